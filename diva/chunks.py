@@ -1,0 +1,87 @@
+"""The hinge between disk and numerics: a re-iterable of chunks.
+
+A chunk is m rows that travel together: features (m, p), labels (m,) and where they stand among all n rows.
+Closed forms only ever iterate, so a list of tensors in a test, one HDF5 file, or several chained in a stage
+are the same to them: streaming is an argument, not a second code path.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+
+class Chunk(NamedTuple):
+    """m consecutive rows.
+
+    Attributes:
+        features: (m, p) array or tensor.
+        labels: (m,) integer class codes, array or tensor.
+        rows: where these rows stand among all n.
+    """
+
+    features: Any
+    labels: Any
+    rows: slice
+
+
+class Chunks(Protocol):
+    """Anything that can be iterated again and again, chunk by chunk, in the same order."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, p): rows in all, features per row."""
+        ...
+
+    def __iter__(self) -> Iterator[Chunk]: ...
+
+
+class InMemory:
+    """Rows of array-likes that can be sliced: numpy arrays, torch tensors, or h5py data sets (read slice by slice).
+
+    Args:
+        features: (n, p).
+        labels: (n,) integer class codes.
+        chunk_size: rows per chunk.
+    """
+
+    def __init__(self, features: Any, labels: Any, chunk_size: int = 8192) -> None:
+        if chunk_size < 1:
+            raise ValueError(f"chunk_size must be at least 1, got {chunk_size}.")
+        if features.ndim != 2:
+            raise ValueError(f"features must have shape (n, p), got {tuple(features.shape)}.")
+        if len(features) != len(labels):
+            raise ValueError(f"labels must have one entry per row of features ({len(features)}), got {len(labels)}.")
+        self.features, self.labels, self.chunk_size = features, labels, chunk_size
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, p)."""
+        n, p = self.features.shape
+        return int(n), int(p)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        n = len(self.labels)
+        for start in range(0, n, self.chunk_size):
+            rows = slice(start, min(start + self.chunk_size, n))
+            yield Chunk(self.features[rows], self.labels[rows], rows)
+
+
+class Chained:
+    """Several parts, one after the other, as if they were one; the parts must agree on p."""
+
+    def __init__(self, parts: Sequence[Chunks]) -> None:
+        widths = sorted({part.shape[1] for part in parts})
+        if len(widths) != 1:
+            raise ValueError(f"parts must share one number of features, got {widths}.")
+        self.parts = tuple(parts)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, p) of the whole."""
+        return sum(part.shape[0] for part in self.parts), self.parts[0].shape[1]
+
+    def __iter__(self) -> Iterator[Chunk]:
+        offset = 0
+        for part in self.parts:
+            for features, labels, rows in part:
+                yield Chunk(features, labels, slice(rows.start + offset, rows.stop + offset))
+            offset += part.shape[0]

@@ -1,0 +1,1 @@
+"""What lies on disk: manifests, features, the ledger, curated sets. Imports neither torch nor a closed form."""

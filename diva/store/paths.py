@@ -1,0 +1,73 @@
+"""Where everything lies, relative to the project's folder (the working directory of every stage)."""
+
+from pathlib import Path
+
+DATA = Path("data")
+LEDGER = DATA / "ledger.yaml"
+PARAMS = Path("params.yaml")
+FIT = DATA / "fit" / "fit.json"
+CORE = DATA / "fit" / "core.parquet"
+MOMENTS = DATA / "fit" / "moments.h5"
+WEIGHTS = DATA / "weights" / "weights.parquet"
+WEIGHTS_HISTORY = DATA / "weights" / "history.json"
+TRAIN = DATA / "release" / "train.parquet"
+REMOVED = DATA / "release" / "removed.parquet"
+SUMMARY = DATA / "release" / "summary.json"
+METRICS = DATA / "metrics"
+PLOTS = METRICS / "plots"
+REPORT = DATA / "report" / "index.html"
+
+
+def raw(batch: str) -> Path:
+    """Folder of the images a delivery brought (empty where they are read in place)."""
+    return DATA / "raw" / batch
+
+
+def manifest(batch: str) -> Path:
+    """What a delivery holds."""
+    return DATA / "manifests" / f"{batch}.parquet"
+
+
+def truth(batch: str) -> Path:
+    """The planted truth, where there is one; only evaluate and report read it."""
+    return DATA / "truth" / f"{batch}.parquet"
+
+
+def quarantine(stage: str, batch: str) -> Path:
+    """What a stage set aside, with the reasons."""
+    return DATA / "quarantine" / f"{stage}-{batch}.parquet"
+
+
+def features(batch: str) -> Path:
+    """Features of a batch."""
+    return DATA / "features" / f"{batch}.h5"
+
+
+def pool(version: str) -> Path:
+    """Index of the pool after a batch."""
+    return DATA / "pool" / f"{version}.parquet"
+
+
+def scores(method: str) -> Path:
+    """Scores of the core by a method."""
+    return DATA / "scores" / f"{method}.parquet"
+
+
+def decisions(round_: str) -> Path:
+    """What a round decided."""
+    return DATA / "rounds" / f"{round_}.parquet"
+
+
+def review(version: str) -> Path:
+    """Decisions of people."""
+    return DATA / "reviews" / f"{version}.parquet"
+
+
+def curated(round_: str) -> Path:
+    """The curated set after a round."""
+    return DATA / "curated" / f"{round_}.parquet"
+
+
+def metrics(stage: str) -> Path:
+    """Metrics of a stage."""
+    return METRICS / f"{stage}.json"

@@ -1,0 +1,1 @@
+"""From images to features: data sets, transforms, backbones. Imports no closed form."""

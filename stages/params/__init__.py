@@ -1,0 +1,1 @@
+"""One frozen model per section of params.yaml; the defaults live there, not here."""

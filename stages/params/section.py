@@ -1,0 +1,57 @@
+"""Reads one section of params.yaml into its model, or says which key is wrong, what was expected and what was got."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from diva.store import paths
+
+
+class Section(BaseModel):
+    """A section: frozen, without unknown keys, without defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def explain(error: ValidationError, where: str) -> str:
+    """One line per mistake: where, what was expected, what was got."""
+    lines = []
+    for fault in error.errors():
+        key = ".".join([where, *map(str, fault["loc"])])
+        got = "nothing" if fault["type"] == "missing" else repr(fault["input"])
+        lines.append(f"{key}: {fault['msg'].lower()}, got {got}.")
+    return "\n".join(lines)
+
+
+def validate(section: Any, model: type[S], where: str) -> S:
+    """``section`` as ``model``; ValueError with the explanation where it does not fit."""
+    try:
+        return model.model_validate(section)
+    except ValidationError as error:
+        raise ValueError(f"{explain(error, where)}\nKeys of {where}: {', '.join(model.model_fields)}.") from None
+
+
+def load(path: Path = paths.PARAMS) -> dict[str, Any]:
+    """The whole of params.yaml; ValueError where it is missing or no mapping."""
+    try:
+        params = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path} must exist; run in the project's folder, or make one with `diva init`.") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} must be readable YAML: {error}") from None
+    if not isinstance(params, dict):
+        raise ValueError(f"{path} must hold one section per stage, got {type(params).__name__}.")
+    return params
+
+
+def read(name: str, model: type[S]) -> S:
+    """Section ``name`` of params.yaml."""
+    params = load()
+    if name not in params:
+        raise ValueError(f"{paths.PARAMS} must have a section '{name}', got {', '.join(params)}.")
+    return validate(params[name], model, f"{paths.PARAMS}:{name}")
