@@ -85,3 +85,26 @@ class Chained:
             for features, labels, rows in part:
                 yield Chunk(features, labels, slice(rows.start + offset, rows.stop + offset))
             offset += part.shape[0]
+
+
+class Subset:
+    """The rows of ``chunks`` that ``mask`` (n,) selects, renumbered, in the same order."""
+
+    def __init__(self, chunks: Chunks, mask: Any) -> None:
+        if len(mask) != chunks.shape[0]:
+            raise ValueError(f"mask must have one entry per row ({chunks.shape[0]}), got {len(mask)}.")
+        self.chunks, self.mask = chunks, mask
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows selected, p)."""
+        return int(self.mask.sum()), self.chunks.shape[1]
+
+    def __iter__(self) -> Iterator[Chunk]:
+        start = 0
+        for features, labels, rows in self.chunks:
+            chosen = self.mask[rows]
+            stop = start + int(chosen.sum())
+            if stop > start:
+                yield Chunk(features[chosen], labels[chosen], slice(start, stop))
+            start = stop

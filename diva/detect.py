@@ -1,0 +1,164 @@
+"""Detect: which labels are probably wrong.
+
+All scores come from one fit and its leave-one-out predictions f; high means suspicious:
+
+    soft         1 − softmax(T*·f)_y          the default
+    margin       −m
+    derivative   ∂L/∂α with the loss `all`    the paper's
+
+The suggested label is argmax f. A second round drops m ≤ −τ, refits and scores again (best on heavy human noise).
+A score ranks; a rule decides how many to flag:
+
+    rate         ε̂ = share of label disagreement among the 30 % most confident predictions (largest top1 − top2);
+                 flag those of the ε̂·n highest scores that are also mispredicted                     the default
+    margin       m ≤ −τ
+    derivative   ∂L/∂α > 0, the paper's ε = 0: flags hard, correct samples too; never remove by it
+
+Reference: Dukler et al., ICLR 2022, Sec. 5.3 (derivative); soft, rate and the second round are ours.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from diva.chunks import Chunks
+from diva.derivative import dataset_derivative
+from diva.loo import choose_temperature, leave_one_out
+from diva.losses import THRESHOLD, Loss, margins
+from diva.ridge import RidgeModel, moments, solve, weighted
+
+Score = Literal["soft", "margin", "derivative"]
+Rule = Literal["rate", "margin", "derivative"]
+
+CONFIDENT = 0.3  # share of rows, the most confident, by which the rate of wrong labels is judged
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the leave-one-out predictions say of n rows.
+
+    Attributes:
+        margin: m (n,).
+        soft: 1 − softmax(T*·f)_y (n,).
+        confidence: top1 − top2 of f (n,).
+        predicted: argmax f (n,), the suggested label.
+        given: y (n,).
+    """
+
+    margin: Tensor
+    soft: Tensor
+    confidence: Tensor
+    predicted: Tensor
+    given: Tensor
+
+    @property
+    def mispredicted(self) -> Tensor:
+        """Where the suggested label is not the given one (n,)."""
+        return self.predicted != self.given
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Scores and flags of n rows.
+
+    Attributes:
+        score: (n,) float64, high where suspicious.
+        margin: m (n,).
+        derivative: ∂L/∂α (n,) with the loss `all`; NaN where neither score nor rule asked for it.
+        flagged: (n,) booleans.
+        suggested: (n,) class codes.
+        rate: ε̂, the estimated share of wrong labels.
+        temperature: T*.
+    """
+
+    score: Tensor
+    margin: Tensor
+    derivative: Tensor
+    flagged: Tensor
+    suggested: Tensor
+    rate: float
+    temperature: float
+
+
+def judge(chunks: Chunks, model: RidgeModel, temperature: float, weights: Tensor | None = None) -> Judgement:
+    """One pass over the leave-one-out predictions; rows of weight 0 are judged by their plain prediction."""
+    parts: list[tuple[Tensor, ...]] = []
+    for (z, labels, _), alpha in weighted(chunks, weights):
+        f = leave_one_out(z, labels, alpha, model.to(z)).predictions.double()
+        top = f.topk(2, dim=1)
+        soft = 1 - torch.softmax(temperature * f, 1).gather(1, labels[:, None])[:, 0]
+        parts.append((margins(f, labels), soft, top.values[:, 0] - top.values[:, 1], top.indices[:, 0], labels))
+    margin, soft, confidence, predicted, given = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
+    return Judgement(margin, soft, confidence, predicted, given)
+
+
+def detect(
+    chunks: Chunks,
+    classes: int,
+    ridge: float,
+    *,
+    score: Score = "soft",
+    rule: Rule = "rate",
+    second_round: bool = False,
+    temperature: float | None = None,
+    with_derivative: bool = False,
+) -> Detection:
+    """Scores, flags and suggested labels of every row.
+
+    Args:
+        chunks: n rows as tensors.
+        classes: k, at least 2.
+        ridge: λ.
+        score: `soft`, `margin` or `derivative`.
+        rule: `rate`, `margin` or `derivative`.
+        second_round: refit without the rows of m ≤ −τ and score again.
+        temperature: T*; chosen by the leave-one-out predictions where None.
+        with_derivative: compute the derivative even where neither score nor rule needs it.
+
+    Raises:
+        ValueError: on an unknown score or rule, or fewer than two classes.
+    """
+    if score not in get_args(Score):
+        raise ValueError(f"score must be one of {', '.join(get_args(Score))}, got {score!r}.")
+    if rule not in get_args(Rule):
+        raise ValueError(f"rule must be one of {', '.join(get_args(Rule))}, got {rule!r}.")
+    if classes < 2:
+        raise ValueError(f"classes must be at least 2, got {classes}.")
+    n = chunks.shape[0]
+    weights = torch.ones(n, dtype=torch.float64)
+    model = solve(moments(chunks, classes), ridge)
+    if temperature is None or second_round:
+        temperature = choose_temperature(chunks, model)
+    judgement = judge(chunks, model, temperature)
+    if second_round:
+        weights = (judgement.margin > -THRESHOLD).double()
+        model = solve(moments(chunks, classes, weights), ridge)
+        temperature = choose_temperature(chunks, model, weights)
+        judgement = judge(chunks, model, temperature, weights)
+    derivative = torch.full((n,), torch.nan, dtype=torch.float64)
+    if with_derivative or "derivative" in (score, rule):
+        derivative = dataset_derivative(chunks, classes, ridge, Loss("all"), weights=weights).values
+    scores = {"soft": judgement.soft, "margin": -judgement.margin, "derivative": derivative}[score]
+    rate = error_rate(judgement)
+    flagged = flag(rule, scores, judgement, derivative, rate)
+    return Detection(scores, judgement.margin, derivative, flagged, judgement.predicted, rate, temperature)
+
+
+def error_rate(judgement: Judgement) -> float:
+    """ε̂: share of label disagreement among the 30 % most confident predictions."""
+    n = len(judgement.given)
+    confident = torch.argsort(judgement.confidence, descending=True, stable=True)[: max(1, round(CONFIDENT * n))]
+    return float(judgement.mispredicted[confident].double().mean())
+
+
+def flag(rule: Rule, scores: Tensor, judgement: Judgement, derivative: Tensor, rate: float) -> Tensor:
+    """(n,) booleans, by the rule."""
+    if rule == "margin":
+        return judgement.margin <= -THRESHOLD
+    if rule == "derivative":
+        return derivative > 0
+    flagged = torch.zeros(len(scores), dtype=torch.bool)
+    flagged[torch.argsort(scores, descending=True, stable=True)[: round(rate * len(scores))]] = True
+    return flagged & judgement.mispredicted

@@ -1,0 +1,282 @@
+"""Extend: which samples of a pool to add, round by round.
+
+A pool sample has α_j = 0 and does not take part in the leave-one-out loss as a member; its derivative says what a
+first bit of weight would do, and
+
+    gain_j = ∂L/∂α_j / (1 + z_jᵀ C z_j)        is the first-order term of the whole step 0 → 1.
+
+One round adds candidates and recomputes; λ and T* are chosen on the core once and kept. The rules:
+
+    calibrated   candidates: gain < 0, and where the labels are noisy m > −τ;  order: rank(gain) + rank(|m|)
+    any other    candidates: ∂L/∂α < 0;  order: most negative first (the paper's); `trimmed` takes m ≤ −τ last
+
+Noisy: more than 5 % hopeless rows (m ≤ −τ) in the core, or significantly more in the pool than in the core, both
+under the core's own model. Fewer candidates than a round may add: they are added and Extend stops.
+
+Reference: Dukler et al., ICLR 2022, Sec. 4 (`hard_margin`, most negative first); the `calibrated` rule is ours.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from diva.chunks import Chained, Chunks, Subset
+from diva.derivative import Adjoint, member_adjoint, outsider_adjoint, outsider_derivatives
+from diva.loo import leave_one_out
+from diva.losses import THRESHOLD, Loss, LossName, margins
+from diva.reweight import prepare_loss
+from diva.ridge import Moments, RidgeModel, moments, solve, weighted
+
+ValidateOn = Literal["members", "members_and_pool"]
+
+NOISY_CORE = 0.05  # share of hopeless rows in the core above which its labels count as noisy
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Shares of hopeless rows under the core's own model, and whether that counts as noisy."""
+
+    core: float
+    pool: float
+    noisy: bool
+
+
+@dataclass(frozen=True)
+class Round:
+    """One turn of Extend.
+
+    Attributes:
+        index: positions in the pool to add, in the order chosen.
+        derivative: ∂L/∂α (n_pool,).
+        gain: derivative / (1 + g) (n_pool,).
+        margin: m (n_pool,), of the plain predictions.
+        candidates: how many samples the rule would have taken.
+        validating: Σv; 0 stops Extend.
+        loss: the validation loss before the addition; NaN where nothing validates.
+        stop: why no further round should follow, or None.
+    """
+
+    index: Tensor
+    derivative: Tensor
+    gain: Tensor
+    margin: Tensor
+    candidates: int
+    validating: float
+    loss: float
+    stop: str | None
+
+
+@dataclass(frozen=True)
+class Extension:
+    """Several rounds.
+
+    Attributes:
+        index: positions in the pool, in the order chosen.
+        round: the round (1, 2, …) each of ``index`` was added in.
+        derivative: ∂L/∂α of each of ``index`` when it was chosen.
+        history: the rounds.
+        stop: why it ended.
+    """
+
+    index: Tensor
+    round: Tensor
+    derivative: Tensor
+    history: tuple[Round, ...]
+    stop: str
+
+
+def hopeless_share(chunks: Chunks, model: RidgeModel, *, member: bool) -> float:
+    """Share of rows with m ≤ −τ, by leave-one-out prediction (members) or by plain prediction; 0 of no rows."""
+    n = chunks.shape[0]
+    hopeless = 0
+    for (z, labels, _), alpha in weighted(chunks, None):
+        own = alpha if member else torch.zeros_like(alpha)
+        left_out = leave_one_out(z, labels, own, model.to(z))
+        hopeless += int((margins(left_out.predictions, labels) <= -THRESHOLD).sum())
+    return hopeless / n if n else 0.0
+
+
+def assess_noise(core: Chunks, pool: Chunks, model: RidgeModel) -> Noise:
+    """Whether core or pool labels are noisy, under the core's own model."""
+    n_core, n_pool = core.shape[0], pool.shape[0]
+    in_core, in_pool = hopeless_share(core, model, member=True), hopeless_share(pool, model, member=False)
+    error = math.sqrt(in_core * (1 - in_core) * (1 / n_core + 1 / n_pool)) if n_pool else 0.0
+    return Noise(in_core, in_pool, in_core > NOISY_CORE or in_pool > in_core + 2 * error)
+
+
+def extend_round(
+    members: Chunks,
+    pool: Chunks,
+    classes: int,
+    ridge: float,
+    loss: Loss,
+    *,
+    per_round: int,
+    validate_on: ValidateOn = "members_and_pool",
+    stop: bool = True,
+    sums: Moments | None = None,
+) -> Round:
+    """One turn: which of the unused pool samples to add.
+
+    Args:
+        members: core and what was added, each of weight 1.
+        pool: the candidates not used so far.
+        classes: k.
+        ridge: λ of the core.
+        loss: with the T* of the core; a `calibrated` loss with ``trim`` is the rule for noisy labels.
+        per_round: how many at most.
+        validate_on: whether unused pool samples validate too, on their plain prediction.
+        stop: add only what the rule takes; False adds ``per_round`` whatever the sign.
+        sums: moments of the members, where they are known.
+    """
+    if per_round < 1:
+        raise ValueError(f"per_round must be at least 1, got {per_round}.")
+    if validate_on not in get_args(ValidateOn):
+        raise ValueError(f"validate_on must be one of {', '.join(get_args(ValidateOn))}, got {validate_on!r}.")
+    model = solve(moments(members, classes) if sums is None else sums, ridge)
+    adjoint, _ = member_adjoint(members, model, loss)
+    pool_validates = validate_on == "members_and_pool"
+    if pool_validates:
+        adjoint = adjoint + outsider_adjoint(pool, model, loss)
+    rows = outsider_derivatives(pool, model, adjoint, loss if pool_validates else None)
+    derivative, margin = rows.derivative.cpu(), rows.margin.cpu()
+    gain = derivative / (1 + rows.quadratic.cpu())
+    order, candidates = choose(derivative, gain, margin, loss)
+    index = order[: min(per_round, candidates if stop else len(order))]
+    return Round(
+        index, derivative, gain, margin, candidates, adjoint.validating, _mean(adjoint),
+        _why_stop(adjoint, candidates, per_round, len(order), stop),
+    )  # fmt: skip
+
+
+def choose(derivative: Tensor, gain: Tensor, margin: Tensor, loss: Loss) -> tuple[Tensor, int]:
+    """All pool samples in the order the rule takes them, candidates first, and how many are candidates."""
+    if loss.name == "calibrated":
+        candidate = gain < 0
+        if loss.trim:
+            candidate &= margin > -loss.threshold
+        key = _ranks(gain, candidate) + _ranks(margin.abs(), candidate)
+    else:
+        candidate, key = derivative < 0, derivative
+        if loss.name == "trimmed":
+            hopeless = margin <= -loss.threshold
+            key = derivative - derivative.min() + hopeless * (1 + derivative.max() - derivative.min())
+    by_key = torch.argsort(key, stable=True)
+    order = by_key[torch.argsort(~candidate[by_key], stable=True)]
+    return order, int(candidate.sum())
+
+
+def extend(
+    core: Chunks,
+    pool: Chunks,
+    classes: int,
+    ridge: float,
+    *,
+    loss: LossName = "calibrated",
+    temperature: float | None = None,
+    budget: int | None = None,
+    per_round: int | None = None,
+    validate_on: ValidateOn = "members_and_pool",
+    stop: bool = True,
+) -> Extension:
+    """Rounds until no candidate is left, the budget is spent, or (with ``stop=False``) the pool is used up.
+
+    Args:
+        core: rows one starts from, as tensors.
+        pool: candidates, as tensors.
+        classes: k.
+        ridge: λ, of the core.
+        loss: its name brings the whole rule (see the module).
+        temperature: T* of `calibrated`; chosen on the core where None.
+        budget: samples added in all; None for no limit.
+        per_round: samples added in a round; None for a tenth of the pool.
+        validate_on: `members` or `members_and_pool`.
+        stop: False adds ``per_round`` each round whatever the sign.
+
+    Raises:
+        ValueError: if ``budget`` or ``per_round`` is out of range.
+    """
+    n_pool = pool.shape[0]
+    if budget is not None and not 0 <= budget <= n_pool:
+        raise ValueError(f"budget must lie in 0..{n_pool} (the pool), got {budget}.")
+    per_round = max(1, n_pool // 10) if per_round is None else per_round
+    sums = moments(core, classes)
+    chosen = prepare_rule(loss, core, pool, classes, ridge, temperature, sums)
+    unused = torch.ones(n_pool, dtype=torch.bool)
+    left = n_pool if budget is None else budget
+    history: list[Round] = []
+    index = [torch.zeros(0, dtype=torch.int64)]
+    why = "the budget is spent" if n_pool else "the pool is empty"
+    while left > 0:
+        candidates = Subset(pool, unused)
+        members = Chained([core, Subset(pool, ~unused)])
+        turn = extend_round(
+            members, candidates, classes, ridge, chosen,
+            per_round=min(per_round, left), validate_on=validate_on, stop=stop, sums=sums,
+        )  # fmt: skip
+        history.append(turn)
+        added = unused.nonzero()[:, 0][turn.index]
+        index.append(added)
+        left -= len(added)
+        new = torch.zeros(n_pool, dtype=torch.bool)
+        new[added] = True
+        unused &= ~new
+        if turn.stop is not None:
+            why = turn.stop
+            break
+        sums = sums + moments(Subset(pool, new), classes)
+    rounds = [torch.full((len(turn.index),), i) for i, turn in enumerate(history, 1)]
+    return Extension(
+        torch.cat(index),
+        torch.cat([index[0], *rounds]),
+        torch.cat([torch.zeros(0, dtype=torch.float64), *(turn.derivative[turn.index] for turn in history)]),
+        tuple(history),
+        why,
+    )
+
+
+def prepare_rule(
+    name: LossName,
+    core: Chunks,
+    pool: Chunks,
+    classes: int,
+    ridge: float,
+    temperature: float | None,
+    sums: Moments | None = None,
+) -> Loss:
+    """The loss of Extend: for `calibrated`, T* of the core, trimmed only where the labels are noisy."""
+    if name != "calibrated":
+        return Loss(name)
+    chosen = prepare_loss(name, core, classes, ridge, temperature)
+    model = solve(moments(core, classes) if sums is None else sums, ridge)
+    return chosen if assess_noise(core, pool, model).noisy else chosen.untrimmed()
+
+
+def _ranks(values: Tensor, among: Tensor) -> Tensor:
+    """0, 1, … of the values ``among`` says, ascending; the others rank behind all of them, among themselves."""
+    order = torch.argsort(values, stable=True)
+    order = order[torch.argsort(~among[order], stable=True)]
+    ranks = torch.empty_like(order)
+    ranks[order] = torch.arange(len(order))
+    return ranks
+
+
+def _mean(adjoint: Adjoint) -> float:
+    return adjoint.loss / adjoint.validating if adjoint.validating else float("nan")
+
+
+def _why_stop(adjoint: Adjoint, candidates: int, per_round: int, size: int, stop: bool) -> str | None:
+    if size == 0:
+        return "the pool is empty"
+    if adjoint.validating == 0:
+        return "no sample validates, so the derivative is zero"
+    if stop and candidates == 0:
+        return "no candidate is left"
+    if stop and candidates < per_round:
+        return "fewer candidates were left than a round adds"
+    if size <= per_round:
+        return "the pool is used up"
+    return None

@@ -1,0 +1,102 @@
+"""The specification: every closed form once more, slow on purpose, straight from its definition.
+
+n×n matrices, refits and automatic differentiation are welcome here; nothing in ``diva/`` may look like this.
+All of it runs in float64 on a handful of rows.
+"""
+
+import torch
+from torch import Tensor
+
+from diva.losses import Loss
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    return torch.nn.functional.one_hot(labels, classes).double()
+
+
+def head(z: Tensor, labels: Tensor, classes: int, ridge: float, weights: Tensor) -> Tensor:
+    """The minimiser of Σ α ‖y − Wᵀz‖² + λ‖W‖², by the normal equations."""
+    d = torch.diag(weights)
+    return torch.linalg.solve(z.T @ d @ z + ridge * torch.eye(z.shape[1]).double(), z.T @ d @ one_hot(labels, classes))
+
+
+def loo_predictions_by_refits(z: Tensor, labels: Tensor, classes: int, ridge: float, weights: Tensor) -> Tensor:
+    """f (n, k): n models, each trained without one row."""
+    rows = []
+    for i in range(len(z)):
+        without = weights.clone()
+        without[i] = 0
+        rows.append(z[i] @ head(z, labels, classes, ridge, without))
+    return torch.stack(rows)
+
+
+def loo_predictions(z: Tensor, labels: Tensor, classes: int, ridge: float, weights: Tensor) -> Tensor:
+    """f (n, k) by the n×n hat matrix, differentiable in the weights."""
+    y = one_hot(labels, classes)
+    inverse = torch.linalg.inv(z.T @ (weights[:, None] * z) + ridge * torch.eye(z.shape[1]).double())
+    hat = z @ inverse @ (z * weights[:, None]).T
+    return y - (y - hat @ y) / (1 - hat.diagonal())[:, None]
+
+
+def loss(
+    z: Tensor,
+    labels: Tensor,
+    classes: int,
+    ridge: float,
+    weights: Tensor,
+    loss: Loss,
+    validating: Tensor | None = None,
+) -> Tensor:
+    """L(α): the mean validation loss over the validating rows; which rows validate is not differentiated."""
+    f = loo_predictions(z, labels, classes, ridge, weights)
+    v = loss.validates(f.detach(), labels).double()
+    if validating is not None:
+        v = v * validating
+    return (v * loss.values(f, labels)).sum() / v.sum()
+
+
+def union_loss(
+    z: Tensor, labels: Tensor, classes: int, ridge: float, weights: Tensor, loss_: Loss, validates: Tensor
+) -> Tensor:
+    """The same over members and pool together, the pool at weight 0; ``validates`` says which rows may."""
+    return loss(z, labels, classes, ridge, weights, loss_, validates)
+
+
+def validation_loss(
+    z: Tensor, labels: Tensor, classes: int, ridge: float, weights: Tensor, loss_: Loss, zv: Tensor, yv: Tensor
+) -> Tensor:
+    """L(α) on a separate validation set, by the model's plain predictions."""
+    f = zv @ head(z, labels, classes, ridge, weights)
+    v = loss_.validates(f.detach(), yv).double()
+    return (v * loss_.values(f, yv)).sum() / v.sum()
+
+
+def gradient(function, weights: Tensor) -> Tensor:
+    """∂function/∂weights by automatic differentiation."""
+    alpha = weights.clone().requires_grad_(True)
+    (result,) = torch.autograd.grad(function(alpha), alpha)
+    return result
+
+
+def reweight(z, labels, classes, ridge, loss_: Loss, steps: int, step_size: float) -> Tensor:
+    """Steps of normalised gradient descent by automatic differentiation."""
+    alpha = torch.ones(len(z)).double()
+    for _ in range(steps):
+        g = gradient(lambda a: loss(z, labels, classes, ridge, a, loss_), alpha)
+        alpha = (alpha - step_size * g / g.abs().max()).clamp_min(0)
+    return alpha
+
+
+def temperature(z, labels, classes, ridge, weights: Tensor, grid: Tensor) -> float:
+    """The grid's temperature of least mean cross-entropy of the leave-one-out predictions."""
+    f = loo_predictions_by_refits(z, labels, classes, ridge, weights)
+    entropy = [torch.nn.functional.cross_entropy(t * f, labels) for t in grid]
+    return float(grid[torch.stack(entropy).argmin()])
+
+
+def extend_order_calibrated(gain: Tensor, margin: Tensor, trim: bool, threshold: float) -> list[int]:
+    """The calibrated rule, by sorting lists: candidates by the sum of two ranks, earlier index first."""
+    candidates = [j for j in range(len(gain)) if gain[j] < 0 and (margin[j] > -threshold or not trim)]
+    by_gain = sorted(candidates, key=lambda j: float(gain[j]))
+    by_margin = sorted(candidates, key=lambda j: abs(float(margin[j])))
+    return sorted(candidates, key=lambda j: by_gain.index(j) + by_margin.index(j))

@@ -1,0 +1,43 @@
+"""Small random problems with a prescribed spectrum, shared by the tests of the numerics."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diva.chunks import InMemory
+
+
+@dataclass(frozen=True)
+class Problem:
+    z: Tensor
+    labels: Tensor
+    classes: int
+    ridge: float
+    weights: Tensor
+
+    def chunks(self, chunk_size: int = 7) -> InMemory:
+        return InMemory(self.z, self.labels, chunk_size)
+
+    def part(self, rows: slice, chunk_size: int = 7) -> InMemory:
+        return InMemory(self.z[rows], self.labels[rows], chunk_size)
+
+
+def problem(seed: int = 0, n: int = 30, p: int = 8, classes: int = 4, condition: float = 1e3) -> Problem:
+    """n rows whose singular values fall from 1 to 1/condition, labels that follow the rows but for some noise."""
+    g = torch.Generator().manual_seed(seed)
+    left, _ = torch.linalg.qr(torch.randn(n, p, generator=g, dtype=torch.float64))
+    right, _ = torch.linalg.qr(torch.randn(p, p, generator=g, dtype=torch.float64))
+    spectrum = torch.logspace(0, -torch.log10(torch.tensor(condition)).item(), p, dtype=torch.float64)
+    z = n**0.5 * left @ torch.diag(spectrum) @ right
+    labels = (z @ torch.randn(p, classes, generator=g, dtype=torch.float64)).argmax(1)
+    noisy = torch.randperm(n, generator=g)[: n // 5]
+    labels[noisy] = torch.randint(classes, (len(noisy),), generator=g)
+    labels[:classes] = torch.arange(classes)  # every class is there
+    weights = 2 * torch.rand(n, generator=g, dtype=torch.float64)  # some above 1 …
+    weights[torch.randperm(n, generator=g)[:3]] = 0  # … and some 0
+    return Problem(z, labels, classes, 0.05, weights)
+
+
+def relative_error(actual: Tensor, expected: Tensor) -> float:
+    return float((actual - expected).abs().max() / expected.abs().max())
