@@ -127,13 +127,13 @@ def extend_round(
         classes: k.
         ridge: λ of the core.
         loss: with the T* of the core; a `calibrated` loss with ``trim`` is the rule for noisy labels.
-        per_round: how many at most.
+        per_round: how many at most; 0 where the budget is spent, which stops.
         validate_on: whether unused pool samples validate too, on their plain prediction.
         stop: add only what the rule takes; False adds ``per_round`` whatever the sign.
         sums: moments of the members, where they are known.
     """
-    if per_round < 1:
-        raise ValueError(f"per_round must be at least 1, got {per_round}.")
+    if per_round < 0:
+        raise ValueError(f"per_round must be at least 0, got {per_round}.")
     if validate_on not in get_args(ValidateOn):
         raise ValueError(f"validate_on must be one of {', '.join(get_args(ValidateOn))}, got {validate_on!r}.")
     model = solve(moments(members, classes) if sums is None else sums, ridge)
@@ -161,11 +161,9 @@ def choose(derivative: Tensor, gain: Tensor, margin: Tensor, loss: Loss) -> tupl
         key = _ranks(gain, candidate) + _ranks(margin.abs(), candidate)
     else:
         candidate, key = derivative < 0, derivative
-        if loss.name == "trimmed":
-            hopeless = margin <= -loss.threshold
-            key = derivative - derivative.min() + hopeless * (1 + derivative.max() - derivative.min())
-    by_key = torch.argsort(key, stable=True)
-    order = by_key[torch.argsort(~candidate[by_key], stable=True)]
+    order = _last(torch.argsort(key, stable=True), ~candidate)
+    if loss.name == "trimmed":
+        order = _last(order, margin <= -loss.threshold)
     return order, int(candidate.sum())
 
 
@@ -203,6 +201,8 @@ def extend(
     if budget is not None and not 0 <= budget <= n_pool:
         raise ValueError(f"budget must lie in 0..{n_pool} (the pool), got {budget}.")
     per_round = max(1, n_pool // 10) if per_round is None else per_round
+    if per_round < 1:
+        raise ValueError(f"per_round must be at least 1, got {per_round}.")
     sums = moments(core, classes)
     chosen = prepare_rule(loss, core, pool, classes, ridge, temperature, sums)
     unused = torch.ones(n_pool, dtype=torch.bool)
@@ -255,10 +255,14 @@ def prepare_rule(
     return chosen if assess_noise(core, pool, model).noisy else chosen.untrimmed()
 
 
+def _last(order: Tensor, late: Tensor) -> Tensor:
+    """The same order, but with those that are ``late`` behind all others."""
+    return order[torch.argsort(late[order].to(torch.int8), stable=True)]
+
+
 def _ranks(values: Tensor, among: Tensor) -> Tensor:
     """0, 1, … of the values ``among`` says, ascending; the others rank behind all of them, among themselves."""
-    order = torch.argsort(values, stable=True)
-    order = order[torch.argsort(~among[order], stable=True)]
+    order = _last(torch.argsort(values, stable=True), ~among)
     ranks = torch.empty_like(order)
     ranks[order] = torch.arange(len(order))
     return ranks
@@ -271,6 +275,8 @@ def _mean(adjoint: Adjoint) -> float:
 def _why_stop(adjoint: Adjoint, candidates: int, per_round: int, size: int, stop: bool) -> str | None:
     if size == 0:
         return "the pool is empty"
+    if per_round == 0:
+        return "the budget is spent"
     if adjoint.validating == 0:
         return "no sample validates, so the derivative is zero"
     if stop and candidates == 0:

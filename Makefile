@@ -1,0 +1,56 @@
+# Two commands on a fresh machine: `make curate` and `make test`. Everything lives in .venv; nothing else is touched.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export DO_NOT_TRACK := 1
+# Stages are started as `python -m stages.<verb>`: the environment's interpreter comes first.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help install curate summary test test-slow lint types check format clean
+
+help: ## Show what can be made.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, got %d.%d; say which: make PYTHON=python3.11 …" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,lint]'
+	@touch $@
+
+install: $(VENV)/.installed ## Make .venv and install the project with pinned versions.
+
+curate: $(VENV)/.installed ## Run the pipeline and print what happened.
+	$(BIN)/python -m stages.params
+	$(BIN)/dvc repro --quiet
+	$(BIN)/diva summary
+
+summary: $(VENV)/.installed ## Print what the last run did.
+	$(BIN)/diva summary
+
+test: $(VENV)/.installed-dev ## Run the tests (minutes).
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadgroup
+
+test-slow: $(VENV)/.installed-dev ## Run the slow tests too (real photographs through the whole pipeline).
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(VENV)/.installed-dev ## Check style.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev ## Check types.
+	$(BIN)/mypy
+
+check: lint types test ## All of the above.
+
+format: $(VENV)/.installed-dev ## Format the code.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove the environment and caches (no data).
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

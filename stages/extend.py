@@ -1,0 +1,132 @@
+"""Stage ``extend``: what a round adds, and what it calls wrong among members and additions; it decides, nothing more."""
+
+import logging
+import math
+
+import polars as pl
+
+from diva.detect import detect
+from diva.extend import Noise, Round, assess_noise, extend_round
+from diva.losses import Loss
+from diva.ridge import solve
+from diva.store import curated, index, ledger, paths, tables
+from stages import rows
+from stages.scored import table
+from stages.command import run
+from stages.params.curate import Curate
+from stages.params.extend import Extend
+from stages.params.section import validate
+
+logger = logging.getLogger(__name__)
+
+ACTIONS = {"weigh": "flag", "drop": "remove", "relabel": "relabel"}
+
+
+def extend(round: str) -> None:  # noqa: A002  # the option's name
+    """data/rounds/<round>.parquet, from what the round's ledger entry names and nothing else."""
+    entry = ledger.round_(ledger.read(), round)
+    where = f"{paths.LEDGER}:rounds.{round}.settings"
+    settings = validate(entry.settings.get("extend"), Extend, f"{where}.extend")
+    clean_up = validate(entry.settings.get("curate"), Curate, f"{where}.curate")
+    state, pool = curated.read(entry.previous), index.read(paths.pool(entry.pool))
+    review = tables.read(paths.review(entry.review), curated.REVIEW)
+    fit = rows.read_fit()
+    classes = fit.with_classes(pool["label"])
+    members = reviewed(state.filter(pl.col("status") == "member"), review)
+    unused = reviewed(pool.join(state, on="sample_id", how="anti", maintain_order="left"), review)
+    turn, noise = choose(members, unused, pool, classes, fit, settings, state)
+    added = unused[turn.index.tolist()]
+    judged = pl.concat([frame.select("sample_id", "label", "features", "row") for frame in (members, added)])
+    found = detect(
+        rows.prepared(judged, classes, fit), len(classes), fit.ridge,
+        score=clean_up.score, rule=clean_up.rule, second_round=clean_up.second_round, with_derivative=True,
+    )  # fmt: skip
+    scored = table(judged["sample_id"], found, classes)
+    decisions = pl.concat([additions(added["sample_id"], turn, scored), changes(scored, ACTIONS[clean_up.action])])
+    tables.write(paths.decisions(round), decisions, curated.DECISIONS)
+    report(round, entry.pool, turn, noise, decisions)
+
+
+def reviewed(frame: pl.DataFrame, review: pl.DataFrame) -> pl.DataFrame:
+    """``frame`` as people left it: without what they rejected, under the labels they gave."""
+    said = review.select("sample_id", "decision", reviewed="label")
+    joined = frame.join(said, on="sample_id", how="left", maintain_order="left")
+    kept = joined.filter(pl.col("decision").ne_missing("reject"))
+    return kept.with_columns(label=pl.coalesce("reviewed", "label")).select(frame.columns)
+
+
+def choose(
+    members: pl.DataFrame,
+    unused: pl.DataFrame,
+    pool: pl.DataFrame,
+    classes: list[str],
+    fit: rows.Fit,
+    settings: Extend,
+    state: pl.DataFrame,
+) -> tuple[Round, Noise]:
+    """One turn of Extend; the noise is judged on the whole pool, under the core's own model."""
+    core_model = solve(rows.read_moments(len(classes)), fit.ridge)
+    core, whole = rows.prepared(index.read(paths.CORE), classes, fit), rows.prepared(pool, classes, fit)
+    noise = assess_noise(core, whole, core_model)
+    calibrated = settings.loss == "calibrated"
+    loss = Loss(settings.loss, fit.temperature if calibrated else 1.0, trim=noise.noisy or not calibrated)
+    turn = extend_round(
+        rows.prepared(members, classes, fit), rows.prepared(unused, classes, fit), len(classes), fit.ridge, loss,
+        per_round=size(settings, len(pool), state), validate_on=settings.validate_on, stop=settings.stop,
+    )  # fmt: skip
+    return turn, noise
+
+
+def size(settings: Extend, pool: int, state: pl.DataFrame) -> int:
+    """How many samples this round may add: ``per_round``, and no more than the budget has left."""
+    most = settings.per_round if isinstance(settings.per_round, int) else max(1, int(settings.per_round * pool))
+    spent = int((state["origin"] == "pool").sum())
+    return most if settings.budget is None else min(most, max(0, settings.budget - spent))
+
+
+def additions(sample_id: pl.Series, turn: Round, scored: pl.DataFrame) -> pl.DataFrame:
+    """Decisions to add, in the order chosen."""
+    gains = turn.gain[turn.index].numpy()
+    chosen = pl.DataFrame(
+        {
+            "sample_id": sample_id,
+            "change": ["add"] * len(sample_id),
+            "derivative": turn.derivative[turn.index].numpy(),
+            "margin": turn.margin[turn.index].numpy(),
+            "reason": [f"adding it changes the validation loss by about {gain:.2e}" for gain in gains],
+        },
+        schema_overrides={"sample_id": pl.String, "change": pl.String, "reason": pl.String},
+    )
+    judged = scored.select("sample_id", "score", "suggested_label")
+    return chosen.join(judged, on="sample_id", how="left", maintain_order="left").select(list(curated.DECISIONS))
+
+
+def changes(scored: pl.DataFrame, change: str) -> pl.DataFrame:
+    """Decisions on samples whose label is called wrong."""
+    reason = pl.format("called {} at margin {}", "suggested_label", pl.col("margin").round(3))
+    return scored.filter("flagged").with_columns(change=pl.lit(change), reason=reason).select(list(curated.DECISIONS))
+
+
+def report(name: str, pool: str, turn: Round, noise: Noise, decisions: pl.DataFrame) -> None:
+    """Metrics of the round and a line for the log."""
+    count = dict(decisions.group_by("change").len().iter_rows())
+    metrics = {
+        "pool": pool,
+        "added": count.get("add", 0),
+        "removed": count.get("remove", 0),
+        "relabelled": count.get("relabel", 0),
+        "flagged": count.get("flag", 0),
+        "candidates": turn.candidates,
+        "noisy": noise.noisy,
+        "hopeless_core": noise.core,
+        "hopeless_pool": noise.pool,
+        "validating": turn.validating,
+        "loss": turn.loss if math.isfinite(turn.loss) else None,
+        "stop": turn.stop or "none",
+    }
+    tables.write_json(paths.METRICS / "rounds" / f"{name}.json", metrics)
+    logger.info("%s: %d of %d candidates added; %s", name, len(turn.index), turn.candidates, turn.stop or "more to come")
+
+
+if __name__ == "__main__":
+    run(extend, "round")

@@ -1,0 +1,72 @@
+"""Stage ``fit``: ridge and temperature by leave-one-out on the core, once; the core's moments."""
+
+import logging
+
+import polars as pl
+import torch
+
+from diva.loo import choose_ridge, choose_temperature
+from diva.normalize import Prepared, scaling
+from diva.ridge import solve
+from diva.store import index, manifest, paths, tables
+from stages import rows
+from stages.command import run
+from stages.params import section
+from stages.params.fit import Fit
+
+logger = logging.getLogger(__name__)
+
+
+def fit() -> None:
+    """data/fit: the core's index without images of the test set, the problem posed, its moments."""
+    settings = section.read("fit", Fit)
+    core, refused = without_test(index.index("core", manifest.read(paths.manifest("core")), paths.features("core")))
+    classes = sorted(core["label"].unique())
+    if len(classes) < 2:
+        raise ValueError(
+            f"batches.core must hold two classes beside the {len(refused)} samples set aside, got {classes}."
+        )
+    raw = rows.stored(core, classes, settings.chunk_size)
+    scale = scaling(raw) if settings.normalize == "standardize" else None
+    dtype = {"float32": torch.float32, "float64": torch.float64}[settings.dtype]
+    chunks = Prepared(raw, settings.normalize, scaling=scale, device=rows.device(settings.device), dtype=dtype)
+    choice = choose_ridge(chunks, len(classes), settings.ridges)
+    temperature = choose_temperature(chunks, solve(choice.moments, choice.ridge))
+    chosen = rows.Fit(
+        ridge=choice.ridge, temperature=temperature, classes=classes, loo_error=choice.error,
+        grid=[{"ridge": ridge, "loo_error": error, "loo_loss": loss} for ridge, error, loss in choice.grid],
+        excluded=len(refused), **settings.model_dump(exclude={"ridges"}),
+    )  # fmt: skip
+    rows.write_fit(chosen, choice.moments, scale)
+    index.write(paths.CORE, core)
+    tables.write(paths.quarantine("fit", "core"), refused, manifest.QUARANTINE)
+    report(chosen, len(core))
+
+
+def without_test(core: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The core without images that are in the test set, and without classes that this leaves one sample of."""
+    tested = core["sample_id"].is_in(manifest.read(paths.manifest("test"))["sample_id"].implode())
+    left = core.filter(~tested)
+    alone = pl.len().over("label") == 1
+    refused = [
+        manifest.set_aside(core.filter(tested), "in the test set: test images never train", "Nothing to do."),
+        manifest.set_aside(
+            left.filter(alone), "class of one sample: leave-one-out needs two", "Add a second sample of this class."
+        ),
+    ]
+    return left.filter(~alone), pl.concat(refused)
+
+
+def report(fit: rows.Fit, samples: int) -> None:
+    """Metrics and a line for the log."""
+    numbers = {"ridge": fit.ridge, "temperature": fit.temperature, "loo_error": fit.loo_error}
+    counts = {"samples": samples, "classes": len(fit.classes), "excluded": fit.excluded}
+    tables.write_json(paths.metrics("fit"), numbers | counts)
+    edge = {fit.grid[0]["ridge"], fit.grid[-1]["ridge"]}
+    logger.info("ridge %g, temperature %.3g, leave-one-out error %.4f", fit.ridge, fit.temperature, fit.loo_error)
+    if fit.ridge in edge and len(fit.grid) > 1:
+        logger.warning("the ridge lies on the edge of fit.ridges: widen the grid")
+
+
+if __name__ == "__main__":
+    run(fit)

@@ -1,0 +1,14 @@
+"""Section ``evaluate`` of params.yaml."""
+
+from pydantic import Field
+
+from stages.params.section import Section
+
+
+class Evaluate(Section):
+    """How test errors are measured."""
+
+    draws: int = Field(ge=1)  # of the bootstrap
+    uniform: int = Field(ge=1)  # uniform choices that are averaged
+    held_out: float = Field(gt=0, lt=1)  # share of the core that tests where there is no test set
+    seed: int = Field(ge=0)

@@ -1,0 +1,80 @@
+"""Stage ``reweight``: weights of the newest set, once and last, and whether they help on folds held out."""
+
+import logging
+from dataclasses import asdict
+
+import polars as pl
+import torch
+
+from diva.chunks import Subset
+from diva.evaluation import train
+from diva.normalize import Prepared
+from diva.reweight import Reweighting, reweight
+from diva.store import curated, index, ledger, paths, release, tables
+from stages import rows
+from stages.command import run
+from stages.params import section
+from stages.params.reweight import Reweight
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """data/weights: a weight per sample, the history of the steps, the comparison on held-out folds."""
+    settings, fit = section.read("reweight", Reweight), rows.read_fit()
+    weighed = newest(settings.over)
+    classes = fit.with_classes(weighed["label"])
+    chunks = rows.prepared(weighed, classes, fit)
+    result = weigh(chunks, len(classes), fit.ridge, settings)
+    columns = {"weight": result.weights, "derivative": result.derivative, "margin": result.margin}
+    frame = pl.DataFrame({"sample_id": weighed["sample_id"], **{name: c.numpy() for name, c in columns.items()}})
+    tables.write(paths.WEIGHTS, frame, release.WEIGHTS)
+    held_out = compare(chunks, len(classes), fit.ridge, settings)
+    history = [asdict(step) for step in result.history]
+    tables.write_json(paths.WEIGHTS_HISTORY, {"steps": history, "watched": list(result.held_out)})
+    metrics = {
+        "steps": len(history),
+        "temperature": result.loss.temperature,
+        "samples": len(weighed),
+        "held_out": held_out,
+        "loss": [step["loss"] for step in history],
+    }
+    tables.write_json(paths.metrics("reweight"), metrics)
+    logger.info("%d steps over %d samples; held-out error %s", len(history), len(weighed), held_out)
+
+
+def newest(over: str) -> pl.DataFrame:
+    """Members of the newest set; with ``everything``, also what the pool still holds."""
+    book = ledger.read()
+    state = curated.read(book.latest)
+    members = state.filter(pl.col("status") == "member")
+    if over == "members":
+        return members
+    pool = index.read(paths.pool(ledger.newest_pool(book)))
+    rest = pool.join(state, on="sample_id", how="anti", maintain_order="left")
+    return pl.concat([members.select(pool.columns[:-1]), rest.select(pool.columns[:-1])])
+
+
+def weigh(chunks: Prepared | Subset, classes: int, ridge: float, settings: Reweight) -> Reweighting:
+    """Reweight by the section's settings."""
+    return reweight(
+        chunks, classes, ridge,
+        loss=settings.loss, steps=settings.steps, step_size=settings.step_size, seed=settings.seed,
+    )  # fmt: skip
+
+
+def compare(chunks: Prepared, classes: int, ridge: float, settings: Reweight) -> dict[str, float | int]:
+    """Error on held-out folds of the set, trained on the rest with and without weights fitted on that rest."""
+    n = chunks.shape[0]
+    fold = torch.randperm(n, generator=torch.Generator().manual_seed(settings.seed)) % settings.folds
+    wrong = {"with_weights": 0, "without_weights": 0}
+    for left in range(settings.folds):
+        rest, held = Subset(chunks, fold != left), Subset(chunks, fold == left)
+        weights = weigh(rest, classes, ridge, settings).weights
+        for name, alpha in (("with_weights", weights), ("without_weights", None)):
+            wrong[name] += int((~train(rest, classes, ridge, alpha).correct(held)).sum())
+    return {**{name: count / n for name, count in wrong.items()}, "folds": settings.folds}
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,94 @@
+"""Rows of an index, ready for the closed forms, and the problem that ``fit`` posed for all of them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import h5py
+import polars as pl
+import torch
+
+from diva.normalize import Normalization, Prepared, Scaling
+from diva.ridge import Moments
+from diva.store import atomic, paths, tables
+from diva.store.features import FeatureRows
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What ``fit`` chose on the core, and how it computed: data/fit/fit.json."""
+
+    ridge: float
+    temperature: float
+    classes: list[str]
+    normalize: Normalization
+    chunk_size: int
+    device: str
+    dtype: Literal["float32", "float64"]
+    loo_error: float
+    grid: list[dict[str, float]]
+    excluded: int
+
+    def with_classes(self, labels: pl.Series) -> list[str]:
+        """The core's classes, in their order, and after them those that only ``labels`` have."""
+        return [*self.classes, *sorted(set(labels.to_list()) - set(self.classes))]
+
+
+def read_fit() -> Fit:
+    """data/fit/fit.json."""
+    return Fit(**json.loads(paths.FIT.read_text(encoding="utf-8")))
+
+
+def write_fit(fit: Fit, moments: Moments, scaling: Scaling | None) -> None:
+    """data/fit/fit.json and data/fit/moments.h5."""
+    with atomic.replacing(paths.MOMENTS) as temporary, h5py.File(temporary, "w") as file:
+        numbers: dict[str, Any] = {"gram": moments.gram, "cross": moments.cross}
+        numbers |= {} if scaling is None else {"mean": scaling.mean, "scale": scaling.scale}
+        for name, values in numbers.items():
+            file.create_dataset(name, data=values.cpu().numpy(), track_times=False)
+        file.attrs["count"] = moments.count
+    tables.write_json(paths.FIT, asdict(fit))
+
+
+def read_moments(classes: int) -> Moments:
+    """The core's moments; columns of zeros stand for classes that it lacks."""
+    with h5py.File(paths.MOMENTS, "r") as file:
+        gram, cross = torch.from_numpy(file["gram"][:]), torch.from_numpy(file["cross"][:])
+        lacking = torch.zeros(len(cross), classes - cross.shape[1], dtype=cross.dtype)
+        return Moments(gram, torch.cat([cross, lacking], 1), int(file.attrs["count"]))
+
+
+def read_scaling(normalize: Normalization) -> Scaling | None:
+    """Mean and scale of the core's features, where rows are standardized."""
+    if normalize != "standardize":
+        return None
+    with h5py.File(paths.MOMENTS, "r") as file:
+        return Scaling(torch.from_numpy(file["mean"][:]), torch.from_numpy(file["scale"][:]))
+
+
+def device(name: str) -> str:
+    """``auto`` is CUDA where there is one."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def stored(frame: pl.DataFrame, classes: Sequence[str], chunk_size: int, width: int | None = None) -> FeatureRows:
+    """The features that the rows of ``frame`` (an index, a curated set) name, with codes of their ``label``."""
+    codes = {label: code for code, label in enumerate(classes)}
+    labels = [codes[label] for label in frame["label"]]
+    return FeatureRows(frame["features"].to_list(), frame["row"].to_list(), labels, chunk_size, width)
+
+
+def prepared(frame: pl.DataFrame, classes: Sequence[str], fit: Fit) -> Prepared:
+    """The same, as the tensors that the closed forms take."""
+    width = width_of_moments()
+    rows = stored(frame, classes, fit.chunk_size, width)
+    dtype = {"float32": torch.float32, "float64": torch.float64}[fit.dtype]
+    scaling = read_scaling(fit.normalize)
+    return Prepared(rows, fit.normalize, scaling=scaling, device=device(fit.device), dtype=dtype)
+
+
+def width_of_moments() -> int:
+    """Features per row, without the constant column."""
+    with h5py.File(paths.MOMENTS, "r") as file:
+        return int(file["gram"].shape[0]) - 1
