@@ -1,0 +1,250 @@
+"""Curated sets: the core and all that rounds have added, as members or as removed; nothing is ever lost.
+
+    set(r) = set(r−1) ∪ additions of r,    each row a member or removed
+
+A round's decisions (add, remove, relabel, flag; keep: newer values only) come from scores; the review comes from people
+and stands above them:
+
+    accept   the given label stands: the sample is a member, unflagged, whatever the scores say
+    relabel  the sample is a member under that label, unflagged
+    reject   the sample is removed
+
+The given label never changes. All functions are pure; order and content depend on the arguments alone.
+"""
+
+from pathlib import Path
+
+import polars as pl
+
+from diva.store import paths, tables
+from diva.store.ledger import number
+
+SCHEMA: tables.Schema = {
+    "sample_id": pl.String,
+    "path": pl.String,
+    "batch": pl.String,
+    "features": pl.String,
+    "row": pl.Int64,
+    "label": pl.String,  # as it stands now
+    "given_label": pl.String,
+    "suggested_label": pl.String,
+    "flagged": pl.Boolean,
+    "origin": pl.String,  # core or pool
+    "round": pl.String,  # in which it came; r000 for the core
+    "status": pl.String,  # member or removed
+    "changed_in": pl.String,  # round in which status or label last changed
+    "derivative": pl.Float64,
+    "margin": pl.Float64,
+    "score": pl.Float64,
+    "reason": pl.String,
+}
+DECISIONS: tables.Schema = {
+    "sample_id": pl.String,
+    "change": pl.String,
+    "derivative": pl.Float64,
+    "margin": pl.Float64,
+    "score": pl.Float64,
+    "suggested_label": pl.String,
+    "reason": pl.String,
+}
+REVIEW: tables.Schema = {"sample_id": pl.String, "decision": pl.String, "label": pl.String, "note": pl.String}
+SCORES: tables.Schema = {
+    "sample_id": pl.String,
+    "score": pl.Float64,
+    "margin": pl.Float64,
+    "flagged": pl.Boolean,
+    "suggested_label": pl.String,
+    "derivative": pl.Float64,
+}
+CHANGES = ("remove", "relabel", "flag", "add", "keep")  # of one sample in one round, the first tells its reason
+DECIDED = ("accept", "reject", "relabel")
+VALUES = ("derivative", "margin", "score", "suggested_label")
+
+
+def read(version: str | Path) -> pl.DataFrame:
+    """The curated set after a round (``r007``), or the one at a path."""
+    return tables.read(paths.curated(version) if isinstance(version, str) else version, SCHEMA)
+
+
+def write(path: Path, frame: pl.DataFrame) -> None:
+    """Write a curated set."""
+    tables.write(path, frame, SCHEMA)
+
+
+def start(core: pl.DataFrame, scores: pl.DataFrame, action: str) -> pl.DataFrame:
+    """The curated set r000.
+
+    Args:
+        core: index of the core's samples.
+        scores: score, margin, flag, suggested label and derivative of each of them.
+        action: what to do with flagged ones: ``weigh`` (keep and flag), ``drop``, ``relabel`` (to the suggestion).
+
+    Raises:
+        ValueError: a sample of the core has no score, or the action is another.
+    """
+    actions = {"weigh": "flag", "drop": "remove", "relabel": "relabel"}
+    if action not in actions:
+        raise ValueError(f"action must be one of {', '.join(actions)}, got {action!r}.")
+    _require(core["sample_id"], scores["sample_id"], "scores must cover every sample of the core")
+    decisions = scores.join(core, on="sample_id", how="semi").with_columns(
+        change=pl.when("flagged").then(pl.lit(actions[action])).otherwise(pl.lit("keep")),
+        reason=pl.when("flagged").then(pl.format("called {}", "suggested_label")),
+    )
+    return apply("r000", _entered(core, "core", "r000"), decisions.select(list(DECISIONS)), core, tables.empty(REVIEW))
+
+
+def apply(
+    round_: str,
+    previous: pl.DataFrame,
+    decisions: pl.DataFrame,
+    pool: pl.DataFrame,
+    review: pl.DataFrame,
+) -> pl.DataFrame:
+    """The curated set after a round.
+
+    Args:
+        round_: name of the round.
+        previous: the set before it.
+        decisions: what the round decided, a row per change.
+        pool: index that holds at least the samples it adds.
+        review: decisions of people, at most one per sample; those on samples not in the set have no effect yet.
+
+    Raises:
+        ValueError: a decision that does not fit the set: an unknown change, an addition that is there already or not in
+            the pool, another change of a sample that is no member, a relabel without a label or to one nobody has.
+    """
+    _known(decisions, "change", CHANGES)
+    _known(review, "decision", DECIDED)
+    if review["sample_id"].is_duplicated().any():
+        raise ValueError("review must hold one decision per sample, got several for some.")
+    classes = pl.concat([previous["given_label"], pool["label"]])
+    _require(review.filter(pl.col("decision") == "relabel")["label"], classes, "review must relabel to known classes")
+    state = pl.concat([previous, _entered(_additions(previous, decisions, pool), "pool", round_)])
+    members = state.filter(pl.col("status") == "member")["sample_id"]
+    _require(decisions.filter(pl.col("change") != "add")["sample_id"], members, "decisions must change members only")
+    reviewed = review.select("sample_id", "decision", "note", reviewed_label="label")
+    joined = state.join(_by_sample(decisions), on="sample_id", how="left", maintain_order="left")
+    joined = joined.join(reviewed, on="sample_id", how="left", maintain_order="left")
+    return ordered(_judged(joined, round_))
+
+
+def _known(frame: pl.DataFrame, column: str, values: tuple[str, ...]) -> None:
+    _require(frame[column], pl.Series(values), f"{column} must be one of {', '.join(values)}")
+    relabels = frame.filter(pl.col(column) == "relabel")
+    if relabels["suggested_label" if column == "change" else "label"].null_count():
+        raise ValueError(f"{column} relabel must come with a label, got none for some.")
+
+
+def _require(wanted: pl.Series, known: pl.Series, message: str) -> None:
+    others = sorted(set(wanted) - set(known), key=str)
+    if others:
+        raise ValueError(f"{message}, got {len(others)} others (first: {others[0]}).")
+
+
+def _additions(previous: pl.DataFrame, decisions: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
+    """Rows of the pool's index that the round adds."""
+    added = decisions.filter(pl.col("change") == "add")["sample_id"]
+    _require(added, pool["sample_id"], "decisions must add samples of the pool")
+    again = set(added) & set(previous["sample_id"])
+    if again or added.is_duplicated().any():
+        raise ValueError(f"decisions must add each sample once, got {len(again)} that are in the set already.")
+    return pool.join(added.to_frame(), on="sample_id", how="semi", maintain_order="left")
+
+
+def _entered(rows: pl.DataFrame, origin: str, round_: str) -> pl.DataFrame:
+    """Rows of an index as members that nothing has been said about yet."""
+    columns = {
+        "given_label": pl.col("label"),
+        "flagged": pl.lit(value=False),
+        "origin": pl.lit(origin),
+        "round": pl.lit(round_),
+        "status": pl.lit("member"),
+    }
+    unknown = {name: pl.lit(None, dtype) for name, dtype in SCHEMA.items() if name not in (*rows.columns, *columns)}
+    return tables.conform(rows.with_columns(**columns, **unknown).select(list(SCHEMA)), SCHEMA, "additions")
+
+
+def _by_sample(decisions: pl.DataFrame) -> pl.DataFrame:
+    """One row per sample: which changes it meets, the newest values, the reason of its gravest change."""
+    gravity = pl.col("change").replace_strict({name: rank for rank, name in enumerate(CHANGES)}, return_dtype=pl.Int8)
+    changes = {f"to_{name}": (pl.col("change") == name).any() for name in CHANGES}
+    values = {f"new_{name}": pl.col(name).drop_nulls().first() for name in VALUES}
+    numbers = [name for name in VALUES if DECISIONS[name] == pl.Float64]
+    return (
+        decisions.with_columns(pl.col(numbers).fill_nan(None), gravity=gravity)
+        .sort("sample_id", "gravity", maintain_order=True)
+        .group_by("sample_id", maintain_order=True)
+        .agg(**changes, **values, new_reason=pl.col("reason").first())
+    )
+
+
+def _judged(joined: pl.DataFrame, round_: str) -> pl.DataFrame:
+    """Status, label, flag and reason after the round; people's decisions first, then the scores'."""
+    decision, judged = pl.col("decision"), pl.col("decision").is_not_null()
+    removes, relabels, flags = (pl.col(f"to_{name}").fill_null(value=False) for name in ("remove", "relabel", "flag"))
+    status = (
+        pl.when(decision.is_in(["accept", "relabel"]))
+        .then(pl.lit("member"))
+        .when((decision == "reject") | (removes & ~judged))
+        .then(pl.lit("removed"))
+        .otherwise("status")
+    )
+    label = (
+        pl.when(decision == "accept")
+        .then("given_label")
+        .when(decision == "relabel")
+        .then("reviewed_label")
+        .when(relabels & ~removes & ~judged)
+        .then("new_suggested_label")
+        .otherwise("label")
+    )
+    flagged = (
+        pl.when(judged | (relabels & ~removes))
+        .then(pl.lit(value=False))
+        .when(pl.col("status") == "removed")
+        .then("flagged")
+        .otherwise(removes | flags)
+    )
+    values = {name: pl.coalesce(f"new_{name}", name) for name in VALUES}
+    changed = (status != pl.col("status")) | (label != pl.col("label"))
+    changed_in = pl.when(changed).then(pl.lit(round_)).otherwise("changed_in")
+    reason = _reason(judged, flagged)
+    return joined.with_columns(
+        status=status, label=label, flagged=flagged, changed_in=changed_in, reason=reason, **values
+    ).select(list(SCHEMA))
+
+
+def _reason(judged: pl.Expr, flagged: pl.Expr) -> pl.Expr:
+    """People's, else this round's, else the earlier one; none where a flag was lifted."""
+    note = pl.when(pl.col("note").is_not_null()).then(pl.format(" ({})", "note")).otherwise(pl.lit(""))
+    lifted = (pl.col("status") == "member") & pl.col("flagged") & ~flagged
+    return (
+        pl.when(judged)
+        .then(pl.format("review: {}", "decision") + note)
+        .when(pl.col("new_reason").is_not_null())
+        .then("new_reason")
+        .when(lifted)
+        .then(pl.lit(None, pl.String))
+        .otherwise("reason")
+    )
+
+
+def ordered(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows in the order of their batches (core, b001, …), then of their file."""
+    places = {name: number(name) for name in frame["batch"].unique()}
+    place = pl.col("batch").replace_strict(places, return_dtype=pl.Int64) if places else pl.lit(0)
+    return frame.sort(place, "row", maintain_order=True)
+
+
+def counts(state: pl.DataFrame) -> dict[str, int]:
+    """Sizes that tell how a set stands."""
+    member, pool = pl.col("status") == "member", pl.col("origin") == "pool"
+    row = state.select(
+        members=member.sum(),
+        core=(member & ~pool).sum(),
+        added=pool.sum(),
+        removed=(~member).sum(),
+        flagged=(member & pl.col("flagged")).sum(),
+        relabelled=(member & (pl.col("label") != pl.col("given_label"))).sum(),
+    )
+    return {name: int(value) for name, value in row.row(0, named=True).items()}

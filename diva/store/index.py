@@ -1,0 +1,74 @@
+"""An index: which samples there are, and in which row of which file of features each of them lies."""
+
+from pathlib import Path
+
+import polars as pl
+
+from diva.store import manifest, tables
+from diva.store.features import FeatureFile
+
+SCHEMA: tables.Schema = {
+    "sample_id": pl.String,
+    "batch": pl.String,
+    "features": pl.String,  # path of the file
+    "row": pl.Int64,  # within that file
+    "label": pl.String,
+    "path": pl.String,  # of the image, or of the ready features
+    "checksum": pl.String,  # sha256 of the file of features
+}
+
+
+def read(path: Path) -> pl.DataFrame:
+    """The index at ``path``."""
+    return tables.read(path, SCHEMA)
+
+
+def write(path: Path, frame: pl.DataFrame) -> None:
+    """Write an index."""
+    tables.write(path, frame, SCHEMA)
+
+
+def index(batch: str, samples: pl.DataFrame, features: Path) -> pl.DataFrame:
+    """Index of a batch: its manifest joined with its file of features, in the order of the latter.
+
+    Raises:
+        ValueError: the file of features holds samples that the manifest does not.
+    """
+    stored = FeatureFile(features)
+    rows = pl.DataFrame({"sample_id": stored.sample_id}, {"sample_id": pl.String}).with_row_index("row")
+    known = samples.select("sample_id", "label", "path")
+    joined = rows.join(known, on="sample_id", how="left", maintain_order="left")
+    strangers = joined.filter(pl.col("path").is_null())["sample_id"]
+    if len(strangers):
+        raise ValueError(
+            f"{features} must hold samples of the manifest of {batch} only, got {len(strangers)} others "
+            f"(first: {strangers[0]}); extract that batch again."
+        )
+    where = {"batch": batch, "features": features.as_posix(), "checksum": tables.sha256(features)}
+    return tables.conform(joined.with_columns(**{name: pl.lit(value) for name, value in where.items()}), SCHEMA, batch)
+
+
+def admit(
+    candidates: pl.DataFrame,
+    taken: pl.DataFrame,
+    classes: set[str] | None,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Candidates that may enter the pool, and the others as rows of a quarantine.
+
+    Args:
+        candidates: index of one batch.
+        taken: sample_id and batch of all that came before: core, test, earlier batches of the pool.
+        classes: of the core; None to admit any class.
+    """
+    before = taken.select("sample_id", earlier="batch").unique("sample_id", keep="first", maintain_order=True)
+    joined = candidates.join(before, on="sample_id", how="left", maintain_order="left")
+    repeated = pl.col("earlier").is_not_null()
+    foreign = ~pl.col("label").is_in(sorted(classes)) if classes is not None else pl.lit(value=False)
+    reason = pl.format("already delivered: in {}", "earlier")
+    again = manifest.set_aside(joined.filter(repeated), reason, "Nothing to do.")
+    strange = manifest.set_aside(
+        joined.filter(~repeated & foreign),
+        pl.format("class the core lacks: {}", "label"),
+        "Add two samples of it to the core, or set download.new_classes: accept.",
+    )
+    return joined.filter(~repeated & ~foreign).select(list(SCHEMA)), pl.concat([again, strange])

@@ -1,0 +1,272 @@
+"""The ledger: every batch and every round there ever was, in three chains; committed to git, read by ``dvc.yaml``.
+
+    batches  one immutable delivery each: core, test, b001, b002, …
+    pool     b001 after b000 (empty), b002 after b001, …: each link adds its batch to the pool's index
+    rounds   r001 after r000 (the core), …: each entry names all that it depends on
+
+Everything here is a value: functions return a new ledger, ``write`` puts it on disk.
+"""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from diva.store import atomic, paths
+
+HEADER = """\
+# Every batch and every round, in order: written by diva, read by dvc.yaml, kept in git. A published round is history.
+"""
+ORIGIN = {"pool": "b000", "rounds": "r000"}
+REVIEW_ORIGIN = "v000"
+
+BatchName = Annotated[str, StringConstraints(pattern=r"^(core|test|b\d{3,})$")]
+PoolName = Annotated[str, StringConstraints(pattern=r"^b\d{3,}$")]
+RoundName = Annotated[str, StringConstraints(pattern=r"^r\d{3,}$")]
+ReviewName = Annotated[str, StringConstraints(pattern=r"^v\d{3,}$")]
+Checksum = Annotated[str, StringConstraints(pattern=r"^(sha256:[0-9a-f]{64}|none)$")]
+
+
+E = TypeVar("E", bound="Entry")
+
+
+class Entry(BaseModel):
+    """An entry: frozen, without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Batch(Entry):
+    """A delivery: where it came from, its checksum when it was accepted, the options of its source."""
+
+    source: Annotated[str, StringConstraints(min_length=1)]
+    checksum: Checksum
+    options: dict[str, Any]
+
+
+class Link(Entry):
+    """A link of the pool's chain: the index it continues."""
+
+    previous: PoolName
+
+
+class Round(Entry):
+    """A round: predecessor, pool index, review version, its own settings by stage, the code's commit."""
+
+    previous: RoundName
+    pool: PoolName
+    review: ReviewName
+    settings: dict[str, dict[str, Any]]
+    commit: Annotated[str, StringConstraints(pattern=r"^(none|[0-9a-f]{7,64})$")]
+
+
+class Ledger(Entry):
+    """All batches and rounds; valid by construction."""
+
+    batches: dict[BatchName, Batch] = Field(min_length=1)
+    pool: dict[PoolName, Link]
+    rounds: dict[RoundName, Round]
+    latest: RoundName
+
+    @model_validator(mode="after")
+    def _chains(self) -> "Ledger":
+        if "core" not in self.batches:
+            raise ValueError(f"batches must have 'core', got {', '.join(self.batches)}.")
+        self._same_batches()
+        links, rounds = chain(self.pool, "pool"), chain(self.rounds, "rounds")
+        newest = rounds[-1] if rounds else ORIGIN["rounds"]
+        if self.latest != newest:
+            raise ValueError(f"latest must be the last round, {newest}, got {self.latest}.")
+        self._forward("pool", [ORIGIN["pool"], *links], rounds)
+        self._forward("review", None, rounds)
+        return self
+
+    def _same_batches(self) -> None:
+        delivered = {name for name in self.batches if name.startswith("b")}
+        for name in sorted(delivered ^ set(self.pool), key=number):
+            where, other = ("batches", "pool") if name in self.pool else ("pool", "batches")
+            raise ValueError(
+                f"{where} must have an entry {name}, as {other} has, got {', '.join(getattr(self, where)) or 'none'}."
+            )
+        if "b000" in delivered:
+            raise ValueError("batches must start at b001 (b000 is the empty pool), got b000.")
+
+    def _forward(self, key: str, known: list[str] | None, order: list[str]) -> None:
+        """Rounds only ever move on: to a pool index or a review version at least as new as their predecessor's."""
+        newest = ORIGIN["pool"] if key == "pool" else REVIEW_ORIGIN
+        for name in order:
+            got = getattr(self.rounds[name], key)
+            if known is not None and got not in known:
+                raise ValueError(f"rounds.{name}.{key} must be one of {', '.join(known)}, got {got}.")
+            if number(got) < number(newest):
+                raise ValueError(f"rounds.{name}.{key} must be {newest} or newer, as its predecessor's is, got {got}.")
+            newest = got
+
+
+def number(name: str) -> int:
+    """The number in a name: 7 for r007; core comes before all (-2), then test (-1)."""
+    return {"core": -2, "test": -1}[name] if name in ("core", "test") else int(name[1:])
+
+
+def chain(entries: Mapping[str, Link] | Mapping[str, Round], key: str) -> list[str]:
+    """Names in the order of the chain.
+
+    Raises:
+        ValueError: an entry whose predecessor does not exist, two with the same one, or names that do not count up.
+    """
+    last = ORIGIN[key]
+    for name in sorted(entries, key=number):
+        previous = entries[name].previous
+        if previous != last:
+            raise ValueError(
+                f"{key}.{name}.previous must be {last} (the chain is linear, its names count up), got {previous}."
+            )
+        last = name
+    if ORIGIN[key] in entries:
+        raise ValueError(f"{key} must start after {ORIGIN[key]}, got an entry of that name.")
+    return sorted(entries, key=number)
+
+
+def order(book: Ledger) -> list[str]:
+    """All batches: core, test, then the pool's in the order of their chain."""
+    return sorted(book.batches, key=number)
+
+
+def upcoming(entries: Mapping[str, Any], prefix: str) -> str:
+    """The name that follows the newest of ``entries`` with this prefix: b001 where there is none."""
+    newest = max((number(name) for name in entries if name.startswith(prefix)), default=0)
+    return f"{prefix}{newest + 1:03d}"
+
+
+def newest_pool(book: Ledger) -> str:
+    """The newest index of the pool."""
+    return max(book.pool, key=number, default=ORIGIN["pool"])
+
+
+def batch(book: Ledger, name: str) -> Batch:
+    """The entry of a batch; ValueError where there is none."""
+    return _entry(book.batches, name, "batches")
+
+
+def link(book: Ledger, name: str) -> Link:
+    """The entry of a pool link; ValueError where there is none."""
+    return _entry(book.pool, name, "pool")
+
+
+def round_(book: Ledger, name: str) -> Round:
+    """The entry of a round; ValueError where there is none."""
+    return _entry(book.rounds, name, "rounds")
+
+
+def _entry(entries: Mapping[str, E], name: str, key: str) -> E:
+    if name not in entries:
+        raise ValueError(f"{paths.LEDGER}:{key} must have an entry {name}, got {', '.join(entries) or 'none'}.")
+    return entries[name]
+
+
+def delivered(book: Ledger, checksum: str) -> str | None:
+    """The batch that brought this very delivery, if one did."""
+    same = (name for name in order(book) if checksum != "none" and book.batches[name].checksum == checksum)
+    return next(same, None)
+
+
+def accept(book: Ledger, name: str | None, source: str, options: Mapping[str, Any], checksum: str) -> Ledger:
+    """The ledger with one more batch; None names it as the pool's next, and a pool batch becomes a link of the chain.
+
+    Raises:
+        ValueError: a batch of that name is there already (batches never change), or the name is not the next.
+    """
+    name = name or upcoming(book.batches, "b")
+    if name in book.batches:
+        raise ValueError(f"name must be that of a new batch, {upcoming(book.batches, 'b')}, got {name}, which exists.")
+    entry = {"source": source, "checksum": checksum, "options": dict(options)}
+    links = {name: {"previous": newest_pool(book)}} if name.startswith("b") else {}
+    content = book.model_dump()
+    return validated({**content, "batches": {**content["batches"], name: entry}, "pool": {**content["pool"], **links}})
+
+
+def plan_round(
+    book: Ledger,
+    settings: Mapping[str, Mapping[str, Any]],
+    *,
+    pool: str | None = None,
+    review: str | None = None,
+    commit: str = "none",
+) -> Ledger:
+    """The ledger with one more round.
+
+    Args:
+        book: the ledger so far.
+        settings: by stage, as the round will keep them: {"extend": {…}, "curate": {…}}.
+        pool: index of the pool that it draws from; None for the newest.
+        review: version of the people's decisions; None for that of the last round.
+        commit: the code's, or "none".
+    """
+    last = book.rounds[book.latest].review if book.latest in book.rounds else REVIEW_ORIGIN
+    name = upcoming(book.rounds, "r")
+    entry = {
+        "previous": book.latest,
+        "pool": pool or newest_pool(book),
+        "review": review or last,
+        "settings": {stage: dict(section) for stage, section in settings.items()},
+        "commit": commit,
+    }
+    content = book.model_dump()
+    return validated({**content, "rounds": {**content["rounds"], name: entry}, "latest": name})
+
+
+def start(core: Batch) -> Ledger:
+    """A ledger of a core and nothing else."""
+    return validated({"batches": {"core": core.model_dump()}, "pool": {}, "rounds": {}, "latest": ORIGIN["rounds"]})
+
+
+def validated(content: Any, where: str = str(paths.LEDGER)) -> Ledger:
+    """``content`` as a ledger; ValueError that names key, expected and got, a line per mistake."""
+    try:
+        return Ledger.model_validate(content)
+    except ValidationError as error:
+        raise ValueError("\n".join(_explain(fault, where) for fault in error.errors())) from None
+
+
+def _explain(fault: Any, where: str) -> str:
+    key = ".".join(str(part) for part in fault["loc"] if part != "[key]")
+    if fault["type"] == "value_error":
+        return f"{where}: {fault['ctx']['error']}"
+    got = "nothing" if fault["type"] == "missing" else repr(fault["input"])
+    return f"{where}: {key or 'the ledger'}: {fault['msg'][:1].lower()}{fault['msg'][1:]}, got {got}."
+
+
+def read(path: Path = paths.LEDGER) -> Ledger:
+    """The ledger at ``path``; ValueError where it is missing, no YAML, or not valid."""
+    try:
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path} must exist; run in the project's folder, or make one with `diva init`.") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} must be readable YAML: {error}") from None
+    return validated(content, str(path))
+
+
+def text(book: Ledger) -> str:
+    """The ledger as YAML 1.2 (as DVC reads it), the same text for the same ledger."""
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.default_flow_style, yaml.sort_base_mapping_type_on_output, yaml.width = False, False, 4096
+    yaml.representer.ignore_aliases = lambda *_: True
+    ordered = {
+        "batches": {name: book.batches[name].model_dump() for name in order(book)},
+        "pool": {name: book.pool[name].model_dump() for name in chain(book.pool, "pool")},
+        "rounds": {name: book.rounds[name].model_dump() for name in chain(book.rounds, "rounds")},
+        "latest": book.latest,
+    }
+    stream = io.StringIO()
+    yaml.dump(ordered, stream)
+    return HEADER + stream.getvalue()
+
+
+def write(path: Path, book: Ledger) -> None:
+    """Write the ledger whole or not at all."""
+    atomic.write_text(path, text(book))

@@ -1,0 +1,145 @@
+"""What a delivery holds: one row per sample, and beside it the rows set aside, with reason and remedy.
+
+A sample's id is the hash of its content, so the same image is the same sample wherever it comes from.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from diva.store import tables
+
+SCHEMA: tables.Schema = {
+    "sample_id": pl.String,
+    "path": pl.String,
+    "label": pl.String,
+    "width": pl.Int32,
+    "height": pl.Int32,
+    "row": pl.Int64,  # within a file of ready features
+}
+QUARANTINE: tables.Schema = {
+    "sample_id": pl.String,  # null where the content could not be read
+    "path": pl.String,
+    "label": pl.String,
+    "reason": pl.String,  # "<kind>: <particulars>"
+    "remedy": pl.String,
+}
+TRUTH: tables.Schema = {"sample_id": pl.String, "true_label": pl.String}
+ID_LENGTH = 32  # hexadecimal digits of the sha256: 128 bits
+
+
+class Sample(NamedTuple):
+    """A row of a manifest."""
+
+    sample_id: str
+    path: str
+    label: str
+    width: int | None = None
+    height: int | None = None
+    row: int | None = None
+
+
+class Refused(NamedTuple):
+    """A row of a quarantine."""
+
+    sample_id: str | None
+    path: str
+    label: str | None
+    reason: str
+    remedy: str
+
+
+class Delivery(NamedTuple):
+    """What was read from a source: samples, what was set aside, and the planted truth where there is one."""
+
+    samples: pl.DataFrame
+    refused: pl.DataFrame
+    truth: pl.DataFrame
+
+
+def samples(rows: Iterable[Sample]) -> pl.DataFrame:
+    """Rows as a manifest."""
+    return pl.DataFrame(list(rows), schema=dict(SCHEMA), orient="row")
+
+
+def refusals(rows: Iterable[Refused]) -> pl.DataFrame:
+    """Rows as a quarantine."""
+    return pl.DataFrame(list(rows), schema=dict(QUARANTINE), orient="row")
+
+
+def read(path: Path) -> pl.DataFrame:
+    """The manifest at ``path``."""
+    return tables.read(path, SCHEMA)
+
+
+def write(path: Path, frame: pl.DataFrame) -> None:
+    """Write a manifest."""
+    tables.write(path, frame, SCHEMA)
+
+
+def checksum(path: Path) -> str:
+    """Hexadecimal sha256 of the manifest's file; features carry it, so they know which manifest they were made from."""
+    return tables.sha256(path)
+
+
+def set_aside(frame: pl.DataFrame, reason: str | pl.Expr, remedy: str) -> pl.DataFrame:
+    """Rows of a manifest or an index as rows of a quarantine."""
+    why = pl.lit(reason) if isinstance(reason, str) else reason
+    columns = ["sample_id", "path", "label"]
+    return frame.select(*columns, reason=why, remedy=pl.lit(remedy, pl.String)).cast(dict(QUARANTINE))  # type: ignore[arg-type]
+
+
+def kinds(refused: pl.DataFrame) -> dict[str, int]:
+    """How many rows of a quarantine there are of each kind (what stands before the colon of the reason)."""
+    kind = pl.col("reason").str.split(":").list.first().alias("kind")
+    return dict(refused.group_by(kind).len().sort("kind").iter_rows())
+
+
+def distinct(rows: Iterable[Sample]) -> tuple[list[Sample], list[Refused]]:
+    """Each content once: the first stays, later ones are refused, and whether their labels agree is said."""
+    first: dict[str, Sample] = {}
+    refused = []
+    for sample in rows:
+        same = first.setdefault(sample.sample_id, sample)
+        if same is not sample:
+            refused.append(_again(sample, same))
+    return list(first.values()), refused
+
+
+def _again(sample: Sample, same: Sample) -> Refused:
+    place = same.path if same.row is None else f"row {same.row} of {same.path}"
+    if same.label == sample.label:
+        return Refused(sample.sample_id, sample.path, sample.label, f"same content: as {place}", "Nothing to do.")
+    reason = f"same content under another label: as {place}, which is labelled {same.label!r}"
+    return Refused(sample.sample_id, sample.path, sample.label, reason, "Keep the copy whose label is right.")
+
+
+def for_core(delivery: Delivery, batch: str = "core") -> Delivery:
+    """A delivery fit to be the core: leave-one-out needs two samples in each class, and two classes.
+
+    Raises:
+        ValueError: nothing usable, or one class only.
+    """
+    if delivery.samples.is_empty():
+        raise ValueError(f"batches.{batch}.source must hold usable samples, got none{_because(delivery.refused)}.")
+    alone = pl.len().over("label") == 1
+    kept = delivery.samples.filter(~alone)
+    remedy = "Add a second sample of this class, or leave the class out."
+    reason = "class of one sample: leave-one-out needs two in each class of the core"
+    single = set_aside(delivery.samples.filter(alone), reason, remedy)
+    refused = pl.concat([delivery.refused, single])
+    if kept["label"].n_unique() < 2:
+        got = kept["label"].unique().to_list()
+        raise ValueError(
+            f"batches.{batch}.source must hold at least two classes with two samples each, got {got or 'none'}"
+            f"{_because(refused)}."
+        )
+    return Delivery(kept, refused, delivery.truth.join(kept, on="sample_id", how="semi", maintain_order="left"))
+
+
+def _because(refused: pl.DataFrame) -> str:
+    counts = ", ".join(f"{n} {kind}" for kind, n in kinds(refused).items())
+    first = f"; the first: {refused['path'][0]}" if counts else ""
+    return f" (set aside: {counts}{first})" if counts else ""

@@ -1,0 +1,221 @@
+"""Ready features: embeddings of any kind (text, audio, tables, images) that need no network.
+
+One file holds ``features`` (n, p), ``labels`` (n,) and, if it likes, ``sample_id`` (n,): npz arrays, HDF5 data sets, or
+columns of a parquet (``features`` a list, or one column per feature, ``f0`` to ``f<p-1>``); an npy holds features
+alone, its labels lie beside it in ``<name>_labels.npy``.
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from diva.store.features import opened, read_rows
+
+SUFFIXES = (".npz", ".npy", ".parquet", ".h5", ".hdf5")
+Text = npt.NDArray[np.str_]
+
+
+class Ready(NamedTuple):
+    """What a file of ready features holds.
+
+    Attributes:
+        features: (n, p), numeric; slices of it are arrays (an HDF5 file is read slice by slice).
+        labels: (n,) text; empty where a label is missing.
+        sample_id: (n,) text, or None where the file names no rows.
+    """
+
+    features: Any
+    labels: Text
+    sample_id: Text | None
+
+
+class StoredRows:
+    """The rows of one HDF5 data set; the file is open only while a slice is read."""
+
+    def __init__(self, path: Path, name: str = "features") -> None:
+        self.path, self.name = path, name
+        with opened(path) as file:
+            self.shape, self.dtype = tuple(file[name].shape), file[name].dtype
+        self.ndim = len(self.shape)
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, rows: slice) -> npt.NDArray[Any]:
+        with opened(self.path) as file:
+            values: npt.NDArray[Any] = file[self.name][rows]
+        return values
+
+
+def is_ready(path: str | Path) -> bool:
+    """Whether the suffix is one of a file of features (a parquet may be a list of images as well: look inside)."""
+    return Path(path).suffix.lower() in SUFFIXES
+
+
+def open_ready(path: str | Path) -> Ready:
+    """Open a file of ready features.
+
+    Raises:
+        ValueError: the file is absent, damaged, of another kind, or its arrays are missing or do not fit together.
+    """
+    path = Path(path)
+    readers: dict[str, Callable[[Path], Mapping[str, Any]]] = {
+        ".npz": _npz,
+        ".npy": _npy,
+        ".parquet": _parquet,
+        ".h5": _hdf5,
+        ".hdf5": _hdf5,
+    }
+    if path.suffix.lower() not in readers:
+        raise ValueError(f"source must end in one of {', '.join(SUFFIXES)}, got {path}.")
+    if not path.is_file():
+        raise ValueError(f"source must be an existing file, got {path}.")
+    arrays = readers[path.suffix.lower()](path)
+    missing = [name for name in ("features", "labels") if name not in arrays]
+    if missing:
+        found = ", ".join(arrays) or "nothing"
+        raise ValueError(f"{path} must hold features and labels; {' and '.join(missing)} missing, got {found}.")
+    return _checked(path, arrays)
+
+
+def read_ready(paths: Sequence[str], rows: Sequence[int], chunk_size: int = 8192) -> Iterator[npt.NDArray[Any]]:
+    """Rows of files of ready features, block by block, in the order given: row ``rows[i]`` of ``paths[i]``."""
+    where = np.asarray(rows, dtype=np.int64)
+    for path, group in itertools.groupby(range(len(paths)), key=paths.__getitem__):
+        features = open_ready(path).features
+        members = np.fromiter(group, dtype=np.int64)
+        asked = where[members]
+        if asked.min() < 0 or asked.max() >= len(features):
+            raise ValueError(f"{path} must have row {asked.max()}, got {len(features)} rows; run download again.")
+        for start in range(0, len(asked), chunk_size):
+            yield read_rows(features, asked[start : start + chunk_size])
+
+
+def attributes() -> dict[str, str | int]:
+    """What a file of features says of its making where no network made it."""
+    versions = json.dumps({"h5py": h5py.__version__, "numpy": np.__version__})
+    made: dict[str, str | int] = {"backbone": "ready", "weights": "none", "weights_sha256": "", "seed": 0}
+    return made | {"transform": "null", "versions": versions}
+
+
+def _checked(path: Path, arrays: Mapping[str, Any]) -> Ready:
+    features = arrays["features"]
+    if features.ndim != 2:
+        raise ValueError(f"features of {path} must have shape (n, p), got {tuple(features.shape)}.")
+    if np.dtype(features.dtype).kind not in "fiub":
+        raise ValueError(f"features of {path} must be real numbers, got {features.dtype}.")
+    labels = as_text(arrays["labels"], "labels", path)
+    sample_id = as_text(arrays["sample_id"], "sample_id", path) if "sample_id" in arrays else None
+    for name, values in (("labels", labels), ("sample_id", sample_id)):
+        if values is not None and len(values) != len(features):
+            raise ValueError(f"{name} of {path} must have one entry per row ({len(features)}), got {len(values)}.")
+    return Ready(features, labels, sample_id)
+
+
+def as_text(values: Any, name: str, path: Path) -> Text:
+    """Labels or ids as text: 3 and 3.0 are "3", bytes are UTF-8, what is missing (None, NaN) is empty."""
+    values = np.asarray(values)
+    if values.ndim != 1:
+        raise ValueError(f"{name} of {path} must have shape (n,), got {values.shape}.")
+    if values.dtype.kind in "US":
+        return values.astype(np.str_) if values.dtype.kind == "U" else np.char.decode(values, "utf-8")
+    return np.array([_text(value) for value in values.tolist()], dtype=np.str_)
+
+
+def _text(value: Any) -> str:
+    if value is None or value != value:  # NaN is not itself
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def _loaded(path: Path, **options: Any) -> Any:
+    try:
+        return np.load(path, allow_pickle=False, **options)
+    except Exception as error:  # zip, header and pickle errors have nothing in common
+        raise ValueError(f"{path} must be a whole numpy file without Python objects, got: {error}") from None
+
+
+def _npz(path: Path) -> Mapping[str, Any]:
+    arrays = {}
+    with _loaded(path) as file:
+        for name in (
+            file.files if not {"features", "labels"} <= set(file.files) else ("features", "labels", "sample_id")
+        ):
+            if name in file.files:
+                arrays[name] = _member(file, name, path)
+    return arrays
+
+
+def _member(file: Any, name: str, path: Path) -> Any:
+    try:
+        return file[name]
+    except Exception as error:  # as above; object arrays are refused here
+        raise ValueError(f"{name} of {path} must be a plain array without Python objects, got: {error}") from None
+
+
+def _npy(path: Path) -> Mapping[str, Any]:
+    beside = path.with_name(f"{path.stem}_labels.npy")
+    if not beside.is_file():
+        raise ValueError(f"{path} must have its labels beside it in {beside.name}, got nothing there.")
+    return {"features": _loaded(path, mmap_mode="r"), "labels": _loaded(beside)}
+
+
+def _hdf5(path: Path) -> Mapping[str, Any]:
+    with opened(path) as file:
+        names = [name for name in file if isinstance(file[name], h5py.Dataset)]
+        arrays: dict[str, Any] = {name: file[name][:] for name in ("labels", "sample_id") if name in names}
+        if "classes" in names and "labels" in arrays:  # a file of our own: labels are codes
+            arrays["labels"] = file["classes"].asstr()[:][arrays["labels"]]
+    if "features" not in names:
+        return dict.fromkeys(names)
+    return {"features": StoredRows(path), **arrays}
+
+
+def _parquet(path: Path) -> Mapping[str, Any]:
+    import polars as pl  # only this kind of file needs it
+
+    try:
+        frame = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise ValueError(f"{path} must be a whole parquet file, got: {error}") from None
+    given = [name for name in ("labels", "sample_id") if name in frame.columns]
+    arrays: dict[str, Any] = {name: frame[name].to_numpy() for name in given}
+    if "features" in frame.columns:
+        arrays["features"] = _from_lists(frame["features"], path)
+    elif "f0" in frame.columns:
+        columns = [f"f{index}" for index in range(sum(_is_feature(name) for name in frame.columns))]
+        absent = [name for name in columns if name not in frame.columns]
+        if absent:
+            raise ValueError(f"{path} must hold columns f0 to {columns[-1]} without a gap; {absent[0]} is missing.")
+        arrays["features"] = frame.select(columns).to_numpy()
+    return arrays or dict.fromkeys(frame.columns)
+
+
+def _is_feature(name: str) -> bool:
+    return name.startswith("f") and name[1:].isdigit()
+
+
+def _from_lists(column: Any, path: Path) -> Any:
+    """A list column as (n, p); a missing list is a row of NaN, which extraction sets aside."""
+    if not (column.dtype.is_nested() and column.dtype.inner is not None and column.dtype.inner.is_numeric()):
+        raise ValueError(f"features of {path} must be a list of numbers in each row, got {column.dtype}.")
+    import polars as pl
+
+    lists = column.cast(pl.List(column.dtype.inner))
+    widths = lists.list.len().drop_nulls().unique().to_list()
+    if len(widths) > 1:
+        raise ValueError(f"features of {path} must be lists of one length, got lengths {min(widths)} to {max(widths)}.")
+    width = widths[0] if widths else 0
+    numbers = np.full((len(column), width), np.nan, dtype=np.float64)
+    if width:
+        here = lists.is_not_null().to_numpy()
+        numbers[here] = lists.drop_nulls().explode().to_numpy().reshape(-1, width)
+    return numbers

@@ -1,0 +1,98 @@
+"""The release: the newest curated set as a training set, with or without its weights."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from diva.store import curated, tables
+
+TRAIN: tables.Schema = {
+    "sample_id": pl.String,
+    "path": pl.String,
+    "label": pl.String,
+    "given_label": pl.String,
+    "suggested_label": pl.String,
+    "flagged": pl.Boolean,
+    "weight": pl.Float64,
+    "origin": pl.String,
+    "round": pl.String,
+    "batch": pl.String,
+    "margin": pl.Float64,
+    "derivative": pl.Float64,
+    "reason": pl.String,
+}
+REMOVED: tables.Schema = {name: dtype for name, dtype in TRAIN.items() if name != "weight"}
+WEIGHTS: tables.Schema = {
+    "sample_id": pl.String,
+    "weight": pl.Float64,
+    "derivative": pl.Float64,
+    "margin": pl.Float64,
+}
+
+
+class Verdict(NamedTuple):
+    """Whether the release keeps its weights, and why."""
+
+    kept: bool
+    reason: str
+
+
+def verdict(setting: str, held_out: Mapping[str, Any] | None) -> Verdict:
+    """Whether weights are kept: ``always``, ``never``, or (``auto``) where they lower the held-out error.
+
+    Args:
+        setting: of ``release.weights``.
+        held_out: errors ``with_weights`` and ``without_weights`` on a fold that took no part; None where none was.
+    """
+    if setting in ("always", "never"):
+        return Verdict(setting == "always", f"release.weights is {setting}")
+    errors = [(held_out or {}).get(name) for name in ("with_weights", "without_weights")]
+    better, worse = (error if isinstance(error, int | float) else float("nan") for error in errors)
+    if better != better or worse != worse:
+        return Verdict(kept=False, reason="no held-out comparison was made; all weights are 1")
+    told = f"held-out error {better:.4g} with weights, {worse:.4g} without"
+    return (
+        Verdict(kept=True, reason=told) if better < worse else Verdict(kept=False, reason=f"{told}; all weights are 1")
+    )
+
+
+def frames(state: pl.DataFrame, weights: pl.DataFrame, kept: bool) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Training set and removed samples.
+
+    Args:
+        state: a curated set.
+        weights: weight, newest derivative and margin of every member.
+        kept: whether the weights are used; otherwise each is 1.
+
+    Raises:
+        ValueError: a member without a weight, or one that is negative or not finite.
+    """
+    newest = weights.select("sample_id", "weight", new_derivative="derivative", new_margin="margin")
+    joined = state.join(newest, on="sample_id", how="left", maintain_order="left").with_columns(
+        pl.coalesce("new_derivative", "derivative").alias("derivative"),
+        pl.coalesce("new_margin", "margin").alias("margin"),
+    )
+    members = joined.filter(pl.col("status") == "member")
+    bad = members.filter(~(pl.col("weight").is_finite() & (pl.col("weight") >= 0)).fill_null(value=False))["sample_id"]
+    if len(bad):
+        raise ValueError(f"weights must be finite and ≥ 0 for every member, got {len(bad)} others (first: {bad[0]}).")
+    train = members if kept else members.with_columns(weight=pl.lit(1.0))
+    return train.select(list(TRAIN)), joined.filter(pl.col("status") == "removed").select(list(REMOVED))
+
+
+def summary(round_: str, state: pl.DataFrame, train: pl.DataFrame, judged: Verdict, setting: str) -> dict[str, Any]:
+    """What the release holds, and why it has the weights it has."""
+    came = state.filter(pl.col("origin") == "pool").group_by("round").len().sort("round").iter_rows()
+    return {
+        "round": round_,
+        **curated.counts(state),
+        "added_in": dict(came),
+        "classes": dict(train.group_by("label").len().sort("label").iter_rows()),
+        "weights": {
+            "kept": judged.kept,
+            "setting": setting,
+            "reason": judged.reason,
+            "zero": int((train["weight"] == 0).sum()),
+        },
+    }

@@ -1,0 +1,59 @@
+"""Parquet tables with a schema: read and checked, or written whole and with the same bytes every time."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from diva.store import atomic
+
+Schema = Mapping[str, type[pl.DataType]]
+
+
+def empty(schema: Schema) -> pl.DataFrame:
+    """The header alone."""
+    return pl.DataFrame(schema=dict(schema))
+
+
+def conform(frame: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:
+    """``frame`` with the schema's columns, in its order and types; ValueError where it cannot be."""
+    missing = [name for name in schema if name not in frame.columns]
+    unknown = [name for name in frame.columns if name not in schema]
+    if missing or unknown:
+        raise ValueError(f"{where} must have the columns {', '.join(schema)}; missing {missing}, unknown {unknown}.")
+    try:
+        return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{where} must have the types of {dict(schema)}: {error}") from None
+
+
+def read(path: Path, schema: Schema) -> pl.DataFrame:
+    """The table at ``path``; ValueError where it is missing, unreadable or has other columns."""
+    try:
+        frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
+    except FileNotFoundError:
+        raise ValueError(f"{path} must exist, got nothing; `dvc repro` or `dvc pull` makes it.") from None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise ValueError(f"{path} must be a readable parquet file: {error}") from None
+    return conform(frame, schema, str(path))
+
+
+def write(path: Path, frame: pl.DataFrame, schema: Schema) -> None:
+    """Write ``frame`` whole or not at all; equal frames give equal bytes (one row group layout, no time stamps)."""
+    whole = conform(frame, schema, str(path)).rechunk()
+    with atomic.replacing(path) as temporary:
+        whole.write_parquet(temporary, compression="zstd", statistics=True, row_group_size=1 << 17)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON mapping, indented, keys in the order given."""
+    atomic.write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,29 @@
+"""How a stage is run from the command line: its option, its log, and its mistakes as messages."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+
+def run(stage: Callable[..., None], *options: str) -> NoReturn:
+    """Run ``stage`` with its options (``batch`` becomes ``--batch``) and end the process.
+
+    A mistake in the input is one message on stderr and exit code 1; a traceback is left to faults of the program.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    parser = argparse.ArgumentParser(prog=f"python -m {_module(stage)}", description=stage.__doc__)
+    for option in options:
+        parser.add_argument(f"--{option}", required=True)
+    try:
+        stage(**vars(parser.parse_args()))
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{_module(stage)}: {error}\n")
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _module(stage: Callable[..., None]) -> str:
+    spec = getattr(sys.modules[stage.__module__], "__spec__", None)
+    return spec.name if spec else stage.__module__

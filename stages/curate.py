@@ -1,0 +1,28 @@
+"""Stage ``curate``: apply what a round decided, and what people did, to the set before it."""
+
+import logging
+
+from diva.store import curated, index, ledger, paths, tables
+from stages.command import run
+
+logger = logging.getLogger(__name__)
+
+
+def curate(round: str) -> None:  # noqa: A002 - the option's name
+    """The curated set after a round of the ledger."""
+    entry = ledger.round_(ledger.read(), round)
+    state = curated.apply(
+        round,
+        curated.read(entry.previous),
+        tables.read(paths.decisions(round), curated.DECISIONS),
+        index.read(paths.pool(entry.pool)),
+        tables.read(paths.review(entry.review), curated.REVIEW),
+    )
+    curated.write(paths.curated(round), state)
+    counts = curated.counts(state)
+    tables.write_json(paths.METRICS / "curate" / f"{round}.json", counts)
+    logger.info("%s: %s", round, ", ".join(f"{count} {name}" for name, count in counts.items()))
+
+
+if __name__ == "__main__":
+    run(curate, "round")

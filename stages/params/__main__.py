@@ -1,0 +1,76 @@
+"""Validates the whole of params.yaml: each section against the model of the stage of the same name."""
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from diva.store import paths
+from stages import params
+from stages.params import section
+from stages.params.section import Section
+
+APART = ("__main__", "section")  # modules here that describe no section
+
+
+def models() -> dict[str, type[Section]]:
+    """The model of each section, by the section's name."""
+    names = sorted(module.name for module in pkgutil.iter_modules(params.__path__) if module.name not in APART)
+    return {name: model(name) for name in names}
+
+
+def model(name: str) -> type[Section]:
+    """The section's model: the class in ``stages/params/<name>.py`` that bears its name."""
+    module = importlib.import_module(f"stages.params.{name}")
+    classes = inspect.getmembers(module, lambda member: inspect.isclass(member) and issubclass(member, Section))
+    named = [kind for title, kind in classes if title.lower() == name.replace("_", "")]
+    if not named:
+        raise ValueError(f"stages/params/{name}.py must define the model {name.title().replace('_', '')}, got none.")
+    found: type[Section] = named[0]
+    return found
+
+
+def faults(content: dict[str, Any]) -> list[str]:
+    """One message per mistake in the whole of params.yaml, in the order of the sections."""
+    known = models()
+    strange = [f"{paths.PARAMS}:{name}: no such section{_near(name, known)}." for name in content if name not in known]
+    absent = [
+        f"{paths.PARAMS}:{name}: this section must be there, got nothing." for name in known if name not in content
+    ]
+    wrong = [fault for name in known if name in content for fault in _section(name, content[name], known[name])]
+    return strange + absent + wrong
+
+
+def _section(name: str, content: Any, kind: type[Section]) -> list[str]:
+    where = f"{paths.PARAMS}:{name}"
+    if not isinstance(content, dict):
+        return [f"{where}: must be a mapping of {', '.join(kind.model_fields)}, got {content!r}."]
+    try:
+        section.validate(content, kind, where)
+    except ValueError as error:
+        strange = [str(key) for key in content if key not in kind.model_fields]
+        return [str(error), *(f"{where}.{key}: unknown key{_near(key, kind.model_fields)}." for key in strange)]
+    return []
+
+
+def _near(name: Any, known: Iterable[str]) -> str:
+    names = list(known)
+    close = difflib.get_close_matches(str(name), names, 1)
+    return f"; is {close[0]} meant?" if close else f"; there are {', '.join(names)}"
+
+
+def main() -> int:
+    """0 where params.yaml is right; otherwise 1, and every mistake on stderr."""
+    try:
+        found = faults(section.load())
+    except ValueError as error:
+        found = [str(error)]
+    sys.stderr.writelines(f"{fault}\n" for fault in found)
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

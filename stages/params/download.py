@@ -1,0 +1,18 @@
+"""Section ``download`` of params.yaml."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from stages.params.section import Section
+
+
+class Download(Section):
+    """How deliveries are read, and (in ``pool``) what of them may enter the pool.
+
+    The latter stands here because dvc.yaml reads the ledger's chain ``pool`` beside these sections.
+    """
+
+    workers: int = Field(ge=1, le=256)  # threads that hash and open files
+    max_pixels: int = Field(ge=1, le=89_478_485)  # larger images are set aside; the bound is Pillow's own
+    new_classes: Literal["quarantine", "accept"]  # samples of the pool of a class that the core lacks

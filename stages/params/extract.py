@@ -1,0 +1,41 @@
+"""Section ``extract`` of params.yaml."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stages.params.section import Section
+
+Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
+
+
+class Extract(Section):
+    """From images to features.
+
+    Attributes:
+        backbone: classification network of torchvision, or package.module:function.
+        weights: DEFAULT, none (random), or the path of a state dict.
+        weights_sha256: of that file, checked; null to take it as it is.
+        seed: of the random initialisation.
+        resize: shorter side, before the central crop; with DEFAULT the weights' own transform is used instead.
+        crop: side of the central crop.
+        mean: per channel.
+        std: per channel.
+        dtype: of the features on disk.
+        batch_size: images per forward pass.
+        workers: processes that decode images.
+        device: auto is CUDA where there is one.
+    """
+
+    backbone: str
+    weights: str
+    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
+    seed: Annotated[int, Field(ge=0)]
+    resize: Annotated[int, Field(ge=1)]
+    crop: Annotated[int, Field(ge=1)]
+    mean: Channels
+    std: Channels
+    dtype: Literal["float16", "float32"]
+    batch_size: Annotated[int, Field(ge=1)]
+    workers: Annotated[int, Field(ge=0)]
+    device: Annotated[str, Field(pattern="^(auto|cpu|cuda(:[0-9]+)?)$")]

@@ -1,0 +1,29 @@
+"""Stage ``release``: the newest curated set at a constant path, ready to train on."""
+
+import json
+import logging
+
+from diva.store import curated, ledger, paths, release, tables
+from stages.command import run
+from stages.params import section
+from stages.params.release import Release
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Training set, removed samples and summary."""
+    setting, newest = section.read("release", Release).weights, ledger.read().latest
+    state, weights = curated.read(newest), tables.read(paths.WEIGHTS, release.WEIGHTS)
+    held_out = json.loads(paths.metrics("reweight").read_text(encoding="utf-8")).get("held_out")
+    verdict = release.verdict(setting, held_out)
+    train, removed = release.frames(state, weights, verdict.kept)
+    tables.write(paths.TRAIN, train, release.TRAIN)
+    tables.write(paths.REMOVED, removed, release.REMOVED)
+    tables.write_json(paths.SUMMARY, release.summary(newest, state, train, verdict, setting))
+    kept = "weights kept" if verdict.kept else "no weights"
+    logger.info("%s: %d members, %d removed; %s: %s", newest, len(train), len(removed), kept, verdict.reason)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,115 @@
+"""The embedded default through the real pipeline: results, reruns, bytes."""
+
+import hashlib
+import json
+
+import polars as pl
+import pytest
+
+from tests.pipeline.conftest import copy, ran
+
+pytestmark = pytest.mark.xdist_group("embedded")
+
+ROUNDS = {"extend@r001", "extend@r002", "extend@r003", "curate@r001", "curate@r002", "curate@r003"}
+NEWEST = {"reweight", "release", "evaluate", "report"}
+
+
+def metrics(run, name: str) -> dict:
+    return json.loads((run.root / "data" / "metrics" / f"{name}.json").read_text())
+
+
+def digests(run) -> dict[str, str]:
+    files = sorted((run.root / "data").rglob("*.parquet"))
+    return {str(file.relative_to(run.root)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def test_the_release_beats_the_core_uniform_choice_and_everything(embedded):
+    error = {name: row["error"] for name, row in metrics(embedded, "evaluate")["sets"].items()}
+    assert error["release_weighted"] < error["core"]
+    assert error["release_weighted"] < error["uniform"]
+    assert error["release_weighted"] < error["everything"]
+
+
+def test_the_release_is_the_core_and_what_three_rounds_added(embedded):
+    train = pl.read_parquet(embedded.root / "data/release/train.parquet")
+    assert (train["origin"] == "core").sum() == 500
+    added = {row["round"]: row["added"] for row in metrics(embedded, "evaluate")["rounds"]}
+    assert (train["origin"] == "pool").sum() == sum(added.values()) > 0
+    assert train["sample_id"].is_unique().all()
+    assert (train["weight"] >= 0).all()
+
+
+def test_most_labels_called_wrong_were_planted_wrong(embedded):
+    planted = metrics(embedded, "evaluate")["planted"]["core"]
+    assert planted["wrong"] == 100
+    assert planted["precision"] > 0.75
+    assert planted["recall"] > 0.75
+
+
+def test_additions_hold_fewer_planted_mistakes_than_the_pool(embedded):
+    rounds = metrics(embedded, "evaluate")["planted"]["rounds"]
+    share = sum(row["wrong"] for row in rounds) / sum(row["added"] for row in rounds)
+    assert share < 0.15  # the pool has 30 %
+
+
+def test_random_features_beat_raw_pixels(embedded):
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from diva.chunks import InMemory
+    from diva.loo import choose_ridge
+    from diva.normalize import Prepared
+
+    core = pl.read_parquet(embedded.root / "data/fit/core.parquet")
+    pixels = np.stack([np.asarray(Image.open(embedded.root / path)).ravel() for path in core["path"]]).astype("float32")
+    labels = torch.tensor([int(label) for label in core["label"]])
+    raw = choose_ridge(Prepared(InMemory(pixels, labels)), 10)
+    assert metrics(embedded, "fit")["loo_error"] < raw.error
+
+
+def test_a_second_run_does_nothing(embedded):
+    done = embedded.repro()
+    assert ran(done) == set()
+    assert "Data and pipelines are up to date" in done.stdout
+
+
+def test_two_fresh_runs_give_the_same_bytes(embedded, project, tmp_path):
+    other = copy(project, tmp_path / "project")
+    other.repro()
+    assert digests(other) == digests(embedded)
+    assert len(digests(other)) > 20
+
+
+def test_settings_of_a_round_rerun_that_round_and_later_ones(rerun):
+    rerun.edit("data/ledger.yaml", lambda book: book["rounds"]["r002"]["settings"]["extend"].update(per_round=20))
+    done = ran(rerun.repro())
+    assert {"extend@r002", "curate@r002", "extend@r003", "curate@r003"} <= done
+    assert not {stage for stage in done if stage.startswith(("download", "extract", "fit", "score", "start", "pool"))}
+    assert not {"extend@r001", "curate@r001"} & done
+
+
+def test_params_shape_only_rounds_to_come(rerun):
+    rerun.edit("params.yaml", lambda params: params["extend"].update(per_round=7))
+    assert not ROUNDS & ran(rerun.repro())
+
+
+def test_touching_detect_extracts_nothing_again(rerun):
+    with (rerun.root / "diva/detect.py").open("a") as file:
+        file.write("\n# touched\n")
+    done = ran(rerun.repro())
+    assert "score@soft" in done
+    assert not {stage for stage in done if stage.startswith(("download", "extract")) or stage in ROUNDS}
+
+
+def test_a_new_round_runs_itself_and_the_newest_stages(rerun):
+    def add(book):
+        book["rounds"]["r004"] = {**book["rounds"]["r003"], "previous": "r003"}
+        book["latest"] = "r004"
+
+    rerun.edit("data/ledger.yaml", add)
+    assert ran(rerun.repro()) == {"extend@r004", "curate@r004"} | NEWEST
+
+
+def test_no_half_written_file_is_left(embedded):
+    assert not list((embedded.root / "data").rglob("*.tmp"))

@@ -1,0 +1,92 @@
+"""dvc.yaml says what the code does: dependencies are import closures, params are what is read, imports go one way."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from tests.closure import ROOT, closure, imports, sections
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+ROUND_STAGES = {"extend", "curate"}  # a published round is history: its code's commit stands in the ledger
+HEAVY = {"torch", "torchvision"}
+
+
+def body(name: str) -> dict:
+    return STAGES[name].get("do", STAGES[name])
+
+
+def code(name: str) -> set[str]:
+    return {dep for dep in body(name)["deps"] if dep.endswith(".py")}
+
+
+@pytest.mark.parametrize("name", sorted(STAGES))
+def test_code_dependencies_equal_the_import_closure(name):
+    expected = set() if name in ROUND_STAGES else closure(ROOT / "stages" / f"{name}.py")
+    assert code(name) == expected
+
+
+@pytest.mark.parametrize("name", sorted(STAGES))
+def test_params_equal_the_sections_that_are_read(name):
+    declared = {entry for entry in body(name).get("params", []) if isinstance(entry, str)}
+    assert declared == sections(ROOT / "stages" / f"{name}.py")
+
+
+@pytest.mark.parametrize("name", sorted(STAGES))
+def test_a_stage_runs_the_module_of_its_name(name):
+    assert body(name)["cmd"].startswith(f"python -m stages.{name}")
+
+
+def test_packages_hold_no_code_that_a_dependency_could_miss():
+    for init in [*ROOT.glob("diva/**/__init__.py"), *ROOT.glob("stages/**/__init__.py")]:
+        statements = ast.parse(init.read_text()).body
+        assert all(isinstance(node, ast.Expr | ast.Assign) for node in statements), init
+
+
+def uses(file) -> set[str]:
+    return {path.relative_to(ROOT).as_posix() for path in imports(file)}
+
+
+def test_imports_go_one_way():
+    numerics = {f"diva/{name}.py" for name in ("chunks", "normalize", "ridge", "loo", "losses", "derivative")}
+    tasks = {f"diva/{name}.py" for name in ("reweight", "extend", "detect", "evaluation")}
+    for file in ROOT.glob("diva/**/*.py"):
+        name, used = file.relative_to(ROOT).as_posix(), uses(file)
+        assert not {use for use in used if use.startswith(("stages/", "flows/"))}, name
+        assert "diva/cli.py" not in used, f"{name}: nothing imports the command line"
+        if name in numerics:
+            assert used <= numerics, name
+        if name in tasks:
+            assert used <= numerics | tasks, name
+        if name.startswith(("diva/store/", "diva/vision/")):
+            assert not used & (numerics - {"diva/chunks.py"} | tasks), f"{name} must import no closed form"
+    for file in ROOT.glob("stages/**/*.py"):
+        assert not {use for use in uses(file) if use.startswith("flows/")}, file
+
+
+def test_the_library_never_imports_the_orchestrators():
+    for file in ROOT.glob("diva/**/*.py"):
+        names = {
+            alias.name.split(".")[0]
+            for node in ast.walk(ast.parse(file.read_text()))
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        } | {
+            node.module.split(".")[0]
+            for node in ast.walk(ast.parse(file.read_text()))
+            if isinstance(node, ast.ImportFrom) and node.module
+        }
+        assert not names & {"dvc", "prefect"}, file
+
+
+LIGHT = ["stages.download", "stages.pool", "stages.start", "stages.curate", "stages.release", "stages.report",
+         "diva.cli", "stages.params.__main__"]  # fmt: skip
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_stages_without_numbers_start_without_torch(module):
+    told = "import sys, importlib; importlib.import_module(sys.argv[1]); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", told, module], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not HEAVY & set(loaded.stdout.split())

@@ -1,0 +1,63 @@
+"""The whole of params.yaml is validated: which section or key, what was expected, what was got."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from diva.store import paths
+from stages.params import __main__ as validation
+from stages.params.curate import Curate
+from stages.params.download import Download
+from stages.params.release import Release
+from tests.stages import project as small
+from tests.stages.test_download import command
+
+MODELS = {"curate": Curate, "download": Download, "release": Release}
+
+
+@pytest.fixture
+def models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "models", lambda: MODELS)
+
+
+def test_every_module_of_parameters_has_the_model_of_its_name() -> None:
+    found = validation.models()
+    assert found.items() >= MODELS.items()
+    assert "section" not in found
+    assert all(model.model_config.get("extra") == "forbid" for model in found.values())
+
+
+def test_right_parameters_have_no_faults(models: None) -> None:
+    assert validation.faults(small.PARAMS) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"releese": {"weights": "auto"}}, "params.yaml:releese: no such section; is release meant?."),
+        ({"release": None}, "params.yaml:release: must be a mapping of weights, got None."),
+        ({"download": {"workers": 1, "max_pixels": 9, "new_classes": "keep"}}, "input should be 'quarantine' or 'accept', got 'keep'"),
+        ({"release": {"weight": "auto"}}, "params.yaml:release.weight: unknown key; is weights meant?."),
+        ({"release": {"weight": "auto"}}, "params.yaml:release.weights: field required, got nothing."),
+        ({"download": {"workers": 0, "max_pixels": 10}}, "input should be greater than or equal to 1, got 0"),
+        ({"download": {"workers": "many", "max_pixels": 10}}, "download.workers: input should be a valid integer"),
+    ],
+)
+def test_a_mistake_is_told(models: None, changes: dict[str, Any], expected: str) -> None:
+    assert expected in "\n".join(validation.faults(small.PARAMS | changes))
+
+
+def test_a_section_that_is_missing_is_told(models: None) -> None:
+    content = {name: section for name, section in small.PARAMS.items() if name != "curate"}
+    assert validation.faults(content) == ["params.yaml:curate: this section must be there, got nothing."]
+
+
+@pytest.mark.parametrize("text", [None, "a: [", "- list", yaml.safe_dump({"downlod": {}})])
+def test_the_command_says_it_on_stderr_without_a_traceback(workplace: Path, project: Path, text: str | None) -> None:
+    paths.PARAMS.unlink() if text is None else paths.PARAMS.write_text(text, encoding="utf-8")
+    ended = command(project, "stages.params")
+    assert ended.returncode == 1
+    assert "params.yaml" in ended.stderr
+    assert "Traceback" not in ended.stderr

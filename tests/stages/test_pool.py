@@ -1,0 +1,96 @@
+"""Stage pool: a chain of indices that only ever grows, without what was there before."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from diva.store import index, manifest, paths, tables
+from stages.download import download
+from stages.pool import pool
+from tests.stages import project as small
+
+
+@pytest.fixture
+def chain(workplace: Path) -> Path:
+    """Core, test and two batches of the pool whose images partly lie in what came before."""
+    batches = {"b001": (50, 30), "b002": (70, 30)}  # the core is 0 to 60, the test set 90 to 95
+    small.write_ledger(
+        test=("digits", small.digits(90, 5)),
+        **{name: ("digits", small.digits(*part)) for name, part in batches.items()},
+    )
+    for name in ("core", "test", "b001", "b002"):
+        download(name)
+        small.extract(name)
+    small.fit()
+    index.write(paths.pool("b000"), tables.empty(index.SCHEMA))
+    return workplace
+
+
+def test_the_pool_grows_by_what_is_new(chain: Path) -> None:
+    pool("b001")
+    pool("b002")
+    first, second = index.read(paths.pool("b001")), index.read(paths.pool("b002"))
+    assert len(first) == 20, "30, of which 10 are in the core"
+    assert second[:20].equals(first)
+    assert second["batch"].to_list() == ["b001"] * 20 + ["b002"] * 15, (
+        "30, of which 10 are in b001 and 5 in the test set"
+    )
+    assert second["sample_id"].is_unique().all()
+    assert second["row"].to_list()[:20] == list(range(10, 30))
+    refused = tables.read(paths.quarantine("pool", "b002"), manifest.QUARANTINE)
+    assert refused.group_by("reason").len().sort("reason").rows() == [
+        ("already delivered: in b001", 10),
+        ("already delivered: in test", 5),
+    ]
+    assert json.loads((paths.METRICS / "pool" / "b002.json").read_text()) == {
+        "candidates": 30,
+        "admitted": 15,
+        "quarantined": 15,
+        "reasons": {"already delivered": 15},
+        "pool": 35,
+    }
+
+
+def test_two_runs_write_the_same_bytes(chain: Path) -> None:
+    pool("b001")
+    before = paths.pool("b001").read_bytes(), paths.quarantine("pool", "b001").read_bytes()
+    pool("b001")
+    assert (paths.pool("b001").read_bytes(), paths.quarantine("pool", "b001").read_bytes()) == before
+
+
+@pytest.mark.parametrize(("new_classes", "admitted"), [("quarantine", 2), ("accept", 3)])
+def test_a_class_the_core_lacks_waits_unless_it_is_accepted(workplace: Path, new_classes: str, admitted: int) -> None:
+    for number, name in enumerate(["core/a/1", "core/a/2", "core/b/3", "core/b/4", "more/a/5", "more/b/6", "more/z/7"]):
+        (workplace / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (2, 2), number).save(workplace / f"{name}.png")
+    small.write_params(download=small.PARAMS["download"] | {"new_classes": new_classes})
+    small.write_ledger(core=("core", {}), b001=("more", {}))
+    for name in ("core", "b001"):
+        download(name)
+        small.extract(name)
+    small.fit()
+    index.write(paths.pool("b000"), tables.empty(index.SCHEMA))
+    pool("b001")
+    assert len(index.read(paths.pool("b001"))) == admitted
+    refused = tables.read(paths.quarantine("pool", "b001"), manifest.QUARANTINE)
+    assert refused["label"].to_list() == ["z"] * (3 - admitted)
+    assert all("download.new_classes: accept" in remedy for remedy in refused["remedy"])
+
+
+def test_an_empty_batch_leaves_the_pool_as_it_is(workplace: Path) -> None:
+    small.write_ledger(b001=("none", {}))
+    for name in ("core", "b001"):
+        download(name)
+        small.extract(name)
+    small.fit()
+    index.write(paths.pool("b000"), tables.empty(index.SCHEMA))
+    pool("b001")
+    assert index.read(paths.pool("b001")).is_empty()
+
+
+def test_a_batch_that_is_no_link_of_the_pool_is_named(workplace: Path) -> None:
+    small.write_ledger()
+    with pytest.raises(ValueError, match=r"ledger\.yaml:pool must have an entry core, got none"):
+        pool("core")

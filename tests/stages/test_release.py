@@ -1,0 +1,68 @@
+"""Stage release: the newest set at a constant path; weights only where they help."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from diva.store import paths, release, tables
+from stages.curate import curate
+from stages.download import download
+from stages.release import main
+from stages.start import start
+from tests.stages import project as small
+
+
+@pytest.fixture
+def newest(workplace: Path) -> Path:
+    """A round that removes a sample and flags another."""
+    small.write_ledger()
+    download("core")
+    core = small.fit()["sample_id"]
+    start()
+    small.decide("r001", (core[0], "remove"), (core[1], "flag"))
+    curate("r001")
+    return workplace
+
+
+@pytest.mark.parametrize(
+    ("setting", "held_out", "weight"),
+    [
+        ("auto", {"with_weights": 0.1, "without_weights": 0.2}, 0.5),
+        ("auto", {"with_weights": 0.2, "without_weights": 0.1}, 1.0),
+        ("auto", None, 1.0),
+        ("always", None, 0.5),
+        ("never", {"with_weights": 0.1, "without_weights": 0.2}, 1.0),
+    ],
+)
+def test_the_release_keeps_weights_as_asked(newest: Path, setting: str, held_out: Any, weight: float) -> None:
+    small.write_params(release={"weights": setting})
+    small.weigh("r001", held_out)
+    main()
+    train, removed = tables.read(paths.TRAIN, release.TRAIN), tables.read(paths.REMOVED, release.REMOVED)
+    assert (len(train), len(removed)) == (59, 1)
+    assert train["weight"].unique().to_list() == [weight]
+    assert train["flagged"].sum() == 1
+    told = json.loads(paths.SUMMARY.read_text())
+    assert (told["round"], told["members"], told["removed"], told["flagged"]) == ("r001", 59, 1, 1)
+    assert sum(told["classes"].values()) == 59
+    assert told["weights"]["kept"] is (weight == 0.5)
+    assert told["weights"]["reason"]
+
+
+def test_two_runs_write_the_same_bytes(newest: Path) -> None:
+    small.weigh("r001", None)
+    written = [paths.TRAIN, paths.REMOVED, paths.SUMMARY]
+    main()
+    before = [path.read_bytes() for path in written]
+    main()
+    assert [path.read_bytes() for path in written] == before
+
+
+def test_weights_of_another_set_are_refused_and_nothing_is_written(newest: Path) -> None:
+    small.weigh("r001", None)
+    tables.write(paths.WEIGHTS, tables.read(paths.WEIGHTS, release.WEIGHTS)[5:], release.WEIGHTS)
+    with pytest.raises(ValueError, match="weights must be finite and ≥ 0 for every member, got 4 others"):
+        main()
+    assert not paths.TRAIN.exists()
