@@ -21,7 +21,7 @@ def extract(batch: str) -> None:
     writer = from_images(batch, rows, params) if images else from_ready(batch, rows, params.dtype)
     failures = writer.finish(rows["label"].to_list(), rows["sample_id"].to_list())
     samples = rows.select("sample_id", "path", "label")
-    refused = manifest.refusals(manifest.Refused(*samples.row(row), reason, remedy) for row, reason, remedy in failures)
+    refused = manifest.refusals(manifest.Refused._make((*samples.row(row), *why)) for row, *why in failures)
     tables.write(paths.quarantine("extract", batch), refused, manifest.QUARANTINE)
     counts = {
         "rows": len(rows),
@@ -38,8 +38,8 @@ def from_images(batch: str, rows: pl.DataFrame, params: Extract) -> features.Fea
     """Features of image files by a network."""
     from diva.vision import backbones, datasets, extraction, transforms  # seconds that ready features need not wait
 
-    wanted = (params.backbone, params.weights, params.seed, params.crop, params.weights_sha256)
-    backbone = backbones.load_backbone(*wanted)
+    weights = (params.weights, params.seed)
+    backbone = backbones.load_backbone(params.backbone, *weights, params.crop, params.weights_sha256)
     if not backbone.trained:
         logger.warning("%s is untrained (weights: none, seed %d): random features.", backbone.name, backbone.seed)
     own = transforms.ResizeCrop(params.resize, params.crop, params.mean, params.std)
@@ -47,7 +47,7 @@ def from_images(batch: str, rows: pl.DataFrame, params: Extract) -> features.Fea
     writer = begun(batch, extraction.attributes(backbone, transform), params.dtype)
     largest: Any = (rows["width"] * rows["height"].cast(pl.Int64)).max()  # download admitted them
     files = datasets.ImageFiles(rows["path"].to_list(), transform, rows["sample_id"].to_list(), largest)
-    options = {"batch_size": params.batch_size, "workers": params.workers, "device": params.device}
+    options: dict[str, Any] = {"batch_size": params.batch_size, "workers": params.workers, "device": params.device}
     for block in extraction.extract(backbone, files, start=writer.done, **options):
         writer.append(block.features, block.failures)
     return writer

@@ -1,0 +1,97 @@
+"""Images as a torch data set whose broken files are values, not exceptions; and torchvision's own data sets by name."""
+
+import difflib
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torchvision
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from diva.store.features import Failure
+from diva.vision.transforms import ChangedFileError, Transform, read_image
+
+
+class Images(NamedTuple):
+    """Consecutive files: (m, 3, h, w) tensor of those that could be read, and the failures among them."""
+
+    images: Tensor
+    failures: list[Failure]
+
+
+class ImageFiles(Dataset[Tensor | Failure]):
+    """Image files, transformed.
+
+    Args:
+        paths: of the files.
+        transform: from an RGB image to a tensor (3, h, w).
+        checksums: leading digits of the SHA-256 of each file's bytes, checked where given.
+        max_pixels: an image with more is a failure; PIL's own limit where not given.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        transform: Transform,
+        checksums: Sequence[str] | None = None,
+        max_pixels: int | None = None,
+    ) -> None:
+        self.paths, self.transform, self.checksums, self.max_pixels = paths, transform, checksums, max_pixels
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> Tensor | Failure:
+        checksum = self.checksums[row] if self.checksums else None
+        try:
+            return self.transform(read_image(self.paths[row], checksum, self.max_pixels))
+        except Exception as error:  # decoders raise anything, and one bad file must not stop the run
+            return failure(row, self.paths[row], error)
+
+
+def failure(row: int, path: str | Path, error: Exception) -> Failure:
+    """What to say of a file that could not be read."""
+    if isinstance(error, FileNotFoundError):
+        return Failure(row, "missing file", "Put the file back, or take it out of the delivery.")
+    if isinstance(error, ChangedFileError):
+        return Failure(row, f"changed file: {error}", "Put the old file back, or run download again.")
+    if isinstance(error, Image.DecompressionBombError):
+        return Failure(row, f"too many pixels: {error}", "Scale the image down.")
+    if isinstance(error, UnidentifiedImageError):
+        reason = "not an image" if Path(path).stat().st_size else "zero bytes"
+        return Failure(row, reason, "Copy the file again, or take it out of the delivery.")
+    said = " ".join(str(error).split())[:200] or type(error).__name__
+    return Failure(row, f"damaged image: {said}", "Copy the file again, or take it out of the delivery.")
+
+
+def collate(entries: list[Tensor | Failure]) -> Images:
+    """Entries of ``ImageFiles`` as one batch."""
+    images = [entry for entry in entries if isinstance(entry, Tensor)]
+    failures = [entry for entry in entries if isinstance(entry, Failure)]
+    return Images(torch.stack(images) if images else torch.empty(0), failures)
+
+
+def torchvision_data_set(name: str, root: str | Path, split: str = "train", download: bool = False) -> Any:
+    """A torchvision data set by the name of its class: entries are (image, label).
+
+    Args:
+        name: for instance "CIFAR10".
+        root: folder of its files.
+        split: "train", "test", or what the data set itself calls its parts; ignored where it has none.
+        download: fetch the files where they are absent.
+
+    Raises:
+        ValueError: torchvision has no data set of that name.
+    """
+    if name not in torchvision.datasets.__all__:
+        folded = {known.lower(): known for known in torchvision.datasets.__all__}
+        near = [folded[word] for word in difflib.get_close_matches(name.lower(), folded)]
+        raise ValueError(f"name must be a data set of torchvision, got {name}; near: {', '.join(near) or 'none'}.")
+    factory = getattr(torchvision.datasets, name)
+    wanted = {"root": str(root), "train": split == "train", "split": split, "download": download}
+    accepted = inspect.signature(factory).parameters
+    return factory(**{key: value for key, value in wanted.items() if key in accepted})

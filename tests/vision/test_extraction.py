@@ -1,0 +1,161 @@
+import csv
+import logging
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from diva.vision import extraction
+from diva.vision.backbones import Backbone, load_backbone
+from diva.vision.datasets import ImageFiles
+from diva.vision.extraction import Forward, attributes, extract, measure, pick_device
+from diva.vision.transforms import ResizeCrop
+
+TRANSFORM = ResizeCrop(32, 32)
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return load_backbone("shufflenet_v2_x0_5", seed=0, size=32)
+
+
+@pytest.fixture
+def paths(tmp_path):
+    rng = np.random.default_rng(0)
+    names = [tmp_path / f"{number}.png" for number in range(11)]
+    for name in names:
+        Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(name)
+    names[4].write_bytes(b"")
+    names[5].unlink()
+    return [str(name) for name in names]
+
+
+def run(backbone, paths, **options):
+    blocks = list(extract(backbone, ImageFiles(paths, TRANSFORM), device="cpu", **options))
+    rows = np.concatenate([block.rows for block in blocks])
+    failures = [failure for block in blocks for failure in block.failures]
+    return rows, np.concatenate([block.features for block in blocks]), failures
+
+
+def test_batch_size_and_workers_change_nothing_beyond_rounding(backbone, paths):
+    rows, features, failures = run(backbone, paths, batch_size=64)
+    assert rows.tolist() == [0, 1, 2, 3, 6, 7, 8, 9, 10]
+    assert features.shape == (9, backbone.width)
+    assert features.dtype == np.float32
+    assert [failure.row for failure in failures] == [4, 5]
+    for options in ({"batch_size": 1}, {"batch_size": 2}, {"batch_size": 3, "workers": 2}):
+        again = run(backbone, paths, **options)
+        assert np.array_equal(again[0], rows)
+        assert again[2] == failures
+        np.testing.assert_allclose(again[1], features, rtol=1e-4, atol=1e-5)
+
+
+def test_a_later_start_gives_the_later_rows(backbone, paths):
+    rows, features, failures = run(backbone, paths, batch_size=4, start=5)
+    assert rows.tolist() == [6, 7, 8, 9, 10]
+    assert [failure.row for failure in failures] == [5]
+    np.testing.assert_allclose(features, run(backbone, paths)[1][4:], rtol=1e-4, atol=1e-5)
+    assert list(extract(backbone, ImageFiles(paths, TRANSFORM), start=11)) == []
+
+
+def test_two_runs_are_equal_to_the_bit(backbone, paths):
+    assert np.array_equal(run(backbone, paths, batch_size=4)[1], run(backbone, paths, batch_size=4, workers=1)[1])
+
+
+class Hungry(nn.Module):
+    """Runs out of memory on more than three images."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error, self.sizes = error, []
+
+    def forward(self, images):
+        self.sizes.append(len(images))
+        if len(images) > 3:
+            raise self.error
+        return images.mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_out_of_memory_halves_the_batch_and_goes_on(error, caplog):
+    hungry = Hungry(error)
+    forward = Forward(Backbone(hungry, 8), torch.device("cpu"))
+    images = torch.randn(16, 3, 8, 8)
+    np.testing.assert_allclose(forward(images), images.mean((2, 3)), rtol=1e-5, atol=1e-6)
+    assert forward.limit == 2
+    hungry.sizes.clear()
+    forward(images)
+    assert hungry.sizes == [2] * 8  # the smaller size is kept
+    assert "going on with 2" in caplog.text
+
+
+def test_other_errors_are_not_taken_for_want_of_memory():
+    forward = Forward(Backbone(Hungry(RuntimeError("shapes differ")), 8), torch.device("cpu"))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        forward(torch.zeros(4, 3, 8, 8))
+
+
+def test_the_log_tells_the_speed_where_no_terminal_is(backbone, paths, caplog, capsys, monkeypatch):
+    monkeypatch.setattr(extraction, "QUIET", -1.0)
+    with caplog.at_level(logging.INFO):
+        run(backbone, paths, batch_size=4)
+    assert "4 of 11 images" in caplog.text
+    assert "s left" in caplog.text
+    assert "images/s)." in caplog.text
+    assert capsys.readouterr().err == ""
+
+
+def test_measure_counts_images_per_second(backbone, paths):
+    speed = measure(backbone, TRANSFORM, paths[:4], batch_size=2, device="cpu")
+    assert speed.images >= 2
+    assert 0 < speed.images_per_second < 1e6
+    with pytest.raises(ValueError, match="at least one image"):
+        measure(backbone, TRANSFORM, [])
+
+
+def test_devices():
+    assert pick_device("cpu").type == "cpu"
+    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(ValueError, match="must be auto, cpu or cuda"):
+        pick_device("tpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_an_absent_gpu_is_named():
+    with pytest.raises(ValueError, match="without a usable GPU"):
+        pick_device("cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_the_gpu_agrees_with_the_cpu(backbone, paths):
+    expected = run(load_backbone("shufflenet_v2_x0_5", seed=0, size=32), paths)[1]
+    files = ImageFiles(paths, TRANSFORM)
+    on_gpu = load_backbone("shufflenet_v2_x0_5", seed=0, size=32)
+    got = np.concatenate([block.features for block in extract(on_gpu, files, device="cuda", batch_size=4)])
+    assert np.linalg.norm(got - expected) < 1e-2 * np.linalg.norm(expected)
+
+
+def test_attributes_are_plain_and_repeat(backbone):
+    made = attributes(backbone, TRANSFORM)
+    assert made == attributes(load_backbone("shufflenet_v2_x0_5", seed=0, size=32), TRANSFORM)
+    assert set(made) == {"backbone", "weights", "weights_sha256", "seed", "transform", "versions"}
+
+
+def test_real_photographs_give_the_features_of_the_pack(shared_data):
+    with (shared_data / "flowers102" / "index.csv").open(newline="", encoding="utf-8") as file:
+        names = [line["file"] for line in csv.DictReader(file)][::97][:20]
+    pack = np.load(shared_data / "features" / "flowers102_mobilenetv2.npz", allow_pickle=False)
+    known = {}
+    for part in ("train", "test"):
+        known |= dict(zip(pack[f"id_{part}"].tolist(), pack[f"x_{part}"].astype(np.float32), strict=True))
+    expected = np.stack([known[int(name[-9:-4])] for name in names])
+    network = load_backbone("mobilenet_v2", shared_data / "weights" / "mobilenet_v2_imagenet_features.pth")
+    files = ImageFiles([str(shared_data / "flowers102" / name) for name in names], ResizeCrop())
+    got = np.concatenate([block.features for block in extract(network, files, batch_size=8, device="cpu")])
+    error = np.linalg.norm(got - expected, axis=1) / np.linalg.norm(expected, axis=1)
+    assert len(error) == 20
+    assert error.max() < 1e-2
