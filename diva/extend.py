@@ -144,16 +144,20 @@ def extend_round(
     rows = outsider_derivatives(pool, model, adjoint, loss if pool_validates else None)
     derivative, margin = rows.derivative.cpu(), rows.margin.cpu()
     gain = derivative / (1 + rows.quadratic.cpu())
-    order, candidates = choose(derivative, gain, margin, loss)
-    index = order[: min(per_round, candidates if stop else len(order))]
+    order, candidates = choose(derivative, gain, margin, loss, only_candidates=stop)
     return Round(
-        index, derivative, gain, margin, candidates, adjoint.validating, _mean(adjoint),
-        _why_stop(adjoint, candidates, per_round, len(order), stop),
+        order[: per_round if adjoint.validating else 0], derivative, gain, margin, candidates,
+        adjoint.validating, _mean(adjoint), _why_stop(adjoint, candidates, per_round, len(margin), stop),
     )  # fmt: skip
 
 
-def choose(derivative: Tensor, gain: Tensor, margin: Tensor, loss: Loss) -> tuple[Tensor, int]:
-    """All pool samples in the order the rule takes them, candidates first, and how many are candidates."""
+def choose(
+    derivative: Tensor, gain: Tensor, margin: Tensor, loss: Loss, *, only_candidates: bool = False
+) -> tuple[Tensor, int]:
+    """Pool samples in the order the rule takes them, and how many are candidates.
+
+    Candidates come first, but with `trimmed` every hopeless sample, candidate or not, comes last.
+    """
     if loss.name == "calibrated":
         candidate = gain < 0
         if loss.trim:
@@ -164,7 +168,7 @@ def choose(derivative: Tensor, gain: Tensor, margin: Tensor, loss: Loss) -> tupl
     order = _last(torch.argsort(key, stable=True), ~candidate)
     if loss.name == "trimmed":
         order = _last(order, margin <= -loss.threshold)
-    return order, int(candidate.sum())
+    return order[candidate[order]] if only_candidates else order, int(candidate.sum())
 
 
 def extend(

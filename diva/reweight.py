@@ -115,7 +115,8 @@ def reweight(
     if steps == "auto":
         held_out = _watched_losses(chunks, classes, ridge, chosen, step_size, start, seed)
         steps = stop_at(held_out)
-    alpha, history = start, []
+    alpha = start
+    history: list[Step] = []
     first: DatasetDerivative | None = None
     for _ in range(max(steps, 1)):  # the first derivative is reported even where no step is taken
         derivative = dataset_derivative(chunks, classes, ridge, chosen, weights=alpha, validation=validation)

@@ -1,0 +1,29 @@
+"""What the figures were measured on; results carry it beside them."""
+
+import os
+import platform
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def description() -> dict[str, Any]:
+    """Processor, threads, accelerator and the versions that matter; no name of a host, no path."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - a file only on Linux
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()

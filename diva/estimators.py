@@ -1,0 +1,445 @@
+"""The front door for notebooks: a scikit-learn classifier, and detect, reweight and extend on plain arrays.
+
+    f(x) = Wᵀ[z(x), 1],    z(x) = x / ‖x‖ by default (diva.normalize),    W from weighted ridge regression (diva.ridge)
+
+X (n, p) is a numpy array (or a list, or a data frame), a torch tensor, or an h5py data set, of any real dtype; y (n,)
+are labels, strings or numbers. Tensors and data sets are read ``chunk_size`` rows at a time, several times, and never
+as a whole. Results are numpy arrays in frozen dataclasses, labels of the type they were given in.
+
+Everything takes the same keyword arguments:
+
+    ridge        λ > 0, or `loo`: chosen by leave-one-out error (of ``extend``, on the core)
+    normalize    `unit` (rows to length 1), `none` or `standardize`
+    chunk_size   rows in memory at a time
+    device       `auto` (CUDA where there is one), or what torch calls a device
+    dtype        `float32` or `float64`, of the rows; what is p×p is float64 in any case
+
+Ours are the defaults. The paper's settings are one argument away: ``detect(X, y, score="derivative",
+rule="derivative")``, ``reweight(X, y, loss="hard_margin")`` and ``extend(..., loss="hard_margin",
+validate_on="members")``.
+
+Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022.
+"""
+
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, Literal, Self, get_args
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from torch import Tensor
+
+from diva.chunks import InMemory, Subset
+from diva.derivative import dataset_derivative
+from diva.detect import Rule, Score
+from diva.detect import detect as detect_rows
+from diva.extend import ValidateOn
+from diva.extend import extend as extend_rows
+from diva.loo import choose_ridge, leave_one_out
+from diva.losses import Loss, LossName
+from diva.normalize import Normalization, Prepared, Scaling, scaling
+from diva.reweight import Step
+from diva.reweight import reweight as reweight_rows
+from diva.ridge import RidgeModel, weighted
+
+Array = NDArray[Any]
+Ridge = float | Literal["loo"]
+Precision = Literal["float32", "float64"]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Which labels are probably wrong.
+
+    Attributes:
+        score: (n,), high where suspicious.
+        margin: m (n,), the given label's leave-one-out output less the best other one.
+        flagged: (n,) booleans.
+        suggested: (n,) labels, what the other samples say.
+    """
+
+    score: Array
+    margin: Array
+    flagged: Array
+    suggested: Array
+
+
+@dataclass(frozen=True)
+class Reweighting:
+    """Weights (n,), at least 0, and one `Step` (loss, validating, largest) per step that was taken."""
+
+    weights: Array
+    history: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One round of `extend`: samples added, candidates there were, samples that validated, their loss before it."""
+
+    added: int
+    candidates: int
+    validating: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What to add.
+
+    Attributes:
+        index: positions in the pool, in the order chosen.
+        derivative: ∂L/∂α of each of ``index`` when it was chosen.
+        round: the round (1, 2, …) each was added in.
+        history: one entry per round.
+        stop: why it ended, in words.
+    """
+
+    index: Array
+    derivative: Array
+    round: Array
+    history: tuple[Turn, ...]
+    stop: str
+
+
+class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
+    """Ridge classifier that knows, of each training sample, its leave-one-out prediction and its derivative.
+
+    Args:
+        ridge: λ > 0, or `loo`.
+        normalize: `unit`, `none` or `standardize`.
+        chunk_size: rows in memory at a time.
+        device: `auto`, or a torch device.
+        dtype: `float32` or `float64`.
+
+    Attributes:
+        classes_: (k,) labels, sorted.
+        coef_: (k, p), of two classes (1, p): the second's less the first's, positive for the second.
+        intercept_: (k,), of two classes (1,). ``decision_function(X) == z @ coef_.T + intercept_`` with z the
+            *normalised* rows of X.
+        ridge_: λ.
+        scaling_: mean and scale of `standardize`, else None.
+        leverage_: h (n,), the influence of a sample on its own prediction, in [0, 1).
+        loo_predictions_: f (n, k), the outputs for each sample of the model trained without it.
+        derivative_: ∂L/∂α (n,) at α = ``sample_weight``, L the mean loss `all` of the leave-one-out predictions of
+            the rows of positive weight: positive where more weight on the sample would harm the others.
+        n_features_in_: p.
+        feature_names_in_: (p,) names, where X has them and all are strings.
+    """
+
+    def __init__(
+        self,
+        *,
+        ridge: Ridge = "loo",
+        normalize: Normalization = "unit",
+        chunk_size: int = 8192,
+        device: str = "auto",
+        dtype: Precision = "float32",
+    ) -> None:
+        self.ridge = ridge
+        self.normalize = normalize
+        self.chunk_size = chunk_size
+        self.device = device
+        self.dtype = dtype
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit to X (n, p), y (n,) and weights (n,) of at least 0; a row of weight 0 is as good as absent.
+
+        Raises:
+            ValueError: on fewer than two classes or a class of one sample (of positive weight), a value that is not
+                finite, lengths that differ, a negative weight, or a setting out of range.
+        """
+        rows = _features(X)
+        validate_data(self, X, y, skip_check_array=True)
+        data = _read(self._engine(), rows, y, sample_weight)
+        present = data.weights > 0
+        derivative = dataset_derivative(
+            data.chunks, len(data.classes), data.ridge, Loss("all"), weights=data.weights, validating=present
+        )
+        self.classes_, self.ridge_, self.scaling_ = data.classes, data.ridge, data.chunks.scaling
+        head = derivative.model.head.cpu().numpy().T
+        head = head[1:] - head[:1] if len(head) == 2 else head
+        self.coef_, self.intercept_ = head[:, :-1].copy(), head[:, -1].copy()
+        self.loo_predictions_, self.leverage_ = _left_out(data, derivative.model)
+        self.derivative_ = derivative.values.numpy()
+        return self
+
+    def decision_function(self, X: Any) -> Array:
+        """Outputs (n, k) float64; of two classes (n,), positive for ``classes_[1]``."""
+        check_is_fitted(self)
+        rows = _features(X)
+        validate_data(self, X, reset=False, skip_check_array=True)
+        chunks = self._engine().chunks(rows, torch.zeros(len(rows)), self.scaling_, dtype="float64")
+        head = torch.from_numpy(np.column_stack([self.coef_, self.intercept_]).T).to(chunks.device)
+        outputs = torch.cat([z @ head for z, _, _ in chunks]).cpu().numpy()
+        return outputs[:, 0] if len(self.classes_) == 2 else outputs
+
+    def predict(self, X: Any) -> Array:
+        """The label (n,) of the largest output."""
+        outputs = self.decision_function(X)
+        codes = (outputs > 0).astype(int) if outputs.ndim == 1 else outputs.argmax(1)
+        return self.classes_[codes]  # type: ignore[no-any-return]
+
+    def _engine(self) -> "_Engine":
+        return _Engine(self.ridge, self.normalize, self.chunk_size, self.device, self.dtype)
+
+
+def detect(
+    X: Any,
+    y: Any,
+    *,
+    score: Score = "soft",
+    rule: Rule = "rate",
+    ridge: Ridge = "loo",
+    normalize: Normalization = "unit",
+    chunk_size: int = 8192,
+    device: str = "auto",
+    dtype: Precision = "float32",
+) -> Detection:
+    """Find labels that are probably wrong (`diva.detect`).
+
+    Args:
+        X: (n, p).
+        y: (n,).
+        score: `soft`, `margin`, or `derivative` (the paper's).
+        rule: `rate`, `margin`, or `derivative` (the paper's; it flags hard, correct samples: never remove by it).
+        ridge: λ > 0, or `loo`.
+        normalize: `unit`, `none` or `standardize`.
+        chunk_size: rows in memory at a time.
+        device: `auto`, or a torch device.
+        dtype: `float32` or `float64`.
+
+    Raises:
+        ValueError: as `DivaClassifier.fit`, and on an unknown score or rule.
+    """
+    data = _read(_Engine(ridge, normalize, chunk_size, device, dtype), _features(X), y)
+    found = detect_rows(data.chunks, len(data.classes), data.ridge, score=score, rule=rule)
+    suggested = data.classes[found.suggested.numpy()]
+    return Detection(found.score.numpy(), found.margin.numpy(), found.flagged.numpy(), suggested)
+
+
+def reweight(
+    X: Any,
+    y: Any,
+    *,
+    steps: int | Literal["auto"] = 3,
+    step_size: float = 0.5,
+    loss: LossName = "calibrated",
+    ridge: Ridge = "loo",
+    normalize: Normalization = "unit",
+    chunk_size: int = 8192,
+    device: str = "auto",
+    dtype: Precision = "float32",
+) -> Reweighting:
+    """Weigh samples so that the leave-one-out loss falls (`diva.reweight`); ``fit`` takes them as ``sample_weight``.
+
+    Args:
+        X: (n, p).
+        y: (n,).
+        steps: how many, or `auto`.
+        step_size: η, the largest change of a weight in a step.
+        loss: `calibrated`, `hard_margin` (the paper's), `trimmed` or `all`.
+        ridge: λ > 0, or `loo`.
+        normalize: `unit`, `none` or `standardize`.
+        chunk_size: rows in memory at a time.
+        device: `auto`, or a torch device.
+        dtype: `float32` or `float64`.
+
+    Raises:
+        ValueError: as `DivaClassifier.fit`, and on an unknown loss or steps out of range.
+    """
+    data = _read(_Engine(ridge, normalize, chunk_size, device, dtype), _features(X), y)
+    found = reweight_rows(data.chunks, len(data.classes), data.ridge, loss=loss, steps=steps, step_size=step_size)
+    return Reweighting(found.weights.numpy(), found.history)
+
+
+def extend(
+    X: Any,
+    y: Any,
+    X_pool: Any,
+    y_pool: Any,
+    *,
+    budget: int | None = None,
+    per_round: int | None = None,
+    loss: LossName = "calibrated",
+    validate_on: ValidateOn = "members_and_pool",
+    stop: bool = True,
+    ridge: Ridge = "loo",
+    normalize: Normalization = "unit",
+    chunk_size: int = 8192,
+    device: str = "auto",
+    dtype: Precision = "float32",
+) -> Extension:
+    """Choose, round by round, the samples of a pool that help a core (`diva.extend`).
+
+    Args:
+        X: the core (n, p).
+        y: (n,).
+        X_pool: (n_pool, p); may be empty.
+        y_pool: (n_pool,), of the core's classes.
+        budget: samples added in all; None for no limit.
+        per_round: samples added in a round; None for a tenth of the pool.
+        loss: `calibrated` with its whole rule, or `hard_margin` (the paper's), `trimmed`, `all`: most negative first.
+        validate_on: `members_and_pool`, or `members` (the paper's).
+        stop: False adds ``per_round`` each round whatever the sign, until pool or budget is used up.
+        ridge: λ > 0, or `loo`.
+        normalize: `unit`, `none` or `standardize`.
+        chunk_size: rows in memory at a time.
+        device: `auto`, or a torch device.
+        dtype: `float32` or `float64`.
+
+    Raises:
+        ValueError: as `DivaClassifier.fit`, on a class or a number of features that the core lacks, and on a budget,
+            loss or ``validate_on`` out of range.
+    """
+    engine, rows = _Engine(ridge, normalize, chunk_size, device, dtype), _features(X)
+    data, candidates = _read(engine, rows, y), _features(X_pool, fewest=0)
+    if candidates.shape[1] != rows.shape[1]:
+        raise ValueError(f"X_pool must have the {rows.shape[1]} features of X, got {candidates.shape[1]}.")
+    labels = _labels(y_pool, "y_pool")
+    check_consistent_length(candidates, labels)
+    foreign = np.unique(labels[~np.isin(labels, data.classes)])
+    if len(foreign):
+        raise ValueError(f"y_pool must hold only classes of y, got {foreign[:5].tolist()}; leave those samples out.")
+    pool = engine.chunks(candidates, _codes(labels, data.classes), data.chunks.scaling)
+    found = extend_rows(
+        data.chunks, pool, len(data.classes), data.ridge,
+        loss=loss, budget=budget, per_round=per_round, validate_on=validate_on, stop=stop,
+    )  # fmt: skip
+    history = tuple(Turn(len(turn.index), turn.candidates, turn.validating, turn.loss) for turn in found.history)
+    return Extension(found.index.numpy(), found.derivative.numpy(), found.round.numpy(), history, found.stop)
+
+
+class _Slices:
+    """Features (n, p) as `InMemory` slices them: each slice a tensor of ``dtype``, of memory of its own."""
+
+    def __init__(self, X: Any, dtype: Precision) -> None:
+        self.X, self.dtype, self.shape, self.ndim = X, dtype, X.shape, X.ndim
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        part = self.X[rows]
+        if isinstance(part, Tensor):
+            return part.detach().to(getattr(torch, self.dtype))
+        # torch takes neither foreign byte orders nor read-only memory; a copy of one chunk settles both.
+        return torch.from_numpy(np.array(part, dtype=self.dtype))
+
+
+@dataclass(frozen=True)
+class _Engine:
+    """How rows are read and computed with: the arguments that class and functions share."""
+
+    ridge: Ridge
+    normalize: Normalization
+    chunk_size: int
+    device: str
+    dtype: Precision
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.ridge, Real) and 0 < self.ridge < float("inf")
+        if not (number or self.ridge == "loo"):
+            raise ValueError(f"ridge must be 'loo' or positive and finite, got {self.ridge!r}.")
+        if self.dtype not in get_args(Precision):
+            raise ValueError(f"dtype must be one of {', '.join(get_args(Precision))}, got {self.dtype!r}.")
+
+    def chunks(
+        self, X: Any, codes: Tensor, scaling: Scaling | None = None, *, dtype: Precision | None = None
+    ) -> Prepared:
+        dtype = dtype or self.dtype
+        device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+        rows = InMemory(_Slices(X, dtype), codes, self.chunk_size)
+        return Prepared(rows, self.normalize, scaling=scaling, device=device, dtype=getattr(torch, dtype))
+
+    def scaling(self, X: Any, codes: Tensor, present: Tensor) -> Scaling | None:
+        if self.normalize != "standardize":
+            return None
+        return scaling(Subset(InMemory(_Slices(X, self.dtype), codes, self.chunk_size), present))
+
+
+@dataclass(frozen=True)
+class _Data:
+    chunks: Prepared
+    classes: Array
+    weights: Tensor
+    ridge: float
+
+
+def _read(engine: _Engine, X: Any, y: Any, sample_weight: Any = None) -> _Data:
+    """Labels to codes, rows to chunks, and λ."""
+    labels = _labels(y)
+    check_consistent_length(X, labels)
+    given = None if sample_weight is None else _numpy(sample_weight)
+    alpha = torch.tensor(_check_sample_weight(given, labels, dtype=np.float64, ensure_non_negative=True))
+    classes = np.unique(labels)
+    codes = _codes(labels, classes)
+    _check_classes(classes, torch.bincount(codes).numpy(), len(np.unique(codes[alpha > 0].numpy())))
+    chunks = engine.chunks(X, codes, engine.scaling(X, codes, alpha > 0))
+    ridge = choose_ridge(chunks, len(classes), weights=alpha).ridge if engine.ridge == "loo" else float(engine.ridge)
+    return _Data(chunks, classes, alpha, ridge)
+
+
+def _features(X: Any, fewest: int = 1) -> Any:
+    """X as it is where it streams, else as a checked numpy array."""
+    if not isinstance(X, Tensor | h5py.Dataset):
+        return check_array(X, input_name="X", ensure_min_samples=fewest)
+    if isinstance(X, Tensor) and X.layout != torch.strided:
+        raise ValueError(f"X must be dense, got a tensor of layout {X.layout}; use X.to_dense().")
+    if X.dtype.is_complex if isinstance(X, Tensor) else X.dtype.kind not in "fiub":
+        raise ValueError(f"X must hold real numbers, got {X.dtype}.")
+    if X.ndim != 2 or X.shape[0] < fewest or not X.shape[1]:
+        raise ValueError(f"X must have shape (n, p) with at least {fewest} rows, got {tuple(X.shape)}.")
+    return X
+
+
+def _numpy(values: Any) -> Any:
+    if isinstance(values, Tensor):
+        return values.detach().cpu().numpy()
+    if isinstance(values, h5py.Dataset):
+        return (values.asstr() if h5py.check_string_dtype(values.dtype) else values)[:]
+    return values
+
+
+def _labels(y: Any, name: str = "y") -> Array:
+    values = _numpy(y)
+    if isinstance(values, list | tuple) or (isinstance(values, np.ndarray) and values.dtype.kind == "O"):
+        # Among strings numpy would read NaN as the label "nan", and None as an unknown kind of label.
+        for row, label in enumerate(values):
+            if label is None or (isinstance(label, float) and label != label):
+                raise ValueError(f"{name} must hold a label for every row, got none in row {row}.")
+    labels = check_array(values, ensure_2d=False, dtype=None, input_name=name, ensure_min_samples=0)
+    labels = column_or_1d(labels, warn=True)
+    if len(labels):
+        check_classification_targets(labels)
+    return labels  # type: ignore[no-any-return]
+
+
+def _codes(labels: Array, classes: Array) -> Tensor:
+    return torch.from_numpy(np.searchsorted(classes, labels))
+
+
+def _check_classes(classes: Array, counts: Array, present: int) -> None:
+    if present < 2:
+        raise ValueError(f"y must hold at least 2 classes (in rows of positive weight), got {present} class.")
+    if (counts == 1).any():
+        lonely = ", ".join(map(repr, classes[counts == 1][:5].tolist()))
+        raise ValueError(
+            f"y must hold at least 2 samples of every class, got one sample of {lonely}; a label that is left out "
+            "cannot be predicted, so add samples or leave the class out."
+        )
+
+
+def _left_out(data: _Data, model: RidgeModel) -> tuple[Array, Array]:
+    """Predictions f (n, k) and leverages h (n,)."""
+    predictions, leverage = [], []
+    for (z, labels, _), alpha in weighted(data.chunks, data.weights):
+        left_out = leave_one_out(z, labels, alpha, model.to(z))
+        predictions.append(left_out.predictions.cpu())
+        leverage.append(left_out.leverage.cpu())
+    return torch.cat(predictions).numpy(), torch.cat(leverage).numpy()
