@@ -111,13 +111,14 @@ def _union(pack: Pack, core: np.ndarray, pool: np.ndarray, labels: np.ndarray, s
     return pack.rows(np.r_[core, pool[some]], np.r_[pack.y[core], labels[some]])
 
 
-def reweight_gains(pack: Pack, loss: str, share: float, draws: int, ridge: float = 0.1) -> dict[str, Any]:
-    """Test error before and after three steps of Reweight."""
+def reweight_gains(pack: Pack, loss: str, share: float, draws: int, ridge: float | None = None) -> dict[str, Any]:
+    """Test error before and after three steps of Reweight; λ by leave-one-out where none is given."""
     before, after, each = [], [], np.arange(len(pack.y))
     for seed in range(draws if share else 1):
         rows = pack.rows(each, wrong_labels(pack.y, pack.classes, share, seed))
-        before.append(pack.error(rows, ridge))
-        after.append(pack.error(rows, ridge, reweight(rows, pack.classes, ridge, loss=loss).weights))
+        chosen = choose_ridge(rows, pack.classes, RIDGES).ridge if ridge is None else ridge
+        before.append(pack.error(rows, chosen))
+        after.append(pack.error(rows, chosen, reweight(rows, pack.classes, chosen, loss=loss).weights))
     gains = [b - a for b, a in zip(before, after, strict=True)]
     spread = statistics.stdev(gains) if len(gains) > 1 else 0.0
     means = {"before": statistics.mean(before), "after": statistics.mean(after), "gain": statistics.mean(gains)}
