@@ -22,35 +22,26 @@ Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022
 """
 
 from dataclasses import dataclass
-from numbers import Real
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
-import h5py
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
-from torch import Tensor
+from sklearn.utils import check_consistent_length
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from diva.chunks import InMemory, Subset
 from diva.derivative import dataset_derivative
 from diva.detect import Rule, Score
 from diva.detect import detect as detect_rows
 from diva.extend import ValidateOn
 from diva.extend import extend as extend_rows
-from diva.loo import choose_ridge, leave_one_out
+from diva.inputs import Array, Data, Engine, Precision, Ridge, read, read_features, read_labels, to_codes
+from diva.loo import leave_one_out
 from diva.losses import Loss, LossName
-from diva.normalize import Normalization, Prepared, Scaling, scaling
+from diva.normalize import Normalization
 from diva.reweight import Step
 from diva.reweight import reweight as reweight_rows
 from diva.ridge import RidgeModel, weighted
-
-Array = NDArray[Any]
-Ridge = float | Literal["loo"]
-Precision = Literal["float32", "float64"]
 
 
 @dataclass(frozen=True)
@@ -154,9 +145,9 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             ValueError: on fewer than two classes or a class of one sample (of positive weight), a value that is not
                 finite, lengths that differ, a negative weight, or a setting out of range.
         """
-        rows = _features(X)
+        rows = read_features(X)
         validate_data(self, X, y, skip_check_array=True)
-        data = _read(self._engine(), rows, y, sample_weight)
+        data = read(self._engine(), rows, y, sample_weight)
         present = data.weights > 0
         derivative = dataset_derivative(
             data.chunks, len(data.classes), data.ridge, Loss("all"), weights=data.weights, validating=present
@@ -172,7 +163,7 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
     def decision_function(self, X: Any) -> Array:
         """Outputs (n, k) float64; of two classes (n,), positive for ``classes_[1]``."""
         check_is_fitted(self)
-        rows = _features(X)
+        rows = read_features(X)
         validate_data(self, X, reset=False, skip_check_array=True)
         chunks = self._engine().chunks(rows, torch.zeros(len(rows)), self.scaling_, dtype="float64")
         head = torch.from_numpy(np.column_stack([self.coef_, self.intercept_]).T).to(chunks.device)
@@ -185,8 +176,8 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         codes = (outputs > 0).astype(int) if outputs.ndim == 1 else outputs.argmax(1)
         return self.classes_[codes]  # type: ignore[no-any-return]
 
-    def _engine(self) -> "_Engine":
-        return _Engine(self.ridge, self.normalize, self.chunk_size, self.device, self.dtype)
+    def _engine(self) -> Engine:
+        return Engine(self.ridge, self.normalize, self.chunk_size, self.device, self.dtype)
 
 
 def detect(
@@ -217,7 +208,7 @@ def detect(
     Raises:
         ValueError: as `DivaClassifier.fit`, and on an unknown score or rule.
     """
-    data = _read(_Engine(ridge, normalize, chunk_size, device, dtype), _features(X), y)
+    data = read(Engine(ridge, normalize, chunk_size, device, dtype), read_features(X), y)
     found = detect_rows(data.chunks, len(data.classes), data.ridge, score=score, rule=rule)
     suggested = data.classes[found.suggested.numpy()]
     return Detection(found.score.numpy(), found.margin.numpy(), found.flagged.numpy(), suggested)
@@ -253,7 +244,7 @@ def reweight(
     Raises:
         ValueError: as `DivaClassifier.fit`, and on an unknown loss or steps out of range.
     """
-    data = _read(_Engine(ridge, normalize, chunk_size, device, dtype), _features(X), y)
+    data = read(Engine(ridge, normalize, chunk_size, device, dtype), read_features(X), y)
     found = reweight_rows(data.chunks, len(data.classes), data.ridge, loss=loss, steps=steps, step_size=step_size)
     return Reweighting(found.weights.numpy(), found.history)
 
@@ -297,16 +288,16 @@ def extend(
         ValueError: as `DivaClassifier.fit`, on a class or a number of features that the core lacks, and on a budget,
             loss or ``validate_on`` out of range.
     """
-    engine, rows = _Engine(ridge, normalize, chunk_size, device, dtype), _features(X)
-    data, candidates = _read(engine, rows, y), _features(X_pool, fewest=0)
+    engine, rows = Engine(ridge, normalize, chunk_size, device, dtype), read_features(X)
+    data, candidates = read(engine, rows, y), read_features(X_pool, fewest=0)
     if candidates.shape[1] != rows.shape[1]:
         raise ValueError(f"X_pool must have the {rows.shape[1]} features of X, got {candidates.shape[1]}.")
-    labels = _labels(y_pool, "y_pool")
+    labels = read_labels(y_pool, "y_pool")
     check_consistent_length(candidates, labels)
     foreign = np.unique(labels[~np.isin(labels, data.classes)])
     if len(foreign):
         raise ValueError(f"y_pool must hold only classes of y, got {foreign[:5].tolist()}; leave those samples out.")
-    pool = engine.chunks(candidates, _codes(labels, data.classes), data.chunks.scaling)
+    pool = engine.chunks(candidates, to_codes(labels, data.classes), data.chunks.scaling)
     found = extend_rows(
         data.chunks, pool, len(data.classes), data.ridge,
         loss=loss, budget=budget, per_round=per_round, validate_on=validate_on, stop=stop,
@@ -315,127 +306,7 @@ def extend(
     return Extension(found.index.numpy(), found.derivative.numpy(), found.round.numpy(), history, found.stop)
 
 
-class _Slices:
-    """Features (n, p) as `InMemory` slices them: each slice a tensor of ``dtype``, of memory of its own."""
-
-    def __init__(self, X: Any, dtype: Precision) -> None:
-        self.X, self.dtype, self.shape, self.ndim = X, dtype, X.shape, X.ndim
-
-    def __len__(self) -> int:
-        return int(self.shape[0])
-
-    def __getitem__(self, rows: slice) -> Tensor:
-        part = self.X[rows]
-        if isinstance(part, Tensor):
-            return part.detach().to(getattr(torch, self.dtype))
-        # torch takes neither foreign byte orders nor read-only memory; a copy of one chunk settles both.
-        return torch.from_numpy(np.array(part, dtype=self.dtype))
-
-
-@dataclass(frozen=True)
-class _Engine:
-    """How rows are read and computed with: the arguments that class and functions share."""
-
-    ridge: Ridge
-    normalize: Normalization
-    chunk_size: int
-    device: str
-    dtype: Precision
-
-    def __post_init__(self) -> None:
-        number = isinstance(self.ridge, Real) and 0 < self.ridge < float("inf")
-        if not (number or self.ridge == "loo"):
-            raise ValueError(f"ridge must be 'loo' or positive and finite, got {self.ridge!r}.")
-        if self.dtype not in get_args(Precision):
-            raise ValueError(f"dtype must be one of {', '.join(get_args(Precision))}, got {self.dtype!r}.")
-
-    def chunks(
-        self, X: Any, codes: Tensor, scaling: Scaling | None = None, *, dtype: Precision | None = None
-    ) -> Prepared:
-        dtype = dtype or self.dtype
-        device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
-        rows = InMemory(_Slices(X, dtype), codes, self.chunk_size)
-        return Prepared(rows, self.normalize, scaling=scaling, device=device, dtype=getattr(torch, dtype))
-
-    def scaling(self, X: Any, codes: Tensor, present: Tensor) -> Scaling | None:
-        if self.normalize != "standardize":
-            return None
-        return scaling(Subset(InMemory(_Slices(X, self.dtype), codes, self.chunk_size), present))
-
-
-@dataclass(frozen=True)
-class _Data:
-    chunks: Prepared
-    classes: Array
-    weights: Tensor
-    ridge: float
-
-
-def _read(engine: _Engine, X: Any, y: Any, sample_weight: Any = None) -> _Data:
-    """Labels to codes, rows to chunks, and λ."""
-    labels = _labels(y)
-    check_consistent_length(X, labels)
-    given = None if sample_weight is None else _numpy(sample_weight)
-    alpha = torch.tensor(_check_sample_weight(given, labels, dtype=np.float64, ensure_non_negative=True))
-    classes = np.unique(labels)
-    codes = _codes(labels, classes)
-    _check_classes(classes, torch.bincount(codes).numpy(), len(np.unique(codes[alpha > 0].numpy())))
-    chunks = engine.chunks(X, codes, engine.scaling(X, codes, alpha > 0))
-    ridge = choose_ridge(chunks, len(classes), weights=alpha).ridge if engine.ridge == "loo" else float(engine.ridge)
-    return _Data(chunks, classes, alpha, ridge)
-
-
-def _features(X: Any, fewest: int = 1) -> Any:
-    """X as it is where it streams, else as a checked numpy array."""
-    if not isinstance(X, Tensor | h5py.Dataset):
-        return check_array(X, input_name="X", ensure_min_samples=fewest)
-    if isinstance(X, Tensor) and X.layout != torch.strided:
-        raise ValueError(f"X must be dense, got a tensor of layout {X.layout}; use X.to_dense().")
-    if X.dtype.is_complex if isinstance(X, Tensor) else X.dtype.kind not in "fiub":
-        raise ValueError(f"X must hold real numbers, got {X.dtype}.")
-    if X.ndim != 2 or X.shape[0] < fewest or not X.shape[1]:
-        raise ValueError(f"X must have shape (n, p) with at least {fewest} rows, got {tuple(X.shape)}.")
-    return X
-
-
-def _numpy(values: Any) -> Any:
-    if isinstance(values, Tensor):
-        return values.detach().cpu().numpy()
-    if isinstance(values, h5py.Dataset):
-        return (values.asstr() if h5py.check_string_dtype(values.dtype) else values)[:]
-    return values
-
-
-def _labels(y: Any, name: str = "y") -> Array:
-    values = _numpy(y)
-    if isinstance(values, list | tuple) or (isinstance(values, np.ndarray) and values.dtype.kind == "O"):
-        # Among strings numpy would read NaN as the label "nan", and None as an unknown kind of label.
-        for row, label in enumerate(values):
-            if label is None or (isinstance(label, float) and label != label):
-                raise ValueError(f"{name} must hold a label for every row, got none in row {row}.")
-    labels = check_array(values, ensure_2d=False, dtype=None, input_name=name, ensure_min_samples=0)
-    labels = column_or_1d(labels, warn=True)
-    if len(labels):
-        check_classification_targets(labels)
-    return labels  # type: ignore[no-any-return]
-
-
-def _codes(labels: Array, classes: Array) -> Tensor:
-    return torch.from_numpy(np.searchsorted(classes, labels))
-
-
-def _check_classes(classes: Array, counts: Array, present: int) -> None:
-    if present < 2:
-        raise ValueError(f"y must hold at least 2 classes (in rows of positive weight), got {present} class.")
-    if (counts == 1).any():
-        lonely = ", ".join(map(repr, classes[counts == 1][:5].tolist()))
-        raise ValueError(
-            f"y must hold at least 2 samples of every class, got one sample of {lonely}; a label that is left out "
-            "cannot be predicted, so add samples or leave the class out."
-        )
-
-
-def _left_out(data: _Data, model: RidgeModel) -> tuple[Array, Array]:
+def _left_out(data: Data, model: RidgeModel) -> tuple[Array, Array]:
     """Predictions f (n, k) and leverages h (n,)."""
     predictions, leverage = [], []
     for (z, labels, _), alpha in weighted(data.chunks, data.weights):
