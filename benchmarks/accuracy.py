@@ -111,14 +111,15 @@ def _union(pack: Pack, core: np.ndarray, pool: np.ndarray, labels: np.ndarray, s
     return pack.rows(np.r_[core, pool[some]], np.r_[pack.y[core], labels[some]])
 
 
-def reweight_gains(pack: Pack, loss: str, share: float, draws: int, ridge: float | None = None) -> dict[str, Any]:
-    """Test error before and after three steps of Reweight; λ by leave-one-out where none is given."""
+def reweight_gains(pack: Pack, loss: str, share: float, draws: int, steps: int | str = 3) -> dict[str, Any]:
+    """Test error before and after Reweight."""
     before, after, each = [], [], np.arange(len(pack.y))
     for seed in range(draws if share else 1):
         rows = pack.rows(each, wrong_labels(pack.y, pack.classes, share, seed))
-        chosen = choose_ridge(rows, pack.classes, RIDGES).ridge if ridge is None else ridge
-        before.append(pack.error(rows, chosen))
-        after.append(pack.error(rows, chosen, reweight(rows, pack.classes, chosen, loss=loss).weights))
+        ridge = choose_ridge(rows, pack.classes, RIDGES).ridge
+        before.append(pack.error(rows, ridge))
+        weights = reweight(rows, pack.classes, ridge, loss=loss, steps=steps).weights
+        after.append(pack.error(rows, ridge, weights))
     gains = [b - a for b, a in zip(before, after, strict=True)]
     spread = statistics.stdev(gains) if len(gains) > 1 else 0.0
     means = {"before": statistics.mean(before), "after": statistics.mean(after), "gain": statistics.mean(gains)}
@@ -150,8 +151,8 @@ def measure(pack: Pack, splits: int) -> dict[str, Any]:
             for loss, share in (("hard_margin", 0.0), ("calibrated", 0.0), ("calibrated", 0.3))
         },
         "reweight": {
-            f"{loss}, {share:.0%} wrong": reweight_gains(pack, loss, share, splits)
-            for loss in ("hard_margin", "calibrated", "all")
+            f"{loss} {steps}, {share:.0%} wrong": reweight_gains(pack, loss, share, splits, steps)
+            for loss, steps in (("hard_margin", 3), ("calibrated", 3), ("calibrated", "auto"), ("all", 3))
             for share in (0.0, 0.2)
         },
         "detect": {
@@ -174,7 +175,7 @@ def main() -> None:
     result = {"pack": options.features.stem, "machine": description(), **measure(load(options.features), splits)}
     for task in ("extend", "reweight", "detect"):
         for name, row in result[task].items():
-            print(f"{task:9}{name:24}" + "  ".join(f"{key} {value:.3f}" for key, value in row.items()))
+            print(f"{task:9}{name:26}" + "  ".join(f"{key} {value:.3f}" for key, value in row.items()))
     if options.out:
         options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 

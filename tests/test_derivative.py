@@ -13,7 +13,8 @@ from diva.ridge import moments, solve
 from tests import naive
 from tests.problems import problem, relative_error
 
-LOSSES = [Loss("all"), Loss("hard_margin"), Loss("trimmed"), Loss("calibrated", 9.0), Loss("calibrated", 9.0, trim=False)]
+CALIBRATED = Loss("calibrated", 9.0)
+LOSSES = [Loss("all"), Loss("hard_margin"), Loss("trimmed"), CALIBRATED, CALIBRATED.untrimmed()]
 EACH_LOSS = pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: f"{loss.name}-{loss.trim}")
 
 
@@ -86,9 +87,9 @@ def test_pool_derivative_is_that_of_the_union_at_weight_zero(loss, pool_validate
     weights = torch.zeros(30, dtype=torch.float64)
     weights[members] = 1
     may = torch.ones(30).bool() if pool_validates else weights > 0
-    expected = naive.gradient(
-        lambda a: naive.union_loss(q.z, q.labels, q.classes, q.ridge, a, loss, may), weights
-    )[pool]
+    expected = naive.gradient(lambda a: naive.union_loss(q.z, q.labels, q.classes, q.ridge, a, loss, may), weights)[
+        pool
+    ]
     assert relative_error(actual.derivative, expected) < 1e-10
 
 

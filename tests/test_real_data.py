@@ -20,7 +20,9 @@ def test_reweight_on_clean_labels_gives_the_published_figures(pack):
 
 
 def test_reweight_gains_under_noise(pack):
-    assert accuracy.reweight_gains(pack, "calibrated", 0.2, 2)["gain"] >= 2.5
+    three, auto = (accuracy.reweight_gains(pack, "calibrated", 0.2, 2, steps)["gain"] for steps in (3, "auto"))
+    assert three >= 2.0  # 2.4 over ten draws, with a spread of 0.7 between them
+    assert auto >= 2.5  # 2.9 over ten draws
 
 
 def test_the_loss_over_all_samples_makes_clean_data_worse(pack):

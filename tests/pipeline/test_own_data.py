@@ -106,7 +106,8 @@ def test_ready_features_without_any_image(fresh, shared_data, tmp_path):
 def test_without_test_set_and_pool_the_run_says_how_it_judged(fresh, tmp_path):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 120)
-    np.savez(tmp_path / "core.npz", features=rng.normal(size=(120, 6)) + 3 * np.eye(6)[labels], labels=labels.astype(str))
+    features = rng.normal(size=(120, 6)) + 3 * np.eye(6)[labels]
+    np.savez(tmp_path / "core.npz", features=features, labels=labels.astype(str))
     fresh.diva("init", "--core", str(tmp_path / "core.npz"), "--test", "none", "--force")
     fresh.repro()
     evaluated = json.loads((fresh.root / "data/metrics/evaluate.json").read_text())

@@ -38,7 +38,7 @@ def test_right_parameters_have_no_faults(models: None) -> None:
     [
         ({"releese": {"weights": "auto"}}, "params.yaml:releese: no such section; is release meant?."),
         ({"release": None}, "params.yaml:release: must be a mapping of weights, got None."),
-        ({"download": {"workers": 1, "max_pixels": 9, "new_classes": "keep"}}, "input should be 'quarantine' or 'accept', got 'keep'"),
+        ({"download": {"new_classes": "keep"}}, "input should be 'quarantine' or 'accept', got 'keep'"),
         ({"release": {"weight": "auto"}}, "params.yaml:release.weight: unknown key; is weights meant?."),
         ({"release": {"weight": "auto"}}, "params.yaml:release.weights: field required, got nothing."),
         ({"download": {"workers": 0, "max_pixels": 10}}, "input should be greater than or equal to 1, got 0"),
