@@ -43,9 +43,7 @@ def train(chunks: Chunks, classes: int, ridge: float, weights: Tensor | None = N
     return Head(solve(moments(chunks, classes, weights), ridge), float("nan"))
 
 
-def train_by_leave_one_out(
-    chunks: Chunks, classes: int, grid: Sequence[float], weights: Tensor | None = None
-) -> Head:
+def train_by_leave_one_out(chunks: Chunks, classes: int, grid: Sequence[float], weights: Tensor | None = None) -> Head:
     """The head at the ridge that leave-one-out on its own training set prefers.
 
     The ridge is chosen with every row counting once, so that a set with weights and the same set without differ in

@@ -16,9 +16,7 @@ def planted(state: pl.DataFrame, truths: Sequence[Path]) -> dict[str, Any]:
         return {"known": False}
     judged = state.join(truth, on="sample_id", how="inner", maintain_order="left").with_columns(
         wrong=pl.col("given_label") != pl.col("true_label"),
-        called=pl.col("flagged")
-        | (pl.col("status") == "removed")
-        | (pl.col("label") != pl.col("given_label")),
+        called=pl.col("flagged") | (pl.col("status") == "removed") | (pl.col("label") != pl.col("given_label")),
     )
     added = judged.filter(pl.col("origin") == "pool")
     by_round = added.group_by("round").agg(added=pl.len(), wrong=pl.col("wrong").sum()).sort("round")

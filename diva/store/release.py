@@ -31,6 +31,9 @@ WEIGHTS: tables.Schema = {
 }
 
 
+UNCHOSEN = "none"  # the round of samples that no round chose
+
+
 class Verdict(NamedTuple):
     """Whether the release keeps its weights, and why."""
 
@@ -55,6 +58,19 @@ def verdict(setting: str, held_out: Mapping[str, Any] | None) -> Verdict:
     return (
         Verdict(kept=True, reason=told) if better < worse else Verdict(kept=False, reason=f"{told}; all weights are 1")
     )
+
+
+def complete(state: pl.DataFrame, weights: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
+    """The set, and after it the rest of the pool where that is weighed too (``reweight.over: everything``).
+
+    Args:
+        state: a curated set.
+        weights: of its members, and of the rest of the pool or not.
+        pool: the newest index.
+    """
+    rest = pool.join(state, on="sample_id", how="anti", maintain_order="left")
+    weighed = rest.join(weights, on="sample_id", how="semi", maintain_order="left")
+    return curated.ordered(pl.concat([state, curated.entered(weighed, "pool", UNCHOSEN)]))
 
 
 def frames(state: pl.DataFrame, weights: pl.DataFrame, kept: bool) -> tuple[pl.DataFrame, pl.DataFrame]:

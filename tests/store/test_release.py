@@ -1,0 +1,40 @@
+"""The release: what of a curated set, and of the pool, it holds."""
+
+import polars as pl
+
+from diva.store import curated, index, release, tables
+
+
+def indexed(batch: str, ids: str) -> pl.DataFrame:
+    rows = {"sample_id": list(ids), "row": list(range(len(ids)))}
+    constant = {"batch": batch, "features": f"{batch}.h5", "label": "a", "path": "p", "checksum": "c"}
+    frame = pl.DataFrame(rows).with_columns(**{name: pl.lit(value) for name, value in constant.items()})
+    return tables.conform(frame, index.SCHEMA, "index")
+
+
+def weighed(ids: str) -> pl.DataFrame:
+    numbers = {name: [0.5] * len(ids) for name in ("weight", "derivative", "margin")}
+    return pl.DataFrame({"sample_id": list(ids), **numbers})
+
+
+def scored(ids: str) -> pl.DataFrame:
+    frame = pl.DataFrame({"sample_id": list(ids)}).with_columns(
+        score=0.1, margin=0.5, flagged=pl.lit(value=False), suggested_label=pl.lit("a"), derivative=0.0
+    )
+    return tables.conform(frame, curated.SCORES, "scores")
+
+
+STATE = curated.start(indexed("core", "uvw"), scored("uvw"), "weigh")
+
+
+def test_weights_of_members_alone_leave_the_pool_out():
+    assert release.complete(STATE, weighed("uvw"), indexed("b001", "xyz")).equals(STATE)
+
+
+def test_weights_of_everything_bring_the_rest_of_the_pool():
+    state = release.complete(STATE, weighed("uvwxyz"), indexed("b001", "xyz"))
+    train, removed = release.frames(state, weighed("uvwxyz"), kept=True)
+    assert train["sample_id"].to_list() == list("uvwxyz")
+    assert train["origin"].to_list() == ["core"] * 3 + ["pool"] * 3
+    assert train.filter(pl.col("origin") == "pool")["round"].unique().to_list() == ["none"]
+    assert removed.is_empty()
