@@ -3,11 +3,16 @@
     diva init      a project for one's own data: params.yaml and data/ledger.yaml
     diva plan      what a run will cost
     diva summary   what the last run did
+    diva versions  what was published;  diva show, diva diff: one version, and what changed between two
+    diva rollback  go back to a version;  diva export: its training set for other tools
+    diva forget    take samples down;  diva relabel: correct labels of accepted batches
+    diva compact   start the history anew at the newest set
 
 Mistakes are one message on stderr: exit code 2 where the command line is wrong, 1 where what it names is.
 Each command imports what it needs itself, so that none waits for what another needs (torch takes seconds).
 """
 
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +21,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from diva.project import Found
     from diva.texts import Table
 
@@ -103,6 +110,128 @@ def plan() -> None:
     _show(content.facts(found, cost, extract), [content.table(found)])
 
 
+@app.command()
+def versions() -> None:
+    """List what was published: version, date, newest round, size, added, removed, test error."""
+    from diva import history
+    from diva.store import versions as store
+
+    _show((), [history.listed(store.versions(), store.current())])
+
+
+@app.command()
+def show(version: Annotated[str | None, typer.Argument(help="What lies here, unless given.")] = None) -> None:
+    """Show a version: class balance, weights, and the data, network, settings and code it came from."""
+    from diva import history
+    from diva.store import versions as store
+
+    _show(*history.shown(store.find(version)))
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A")],
+    after: Annotated[str | None, typer.Argument(metavar="B", help="What lies here, unless given.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Every sample, for programs.")] = False,
+) -> None:
+    """Say what changed from version A to B: added, removed, relabelled, reweighted, by class."""
+    from diva import history
+    from diva.store import difference
+    from diva.store import versions as store
+
+    old, new = store.find(before), store.find(after)
+    rows = difference.between(old, new)
+    if as_json:
+        print(json.dumps(difference.as_json(old.name, new.name, rows), ensure_ascii=False, indent=2))
+    else:
+        _show(*history.changed(old, new, rows))
+
+
+@app.command()
+def rollback(version: Annotated[str, typer.Argument()]) -> None:
+    """Go back to a version: its ledger, lock file, metrics and data, as a new commit. No version is lost.
+
+    The next round continues from there. Takedowns since then stay in force.
+    """
+    from diva.store import reviews
+    from diva.store import versions as store
+
+    with store.exclusive():
+        found = store.find(version)
+        kept = reviews.roll_back(found)
+    stay = f"all versions, later ones too; {kept} takedowns since then" if kept else "all versions, later ones too"
+    _show(
+        [("here now", f"{found.name}, {found.round}"), ("kept", stay), ("next", "the next round continues from here")]
+    )
+
+
+@app.command()
+def export(
+    version: Annotated[str, typer.Argument()],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="A new or an empty folder.")],
+    form: Annotated[str, typer.Option("--format", metavar="imagefolder|csv|parquet")] = "imagefolder",
+    copy: Annotated[bool, typer.Option("--copy", help="Copy images instead of linking them.")] = False,
+) -> None:
+    """Write a version's training set for other tools: a folder per class, or a table."""
+    from diva.store import export as content
+    from diva.store import versions as store
+
+    found = store.find(version)
+    count = content.export(found, form, to, copy=copy)
+    _show([("wrote", f"{to}: {count:,} samples of {found.name} as {form}")])
+
+
+@app.command()
+def forget(
+    sample_id: Annotated[list[str] | None, typer.Argument(metavar="ID…")] = None,
+    why: Annotated[str, typer.Option(help="Kept with the decision.")] = "",
+    listed: Annotated[bool, typer.Option("--list", help="List what was taken down.")] = False,
+) -> None:
+    """Take samples down: gone from every later version, whatever scores or later reviews say."""
+    from diva.store import ledger, reviews
+
+    book = ledger.read()
+    if listed or not sample_id:
+        gone = reviews.forgotten(book)
+        _show([("taken down", f"{len(gone)} samples"), *((name, note) for name, note in gone.iter_rows())])
+        return
+    _decide(reviews.forget(book, sample_id, why), "forget")
+
+
+@app.command()
+def relabel(file: Annotated[Path, typer.Argument(metavar="FILE", help=".csv or .parquet: sample_id, label.")]) -> None:
+    """Correct labels of accepted batches: a new entry of the ledger, which the next round obeys above any score."""
+    from diva.store import ledger, reviews
+
+    _decide(reviews.relabel(ledger.read(), file), f"relabel {file.name}")
+
+
+@app.command()
+def compact() -> None:
+    """Start the history anew at the newest set: what it needs becomes data/base; a new version publishes that."""
+    from diva.store import compact as content
+    from diva.store import paths
+    from diva.store import versions as store
+
+    with store.exclusive():
+        name = content.compact()
+    _show([("published", f"{name}; the history starts in {paths.BASE}"), ("kept", "all earlier versions")])
+
+
+def _decide(decisions: "pl.DataFrame", what: str) -> None:
+    """Put decisions of people into the ledger as its newest review, and commit that."""
+    from diva.store import reviews
+    from diva.store import versions as store
+
+    if decisions.is_empty():
+        _show([("unchanged", "all of these were taken down before")])
+        return
+    with store.exclusive():
+        name = reviews.publish(decisions, what)
+    told = f"{len(decisions)} decisions; the next round obeys them (python -m flows.nightly)"
+    _show([("review", f"{name}, {what}: {told}")])
+
+
 def _show(
     facts: "list[tuple[str, str]] | tuple[tuple[str, str], ...]",
     tables: "list[Table] | tuple[Table, ...]" = (),
@@ -115,9 +244,10 @@ def _show(
     from diva import terminal
 
     console = Console(highlight=False)
-    console.print(terminal.facts(facts))
-    for table in tables:
-        console.print(Text(f"\n{table.title}", style="bold"))
+    if facts:
+        console.print(terminal.facts(facts))
+    for number, table in enumerate(tables):
+        console.print(Text("\n" * bool(facts or number) + table.title, style="bold"))
         console.print(terminal.table(table, console.width))
         for note in table.notes:
             console.print(Text(note, style="dim"))

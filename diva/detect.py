@@ -104,6 +104,7 @@ def detect(
     second_round: bool = False,
     temperature: float | None = None,
     with_derivative: bool = False,
+    given: Tensor | None = None,
 ) -> Detection:
     """Scores, flags and suggested labels of every row.
 
@@ -116,6 +117,7 @@ def detect(
         second_round: refit without the rows of m ≤ −τ and score again.
         temperature: T*; chosen by the leave-one-out predictions where None.
         with_derivative: compute the derivative even where neither score nor rule needs it.
+        given: scores (n,) of another method, high where suspicious, in place of ``score``.
 
     Raises:
         ValueError: on an unknown score or rule, or fewer than two classes.
@@ -140,7 +142,10 @@ def detect(
     derivative = torch.full((n,), torch.nan, dtype=torch.float64)
     if with_derivative or "derivative" in (score, rule):
         derivative = dataset_derivative(chunks, classes, ridge, Loss("all"), weights=weights).values
-    scores = {"soft": judgement.soft, "margin": -judgement.margin, "derivative": derivative}[score]
+    if given is not None and tuple(given.shape) != (n,):
+        raise ValueError(f"given must have one score per row ({n},), got {tuple(given.shape)}.")
+    ours = {"soft": judgement.soft, "margin": -judgement.margin, "derivative": derivative}[score]
+    scores = ours if given is None else given.cpu().double()
     rate = error_rate(judgement)
     flagged = flag(rule, scores, judgement, derivative, rate)
     return Detection(scores, judgement.margin, derivative, flagged, judgement.predicted, rate, temperature)

@@ -115,9 +115,11 @@ def extend_round(
     loss: Loss,
     *,
     per_round: int,
+    per_class: int | None = None,
     validate_on: ValidateOn = "members_and_pool",
     stop: bool = True,
     sums: Moments | None = None,
+    preferred: Tensor | None = None,
 ) -> Round:
     """One turn: which of the unused pool samples to add.
 
@@ -128,12 +130,17 @@ def extend_round(
         ridge: λ of the core.
         loss: with the T* of the core; a `calibrated` loss with ``trim`` is the rule for noisy labels.
         per_round: how many at most; 0 where the budget is spent, which stops.
+        per_class: how many of a class at most, the others wait for a later round; None for no limit.
         validate_on: whether unused pool samples validate too, on their plain prediction.
         stop: add only what the rule takes; False adds ``per_round`` whatever the sign.
         sums: moments of the members, where they are known.
+        preferred: positions in the pool, best first, by another method; it then chooses, every sample is a candidate,
+            and the derivative is only reported.
     """
     if per_round < 0:
         raise ValueError(f"per_round must be at least 0, got {per_round}.")
+    if per_class is not None and per_class < 1:
+        raise ValueError(f"per_class must be at least 1, or None for no limit, got {per_class}.")
     if validate_on not in get_args(ValidateOn):
         raise ValueError(f"validate_on must be one of {', '.join(get_args(ValidateOn))}, got {validate_on!r}.")
     model = solve(moments(members, classes) if sums is None else sums, ridge)
@@ -145,9 +152,14 @@ def extend_round(
     derivative, margin = rows.derivative.cpu(), rows.margin.cpu()
     gain = derivative / (1 + rows.quadratic.cpu())
     order, candidates = choose(derivative, gain, margin, loss, only_candidates=stop)
+    steered = adjoint.validating > 0
+    if preferred is not None:
+        order, candidates, steered = preferred.cpu(), len(preferred), True
+    allowed = order if per_class is None else order[_places(_labels(pool)[order]) < per_class]
+    waiting = len(allowed) < len(order)
     return Round(
-        order[: per_round if adjoint.validating else 0], derivative, gain, margin, candidates,
-        adjoint.validating, _mean(adjoint), _why_stop(adjoint, candidates, per_round, len(margin), stop),
+        allowed[: per_round if steered else 0], derivative, gain, margin, candidates,
+        adjoint.validating, _mean(adjoint), _why_stop(steered, candidates, per_round, len(margin), stop, waiting),
     )  # fmt: skip
 
 
@@ -259,6 +271,20 @@ def prepare_rule(
     return chosen if assess_noise(core, pool, model).noisy else chosen.untrimmed()
 
 
+def _labels(chunks: Chunks) -> Tensor:
+    """All labels (n,)."""
+    return torch.cat([torch.zeros(0, dtype=torch.int64), *(torch.as_tensor(labels).cpu() for _, labels, _ in chunks)])
+
+
+def _places(labels: Tensor) -> Tensor:
+    """How many earlier entries have the same value: 0, 0, 1, 0, 2 for a, b, a, c, a."""
+    order = torch.argsort(labels, stable=True)
+    ascending = labels[order]
+    places = torch.empty_like(order)
+    places[order] = torch.arange(len(order)) - torch.searchsorted(ascending, ascending)
+    return places
+
+
 def _last(order: Tensor, late: Tensor) -> Tensor:
     """The same order, but with those that are ``late`` behind all others."""
     return order[torch.argsort(late[order].to(torch.int8), stable=True)]
@@ -276,15 +302,17 @@ def _mean(adjoint: Adjoint) -> float:
     return adjoint.loss / adjoint.validating if adjoint.validating else float("nan")
 
 
-def _why_stop(adjoint: Adjoint, candidates: int, per_round: int, size: int, stop: bool) -> str | None:
+def _why_stop(steered: bool, candidates: int, per_round: int, size: int, stop: bool, waiting: bool) -> str | None:
     if size == 0:
         return "the pool is empty"
     if per_round == 0:
         return "the budget is spent"
-    if adjoint.validating == 0:
+    if not steered:
         return "no sample validates, so the derivative is zero"
     if stop and candidates == 0:
         return "no candidate is left"
+    if waiting:  # for a round in which their class has room again
+        return None
     if stop and candidates < per_round:
         return "fewer candidates were left than a round adds"
     if size <= per_round:

@@ -1,21 +1,22 @@
-"""Stage ``extend``: what a round adds, and what it calls wrong among members and additions; it decides, nothing more."""
+"""Stage ``extend``: what a round adds, and what it calls wrong among members and additions; it only decides."""
 
 import logging
 import math
 
 import polars as pl
+import torch
 
-from diva.detect import detect
 from diva.extend import Noise, Round, assess_noise, extend_round
 from diva.losses import Loss
+from diva.methods import registry
 from diva.ridge import solve
 from diva.store import curated, index, ledger, paths, tables
 from stages import rows
-from stages.scored import table
 from stages.command import run
 from stages.params.curate import Curate
 from stages.params.extend import Extend
 from stages.params.section import validate
+from stages.scored import suspicion, table
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +38,7 @@ def extend(round: str) -> None:  # noqa: A002  # the option's name
     turn, noise = choose(members, unused, pool, classes, fit, settings, state)
     added = unused[turn.index.tolist()]
     judged = pl.concat([frame.select("sample_id", "label", "features", "row") for frame in (members, added)])
-    found = detect(
-        rows.prepared(judged, classes, fit), len(classes), fit.ridge,
-        score=clean_up.score, rule=clean_up.rule, second_round=clean_up.second_round, with_derivative=True,
-    )  # fmt: skip
+    found = suspicion(rows.prepared(judged, classes, fit), len(classes), fit.ridge, clean_up.score, clean_up)
     scored = table(judged["sample_id"], found, classes)
     decisions = pl.concat([additions(added["sample_id"], turn, scored), changes(scored, ACTIONS[clean_up.action])])
     tables.write(paths.decisions(round), decisions, curated.DECISIONS)
@@ -70,11 +68,21 @@ def choose(
     noise = assess_noise(core, whole, core_model)
     calibrated = settings.loss == "calibrated"
     loss = Loss(settings.loss, fit.temperature if calibrated else 1.0, trim=noise.noisy or not calibrated)
+    ours, theirs = rows.prepared(members, classes, fit), rows.prepared(unused, classes, fit)
+    preferred = None if settings.choose == "derivative" else order(settings.choose, ours, theirs, len(classes))
     turn = extend_round(
-        rows.prepared(members, classes, fit), rows.prepared(unused, classes, fit), len(classes), fit.ridge, loss,
-        per_round=size(settings, len(pool), state), validate_on=settings.validate_on, stop=settings.stop,
+        ours, theirs, len(classes), fit.ridge, loss, preferred=preferred,
+        per_round=size(settings, len(pool), state), per_class=settings.per_class,
+        validate_on=settings.validate_on, stop=settings.stop,
     )  # fmt: skip
     return turn, noise
+
+
+def order(method: str, members: rows.Prepared, unused: rows.Prepared, classes: int) -> torch.Tensor:
+    """Positions of the unused samples, best first, by a method other than the derivative."""
+    if not unused.shape[0]:
+        return torch.zeros(0, dtype=torch.int64)
+    return registry.order(method, *rows.gathered(members), *rows.gathered(unused), classes=classes)
 
 
 def size(settings: Extend, pool: int, state: pl.DataFrame) -> int:
@@ -125,7 +133,8 @@ def report(name: str, pool: str, turn: Round, noise: Noise, decisions: pl.DataFr
         "stop": turn.stop or "none",
     }
     tables.write_json(paths.METRICS / "rounds" / f"{name}.json", metrics)
-    logger.info("%s: %d of %d candidates added; %s", name, len(turn.index), turn.candidates, turn.stop or "more to come")
+    more = turn.stop or "more to come"
+    logger.info("%s: %d of %d candidates added; %s", name, len(turn.index), turn.candidates, more)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ from diva.loo import choose_ridge, choose_temperature
 from diva.normalize import Prepared, scaling
 from diva.ridge import solve
 from diva.store import index, manifest, paths, tables
-from stages import rows
+from stages import near, rows
 from stages.command import run
 from stages.params import section
+from stages.params.duplicates import Duplicates
 from stages.params.fit import Fit
 
 logger = logging.getLogger(__name__)
@@ -44,12 +45,15 @@ def fit() -> None:
 
 
 def without_test(core: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The core without images that are in the test set, and without classes that this leaves one sample of."""
-    tested = core["sample_id"].is_in(manifest.read(paths.manifest("test"))["sample_id"].implode())
-    left = core.filter(~tested)
+    """The core without test images and near-duplicates, and without classes that this leaves one sample of."""
+    threshold, samples = section.read("duplicates", Duplicates).near_duplicate, manifest.read(paths.manifest("test"))
+    tested = core["sample_id"].is_in(samples["sample_id"].implode())
+    others = core.filter(~tested)
+    left, close = near.apart(others, index.index("test", samples, paths.features("test")), others, threshold)
     alone = pl.len().over("label") == 1
     refused = [
         manifest.set_aside(core.filter(tested), "in the test set: test images never train", "Nothing to do."),
+        close,
         manifest.set_aside(
             left.filter(alone), "class of one sample: leave-one-out needs two", "Add a second sample of this class."
         ),

@@ -5,9 +5,11 @@ import logging
 import polars as pl
 
 from diva.store import index, ledger, manifest, paths, tables
+from stages import near
 from stages.command import run
 from stages.params import section
 from stages.params.download import Download
+from stages.params.duplicates import Duplicates
 
 logger = logging.getLogger(__name__)
 
@@ -15,11 +17,16 @@ logger = logging.getLogger(__name__)
 def pool(batch: str) -> None:
     """The previous index and, after it, what the batch brings that was nowhere before."""
     accept = section.read("download", Download).new_classes == "accept"
+    threshold = section.read("duplicates", Duplicates).near_duplicate
     book = ledger.read()
     previous = index.read(paths.pool(ledger.link(book, batch).previous))
     candidates = index.index(batch, manifest.read(paths.manifest(batch)), paths.features(batch))
-    classes = None if accept else set(index.read(paths.CORE)["label"])
-    admitted, refused = index.admit(candidates, taken(book, previous), classes)
+    core = index.read(paths.CORE)
+    index.require_same_making(paths.features(batch), pl.concat([core, previous])["features"])
+    new, refused = index.admit(candidates, taken(book, previous), None if accept else set(core["label"]))
+    before = pl.concat([tested(book), core, previous])
+    admitted, close = near.apart(new, before, core, threshold)
+    refused = pl.concat([refused, close])
     index.write(paths.pool(batch), pl.concat([previous, admitted]))
     tables.write(paths.quarantine("pool", batch), refused, manifest.QUARANTINE)
     counts = {
@@ -38,6 +45,13 @@ def taken(book: ledger.Ledger, previous: pl.DataFrame) -> pl.DataFrame:
     fixed = [name for name in ("core", "test") if name in book.batches]
     frames = [manifest.read(paths.manifest(name)).select("sample_id", batch=pl.lit(name)) for name in fixed]
     return pl.concat([*frames, previous.select("sample_id", "batch")])
+
+
+def tested(book: ledger.Ledger) -> pl.DataFrame:
+    """Index of the test set, which comes before all: what is near one of its images must not train."""
+    if "test" not in book.batches:
+        return tables.empty(index.SCHEMA)
+    return index.index("test", manifest.read(paths.manifest("test")), paths.features("test"))
 
 
 if __name__ == "__main__":

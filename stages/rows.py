@@ -88,6 +88,12 @@ def prepared(frame: pl.DataFrame, classes: Sequence[str], fit: Fit) -> Prepared:
     return Prepared(rows, fit.normalize, scaling=scaling, device=device(fit.device), dtype=dtype)
 
 
+def gathered(chunks: Prepared) -> tuple[torch.Tensor, torch.Tensor]:
+    """All rows at once, without the constant column, and their labels: for methods that do not stream."""
+    parts = [(z[:, :-1], labels) for z, labels, _ in chunks]
+    return torch.cat([z for z, _ in parts]), torch.cat([labels for _, labels in parts])
+
+
 def width_of_moments() -> int:
     """Features per row, without the constant column."""
     with h5py.File(paths.MOMENTS, "r") as file:

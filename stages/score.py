@@ -2,14 +2,13 @@
 
 import logging
 
-from diva.detect import detect
 from diva.store import curated, index, paths, tables
 from stages import rows
-from stages.scored import table
 from stages.command import run
 from stages.params import section
 from stages.params.curate import Curate
 from stages.params.score import Score
+from stages.scored import suspicion, table
 
 logger = logging.getLogger(__name__)
 
@@ -20,11 +19,7 @@ def score(method: str) -> None:
     if method not in settings.methods:
         raise ValueError(f"method must be one of score.methods, {', '.join(settings.methods)}, got {method}.")
     fit, core = rows.read_fit(), index.read(paths.CORE)
-    chunks = rows.prepared(core, fit.classes, fit)
-    found = detect(
-        chunks, len(fit.classes), fit.ridge, score=method, rule=clean_up.rule, second_round=clean_up.second_round,
-        temperature=fit.temperature, with_derivative=True,
-    )  # fmt: skip
+    found = suspicion(rows.prepared(core, fit.classes, fit), len(fit.classes), fit.ridge, method, clean_up)
     tables.write(paths.scores(method), table(core["sample_id"], found, fit.classes), curated.SCORES)
     counts = {"samples": len(core), "flagged": int(found.flagged.sum()), "rate": found.rate}
     tables.write_json(paths.metrics(f"scores/{method}"), counts)

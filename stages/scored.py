@@ -1,8 +1,22 @@
-"""A detection as a table, for the core's scores and for the rounds."""
+"""Labels called wrong, by ours or another method, and as a table: for the core's scores and for the rounds."""
 
 import polars as pl
 
-from diva.detect import Detection
+from diva.detect import Detection, detect
+from diva.methods import registry
+from stages import rows
+from stages.params.curate import Curate
+
+OURS = ("soft", "margin", "derivative")  # one fit gives all of them, streamed
+
+
+def suspicion(chunks: rows.Prepared, classes: int, ridge: float, method: str, settings: Curate) -> Detection:
+    """Scores by ``method``, flags by the section's rule; margin, suggestion and derivative are ours in any case."""
+    given = None if method in OURS else registry.scores(method, *rows.gathered(chunks), classes=classes)
+    return detect(
+        chunks, classes, ridge, score=method if given is None else "soft", rule=settings.rule,
+        second_round=settings.second_round, with_derivative=True, given=given,
+    )  # fmt: skip
 
 
 def table(sample_id: pl.Series, found: Detection, classes: list[str]) -> pl.DataFrame:

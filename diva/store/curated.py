@@ -12,6 +12,7 @@ and stands above them:
 The given label never changes. All functions are pure; order and content depend on the arguments alone.
 """
 
+import importlib
 from pathlib import Path
 
 import polars as pl
@@ -62,8 +63,18 @@ VALUES = ("derivative", "margin", "score", "suggested_label")
 
 
 def read(version: str | Path) -> pl.DataFrame:
-    """The curated set after a round (``r007``), or the one at a path."""
+    """The curated set after a round of the work tree (``r007``), of a version (``curated@v0.7.0``), or at a path."""
+    if isinstance(version, str) and not version.startswith("r"):
+        return tables.read(_of_version(version), SCHEMA)
     return tables.read(paths.curated(version) if isinstance(version, str) else version, SCHEMA)
+
+
+def _of_version(name: str) -> Path:
+    """By name: stages read rounds, never versions, so none of them depends on that module's file."""
+    versions = importlib.import_module("diva.store.versions")
+    version = versions.find(name)
+    path: Path = versions.fetch(version, paths.curated(versions.newest_round(version)))
+    return path
 
 
 def write(path: Path, frame: pl.DataFrame) -> None:
@@ -90,7 +101,7 @@ def start(core: pl.DataFrame, scores: pl.DataFrame, action: str) -> pl.DataFrame
         change=pl.when("flagged").then(pl.lit(actions[action])).otherwise(pl.lit("keep")),
         reason=pl.when("flagged").then(pl.format("called {}", "suggested_label")),
     )
-    return apply("r000", _entered(core, "core", "r000"), decisions.select(list(DECISIONS)), core, tables.empty(REVIEW))
+    return apply("r000", entered(core, "core", "r000"), decisions.select(list(DECISIONS)), core, tables.empty(REVIEW))
 
 
 def apply(
@@ -119,7 +130,7 @@ def apply(
         raise ValueError("review must hold one decision per sample, got several for some.")
     classes = pl.concat([previous["given_label"], pool["label"]])
     _require(review.filter(pl.col("decision") == "relabel")["label"], classes, "review must relabel to known classes")
-    state = pl.concat([previous, _entered(_additions(previous, decisions, pool), "pool", round_)])
+    state = pl.concat([previous, entered(_additions(previous, decisions, pool), "pool", round_)])
     members = state.filter(pl.col("status") == "member")["sample_id"]
     _require(decisions.filter(pl.col("change") != "add")["sample_id"], members, "decisions must change members only")
     reviewed = review.select("sample_id", "decision", "note", reviewed_label="label")
@@ -151,7 +162,7 @@ def _additions(previous: pl.DataFrame, decisions: pl.DataFrame, pool: pl.DataFra
     return pool.join(added.to_frame(), on="sample_id", how="semi", maintain_order="left")
 
 
-def _entered(rows: pl.DataFrame, origin: str, round_: str) -> pl.DataFrame:
+def entered(rows: pl.DataFrame, origin: str, round_: str) -> pl.DataFrame:
     """Rows of an index as members that nothing has been said about yet."""
     columns = {
         "given_label": pl.col("label"),

@@ -17,6 +17,8 @@ SCHEMA: tables.Schema = {
     "checksum": pl.String,  # sha256 of the file of features
 }
 
+MAKING = ("backbone", "weights_sha256", "transform")  # what features of one project have in common
+
 
 def read(path: Path) -> pl.DataFrame:
     """The index at ``path``."""
@@ -26,6 +28,25 @@ def read(path: Path) -> pl.DataFrame:
 def write(path: Path, frame: pl.DataFrame) -> None:
     """Write an index."""
     tables.write(path, frame, SCHEMA)
+
+
+def require_same_making(features: Path, others: pl.Series) -> None:
+    """Refuse a file of features that was made in another way than those at the paths ``others``.
+
+    Raises:
+        ValueError: another backbone, other weights or another transform; the difference is named.
+    """
+    own = FeatureFile(features)
+    if not own.shape[0]:  # an empty batch: nothing was made
+        return
+    for path in others.unique(maintain_order=True):
+        made = FeatureFile(path).attributes
+        for key in MAKING if made.get("weights_sha256") else (*MAKING, "weights", "seed"):
+            if own.attributes.get(key) != made.get(key):
+                raise ValueError(
+                    f"{features} must be made as {path} was, whose {key} is {made.get(key)}, got "
+                    f"{own.attributes.get(key)}; one project has one backbone, one weights file, one transform."
+                )
 
 
 def index(batch: str, samples: pl.DataFrame, features: Path) -> pl.DataFrame:

@@ -4,11 +4,14 @@
     pool     b001 after b000 (empty), b002 after b001, …: each link adds its batch to the pool's index
     rounds   r001 after r000 (the core), …: each entry names all that it depends on
 
+Beside them: ``reviews``, the versions of people's decisions, and ``base``, empty until ``diva compact`` puts there the
+round that a shortened history starts from (its data lie in data/base).
+
 Everything here is a value: functions return a new ledger, ``write`` puts it on disk.
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -64,6 +67,23 @@ class Round(Entry):
     commit: Annotated[str, StringConstraints(pattern=r"^(none|[0-9a-f]{7,64})$")]
 
 
+class Review(Entry):
+    """A version of people's decisions, which holds those of its predecessor too: what came with it, its checksum."""
+
+    previous: ReviewName
+    what: str
+    checksum: Checksum
+
+
+class Base(Entry):
+    """What a compacted history starts from: pool index, review, the version that was compacted, batches it took in."""
+
+    pool: PoolName
+    review: ReviewName
+    version: str
+    batches: dict[PoolName, Batch]
+
+
 class Ledger(Entry):
     """All batches and rounds; valid by construction."""
 
@@ -71,17 +91,21 @@ class Ledger(Entry):
     pool: dict[PoolName, Link]
     rounds: dict[RoundName, Round]
     latest: RoundName
+    reviews: dict[ReviewName, Review] = {}
+    base: dict[RoundName, Base] = Field({}, max_length=1)
 
     @model_validator(mode="after")
     def _chains(self) -> "Ledger":
         if "core" not in self.batches:
             raise ValueError(f"batches must have 'core', got {', '.join(self.batches)}.")
         self._same_batches()
-        links, rounds = chain(self.pool, "pool"), chain(self.rounds, "rounds")
-        newest = rounds[-1] if rounds else ORIGIN["rounds"]
+        links = chain(self.pool, "pool", origin(self, "pool"))
+        rounds = chain(self.rounds, "rounds", origin(self, "rounds"))
+        chain(self.reviews, "reviews", REVIEW_ORIGIN)
+        newest = rounds[-1] if rounds else origin(self, "rounds")
         if self.latest != newest:
             raise ValueError(f"latest must be the last round, {newest}, got {self.latest}.")
-        self._forward("pool", [ORIGIN["pool"], *links], rounds)
+        self._forward("pool", [origin(self, "pool"), *links], rounds)
         self._forward("review", None, rounds)
         return self
 
@@ -97,7 +121,7 @@ class Ledger(Entry):
 
     def _forward(self, key: str, known: list[str] | None, order: list[str]) -> None:
         """Rounds only ever move on: to a pool index or a review version at least as new as their predecessor's."""
-        newest = ORIGIN["pool"] if key == "pool" else REVIEW_ORIGIN
+        newest = origin(self, "pool" if key == "pool" else "review")
         for name in order:
             got = getattr(self.rounds[name], key)
             if known is not None and got not in known:
@@ -112,23 +136,33 @@ def number(name: str) -> int:
     return {"core": -2, "test": -1}[name] if name in ("core", "test") else int(name[1:])
 
 
-def chain(entries: Mapping[str, Link] | Mapping[str, Round], key: str) -> list[str]:
-    """Names in the order of the chain.
+def origin(book: Ledger, key: str) -> str:
+    """What the chain of ``pool``, ``rounds`` or ``review`` starts after: b000, r000, v000, or what the base holds."""
+    for round_, base in book.base.items():
+        return {"rounds": round_, "pool": base.pool, "review": base.review}[key]
+    return {**ORIGIN, "review": REVIEW_ORIGIN}[key]
+
+
+def chain(
+    entries: Mapping[str, Link] | Mapping[str, Round] | Mapping[str, Review], key: str, after: str = ""
+) -> list[str]:
+    """Names in the order of the chain, which starts after ``after`` where that is given.
 
     Raises:
         ValueError: an entry whose predecessor does not exist, two with the same one, or names that do not count up.
     """
-    last = ORIGIN[key]
-    for name in sorted(entries, key=number):
+    names = sorted(entries, key=number)
+    last = after or (entries[names[0]].previous if names else "")
+    for name in names:
         previous = entries[name].previous
         if previous != last:
             raise ValueError(
                 f"{key}.{name}.previous must be {last} (the chain is linear, its names count up), got {previous}."
             )
         last = name
-    if ORIGIN[key] in entries:
-        raise ValueError(f"{key} must start after {ORIGIN[key]}, got an entry of that name.")
-    return sorted(entries, key=number)
+    if names and after and number(names[0]) <= number(after):
+        raise ValueError(f"{key} must start after {after}, got an entry {names[0]}.")
+    return names
 
 
 def order(book: Ledger) -> list[str]:
@@ -136,7 +170,7 @@ def order(book: Ledger) -> list[str]:
     return sorted(book.batches, key=number)
 
 
-def upcoming(entries: Mapping[str, Any], prefix: str) -> str:
+def upcoming(entries: Iterable[str], prefix: str) -> str:
     """The name that follows the newest of ``entries`` with this prefix: b001 where there is none."""
     newest = max((number(name) for name in entries if name.startswith(prefix)), default=0)
     return f"{prefix}{newest + 1:03d}"
@@ -144,7 +178,27 @@ def upcoming(entries: Mapping[str, Any], prefix: str) -> str:
 
 def newest_pool(book: Ledger) -> str:
     """The newest index of the pool."""
-    return max(book.pool, key=number, default=ORIGIN["pool"])
+    return max(book.pool, key=number, default=origin(book, "pool"))
+
+
+def newest_review(book: Ledger) -> str:
+    """The newest version of people's decisions, whether a round has obeyed it yet or not."""
+    return max([obeyed_review(book), *book.reviews], key=number)
+
+
+def obeyed_review(book: Ledger) -> str:
+    """The version of people's decisions that the newest set obeys; an older one than the newest asks for a round."""
+    return book.rounds[book.latest].review if book.latest in book.rounds else origin(book, "review")
+
+
+def sets(book: Ledger) -> list[str]:
+    """All curated sets there are: the core's, the base's where there is one, then a set per round."""
+    return [ORIGIN["rounds"], *book.base, *chain(book.rounds, "rounds")]
+
+
+def truths(book: Ledger) -> list[str]:
+    """Names under which data/truth has a file: every batch, and the base for those that it took in."""
+    return [*order(book), *(["base"] if book.base else [])]
 
 
 def batch(book: Ledger, name: str) -> Batch:
@@ -170,8 +224,9 @@ def _entry(entries: Mapping[str, E], name: str, key: str) -> E:
 
 def delivered(book: Ledger, checksum: str) -> str | None:
     """The batch that brought this very delivery, if one did."""
-    same = (name for name in order(book) if checksum != "none" and book.batches[name].checksum == checksum)
-    return next(same, None)
+    known = {name: entry for base in book.base.values() for name, entry in base.batches.items()} | book.batches
+    same = (name for name in known if checksum != "none" and known[name].checksum == checksum)
+    return min(same, key=number, default=None)
 
 
 def accept(book: Ledger, name: str | None, source: str, options: Mapping[str, Any], checksum: str) -> Ledger:
@@ -180,9 +235,10 @@ def accept(book: Ledger, name: str | None, source: str, options: Mapping[str, An
     Raises:
         ValueError: a batch of that name is there already (batches never change), or the name is not the next.
     """
-    name = name or upcoming(book.batches, "b")
+    following = upcoming([newest_pool(book)], "b")
+    name = name or following
     if name in book.batches:
-        raise ValueError(f"name must be that of a new batch, {upcoming(book.batches, 'b')}, got {name}, which exists.")
+        raise ValueError(f"name must be that of a new batch, {following}, got {name}, which exists.")
     entry = {"source": source, "checksum": checksum, "options": dict(options)}
     links = {name: {"previous": newest_pool(book)}} if name.startswith("b") else {}
     content = book.model_dump()
@@ -203,20 +259,44 @@ def plan_round(
         book: the ledger so far.
         settings: by stage, as the round will keep them: {"extend": {…}, "curate": {…}}.
         pool: index of the pool that it draws from; None for the newest.
-        review: version of the people's decisions; None for that of the last round.
+        review: version of the people's decisions; None for the newest.
         commit: the code's, or "none".
     """
-    last = book.rounds[book.latest].review if book.latest in book.rounds else REVIEW_ORIGIN
-    name = upcoming(book.rounds, "r")
+    name = upcoming([book.latest], "r")
     entry = {
         "previous": book.latest,
         "pool": pool or newest_pool(book),
-        "review": review or last,
+        "review": review or newest_review(book),
         "settings": {stage: dict(section) for stage, section in settings.items()},
         "commit": commit,
     }
     content = book.model_dump()
     return validated({**content, "rounds": {**content["rounds"], name: entry}, "latest": name})
+
+
+def plan_review(book: Ledger, what: str, checksum: str) -> Ledger:
+    """The ledger with one more version of people's decisions, which the next round obeys."""
+    newest = max(book.reviews, key=number, default=REVIEW_ORIGIN)
+    entry = {"previous": newest, "what": what, "checksum": checksum}
+    content = book.model_dump()
+    return validated({**content, "reviews": {**content["reviews"], upcoming([newest], "v"): entry}})
+
+
+def compacted(book: Ledger, version: str) -> Ledger:
+    """The ledger whose chains start at the newest set: rounds and pool batches so far become its base."""
+    if not book.rounds:
+        raise ValueError(f"rounds must hold some to compact, got none since {origin(book, 'rounds')}.")
+    earlier = {name: entry.model_dump() for base in book.base.values() for name, entry in base.batches.items()}
+    content = book.model_dump()
+    took = {name: entry for name, entry in content["batches"].items() if name.startswith("b")}
+    base = {
+        "pool": newest_pool(book),
+        "review": obeyed_review(book),
+        "version": version,
+        "batches": {**earlier, **took},
+    }
+    kept = {name: entry for name, entry in content["batches"].items() if name not in took}
+    return validated({**content, "batches": kept, "pool": {}, "rounds": {}, "base": {book.latest: base}})
 
 
 def start(core: Batch) -> Ledger:
@@ -260,6 +340,8 @@ def text(book: Ledger) -> str:
         "batches": {name: book.batches[name].model_dump() for name in order(book)},
         "pool": {name: book.pool[name].model_dump() for name in chain(book.pool, "pool")},
         "rounds": {name: book.rounds[name].model_dump() for name in chain(book.rounds, "rounds")},
+        "reviews": {name: book.reviews[name].model_dump() for name in chain(book.reviews, "reviews")},
+        "base": {name: entry.model_dump() for name, entry in book.base.items()},
         "latest": book.latest,
     }
     stream = io.StringIO()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 DATA = Path("data")
+BASE = DATA / "base"
 LEDGER = DATA / "ledger.yaml"
 PARAMS = Path("params.yaml")
 FIT = DATA / "fit" / "fit.json"
@@ -66,6 +67,11 @@ def review(version: str) -> Path:
 def curated(round_: str) -> Path:
     """The curated set after a round."""
     return DATA / "curated" / f"{round_}.parquet"
+
+
+def base(table: str) -> Path:
+    """A table that a compacted history starts from: curated, pool or truth."""
+    return BASE / f"{table}.parquet"
 
 
 def metrics(stage: str) -> Path:

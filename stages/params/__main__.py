@@ -13,7 +13,7 @@ from stages import params
 from stages.params import section
 from stages.params.section import Section
 
-APART = ("__main__", "section")  # modules here that describe no section
+APART = ("__main__", "methods", "section")  # modules here that describe no section
 
 
 def models() -> dict[str, type[Section]]:

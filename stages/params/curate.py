@@ -4,13 +4,14 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from stages.params.methods import Suspicion
 from stages.params.section import Section
 
 
 class Curate(Section):
     """Score, rule and action of the clean-up."""
 
-    score: Literal["soft", "margin", "derivative"]  # whose scores call labels wrong; one of score.methods
+    score: Suspicion  # whose scores call labels wrong; one of score.methods
     rule: Literal["rate", "margin", "derivative"]  # how many are called wrong
     action: Literal["weigh", "drop", "relabel"]  # keep and flag, remove, or take the suggested label
     second_round: bool  # refit without the hopeless rows and score again; helps where people mislabelled many

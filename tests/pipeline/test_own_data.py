@@ -95,7 +95,7 @@ def test_ready_features_without_any_image(fresh, shared_data, tmp_path):
     np.savez(tmp_path / "test.npz", features=x_test[known], labels=y_test[known].astype(str))
     where = {name: str(tmp_path / f"{name}.npz") for name in ("core", "pool", "test")}
     fresh.diva("init", *(part for name, path in where.items() for part in (f"--{name}", path)), "--force")
-    assert "0 images" in fresh.diva("plan").stdout
+    assert "images   0 to extract" in fresh.diva("plan").stdout
     fresh.repro()
     error = errors(fresh)
     assert error["release_weighted"] < error["core"]

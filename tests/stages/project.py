@@ -15,6 +15,7 @@ PARAMS: dict[str, Any] = {
     "curate": {"score": "soft", "rule": "rate", "action": "weigh", "second_round": False},
     "release": {"weights": "auto"},
 }
+APART = {"duplicates": {"near_duplicate": None}}  # what stages read beside the section of their name
 SETTINGS = {"extend": {"per_round": 2}, "curate": {"action": "weigh"}}
 
 
@@ -25,7 +26,7 @@ def digits(offset: int, size: int, wrong: float = 0.0) -> dict[str, Any]:
 
 def write_params(**sections: Any) -> None:
     """params.yaml of the stages under test."""
-    paths.PARAMS.write_text(yaml.safe_dump(PARAMS | sections), encoding="utf-8")
+    paths.PARAMS.write_text(yaml.safe_dump(PARAMS | APART | sections), encoding="utf-8")
 
 
 def write_ledger(**batches: tuple[str, dict[str, Any]]) -> ledger.Ledger:

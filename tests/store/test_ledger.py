@@ -28,6 +28,8 @@ def content(**changes: Any) -> dict[str, Any]:
         "pool": {"b001": {"previous": "b000"}, "b002": {"previous": "b001"}},
         "rounds": {"r001": round_("r000"), "r002": round_("r001", "b002")},
         "latest": "r002",
+        "reviews": {},
+        "base": {},
     }
     return whole | changes
 

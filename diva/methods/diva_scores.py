@@ -1,0 +1,126 @@
+"""DIVA's own scores behind the common interface.
+
+    soft         1 − softmax(T*·f)_y, the default of detection            suspicion
+    derivative   ∂L/∂α with the loss `all`, the paper's score             suspicion
+
+(the third score of `diva.detect`, the margin, is in `diva.methods.margin`). As a choice rule, `soft` takes the surest
+pool sample first and `derivative` applies the rule of `diva.extend` with the loss `calibrated`.
+
+Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022, Sec. 5.3; `soft` is ours.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diva.detect import Detection, Score, detect
+from diva.extend import extend_round, prepare_rule
+from diva.loo import temperatures
+from diva.losses import LossName
+from diva.methods.inputs import Classes, labelled, pair
+from diva.methods.ridge_fit import fit, loo_predictions, predictions, prepared
+from diva.normalize import Normalization
+
+
+def soft(
+    features: Any,
+    labels: Any,
+    *,
+    classes: Classes = None,
+    ridge: float | None = None,
+    normalize: Normalization = "unit",
+    second_round: bool = False,
+) -> Tensor:
+    """1 − softmax(T*·f)_y (n,) float64, high = suspicious.
+
+    Args:
+        features: (n, p).
+        labels: (n,).
+        classes: see `diva.methods.inputs.labelled`.
+        ridge: λ; by leave-one-out error where None.
+        normalize: of the rows.
+        second_round: drop m ≤ −τ, refit, score again (best on heavy human noise).
+    """
+    if second_round:
+        return detection("soft", features, labels, classes, ridge, normalize, second_round=True).score
+    data = labelled(features, labels, classes, at_least=2)
+    f = loo_predictions(fit(data, ridge=ridge, normalize=normalize))
+    return 1 - confidence(f, data.labels, best_temperature(f, data.labels)).cpu()
+
+
+def derivative(
+    features: Any,
+    labels: Any,
+    *,
+    classes: Classes = None,
+    ridge: float | None = None,
+    normalize: Normalization = "unit",
+) -> Tensor:
+    """∂L/∂α (n,) float64 with the loss `all`, high = suspicious."""
+    return detection("derivative", features, labels, classes, ridge, normalize).score
+
+
+def detection(
+    score: Score,
+    features: Any,
+    labels: Any,
+    classes: Classes = None,
+    ridge: float | None = None,
+    normalize: Normalization = "unit",
+    *,
+    second_round: bool = False,
+) -> Detection:
+    """Scores and flags (the rule `rate`) of raw features."""
+    data = labelled(features, labels, classes, at_least=2)
+    fitted = fit(data, ridge=ridge, normalize=normalize)
+    return detect(fitted.chunks, data.classes, fitted.model.ridge, score=score, second_round=second_round)
+
+
+def soft_order(
+    core_features: Any,
+    core_labels: Any,
+    pool_features: Any,
+    pool_labels: Any,
+    *,
+    classes: Classes = None,
+    ridge: float | None = None,
+    normalize: Normalization = "unit",
+) -> Tensor:
+    """Pool positions, highest softmax(T*·f)_y under the core's model first."""
+    core, pool = pair(core_features, core_labels, pool_features, pool_labels, classes, at_least=2)
+    fitted = fit(core, ridge=ridge, normalize=normalize)
+    temperature = best_temperature(loo_predictions(fitted), core.labels)
+    f = predictions(fitted, prepared(pool, core, normalize))
+    return (-confidence(f, pool.labels, temperature)).argsort(stable=True).cpu()
+
+
+def derivative_order(
+    core_features: Any,
+    core_labels: Any,
+    pool_features: Any,
+    pool_labels: Any,
+    *,
+    classes: Classes = None,
+    ridge: float | None = None,
+    normalize: Normalization = "unit",
+    loss: LossName = "calibrated",
+) -> Tensor:
+    """Pool positions in the order one round of Extend would take them, those it would leave out last."""
+    core, pool = pair(core_features, core_labels, pool_features, pool_labels, classes, at_least=2)
+    fitted = fit(core, ridge=ridge, normalize=normalize)
+    members, candidates = fitted.chunks, prepared(pool, core, normalize)
+    rule = prepare_rule(loss, members, candidates, core.classes, fitted.model.ridge, None)
+    turn = extend_round(members, candidates, core.classes, fitted.model.ridge, rule, per_round=len(pool), stop=False)
+    return turn.index
+
+
+def best_temperature(f: Tensor, labels: Tensor) -> float:
+    """T* of predictions f (n, k) at hand; `diva.loo.choose_temperature` does the same in a pass over the rows."""
+    losses = [-(torch.log_softmax(t * f, 1).gather(1, labels[:, None])).sum() for t in temperatures().tolist()]
+    return float(temperatures()[torch.stack(losses).argmin().cpu()])
+
+
+def confidence(f: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """The given label's share softmax(T·f)_y (n,)."""
+    return torch.softmax(temperature * f, 1).gather(1, labels[:, None])[:, 0]

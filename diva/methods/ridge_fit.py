@@ -1,0 +1,51 @@
+"""The ridge model that the methods built on it share: rows to unit norm, a constant column, λ by leave-one-out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diva.chunks import InMemory
+from diva.loo import RIDGES, choose_ridge, leave_one_out
+from diva.methods.inputs import Labelled
+from diva.normalize import Normalization, Prepared, scaling
+from diva.ridge import RidgeModel, moments, solve, weighted
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Rows as the closed forms want them, and the model they train."""
+
+    chunks: Prepared
+    model: RidgeModel
+
+
+def prepared(data: Labelled, like: Labelled, normalize: Normalization) -> Prepared:
+    """``data`` scaled as ``like`` is."""
+    chosen = scaling(InMemory(like.features, like.labels)) if normalize == "standardize" else None
+    x = data.features
+    return Prepared(InMemory(x, data.labels), normalize, scaling=chosen, device=x.device, dtype=x.dtype)
+
+
+def fit(data: Labelled, *, ridge: float | None, normalize: Normalization, ridges: Sequence[float] = RIDGES) -> Fit:
+    """The model of all rows; λ is chosen from ``ridges`` by leave-one-out error where it is not given."""
+    chunks = prepared(data, data, normalize)
+    if ridge is None:
+        choice = choose_ridge(chunks, data.classes, ridges)
+        return Fit(chunks, solve(choice.moments, choice.ridge))
+    return Fit(chunks, solve(moments(chunks, data.classes), ridge))
+
+
+def loo_predictions(fitted: Fit) -> Tensor:
+    """Leave-one-out predictions f (n, k) float64 of the rows the model was trained on, in one pass."""
+    parts = [
+        leave_one_out(z, labels, alpha, fitted.model.to(z)).predictions.double()
+        for (z, labels, _), alpha in weighted(fitted.chunks, None)
+    ]
+    return torch.cat(parts)
+
+
+def predictions(fitted: Fit, chunks: Prepared) -> Tensor:
+    """Plain predictions (n, k) float64 of rows outside the model."""
+    return torch.cat([(z @ fitted.model.head.to(z)).double() for z, _, _ in chunks])

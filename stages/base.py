@@ -1,0 +1,23 @@
+"""Stage ``base``: the set and the pool that a compacted history starts from, where the next round looks."""
+
+import logging
+
+from diva.store import curated, index, ledger, manifest, paths, tables
+from stages.command import run
+
+logger = logging.getLogger(__name__)
+
+
+def base(round: str) -> None:  # noqa: A002 - the option's name
+    """Curated set, pool index and planted truth of the ledger's base."""
+    entry = ledger.read().base[round]
+    state, pool = curated.read(paths.base("curated")), index.read(paths.base("pool"))
+    index.require_same_making(paths.features("core"), pool["features"])
+    curated.write(paths.curated(round), state)
+    index.write(paths.pool(entry.pool), pool)
+    tables.write(paths.truth("base"), tables.read(paths.base("truth"), manifest.TRUTH), manifest.TRUTH)
+    logger.info("%s: %d samples and a pool of %d, from %s", round, len(state), len(pool), entry.version)
+
+
+if __name__ == "__main__":
+    run(base, "round")
