@@ -189,6 +189,8 @@ def rounds(draw: st.DrawFn) -> list[tuple[pl.DataFrame, pl.DataFrame]]:
         alive = [name for name in (*CORE, *POOL) if name not in left and name not in removed]
         changed = draw(
             st.lists(st.tuples(st.sampled_from(alive), st.sampled_from(["remove", "relabel", "flag"])), unique=True)
+            if alive
+            else st.just([])
         )
         changed = [(name, change) for name, change in changed if name not in removed]
         people = draw(st.dictionaries(st.sampled_from([*CORE, *POOL]), st.sampled_from(curated.DECIDED)))
