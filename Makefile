@@ -8,7 +8,7 @@ export DO_NOT_TRACK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install curate summary test test-slow lint types check format clean
+.PHONY: help install curate summary server test test-slow kill peers lint types check format clean
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -33,11 +33,24 @@ curate: $(VENV)/.installed ## Run the pipeline and print what happened.
 summary: $(VENV)/.installed ## Print what the last run did.
 	$(BIN)/diva summary
 
+server: $(VENV)/.installed ## Start a Prefect server and a worker on this machine (Ctrl-C ends both).
+	$(BIN)/python -m flows.server
+
 test: $(VENV)/.installed-dev ## Run the tests (minutes).
 	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadgroup
 
 test-slow: $(VENV)/.installed-dev ## Run the slow tests too (real photographs through the whole pipeline).
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+kill: $(VENV)/.installed-dev ## Kill nightly runs at 35 random moments; the result must be that of an undisturbed run.
+	$(BIN)/python -m tests.flows.kill --group 25 --alone 10
+
+peers: ## Build an environment for each peer that benchmarks.methods compares with.
+	for peer in cleanlab==2.9.0+datasets==5.2.0 pyDVL==0.10.0 opendataval==1.3.0; do \
+	  name=$$(echo "$${peer%%=*}" | tr A-Z a-z); \
+	  $(PYTHON) -m venv ".peers/$$name" && "$(CURDIR)/.peers/$$name/bin/python" -m pip install --quiet $$(echo "$$peer" | tr + ' ') \
+	    || echo "$$name could not be installed; the comparison leaves it out"; \
+	done
 
 lint: $(VENV)/.installed-dev ## Check style.
 	$(BIN)/ruff check .

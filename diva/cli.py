@@ -122,10 +122,10 @@ def versions() -> None:
 @app.command()
 def show(version: Annotated[str | None, typer.Argument(help="What lies here, unless given.")] = None) -> None:
     """Show a version: class balance, weights, and the data, network, settings and code it came from."""
-    from diva import history
+    from diva import portrait
     from diva.store import versions as store
 
-    _show(*history.shown(store.find(version)))
+    _show(*portrait.shown(store.find(version)))
 
 
 @app.command()
@@ -135,7 +135,7 @@ def diff(
     as_json: Annotated[bool, typer.Option("--json", help="Every sample, for programs.")] = False,
 ) -> None:
     """Say what changed from version A to B: added, removed, relabelled, reweighted, by class."""
-    from diva import history
+    from diva import portrait
     from diva.store import difference
     from diva.store import versions as store
 
@@ -144,7 +144,7 @@ def diff(
     if as_json:
         print(json.dumps(difference.as_json(old.name, new.name, rows), ensure_ascii=False, indent=2))
     else:
-        _show(*history.changed(old, new, rows))
+        _show(*portrait.changed(old, new, rows))
 
 
 @app.command()

@@ -15,6 +15,8 @@ COLOURS = {"better": "green", "worse": "red", "": ""}
 def facts(pairs: Iterable[tuple[str, str]]) -> Drawing:
     """Names in bold, and what is said of each."""
     grid = Drawing.grid(padding=(0, 2))
+    grid.add_column(overflow="fold")
+    grid.add_column(overflow="fold")  # a checksum is worth nothing without its end
     for name, text in pairs:
         grid.add_row(Text(name, style="bold"), Text(text))
     return grid

@@ -309,3 +309,27 @@ def test_what_is_out_of_range_is_named(arguments, message):
     q, core, pool = halves()
     with pytest.raises(ValueError, match=message):
         extend(core, pool, q.classes, q.ridge, **arguments)
+
+
+@pytest.mark.parametrize("per_class", [1, 2, 5])
+def test_a_cap_takes_the_first_of_each_class_in_the_order_of_the_rule(per_class):
+    q, core, pool = halves(2)
+    loss = Loss("calibrated", 8.0)
+    free = extend_round(core, pool, q.classes, q.ridge, loss, per_round=36)
+    capped = extend_round(core, pool, q.classes, q.ridge, loss, per_round=36, per_class=per_class)
+    labels = q.labels[24:]
+    taken, expected = {}, []
+    for j in free.index.tolist():
+        taken[int(labels[j])] = taken.get(int(labels[j]), 0) + 1
+        expected += [j] if taken[int(labels[j])] <= per_class else []
+    assert capped.index.tolist() == expected
+    assert capped.candidates == free.candidates
+    assert (capped.stop is None) == (len(expected) < free.candidates), "those that wait ask for another round"
+
+
+def test_a_cap_comes_before_the_size_of_a_round():
+    q, core, pool = halves(2)
+    turn = extend_round(core, pool, q.classes, q.ridge, Loss("all"), per_round=2, per_class=1, stop=False)
+    assert len(set(q.labels[24:][turn.index].tolist())) == 2
+    with pytest.raises(ValueError, match="per_class must be at least 1, or None for no limit, got 0"):
+        extend_round(core, pool, q.classes, q.ridge, Loss("all"), per_round=2, per_class=0)

@@ -81,10 +81,10 @@ def image_folder(train: pl.DataFrame, folder: Path, version: versions.Version, *
 def class_name(label: str) -> str:
     """A label as the name of a folder: letters and digits stay, all that a path could mean becomes %xx; one to one."""
     safe = "".join(c if c.isalnum() or c in "-_+" else urllib.parse.quote(c, safe=" ,()&") for c in label)
-    safe = safe.replace(".", "%2E") if label.strip(".") == "" or label.startswith(".") else safe
+    safe = safe.replace(".", "%2E").replace("~", "%7E") if label.startswith((".", "~")) else safe
     if len(safe.encode()) <= LENGTH and safe.strip() == safe and safe:
         return safe
-    short = safe.strip().encode()[: LENGTH // 2].decode(errors="ignore")
+    short = safe.encode()[: LENGTH // 2].decode(errors="ignore").strip(" .~")
     return f"{short}%{hashlib.sha256(label.encode()).hexdigest()[:16]}"
 
 

@@ -196,6 +196,11 @@ def sets(book: Ledger) -> list[str]:
     return [ORIGIN["rounds"], *book.base, *chain(book.rounds, "rounds")]
 
 
+def pools(book: Ledger) -> list[str]:
+    """All indices of the pool there are: the empty one, the base's where there is one, then one per batch."""
+    return [ORIGIN["pool"], *(base.pool for base in book.base.values()), *chain(book.pool, "pool")]
+
+
 def truths(book: Ledger) -> list[str]:
     """Names under which data/truth has a file: every batch, and the base for those that it took in."""
     return [*order(book), *(["base"] if book.base else [])]

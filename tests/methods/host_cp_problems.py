@@ -1,9 +1,11 @@
-"""Instances of the programs of HOST-CP, and the same programs written out for cvxpy."""
+"""Instances of the programs of HOST-CP, and the same programs written out for other solvers."""
 
 from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
+from scipy.optimize import linprog
 from torch import Tensor
 
 from diva.methods.host_cp_program import Assignment
@@ -34,6 +36,26 @@ def unseen_clusters(seed: int, spread: float = 0.3) -> tuple[Tensor, Tensor, Ten
     new = centres[cluster] + spread * torch.randn(40, 2, generator=g, dtype=torch.float64)
     old = centres[0] + spread * torch.randn(5, 2, generator=g, dtype=torch.float64)
     return *distances(new, old), cluster
+
+
+def by_linprog(new: Tensor, old: Tensor, capacity: float, *, q: float = np.inf) -> Assignment:
+    """The linear program (no strictly convex term) by HiGHS, over Z by rows and then t, the column norms."""
+    size, kept = old.shape
+    count = size + kept
+    cells, on_new = np.arange(size * count), np.arange(size * count) % count < size
+    own = sparse.csr_array((np.ones(cells.size), (cells, cells % count)), (cells.size, count))[on_new][:, :size]
+    pick = sparse.eye_array(cells.size, format="csr")[on_new]
+    below = sparse.hstack([pick, -own]) if q == np.inf else sparse.hstack([own.T @ pick, -sparse.eye_array(size)])
+    norms = sparse.csr_array(np.r_[np.zeros(cells.size), np.ones(size)][None])
+    rows = sparse.hstack([sparse.kron(sparse.eye_array(size), np.ones((1, count))), sparse.csr_array((size, size))])
+    found = linprog(
+        np.r_[torch.cat([new, old], 1).numpy().ravel(), np.zeros(size)],
+        A_ub=sparse.vstack([below, norms]), b_ub=np.r_[np.zeros(below.shape[0]), capacity],
+        A_eq=rows, b_eq=np.ones(size),
+    )  # fmt: skip
+    shares = torch.from_numpy(found.x[: cells.size].reshape(size, count))
+    columns = shares[:, :size] if q == np.inf else torch.diag(shares[:, :size].sum(0))
+    return Assignment(columns, shares[:, size:])
 
 
 def program(size: int, kept: int, capacity: float, q: float, term: str, coefficient: float) -> Any:

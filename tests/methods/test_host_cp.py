@@ -103,6 +103,19 @@ def test_the_selector_moves_with_smooth_and_stands_still_with_published():
         assert (epoch.gradient > 0) is moves
 
 
+@pytest.mark.parametrize("program", ["smooth", "published"])
+def test_the_derivative_is_high_for_wrong_labels(program):
+    x, labels = clusters(n=200)
+    wrong = torch.zeros(200, dtype=torch.bool)
+    wrong[torch.randperm(200, generator=torch.Generator().manual_seed(0))[:20]] = True
+    given = torch.where(wrong, (labels + 1) % 4, labels)
+    derivative = host_cp(x, given, Settings(program=program, validate="loo", epochs=2)).derivative
+    assert float((derivative[wrong, None] > derivative[~wrong]).double().mean()) > 0.9  # AUROC
+    held_out = host_cp(x, given, Settings(program=program, epochs=1)).derivative
+    assert int(held_out.isnan().sum()) == 40
+    assert host_cp(x, given, Settings(program=program, epochs=0)).derivative.isnan().all()
+
+
 def test_each_new_point_has_its_nearest_kept_point_at_hand():
     run = loop(nearest=40)
     rows, kept = run.learning[:20].view(2, 10), run.learning[20:]

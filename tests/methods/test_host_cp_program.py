@@ -13,12 +13,12 @@ needs_cvxpy = pytest.mark.skipif(
 EACH_TERM = pytest.mark.parametrize("term", ["quadratic", "entropy"])
 
 
-@needs_cvxpy
+@pytest.mark.parametrize("solve", [problems.by_linprog, pytest.param(problems.by_cvxpy, marks=needs_cvxpy)])
 @pytest.mark.parametrize("seed", range(50))
-def test_published_selects_the_set_of_the_linear_program(seed):
+def test_published_selects_the_set_of_the_linear_program(seed, solve):
     new, old = problems.instance(seed, size=5 + seed % 36, kept=1 + seed % 11)
     capacity = (0.1 + 0.02 * seed % 0.9) * new.shape[0]
-    found, exact = published(new, old, capacity), problems.by_cvxpy(new, old, capacity, q=1)
+    found, exact = published(new, old, capacity), solve(new, old, capacity, q=1)
     assert torch.equal(found.scores >= 0.9, exact.scores >= 0.9)
     assert float(objective(found, new, old)) == pytest.approx(float(objective(exact, new, old)), rel=1e-6)
 
@@ -68,10 +68,10 @@ def test_cvxpylayers_has_the_derivative():
 
 
 @EACH_TERM
-@pytest.mark.parametrize("kept", [0, 4])
+@pytest.mark.parametrize("kept", [0, 3])
 def test_the_derivative_of_smooth_is_that_of_finite_differences(term, kept):
-    new, old = problems.instance(1, size=7, kept=kept)
-    weights = torch.randn(7, 7 + kept, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    new, old = problems.instance(1, size=5, kept=kept)
+    weights = torch.randn(5, 5 + kept, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
     def value(new, old):
         found = smooth(new, old, 2.0, term=term, coefficient=0.1, tolerance=1e-12)
@@ -123,25 +123,28 @@ def test_float32_in_float32_out():
     assert smooth(new, old, 8.0).new.dtype == torch.float32
 
 
-@needs_cvxpy
+@pytest.mark.parametrize("solve", [problems.by_linprog, pytest.param(problems.by_cvxpy, marks=needs_cvxpy)])
 @pytest.mark.parametrize("seed", range(5))
-def test_unseen_clusters_are_covered_by_smooth_as_by_the_exact_program_but_not_by_published(seed):
+def test_unseen_clusters_are_covered_by_smooth_as_by_the_exact_program_but_not_by_published(seed, solve):
     new, old, cluster = problems.unseen_clusters(seed)
 
     def covered(found):
         return len(cluster[found.scores >= 0.9].unique())
 
-    assert covered(problems.by_cvxpy(new, old, 8.0)) == 4
+    assert covered(solve(new, old, 8.0)) == 4
     assert covered(smooth(new, old, 8.0, coefficient=1e-5)) == 4
     assert covered(smooth(new, old, 8.0, coefficient=1e-5, term="entropy")) == 4
     assert covered(published(new, old, 8.0)) < 4
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_small_coefficient_covers_unseen_clusters_where_published_does_not(seed):
-    new, old, cluster = problems.unseen_clusters(seed)
-    assert len(cluster[smooth(new, old, 8.0, coefficient=1e-5).scores >= 0.9].unique()) == 4
-    assert len(cluster[published(new, old, 8.0).scores >= 0.9].unique()) < 4
+def test_with_a_small_coefficient_smooth_has_the_value_of_the_linear_program(seed):
+    new, old = problems.instance(seed)
+    value, best = (
+        float(objective(found, new, old))
+        for found in (smooth(new, old, 8.0, coefficient=1e-5), problems.by_linprog(new, old, 8.0))
+    )
+    assert best - 1e-6 <= value <= best * (1 + 1e-4)
 
 
 @EACH_TERM

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -94,3 +96,59 @@ def test_a_batch_that_is_no_link_of_the_pool_is_named(workplace: Path) -> None:
     small.write_ledger()
     with pytest.raises(ValueError, match=r"ledger\.yaml:pool must have an entry core, got none"):
         pool("core")
+
+
+def written(batch: str, rows: list[list[float]], **attributes: str) -> None:
+    """Features of a batch that mean something."""
+    with h5py.File(small.extract(batch), "r+") as file:
+        del file["features"]
+        file.create_dataset("features", data=np.array(rows, np.float32))
+        file.attrs.update(attributes)
+
+
+@pytest.fixture
+def close(workplace: Path) -> Path:
+    """A core, a test set and a batch of three, of which one is near a test image and one near another of the batch."""
+    small.write_params(duplicates={"near_duplicate": 0.99})
+    parts = {"core": (0, 60), "test": (90, 1), "b001": (100, 3)}
+    small.write_ledger(**{name: ("digits", small.digits(*part)) for name, part in parts.items()})
+    for name in ("core", "test", "b001"):
+        download(name)
+        small.extract(name)
+    small.fit()
+    written("core", [[(-1.0) ** row, (-1.0) ** (row // 2), 0] for row in range(60)])  # their mean is 0
+    written("test", [[0, 1, 5]])
+    written("b001", [[0, 1.001, 5], [1, 0, 9], [1.001, 0, 9]])
+    index.write(paths.pool("b000"), tables.empty(index.SCHEMA))
+    return workplace
+
+
+def test_images_near_a_test_image_or_an_earlier_one_are_set_aside(close: Path) -> None:
+    pool("b001")
+    names = manifest.read(paths.manifest("b001"))["sample_id"]
+    assert index.read(paths.pool("b001"))["sample_id"].to_list() == [names[1]]
+    refused = tables.read(paths.quarantine("pool", "b001"), manifest.QUARANTINE)
+    tested = manifest.read(paths.manifest("test"))["sample_id"][0]
+    assert refused["sample_id"].to_list() == [names[0], names[2]]
+    assert refused["reason"].to_list() == [
+        f"near duplicate: of {tested} in test, cosine 1.0",
+        f"near duplicate: of {names[1]} in b001, cosine 1.0",
+    ]
+    counts = json.loads((paths.METRICS / "pool" / "b001.json").read_text())
+    assert counts["reasons"] == {"near duplicate": 2}
+
+
+def test_near_duplicates_stay_where_nobody_asks(close: Path) -> None:
+    small.write_params()
+    pool("b001")
+    assert len(index.read(paths.pool("b001"))) == 3
+
+
+@pytest.mark.parametrize("key", ["backbone", "weights_sha256", "transform"])
+def test_features_of_another_making_are_refused_and_the_difference_is_named(close: Path, key: str) -> None:
+    made = {"backbone": "resnet18", "weights_sha256": "ab", "transform": "{}"}
+    written("core", [[1.0, 0, 0]] * 60, **made)
+    written("b001", [[1.0, 0, 0]] * 3, **made | {key: "other"})
+    with pytest.raises(ValueError, match=rf"b001\.h5 must be made as .*core\.h5 was, whose {key} is .*, got other"):
+        pool("b001")
+    assert not paths.pool("b001").exists()

@@ -162,3 +162,54 @@ def test_every_grown_ledger_survives_its_own_text(batches: int, rounds: int) -> 
             book = ledger.plan_round(book, {"extend": {"seed": number}})
     assert ledger.validated(pyyaml.safe_load(ledger.text(book))) == book
     assert len(book.rounds) == rounds
+
+
+def grown(batches: int = 2, rounds: int = 2) -> ledger.Ledger:
+    book = ledger.accept(ledger.start(ledger.Batch(**batch())), "test", "none", {}, "none")
+    for number in range(batches):
+        book = ledger.accept(book, None, f"delivery {number}", {}, f"sha256:{number:064d}")
+    for _ in range(rounds):
+        book = ledger.plan_round(book, SETTINGS)
+    return book
+
+
+def test_the_next_round_names_the_newest_review() -> None:
+    book = ledger.plan_review(grown(), "forget", CHECKSUM)
+    assert (ledger.obeyed_review(book), ledger.newest_review(book)) == ("v000", "v001"), "a round is due"
+    book = ledger.plan_round(ledger.plan_review(book, "relabel fixes.csv", CHECKSUM), SETTINGS)
+    assert book.rounds[book.latest].review == "v002"
+    assert ledger.obeyed_review(book) == ledger.newest_review(book) == "v002"
+    assert {name: entry.previous for name, entry in book.reviews.items()} == {"v001": "v000", "v002": "v001"}
+
+
+def test_a_compacted_ledger_goes_on_counting() -> None:
+    long = ledger.plan_round(ledger.plan_review(grown(), "forget", CHECKSUM), SETTINGS)
+    book = ledger.compacted(long, "curated@v0.3.0")
+    assert (book.latest, list(book.batches), book.pool, book.rounds) == ("r003", ["core", "test"], {}, {})
+    assert ledger.delivered(book, f"sha256:{1:064d}") == "b002", "a delivery of before is still known"
+    assert (ledger.newest_pool(book), ledger.newest_review(book)) == ("b002", "v001")
+    book = ledger.plan_round(ledger.accept(book, None, "more", {}, "none"), SETTINGS)
+    assert book.pool["b003"].previous == "b002"
+    assert (book.rounds["r004"].previous, book.rounds["r004"].review) == ("r003", "v001")
+    assert (ledger.sets(book), ledger.pools(book)) == (["r000", "r003", "r004"], ["b000", "b002", "b003"])
+    assert ledger.validated(pyyaml.safe_load(ledger.text(book))) == book
+    again = ledger.compacted(book, "curated@v0.4.0")
+    assert list(again.base) == ["r004"]
+    assert list(again.base["r004"].batches) == ["b001", "b002", "b003"]
+
+
+def test_without_rounds_there_is_nothing_to_compact() -> None:
+    with pytest.raises(ValueError, match="rounds must hold some to compact, got none since r000"):
+        ledger.compacted(grown(rounds=0), "curated@v0.1.0")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"reviews": {"v002": {"previous": "v001", "what": "x", "checksum": CHECKSUM}}}, "previous must be v000"),
+        ({"base": {"r005": {"pool": "b001", "review": "v000", "version": "x", "batches": {}}}}, "must be b001"),
+    ],
+)
+def test_a_mistake_in_reviews_or_base_is_told(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ledger.validated(content(**changes))

@@ -1,0 +1,134 @@
+"""What a run shows in Prefect: a table, a summary and the report of each round; progress where work takes long."""
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from diva.store import curated, ledger, paths
+from diva.store.ledger import Ledger
+from flows import work
+from flows.published import Version
+
+logger = logging.getLogger(__name__)
+STAGE = re.compile(r"^Running stage '([a-z]+)(?:@([^']+))?'")
+SHARE = re.compile(r"^(\d+) of (\d+) images")
+SLOW = {"extract": "Extraction of {}", "score": "Scoring of the core by {}", "extend": "Scoring of the pool in {}"}
+
+
+class Progress:
+    """Follows DVC's log: a progress artifact per stage that extracts or scores."""
+
+    def __init__(self) -> None:
+        self._shown: Any = None  # id of the artifact of the stage at work
+
+    def follow(self, line: str) -> None:
+        """Take a line of the log into account; what cannot be shown stops nothing."""
+        try:
+            self._follow(line)
+        except Exception as error:  # the server's, the network's
+            logger.warning("No progress is shown: %s", error)
+            self._shown = None
+
+    def _follow(self, line: str) -> None:
+        stage, share = STAGE.match(line), SHARE.match(line)
+        if (stage or line.startswith("Updating lock file")) and self._shown:
+            self._update(100.0)
+            self._shown = None
+        if stage and stage[1] in SLOW:
+            name = stage[2] or stage[1]
+            self._shown = create_progress_artifact(
+                progress=0.0, key=key(stage[1], name), description=SLOW[stage[1]].format(name)
+            )
+        if share and self._shown:
+            self._update(100 * int(share[1]) / max(int(share[2]), 1))
+
+    def _update(self, percent: float) -> None:
+        update_progress_artifact(artifact_id=self._shown, progress=percent)
+
+
+def key(*words: str) -> str:
+    """A key as Prefect wants it: small letters, digits, dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(words).lower()).strip("-")
+
+
+def show_round(book: Ledger, name: str, version: Version) -> None:
+    """Artifacts of a published round."""
+    label = version.tag.partition("@")[2]
+    state = curated.read(name)
+    create_table_artifact(key=key(name, "classes"), table=classes(state, name), description=f"{label}, by class")
+    create_markdown_artifact(key=key(name, "summary"), markdown=summary(book, name, label), description=label)
+    if paths.REPORT.is_file():
+        link = paths.REPORT.absolute().as_uri()
+        create_link_artifact(key=key(name, "report"), link=link, link_text=f"Report, {label}")
+
+
+def classes(state: pl.DataFrame, name: str) -> list[dict[str, Any]]:
+    """What a round added and removed, and what there is now, by class as given."""
+    added, member = pl.col("round") == name, pl.col("status") == "member"
+    counts = state.group_by(pl.col("given_label").alias("class")).agg(
+        added=(added & (pl.col("origin") == "pool")).sum(),
+        removed=(~member & (pl.col("changed_in") == name)).sum(),
+        relabelled=(member & (pl.col("changed_in") == name) & (pl.col("label") != pl.col("given_label"))).sum(),
+        members=member.sum(),
+    )
+    return counts.sort("class").to_dicts()
+
+
+def summary(book: Ledger, name: str, label: str) -> str:
+    """A page about a round."""
+    entry, told = book.rounds[name], work.metrics("rounds", name) or {}
+    lines = [
+        f"# Round {name}: {label}",
+        "",
+        f"- **{told.get('added', 0)} added** of {told.get('candidates', 0)} candidates, "
+        + ", ".join(f"{told.get(change, 0)} {change}" for change in ("removed", "relabelled", "flagged")),
+        f"- {errors(work.metrics('', 'evaluate') or {}, name)}",
+        f"- pool {entry.pool}, review {entry.review}, code {entry.commit[:12]}",
+        f"- {'more candidates are left' if told.get('stop') == 'none' else told.get('stop', 'unknown')}",
+        *(f"- {batch}: {extracted(batch)}" for batch in new_batches(book, name)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def errors(evaluate: Mapping[str, Any], name: str) -> str:
+    """The test error after a round, and its change since the round before."""
+    rows = evaluate.get("rounds", [])
+    place = next((i for i, row in enumerate(rows) if row["round"] == name), None)
+    if not place:
+        return "test error: unknown"
+    now, before = rows[place]["error"], rows[place - 1]["error"]
+    caveat = evaluate.get("test", {}).get("caveat", "")
+    change = f"{100 * (now - before):+.2f} points; before {before:.2%}; core {rows[0]['error']:.2%}"
+    text = f"test error **{now:.2%}** ({change})"
+    return f"{text}. {caveat}" if caveat else text
+
+
+def new_batches(book: Ledger, name: str) -> list[str]:
+    """Batches that the round before did not draw from."""
+    before = book.rounds.get(book.rounds[name].previous)
+    since = ledger.number(before.pool if before else ledger.origin(book, "pool"))
+    return [link for link in ledger.chain(book.pool, "pool") if ledger.number(link) > since]
+
+
+def extracted(batch: str) -> str:
+    """What extraction and the pool counted of a batch."""
+    images, pool = work.metrics("extract", batch) or {}, work.metrics("pool", batch) or {}
+    reasons = ", ".join(f"{count} {reason}" for reason, count in pool.get("reasons", {}).items())
+    admitted = f"{images.get('extracted', 0)} extracted, {pool.get('admitted', 0)} admitted to the pool"
+    return f"{admitted}, {pool.get('quarantined', 0)} set aside ({reasons})" if reasons else admitted
+
+
+def show_deliveries(outcomes: list[str]) -> None:
+    """What became of tonight's deliveries."""
+    if outcomes:
+        create_markdown_artifact(key="deliveries", markdown="\n".join(f"- {line}" for line in outcomes))

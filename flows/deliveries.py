@@ -1,0 +1,160 @@
+"""The watched folder: deliveries arrive there, one entry each; only complete ones are seen.
+
+    <watch>/2026-03-01/class/image.png   with  <watch>/2026-03-01/.complete      a folder of images, marked
+    <watch>/2026-03-02/images/…          with  <watch>/2026-03-02/manifest.csv   a folder and its list (path, label)
+    <watch>/2026-03-03.npz               with  <watch>/2026-03-03.npz.complete   a list, or ready features, marked
+
+Whoever delivers writes the marker or the manifest last; a manifest counts once all files that it names are there. A
+folder on this machine is used where it lies. From any other URL (fsspec: s3, sftp, …) a complete delivery is first
+copied to ``data/deliveries``, under a temporary name until it is whole.
+"""
+
+import logging
+import shutil
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fsspec  # type: ignore[import-untyped]
+
+from diva.store import ledger, paths, sources
+from diva.store.ledger import Ledger
+from flows import provenance
+
+logger = logging.getLogger(__name__)
+MARKER = ".complete"
+MANIFESTS = ("manifest.csv", "manifest.parquet")
+TABLES = (".csv", ".parquet", *sources.READY)
+COPIES = paths.DATA / "deliveries"
+
+
+class Arrival(NamedTuple):
+    """An entry of the watched folder.
+
+    Attributes:
+        name: of the entry.
+        url: where it lies.
+        source: what the ledger will call it.
+        waits: why it is not complete yet; "" where it is.
+    """
+
+    name: str
+    url: str
+    source: str
+    waits: str = ""
+
+
+class Watched:
+    """A folder of deliveries.
+
+    Args:
+        url: a path, or an fsspec URL.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.files, self.root = fsspec.core.url_to_fs(url)
+        self.here = url if "://" not in url else None
+
+    def arrivals(self) -> list[Arrival]:
+        """All entries by name; hidden ones, markers and the labels of an .npy are not seen."""
+        self.files.invalidate_cache()
+        if not self.files.isdir(self.root):
+            return []
+        entries = {Path(entry["name"]).name: entry for entry in self.files.ls(self.root, detail=True)}
+        parts = {name.removesuffix(".npy") + "_labels.npy" for name in entries}
+        seen = (name for name in sorted(entries) if not name.startswith(".") and not name.endswith(MARKER))
+        return [self._arrival(name, entries[name]) for name in seen if name not in parts]
+
+    def _arrival(self, name: str, entry: dict[str, Any]) -> Arrival:
+        url = entry["name"]
+        if entry["type"] == "directory":
+            inner = next((table for table in MANIFESTS if self.files.exists(f"{url}/{table}")), "")
+            # of a delivery elsewhere, the copy is checked
+            waits = (absent(Path(url) / inner) if self.here else "") if inner else self._unmarked(f"{url}/{MARKER}")
+            return Arrival(name, url, self._source(name, inner), waits)
+        if name.lower().endswith(TABLES):
+            return Arrival(name, url, self._source(name), self._unmarked(f"{url}{MARKER}"))
+        return Arrival(name, url, self._source(name), f"it is neither a folder nor one of {', '.join(TABLES)}")
+
+    def _source(self, *parts: str) -> str:
+        return Path(self.here or COPIES, *parts).as_posix()
+
+    def _unmarked(self, marker: str) -> str:
+        return "" if self.files.exists(marker) else f"{Path(marker).name} is not there yet"
+
+    def bring(self, arrival: Arrival) -> str:
+        """Copy a delivery from elsewhere, unless it is here already; why it must wait, or ""."""
+        target = COPIES / arrival.name
+        if self.here or target.exists():
+            return ""
+        COPIES.mkdir(parents=True, exist_ok=True)
+        (COPIES / ".gitignore").write_text("*\n", encoding="utf-8")  # deliveries are no part of the repository
+        temporary = target.with_name(f".{target.name}.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        labels = arrival.url.removesuffix(".npy") + "_labels.npy"
+        if self.files.exists(labels):
+            self.files.get(labels, str(COPIES / Path(labels).name))
+        self.files.get(arrival.url, str(temporary), recursive=True)
+        manifest = temporary / Path(arrival.source).name
+        waits = absent(manifest) if manifest.name in MANIFESTS else ""
+        if not waits:
+            temporary.rename(target)
+        return waits
+
+
+def absent(manifest: Path) -> str:
+    """Why a delivery with a manifest waits: files of it that are not there; "" where all are."""
+    try:
+        listed = sources.listing(manifest)
+    except ValueError as error:
+        return str(error)
+    missing = [entry.name for entry in listed if not entry.path.exists()]
+    return f"{len(missing)} files of {manifest.name} are not there yet (first: {missing[0]})" if missing else ""
+
+
+def new(book: Ledger, watch: str) -> list[Arrival]:
+    """Complete deliveries that the ledger does not know; those that wait are logged with the reason."""
+    batches = [*book.batches.values(), *(batch for base in book.base.values() for batch in base.batches.values())]
+    known = {Path(batch.source).as_posix() for batch in batches}
+    found = [arrival for arrival in Watched(watch).arrivals() if arrival.source not in known]
+    for arrival in found:
+        if arrival.waits:
+            logger.info("Delivery %s waits: %s.", arrival.name, arrival.waits)
+    return [arrival for arrival in found if not arrival.waits]
+
+
+def worth_a_run(book: Ledger, arrival: Arrival) -> bool:
+    """Whether a delivery brings something: not one that was accepted before under another name, nor an unusable one.
+
+    One that must first be copied counts: its content is not known yet.
+    """
+    if not Path(arrival.source).exists():
+        return True
+    return judge(book, arrival).book is not None
+
+
+@cache
+def checksum(place: Path, source: str) -> str:  # noqa: ARG001 - the key of the cache: a run hashes a delivery once
+    """Checksum of a delivery."""
+    return sources.checksum(source, {})
+
+
+class Verdict(NamedTuple):
+    """What became of a delivery: the ledger with it (None: it is no batch), and the outcome in words."""
+
+    book: Ledger | None
+    outcome: str
+
+
+def judge(book: Ledger, arrival: Arrival) -> Verdict:
+    """Accept a delivery as the pool's next batch, unless its content was delivered before or cannot be read."""
+    try:
+        provenance.require_same_source(book, arrival.source)
+        found = checksum(Path(arrival.source).absolute(), arrival.source)
+    except (ValueError, OSError) as error:
+        return Verdict(None, f"{arrival.name} is refused: {error}")
+    same = ledger.delivered(book, found)
+    if same:
+        return Verdict(None, f"{arrival.name} was delivered before, as {same}; nothing is added")
+    accepted = ledger.accept(book, None, arrival.source, {}, found)
+    return Verdict(accepted, f"{arrival.name} is {ledger.newest_pool(accepted)}")

@@ -1,0 +1,236 @@
+"""One round, published: plan → reproduce → push → commit → tag, each step safe to repeat after a kill.
+
+The plan is written into the ledger first; the tag comes last and publishes. A run that finds a round without a tag does
+its steps again: those that are done already do nothing. ``python -m flows.extend`` publishes one round.
+"""
+
+import logging
+import re
+from typing import Any
+
+from flows import terminal
+from flows.options import Budget, Options, Stale, parse
+
+if __name__ == "__main__":
+    told = parse("flows.extend", "Publish one round.")
+    terminal.settle_server()
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import MissingContextError
+
+from diva.store import ledger, paths
+from diva.store.curated import read as read_set
+from diva.store.features import FeatureFile
+from diva.store.ledger import Ledger
+from flows import artifacts, lock, provenance, published, repository, work
+from flows.commands import BusyError, CommandError, dvc, lock_file
+from flows.published import Version
+
+CHOICE = (
+    "Keep them as they are stored: `python -m flows.nightly --keep`. Begin a new chain under a new major version: "
+    "`python -m flows.nightly --rebase`. Or put code, parameters and data back as they were."
+)
+
+
+def log() -> Any:
+    """The run's logger, or that of this module where no flow runs."""
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return logging.getLogger(__name__)
+
+
+def waits_for_dvc(_task: Any, _run: Any, state: Any) -> bool:
+    """Whether a failure is another DVC process at work."""
+    return isinstance(state.result(raise_on_failure=False), BusyError)
+
+
+def is_outside(_task: Any, _run: Any, state: Any) -> bool:
+    """Whether a failure lies with disk or network."""
+    return isinstance(state.result(raise_on_failure=False), CommandError | OSError)
+
+
+# twelve hours: longer than the longest stage that may hold DVC's lock
+BUSY: dict[str, Any] = {"retries": 720, "retry_delay_seconds": 60, "retry_condition_fn": waits_for_dvc}
+OUTSIDE: dict[str, Any] = {"retries": 3, "retry_delay_seconds": [10, 60, 300], "retry_condition_fn": is_outside}
+# of DVC's log: what did not happen, and advice for people
+NOISE = re.compile(r"didn.t change, skipping|^To (track|enable)|^\s+(git add|dvc config)|^Use .dvc push|^Updating")
+
+
+@task(name="Plan a round in the ledger", cache_policy=NO_CACHE)
+def plan(options: Options) -> str:
+    """Write the next round into the ledger."""
+    book = published.plan(ledger.read(), work.settings(options), published.versions())
+    ledger.write(paths.LEDGER, book)
+    log().info("%s is planned, on pool %s.", book.latest, book.rounds[book.latest].pool)
+    return book.latest
+
+
+@task(name="Fetch what earlier runs stored", cache_policy=NO_CACHE, **OUTSIDE)
+def fetch() -> None:
+    """``dvc pull`` in a clone that does not have the newest published set."""
+    rounds = published.done(ledger.read(), published.versions())
+    if rounds and not paths.curated(rounds[-1]).is_file():
+        run_dvc("pull", "--force")
+
+
+@task(name="Bring features up to date with DVC", cache_policy=NO_CACHE, **BUSY)
+def prepare(stale: Stale) -> None:
+    """All that rounds depend on, without the rounds; features made in different ways are refused."""
+    book = ledger.read()
+    published.tidy(book)
+    if stale == "stop":
+        provenance.require_same_parameters(lock_file())
+        provenance.require_same_weights()
+    pools = [f"pool@{ledger.newest_pool(book)}"] if book.pool else []
+    run_dvc("repro", "fit", "start", *pools)
+    provenance.require_same_features(book)
+
+
+@task(name="Check that published rounds still follow from their inputs", cache_policy=NO_CACHE, **BUSY)
+def check_history(stale: Stale) -> None:
+    """Stop where they do not, or do what was asked for."""
+    rounds = published.done(ledger.read(), published.versions())
+    found = published.stale(lock_file(), rounds)
+    if not found:
+        return
+    what = "; ".join(f"{name}: {', '.join(files)}" for name, files in found.items())
+    if stale == "stop":
+        raise ValueError(f"Published rounds must follow from their inputs, but these have changed ({what}). {CHOICE}")
+    require_rows(rounds[-1])
+    stages = [f"{verb}@{name}" for name in found for verb in ("extend", "curate")]
+    run_dvc("commit", "--force", *stages)
+    log().warning("Kept as they are stored, though inputs changed: %s.", what)
+
+
+def require_rows(name: str) -> None:
+    """Refuse to keep a set whose rows have moved within the files of features."""
+    state = read_set(name)
+    for path, rows in state.group_by("features"):
+        stored = dict(enumerate(FeatureFile(str(path[0])).sample_id))
+        if any(stored.get(row) != sample for sample, row in rows.select("sample_id", "row").iter_rows()):
+            raise ValueError(f"Rows of {path[0]} must be those that {name} names, but they moved: use --rebase.")
+
+
+@task(name="Begin a new chain of rounds", cache_policy=NO_CACHE)
+def rebase() -> None:
+    """A ledger without rounds; their versions stay where their tags are."""
+    book = published.prefix(ledger.read(), None)
+    ledger.write(paths.LEDGER, book)
+    log().warning("A new chain begins after %s; earlier versions keep their tags.", book.latest)
+
+
+@task(name="Reproduce the pipeline with DVC", cache_policy=NO_CACHE, **BUSY)
+def reproduce(name: str) -> None:
+    """``dvc repro``; published rounds must come out as they are."""
+    published.tidy(ledger.read())
+    run_dvc("repro")
+    changed = published.rewritten(published.done(ledger.read(), published.versions()))
+    if changed:
+        raise ValueError(f"Published rounds must never change, got others for {', '.join(changed)}. {CHOICE}")
+    log().info("%s is reproduced.", name)
+
+
+@task(name="Push data to the DVC remote", cache_policy=NO_CACHE, **OUTSIDE)
+def push() -> None:
+    """``dvc push`` to the default remote."""
+    run_dvc("push")
+
+
+@task(name="Commit ledger, lock file and metrics", cache_policy=NO_CACHE, **OUTSIDE)
+def commit(message: str) -> None:
+    """Nothing else; nothing where it is done."""
+    if repository.commit(message):
+        log().info("Committed: %s", message)
+
+
+@task(name="Tag the version", cache_policy=NO_CACHE, **OUTSIDE)
+def tag(name: str, version: Version) -> None:
+    """The step that publishes."""
+    repository.tag(version.tag, f"Round {name}")
+    log().info("%s is published as %s.", name, version.tag)
+
+
+@task(name="Push commits and tags to the git remote", cache_policy=NO_CACHE, **OUTSIDE)
+def push_git(remote: str) -> None:
+    """Branch and versions, all or nothing."""
+    repository.push(remote)
+
+
+@task(name="Show what the round did", cache_policy=NO_CACHE)
+def show(name: str, version: Version) -> None:
+    """Artifacts; for the eyes only, so the round is published before."""
+    artifacts.show_round(ledger.read(), name, version)
+
+
+def run_dvc(*arguments: str) -> None:
+    """A DVC command whose log goes to the run's, with progress artifacts."""
+    progress, logger = artifacts.Progress(), log()
+
+    def line(text: str) -> None:
+        if not NOISE.search(text):
+            logger.info(text)
+        progress.follow(text)
+
+    dvc(*arguments, log=line)
+
+
+def publish_round(name: str) -> Version:
+    """Take an unfinished round to its tag."""
+    book, known = ledger.read(), published.versions()
+    version = published.version(book, name, known)
+    reproduce(name)
+    push()
+    told = work.metrics("rounds", name) or {}
+    commit(f"Round {name}: {told.get('added', 0)} added, {told.get('removed', 0)} removed ({version.tag})")
+    tag(name, version)
+    show(name, version, return_state=True)  # what cannot be shown is published all the same
+    return version
+
+
+def unfinished_round() -> str | None:
+    """The first round that is not published, alone in the ledger; those planned after it wait their turn."""
+    book: Ledger | None = ledger.read()
+    while book:
+        left = published.unfinished(book, published.versions())
+        if left:
+            return published.set_plan_aside(book, left[0]).latest
+        book = published.next_planned(book)
+        if book:
+            ledger.write(paths.LEDGER, book)
+    published.PLANNED.unlink(missing_ok=True)
+    return None
+
+
+def begin(stale: Stale) -> None:
+    """What a run does first, and once."""
+    fetch()
+    if stale == "rebase":
+        rebase()
+
+
+def before_rounds(stale: Stale) -> None:
+    """What must hold before a round: features up to date and of one kind, published rounds in line with them."""
+    prepare(stale)
+    check_history(stale)
+
+
+@flow(name="extend-round", retries=0)
+def extend(budget: Budget = None, git_remote: str | None = None, stale: Stale = "stop") -> str:
+    """Publish one round: the unfinished one, or else a new one."""
+    options = Options(budget=budget, git_remote=git_remote, stale=stale)
+    with lock.only_run():
+        repository.require_committed()
+        published.require_tags(ledger.read(), published.versions())
+        begin(stale)
+        name = unfinished_round()
+        before_rounds(stale)
+        version = publish_round(name or plan(options))
+        if git_remote:
+            push_git(git_remote)
+    return version.tag
+
+
+if __name__ == "__main__":
+    terminal.finish(lambda: extend(told.budget, told.git_remote, told.stale))

@@ -1,0 +1,131 @@
+"""The nightly run: take in deliveries, publish rounds until no candidate is left, without anybody looking on.
+
+    unfinished rounds → new deliveries → rounds until no candidate, budget or max_rounds is left → publish
+
+``python -m flows.nightly`` looks for work before it imports Prefect, so a night without work takes a second or two.
+"""
+
+import sys
+
+from flows import options as told
+from flows import terminal
+
+if __name__ == "__main__":
+    OPTIONS = told.parse("flows.nightly", "Take in deliveries and publish rounds.")
+    terminal.begin(OPTIONS)  # ends here where there is nothing to do; holds the lock otherwise
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from diva.store import ledger, paths
+from flows import artifacts, deliveries, extend, lock, repository, work
+from flows.options import Budget, Options, Rounds, Stale, Watch
+
+
+@task(name="Look for work", cache_policy=NO_CACHE)
+def look(options: Options) -> list[str]:
+    """Why this run is needed."""
+    return work.reasons(options)
+
+
+@task(name="Bring a delivery", cache_policy=NO_CACHE, **extend.OUTSIDE)
+def bring(watch: str, arrival: deliveries.Arrival) -> str:
+    """Copy it here where it lies elsewhere; why it must wait, or ""."""
+    return deliveries.Watched(watch).bring(arrival)
+
+
+@task(name="Accept deliveries as batches", cache_policy=NO_CACHE)
+def accept(arrivals: list[deliveries.Arrival]) -> list[str]:
+    """Write them into the ledger; what became of each."""
+    outcomes = []
+    for arrival in arrivals:
+        verdict = deliveries.judge(ledger.read(), arrival)
+        if verdict.book:
+            ledger.write(paths.LEDGER, verdict.book)
+        extend.log().info("Delivery %s.", verdict.outcome)
+        outcomes.append(verdict.outcome)
+    artifacts.show_deliveries(outcomes)
+    return outcomes
+
+
+def take_in(watch: str) -> bool:
+    """New deliveries become batches of the ledger; whether there were any."""
+    found = deliveries.new(ledger.read(), watch)
+    waiting = {arrival.name: bring(watch, arrival) for arrival in found}
+    here = [arrival for arrival in found if not waiting[arrival.name]]
+    if here:
+        accept(here)
+    return bool(here)
+
+
+def rounds(options: Options) -> list[str]:
+    """Publish unfinished and planned rounds, take in deliveries, publish new rounds; the tags."""
+    done: list[str] = []
+    most = options.max_rounds or sys.maxsize
+    extend.begin(options.stale)
+    resumes = extend.unfinished_round() is not None
+    if resumes:
+        extend.before_rounds(options.stale)
+    while len(done) < most and (name := extend.unfinished_round()):
+        done.append(extend.publish_round(name).tag)
+    if extend.unfinished_round():
+        return done
+    if take_in(options.watch) or not resumes:
+        extend.before_rounds(options.stale)
+    while len(done) < most and work.more_rounds(ledger.read(), options):
+        done.append(extend.publish_round(extend.plan(options)).tag)
+    return done
+
+
+def publish_rest() -> None:
+    """Batches that no round drew from yet are reproduced, pushed and committed; without a tag."""
+    if not extend.unfinished_round() and repository.uncommitted(*repository.OWN):
+        extend.reproduce("the newest set")
+        extend.push()
+        extend.commit("Accept deliveries")
+
+
+@flow(name="nightly-curation", retries=0)
+def nightly(
+    watch: Watch = "deliveries",
+    max_rounds: Rounds = None,
+    budget: Budget = None,
+    git_remote: str | None = None,
+    stale: Stale = "stop",
+) -> State:
+    """Take in deliveries and publish rounds.
+
+    Args:
+        watch: folder (or fsspec URL) in which deliveries arrive.
+        max_rounds: rounds this run publishes at most; none: until no candidate is left.
+        budget: samples added in all rounds together; none for that of params.yaml.
+        git_remote: where to push commits and tags; none to keep them here.
+        stale: where a published round no longer follows from its inputs: stop, keep it, or rebase.
+    """
+    options = Options(watch=watch, max_rounds=max_rounds, budget=budget, git_remote=git_remote, stale=stale)
+    try:
+        with lock.only_run():
+            reasons = look(options)
+            if not reasons:
+                return Completed(name="NothingToDo", message="Nothing to do.")
+            if git_remote:
+                repository.require_remote(git_remote)
+            done = rounds(options)
+            publish_rest()
+            if git_remote and repository.unpushed(git_remote):
+                extend.push_git(git_remote)
+    except lock.RunningError as error:
+        return Completed(name="Skipped", message=str(error))
+    return Completed(message=f"Published: {', '.join(done) or 'no new version'}.")
+
+
+def outcome(state: State) -> str:
+    """What a run says at its end; the error of a failed one is raised."""
+    state.result(raise_on_failure=True)
+    return state.message or ""
+
+
+if __name__ == "__main__":
+    terminal.finish(lambda: outcome(nightly(**OPTIONS.model_dump(), return_state=True)))

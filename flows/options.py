@@ -1,0 +1,51 @@
+"""What a nightly run is told: the flow's parameters, from a deployment or from the command line."""
+
+import argparse
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Stale = Literal["stop", "keep", "rebase"]
+Rounds = Annotated[int, Field(ge=1)] | None
+Budget = Annotated[int, Field(ge=0)] | None
+Watch = Annotated[str, Field(min_length=1)]
+
+
+class Options(BaseModel):
+    """Parameters of the flow ``nightly-curation``.
+
+    Attributes:
+        watch: folder (or fsspec URL) in which deliveries arrive.
+        max_rounds: rounds this run publishes at most; None: until no candidate is left.
+        budget: samples added in all rounds together; None for ``extend.budget`` of params.yaml.
+        git_remote: where to push commits and tags; None to keep them here.
+        stale: what to do where a published round no longer follows from its inputs: ``stop``, ``keep`` it as it is
+            stored, or ``rebase``: begin a new chain under a new major version.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    watch: Watch = "deliveries"
+    max_rounds: Rounds = None
+    budget: Budget = None
+    git_remote: str | None = None
+    stale: Stale = "stop"
+
+
+def parse(program: str, about: str, arguments: list[str] | None = None) -> Options:
+    """Options of a command line; a mistake ends the process with a message."""
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=about)
+    parser.add_argument("--watch", help="folder or URL in which deliveries arrive (default: deliveries)")
+    parser.add_argument("--max-rounds", help="rounds to publish at most")
+    parser.add_argument("--budget", help="samples added in all rounds together")
+    parser.add_argument("--git-remote", help="git remote to push commits and tags to")
+    choice = parser.add_mutually_exclusive_group()
+    for name, what in (("keep", "keep published rounds as they are stored"), ("rebase", "begin a new major version")):
+        choice.add_argument(f"--{name}", dest="stale", action="store_const", const=name, help=f"stale rounds: {what}")
+    given: dict[str, Any] = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value}
+    try:
+        return Options.model_validate(given)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = str(fault["loc"][0])
+        parser.error(f"--{name.replace('_', '-')}: {fault['msg'].lower()}, got {fault['input']}.")

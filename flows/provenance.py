@@ -1,0 +1,107 @@
+"""How features were made: a set mixes only features of one backbone, one weights file and one transform.
+
+Checked before anything runs (parameters against those that the lock file remembers, the weights file against the core's
+features) and after extraction (the attributes of all feature files).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from diva.store import ledger, paths, tables
+from diva.store.features import FeatureFile, opened
+from diva.store.ledger import Ledger
+from stages.params import section
+from stages.params.extract import Extract
+
+NETWORK = ("backbone", "weights", "weights_sha256", "seed")
+TRANSFORM = ("resize", "crop", "mean", "std")
+ATTRIBUTES = ("backbone", "weights", "weights_sha256", "transform")
+REMEDY = (
+    "Put it back as it was, or begin a new chain with features made anew: `python -m flows.nightly --rebase` "
+    "(a new major version; the old ones stay)."
+)
+TAKE_BACK = "Take the batch back (`git checkout data/ledger.yaml`) and deliver features of the same making."
+
+
+def require_same_parameters(lock: Mapping[str, Any]) -> None:
+    """Refuse parameters that would make other features than those there are.
+
+    Args:
+        lock: stages of dvc.lock.
+
+    Raises:
+        ValueError: with every difference named.
+    """
+    stored = lock.get("extract@core", {}).get("params", {}).get(str(paths.PARAMS), {}).get("extract")
+    if stored is None:
+        return
+    now = section.read("extract", Extract)
+    known = {name: value for name, value in stored.items() if name in Extract.model_fields}
+    found = [
+        f"{name} is {getattr(now, name)}, was {known[name]}"
+        for name in (*NETWORK, *TRANSFORM)
+        if name in known and _text(getattr(now, name)) != _text(known[name])
+    ]
+    if found:
+        raise ValueError(f"{paths.PARAMS}:extract must be that of the features there are: {'; '.join(found)}. {REMEDY}")
+
+
+def _text(value: Any) -> Any:
+    """A value as the lock file's text: BaseLoader reads no types."""
+    if value in (None, "", "null"):
+        return None
+    return [float(entry) for entry in value] if isinstance(value, list) else str(value)
+
+
+def require_same_weights() -> None:
+    """Refuse a weights file whose content is not that of the file which made the core's features."""
+    weights, core = Path(section.read("extract", Extract).weights), paths.features("core")
+    if not weights.is_file() or not core.is_file():
+        return
+    stored, now = FeatureFile(core).attributes.get("weights_sha256"), tables.sha256(weights)
+    if stored and stored != now:
+        expected = f"the file that made the core's features, sha256 {stored}"
+        raise ValueError(f"{weights} must be {expected}, got {now}. {REMEDY}")
+
+
+def require_same_features(book: Ledger) -> None:
+    """Refuse feature files that were made in different ways.
+
+    Raises:
+        ValueError: with the batch and every difference from the core named.
+    """
+    core = made(paths.features("core"))
+    for name in ledger.order(book):
+        found = made(paths.features(name))
+        if core is None or found is None:
+            continue
+        other = [f"{key} is {found[key]!r}, the core's {core[key]!r}" for key in core if found[key] != core[key]]
+        if other:
+            raise ValueError(f"Features of {name} must be made as the core's were: {'; '.join(other)}. {TAKE_BACK}")
+
+
+def require_same_source(book: Ledger, source: str) -> None:
+    """Refuse ready features (HDF5) that say they were made in another way than the core's say of themselves."""
+    core, new = attributes(Path(book.batches["core"].source)), attributes(Path(source))
+    other = [f"{key} is {new[key]!r}, the core's {core[key]!r}" for key in new if core.get(key, new[key]) != new[key]]
+    if other:
+        raise ValueError(f"ready features must be made as the core's were: {'; '.join(other)}")
+
+
+def attributes(path: Path) -> dict[str, str]:
+    """What an HDF5 file says of the making of its features; nothing where it is none."""
+    if path.suffix.lower() not in (".h5", ".hdf5") or not path.is_file():
+        return {}
+    with opened(path) as file:
+        return {key: str(file.attrs[key]) for key in ATTRIBUTES if key in file.attrs}
+
+
+def made(path: Path) -> dict[str, Any] | None:
+    """How a file of features was made, its width included; None where there is none, or it has no rows."""
+    if not path.is_file():
+        return None
+    stored = FeatureFile(path)
+    if not stored.shape[0]:
+        return None
+    return {key: stored.attributes.get(key) for key in ATTRIBUTES} | {"width": stored.shape[1]}

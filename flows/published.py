@@ -1,0 +1,169 @@
+"""What is published, what is not yet: the ledger in the work tree is the write-ahead log, a git tag the commit point.
+
+A round of the ledger without a tag ``curated@v<major>.<round>.0`` is unfinished. Numbers of rounds are never used
+twice, also after a roll back or a rebase, so a number leads to one tag; where the numbers of a chain jump, or start
+anew, a new major version begins.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from diva.store import ledger, paths
+from diva.store.ledger import Ledger, number
+from flows.commands import SCRATCH, git, lock_file
+from flows.repository import code_commit
+from stages.params import section
+from stages.params.curate import Curate
+from stages.params.extend import Extend
+
+TAG = re.compile(r"^curated@v(\d+)\.(\d+)\.(\d+)$")
+NAME = re.compile(r"^[br]\d{3,}$")
+PLANNED = SCRATCH / "planned.yaml"
+Settings = Mapping[str, Mapping[str, Any]]
+
+
+class Version(NamedTuple):
+    """A published version: a round's number is the minor one."""
+
+    major: int
+    minor: int
+    patch: int = 0
+
+    @property
+    def tag(self) -> str:
+        """Of git."""
+        return f"curated@v{self.major}.{self.minor}.{self.patch}"
+
+
+def versions() -> dict[int, Version]:
+    """Every published version by the number of its round."""
+    found = (TAG.match(tag) for tag in git("tag", "--list", "curated@v*").splitlines())
+    known = sorted(Version(*map(int, match.groups())) for match in found if match)
+    return {version.minor: version for version in known}
+
+
+def unfinished(book: Ledger, known: Mapping[int, Version]) -> list[str]:
+    """Rounds of the ledger that no tag publishes, in their order."""
+    return [name for name in ledger.chain(book.rounds, "rounds") if number(name) not in known]
+
+
+def done(book: Ledger, known: Mapping[int, Version]) -> list[str]:
+    """Rounds of the ledger that a tag publishes, in their order."""
+    return [name for name in ledger.chain(book.rounds, "rounds") if number(name) in known]
+
+
+def version(book: Ledger, name: str, known: Mapping[int, Version]) -> Version:
+    """The version that a round becomes: the next minor one of its chain, or the first of a new major one."""
+    before = number(book.rounds[name].previous)
+    if before == number(name) - 1 and (before in known or not known):
+        return Version(known[before].major if before in known else 0, number(name))
+    return Version(max((other.major for other in known.values()), default=-1) + 1, number(name))
+
+
+def prefix(book: Ledger, name: str | None) -> Ledger:
+    """The ledger as it stood after a round (None: before the first): all batches, no later round."""
+    content = book.model_dump()
+    last = 0 if name is None else number(name)
+    rounds = {key: entry for key, entry in content["rounds"].items() if number(key) <= last}
+    latest = name or ledger.origin(book, "rounds")
+    return ledger.validated({**content, "rounds": rounds, "latest": latest})
+
+
+def plan(book: Ledger, settings: Settings, known: Mapping[int, Version]) -> Ledger:
+    """The ledger with one more round, on the newest pool index and review, under a number never used before."""
+    planned = ledger.plan_round(book, settings, commit=code_commit())
+    last = max([number(planned.latest) - 1, *known])
+    name = f"r{last + 1:03d}"
+    content = planned.model_dump()
+    content["rounds"][name] = content["rounds"].pop(planned.latest)
+    return ledger.validated({**content, "latest": name})
+
+
+def set_plan_aside(book: Ledger, name: str) -> Ledger:
+    """The ledger up to an unfinished round, which is published first; the rounds planned after it wait in a file."""
+    ahead = prefix(book, name)
+    if ahead.rounds != book.rounds:
+        SCRATCH.mkdir(parents=True, exist_ok=True)
+        ledger.write(PLANNED, book)
+        ledger.write(paths.LEDGER, ahead)
+    return ahead
+
+
+def next_planned(book: Ledger) -> Ledger | None:
+    """The ledger with the next of the rounds that were set aside; None where none of them follows this ledger."""
+    if not PLANNED.is_file():
+        return None
+    aside, last = ledger.read(PLANNED), number(book.latest)
+    later = [name for name in ledger.chain(aside.rounds, "rounds") if number(name) > last]
+    if not later or {name: entry for name, entry in aside.rounds.items() if number(name) <= last} != book.rounds:
+        return None
+    content = book.model_dump()
+    entry = aside.rounds[later[0]].model_dump()
+    return ledger.validated({**content, "rounds": {**content["rounds"], later[0]: entry}, "latest": later[0]})
+
+
+def checked(settings: Settings, where: str = str(paths.PARAMS)) -> tuple[Extend, Curate]:
+    """A round's settings as the stages read them."""
+    return (
+        section.validate(settings.get("extend"), Extend, f"{where}:extend"),
+        section.validate(settings.get("curate"), Curate, f"{where}:curate"),
+    )
+
+
+def settled(book: Ledger, settings: Settings, metrics: Mapping[str, Any] | None) -> bool:
+    """Whether another round would find nothing: the last one said so, on this pool, this review, these settings."""
+    if book.latest not in book.rounds:
+        return not book.pool and ledger.newest_review(book) == ledger.obeyed_review(book)
+    last = book.rounds[book.latest]
+    newest = (ledger.newest_pool(book), ledger.newest_review(book), checked(settings))
+    if metrics is None or (last.pool, last.review, checked(last.settings)) != newest:
+        return False
+    return bool(metrics["stop"] != "none" or metrics["added"] == 0)
+
+
+def tidy(book: Ledger) -> None:
+    """Take away files of rounds and batches that the ledger does not have: some stages read whole folders.
+
+    Such files are of another state of the project; DVC's cache has them. What a killed stage was writing goes, too.
+    """
+    rounds, links = set(ledger.sets(book)), {ledger.origin(book, "pool"), *book.pool}
+    batches = {*book.batches}
+    known = {"curated": rounds, "rounds": rounds, "metrics/rounds": rounds, "metrics/curate": rounds, "pool": links}
+    known |= dict.fromkeys(("features", "truth", "manifests", "metrics/download", "metrics/extract"), batches)
+    for folder, names in known.items():
+        for file in (paths.DATA / folder).glob("[br][0-9]*.*"):
+            if NAME.match(file.stem) and file.stem not in names:
+                file.unlink()
+    for pattern in ("*/.*.tmp", "metrics/*/.*.tmp"):
+        for file in paths.DATA.glob(pattern):
+            if file.is_file():  # a folder holds features to go on from
+                file.unlink()
+
+
+def stale(lock: Mapping[str, Any], rounds: list[str]) -> dict[str, list[str]]:
+    """Published rounds whose inputs are no longer those they were made from, with these inputs' paths."""
+    made = {out["path"]: out["md5"] for stage in lock.values() for out in stage.get("outs", ())}
+    found: dict[str, list[str]] = {}
+    for name in rounds:
+        inputs = [dep for verb in ("extend", "curate") for dep in lock.get(f"{verb}@{name}", {}).get("deps", ())]
+        other = {dep["path"] for dep in inputs if made.get(dep["path"], dep["md5"]) != dep["md5"]}
+        if other:
+            found[name] = sorted(other)
+    return found
+
+
+def rewritten(rounds: list[str], commit: str = "HEAD") -> list[str]:
+    """Published rounds whose set or decisions differ from those committed; there must never be any."""
+    before, now = lock_file(commit), lock_file()
+    keys = [(name, f"{verb}@{name}") for name in rounds for verb in ("extend", "curate")]
+    return [name for name, key in keys if key in before and before[key]["outs"] != now.get(key, {}).get("outs")]
+
+
+def require_tags(book: Ledger, known: Mapping[int, Version]) -> None:
+    """Refuse a clone without its tags, which would publish its history again."""
+    if known or not book.rounds:
+        return
+    for remote in git("remote").splitlines():
+        if git("ls-remote", "--tags", remote, "curated@v*", check=False):
+            raise ValueError(f"Versions of {remote} must be known here, got none; run `git fetch --tags {remote}`.")

@@ -1,0 +1,84 @@
+"""Prefect on this machine: ``python -m flows.server`` starts server and worker; a run without them brings a server.
+
+Both listen on loopback only and keep their books in the project's ``.prefect`` (see prefect.toml).
+"""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from flows.commands import SCRATCH, leashed
+
+HOST, PORT = "127.0.0.1", 4200  # of `make server`; prefect.toml has them too
+POOL = "nightly"
+PATIENCE = 300.0  # seconds for a first start, which makes the database, on a busy machine
+PREFECT = (sys.executable, "-m", "prefect")
+
+
+def answers(port: int = PORT) -> bool:
+    """Whether a Prefect server is ready on this machine."""
+    try:
+        connection = http.client.HTTPConnection(HOST, port, timeout=2)
+        connection.request("GET", "/api/health")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def command(port: int) -> list[str]:
+    """Starts a server."""
+    return [*PREFECT, "server", "start", "--host", HOST, "--port", str(port), "--log-level", "ERROR"]
+
+
+@contextmanager
+def temporary() -> Iterator[str]:
+    """A server for the time of the block, which ends with this process whatever happens; yields its address."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port = probe.getsockname()[1]
+    with leashed([*command(port), "--no-ui"], SCRATCH / "server.lock", output=subprocess.DEVNULL) as process:
+        wait_for(port, process.poll)
+        yield f"http://{HOST}:{port}/api"
+
+
+def wait_for(port: int, status: Callable[[], int | None]) -> None:
+    """Return once the server answers; RuntimeError where its process ends, or takes too long."""
+    end = time.monotonic() + PATIENCE
+    while not answers(port):
+        if status() is not None or time.monotonic() > end:
+            raise RuntimeError(f"Prefect's server does not answer on port {port}; `prefect server start` tells why.")
+        time.sleep(0.2)
+
+
+def main() -> NoReturn:
+    """Server and worker until Ctrl-C, which ends both."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    port = int(os.environ.get("PREFECT_SERVER_API_PORT", str(PORT)))
+    if answers(port):
+        sys.exit(f"A Prefect server runs on port {port} already.")
+    os.environ["PREFECT_API_URL"] = f"http://{HOST}:{port}/api"
+    running = [subprocess.Popen(command(port))]  # noqa: S603 - our own words
+    try:
+        wait_for(port, running[0].poll)
+        worker = [*PREFECT, "worker", "start", "--pool", POOL, "--type", "process"]  # makes the pool
+        running.append(subprocess.Popen(worker))  # noqa: S603 - as above
+        running[-1].wait()
+    except KeyboardInterrupt:
+        pass  # the terminal has told both
+    finally:
+        for process in reversed(running):
+            process.terminate()
+            process.wait()
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""How flows are started without a deployment: Prefect stays in the project, mistakes become messages."""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import NoReturn
+
+from flows import lock, server, work
+from flows.options import Options
+
+HELD = ExitStack()  # until the process ends
+BUSY = 75  # EX_TEMPFAIL: try again later
+
+
+def say(text: str) -> None:
+    """A line on standard output."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def stop(error: BaseException) -> NoReturn:
+    """End the process with the error's message."""
+    sys.stderr.write(f"{error}\n")
+    sys.exit(BUSY if isinstance(error, lock.RunningError) else 1)
+
+
+def settle_server() -> None:
+    """Before Prefect is imported: report to `make server` where it runs, else to a server for the time of this run."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    if "PREFECT_API_URL" not in os.environ and not server.answers():
+        os.environ["PREFECT_API_URL"] = HELD.enter_context(server.temporary())
+
+
+def begin(options: Options) -> None:
+    """Before Prefect is imported: hold the lock, look for work, end the process where there is none."""
+    try:
+        HELD.enter_context(lock.only_run())
+        found = work.reasons(options)
+    except (ValueError, OSError, RuntimeError) as error:
+        stop(error)
+    say("\n".join(found) or "Nothing to do.")
+    if not found:
+        sys.exit(0)
+    settle_server()
+
+
+def finish(run: Callable[[], object]) -> None:
+    """Run a flow; what it refuses is a message and a non-zero exit status."""
+    try:
+        say(str(run()))
+    except (ValueError, OSError, RuntimeError) as error:
+        stop(error)

@@ -1,0 +1,149 @@
+"""Commands end with their caller, one run at a time, and what a killed DVC leaves is put right."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from flows import commands, options, terminal
+from flows.commands import BusyError, CommandError, dvc, git, leashed, lock_file, repair
+from flows.lock import RunningError, only_run
+
+CALLER = """
+import sys
+from flows.commands import leashed
+grandchild = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
+child = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+with leashed([sys.executable, "-c", child, grandchild]) as process:
+    print(process.stdout.readline().strip(), flush=True)
+    process.wait()
+"""
+GOOD = "0123456789abcdef0123456789abcdef"
+
+
+def alive(pid: int) -> bool:
+    try:
+        return open(f"/proc/{pid}/stat").read().rpartition(") ")[2][0] != "Z"  # noqa: PTH123
+    except OSError:
+        return False
+
+
+def eventually(condition, seconds: float = 10.0) -> bool:
+    end, pause = time.monotonic() + seconds, threading.Event()
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        pause.wait(0.02)
+    return True
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_command_and_its_children_end_with_the_caller(fresh, how):
+    caller = fresh.start(sys.executable, "-c", CALLER)
+    grandchild = int(caller.stdout.readline())
+    assert alive(grandchild)
+    caller.send_signal(how)
+    caller.communicate()
+    assert eventually(lambda: not alive(grandchild))
+
+
+def test_a_command_waits_for_the_last_process_of_a_killed_run(fresh):
+    with leashed([sys.executable, "-c", "import signal; print('first', flush=True); signal.pause()"]) as first:
+        first.stdout.readline()
+        second = fresh.start(
+            sys.executable, "-m", "flows.leash", str(commands.LEASH), "echo", "second", stdin=subprocess.PIPE
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            second.wait(1)
+    assert second.stdout.readline() == "second\n"
+    second.communicate()
+
+
+def test_a_command_hands_its_status_on(fresh):
+    with leashed([sys.executable, "-c", "raise SystemExit(7)"]) as process:
+        assert process.wait() == 7
+
+
+def test_a_failed_command_says_what_it_said(fresh):
+    with pytest.raises(CommandError, match=r"dvc repro nonsense failed:(.|\n)*nonsense"):
+        dvc("repro", "nonsense")
+    with pytest.raises(CommandError, match="git frobnicate failed"):
+        git("frobnicate")
+
+
+def test_another_dvc_at_work_is_told_from_other_failures(fresh):
+    holder = "from dvc.repo import Repo\nrepo = Repo()\nwith repo.lock:\n    print('held', flush=True)\n    input()"
+    process = fresh.start(sys.executable, "-c", holder, stdin=subprocess.PIPE)
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(BusyError):
+        dvc("add", "params.yaml")
+    process.communicate("\n")
+
+
+def test_a_lock_file_cut_short_loses_no_stage(fresh):
+    stage = f"    cmd: x\n    outs:\n    - path: a\n      md5: {GOOD}\n"
+    whole = f"schema: '2.0'\nstages:\n  fit:\n{stage}  start:\n{stage}"
+    commands.LOCK.write_text(whole)
+    fresh.commit()
+    for size in range(0, len(whole) - 1, 5):
+        commands.LOCK.write_text(whole[:size])
+        repair()
+        assert set(lock_file()) == {"fit", "start"}, whole[:size]
+        assert lock_file()["fit"]["outs"][0]["md5"] == GOOD
+    commands.LOCK.write_text(f"{whole}  score:\n{stage}")
+    repair()
+    assert set(lock_file()) == {"fit", "start", "score"}
+
+
+def test_a_lock_file_cut_short_before_any_commit_goes(fresh):
+    commands.LOCK.write_text("schema: '2.0'\nstages:\n  fit:\n    cm")
+    repair()
+    assert not commands.LOCK.exists()
+    assert lock_file() == {}
+
+
+def test_a_list_of_running_processes_cut_short_goes(fresh):
+    repair()
+    running = commands.SCRATCH / "rwlock"
+    running.write_text('{"read": {"/x": [')
+    repair()
+    assert not running.exists()
+    running.write_text("{}")
+    repair()
+    assert running.exists()
+
+
+def test_the_lock_is_the_processs_own_and_free_after_the_block(fresh):
+    with only_run(), only_run():
+        done = fresh.run(sys.executable, "-c", "from flows.lock import only_run\nwith only_run(): pass", check=False)
+        assert f"Another run (process {os.getpid()}) is at work here" in done.stderr
+    assert fresh.run(sys.executable, "-c", "from flows.lock import only_run\nwith only_run(): pass").returncode == 0
+
+
+def test_running_is_an_exit_status_of_its_own(capsys):
+    with pytest.raises(SystemExit) as end:
+        terminal.stop(RunningError("at work"))
+    assert (end.value.code, capsys.readouterr().err) == (75, "at work\n")
+
+
+def test_options_of_the_command_line():
+    told = options.parse("flows.nightly", "", ["--max-rounds", "3", "--watch", "in", "--keep"])
+    assert (told.max_rounds, told.watch, told.stale) == (3, "in", "keep")
+    assert options.parse("flows.nightly", "", ["--budget", "0"]).budget == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [(["--max-rounds", "0"], "--max-rounds: input should be greater than or equal to 1, got 0"),
+     (["--budget", "many"], "--budget: input should be a valid integer"),
+     (["--keep", "--rebase"], "not allowed with argument --keep")],
+)  # fmt: skip
+def test_mistakes_on_the_command_line_are_named(capsys, given, message):
+    with pytest.raises(SystemExit):
+        options.parse("flows.nightly", "", given)
+    assert message in capsys.readouterr().err

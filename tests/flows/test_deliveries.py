@@ -1,0 +1,92 @@
+"""The watched folder: only what is complete is seen, and only once."""
+
+import numpy as np
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from PIL import Image
+
+from diva.store import ledger
+from flows import deliveries
+from flows.deliveries import Watched
+
+
+def image(path, value=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((4, 4), value, np.uint8)).save(path)
+
+
+def waits(folder) -> dict[str, str]:
+    return {arrival.name: arrival.waits for arrival in Watched(str(folder)).arrivals()}
+
+
+def test_no_folder_holds_no_deliveries(tmp_path):
+    assert waits(tmp_path / "absent") == {}
+
+
+def test_a_folder_without_its_marker_waits(tmp_path):
+    image(tmp_path / "d1/cat/1.png")
+    assert waits(tmp_path) == {"d1": ".complete is not there yet"}
+    (tmp_path / "d1/.complete").touch()
+    assert waits(tmp_path) == {"d1": ""}
+
+
+def test_a_manifest_counts_once_all_its_files_are_there(tmp_path):
+    image(tmp_path / "d1/1.png")
+    (tmp_path / "d1/manifest.csv").write_text("path,label\n1.png,cat\n2.png,dog\n")
+    assert waits(tmp_path) == {"d1": "1 files of manifest.csv are not there yet (first: 2.png)"}
+    image(tmp_path / "d1/2.png")
+    (arrival,) = Watched(str(tmp_path)).arrivals()
+    assert (arrival.waits, arrival.source) == ("", f"{tmp_path}/d1/manifest.csv")
+
+
+def test_a_file_needs_a_marker_beside_it(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((2, 3)))
+    np.save(tmp_path / "x_labels.npy", np.array([0, 1]))
+    assert waits(tmp_path) == {"x.npy": "x.npy.complete is not there yet"}
+    (tmp_path / "x.npy.complete").touch()
+    assert waits(tmp_path) == {"x.npy": ""}
+
+
+def test_other_files_are_named_and_left_alone(tmp_path):
+    (tmp_path / "README.txt").touch()
+    assert waits(tmp_path)["README.txt"].startswith("it is neither a folder nor one of .csv")
+
+
+def test_a_complete_delivery_from_a_url_is_copied_whole(fresh):
+    memory = MemoryFileSystem()
+    image(fresh.root / "there/cat/1.png", 7)
+    memory.put(str(fresh.root / "there"), "/box/d1", recursive=True)
+    watched = Watched("memory://box")
+    assert waits("memory://box") == {"d1": ".complete is not there yet"}
+    memory.touch("/box/d1/.complete")
+    (arrival,) = watched.arrivals()
+    assert (watched.bring(arrival), arrival.source) == ("", "data/deliveries/d1")
+    assert (fresh.root / "data/deliveries/d1/cat/1.png").is_file()
+    assert fresh.git("status", "--porcelain", "data") == ""
+    assert deliveries.judge(ledger.read(), arrival).outcome == "d1 is b001"
+    memory.rm("/box", recursive=True)
+
+
+def test_an_unusable_delivery_is_refused_with_the_reason(fresh):
+    (fresh.root / "deliveries").mkdir()
+    (fresh.root / "deliveries/x.csv").write_text("a,b\n1,2\n")
+    (fresh.root / "deliveries/x.csv.complete").touch()
+    (arrival,) = deliveries.new(ledger.read(), "deliveries")
+    verdict = deliveries.judge(ledger.read(), arrival)
+    assert verdict.book is None
+    assert "must have the columns path and label" in verdict.outcome
+
+
+def test_features_made_in_another_way_than_the_cores_are_refused(tmp_path, monkeypatch):
+    import h5py
+
+    from flows import provenance
+
+    monkeypatch.chdir(tmp_path)
+    for name, network in (("core", "resnet18"), ("new", "resnet50")):
+        with h5py.File(f"{name}.h5", "w") as file:
+            file.attrs["backbone"] = network
+    book = ledger.start(ledger.Batch(source="core.h5", checksum="none", options={}))
+    provenance.require_same_source(book, "core.h5")
+    with pytest.raises(ValueError, match="backbone is 'resnet50', the core's 'resnet18'"):
+        provenance.require_same_source(book, "new.h5")

@@ -1,0 +1,91 @@
+"""A real server, a real worker: `prefect deploy --all`, `prefect deployment run`, and what one sees afterwards."""
+
+import json
+
+import pytest
+import yaml
+
+from tests.flows.project import ROOT
+
+
+@pytest.fixture(scope="module")
+def artifacts(deployed) -> dict[str, dict]:
+    """Artifacts of the deployment's run, as JSON, by key."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter
+
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(artifact_filter=ArtifactFilter())
+    return {artifact.key: artifact.model_dump(mode="json") for artifact in found}
+
+
+def test_a_run_of_the_deployment_publishes_what_was_delivered(deployed):
+    assert deployed.tags() == ["curated@v0.1.0"]
+    assert set(deployed.ledger()["batches"]) == {"core", "test", "b001"}
+    assert deployed.dvc("status").strip().endswith("up to date.")
+    assert deployed.dvc("status", "--cloud").strip().endswith("in sync.")
+
+
+def test_the_table_counts_additions_by_class(deployed, artifacts):
+    rows = json.loads(artifacts["r001-classes"]["data"])
+    told = json.loads((deployed.root / "data/metrics/rounds/r001.json").read_text())
+    assert sum(row["added"] for row in rows) == told["added"] > 0
+    assert sum(row["members"] for row in rows) == 60 + told["added"]
+    assert {row["class"] for row in rows} == set("0123456789")
+
+
+def test_the_summary_has_the_test_errors_change(artifacts):
+    page = artifacts["r001-summary"]["data"]
+    assert "v0.1.0" in page
+    assert "points; before" in page
+    assert "b001: 60 extracted" in page
+
+
+def test_the_report_is_linked(deployed, artifacts):
+    assert (deployed.root / "data/report/index.html").as_uri() in artifacts["r001-report"]["data"]
+
+
+def test_extraction_and_scoring_show_progress(artifacts):
+    for key in ("extract-b001", "score-soft", "extend-r001"):
+        assert float(artifacts[key]["data"]) == 100.0, key
+
+
+def test_the_run_told_what_became_of_the_delivery(artifacts):
+    assert "d1 is b001" in artifacts["deliveries"]["data"]
+
+
+def test_the_deployment_runs_every_night_and_never_twice_at_once(deployed):
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        found = client.read_deployment_by_name("nightly-curation/nightly")
+    assert found.concurrency_options.collision_strategy == "CANCEL_NEW"
+    assert found.global_concurrency_limit.limit == 1
+    assert found.schedules[0].schedule.timezone
+    assert found.pull_steps[0]["prefect.deployments.steps.set_working_directory"]["directory"] == str(deployed.root)
+
+
+def test_parameters_of_prefect_yaml_are_the_flows_defaults():
+    from flows.options import Options
+
+    (deployment,) = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    assert deployment["parameters"] == Options().model_dump()
+
+
+def test_parameters_are_validated(api):
+    from prefect.exceptions import ParameterTypeError
+
+    from flows.nightly import nightly
+
+    with pytest.raises(ParameterTypeError, match="max_rounds"):
+        nightly(max_rounds=0)
+
+
+def test_every_task_has_a_name_people_understand():
+    from prefect import Task
+
+    from flows import extend, nightly
+
+    tasks = [value for module in (extend, nightly) for value in vars(module).values() if isinstance(value, Task)]
+    assert len(tasks) > 10
+    assert all(" " in task.name and task.name[0].isupper() for task in tasks)

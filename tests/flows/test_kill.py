@@ -1,0 +1,28 @@
+"""Five kills; `make kill` does thirty-five over five rounds with the real stages (tests/flows/kill.py)."""
+
+import pytest
+
+from tests.flows.kill import run_laps, state
+from tests.flows.project import create, grow
+
+
+def test_a_killed_run_ends_as_an_undisturbed_one(deployed, grown, tmp_path):
+    def lap(root):
+        project = deployed.copy(root)
+        grow(project)
+        return project
+
+    kills = [False, True, False, True, False]
+    assert run_laps(kills, lap, state(grown), 12.0, tmp_path, seed=0) >= 1
+
+
+@pytest.mark.slow
+def test_five_kills_of_the_real_pipeline(api, tmp_path):
+    def lap(root):
+        project = create(root, api, light=False, per_round=60)
+        project.deliver("d1", 200)
+        return project
+
+    undisturbed = lap(tmp_path / "undisturbed")
+    undisturbed.nightly()
+    run_laps([False, True, False, True, False], lap, state(undisturbed), 40.0, tmp_path, seed=1)

@@ -1,0 +1,217 @@
+"""The nightly flow: what a night does, what it refuses, what it leaves alone."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from diva.store import ledger, paths
+from flows import deliveries, extend, published, repository, work
+from flows.commands import lock_file
+from flows.lock import only_run
+from flows.options import Options
+from tests.flows.here import run_here
+
+TOLD = Options()
+
+
+def test_a_round_whose_push_fails_stays_unpublished(night):
+    assert night.failed.state.is_failed()
+    assert "dvc push failed" in str(night.failed.state.message)
+    assert night.tags == ["curated@v0.1.0"]
+    assert night.commits == 1
+
+
+def test_the_next_run_completes_a_round_whose_push_failed(night):
+    assert night.finished.state.is_completed()
+    assert night.project.tags() == ["curated@v0.1.0", "curated@v0.2.0"]
+    assert night.finished.stages == set()  # all was reproduced, only the push was missing
+
+
+def test_a_new_batch_extracts_its_images_and_reruns_no_earlier_round(night):
+    newest = {"reweight", "release", "evaluate", "report"}
+    assert night.failed.stages == {"download@b002", "extract@b002", "pool@b002", "extend@r002", "curate@r002"} | newest
+    assert [line for line in night.failed.lines if "images, " in line] == ["60 of 60 images, 1 images/s, 0 s left."]
+
+
+def test_only_ledger_lock_file_and_metrics_are_committed(night):
+    changed = night.project.git("diff", "--name-only", "HEAD~1", "HEAD").splitlines()
+    ignored = [name for name in changed if name.endswith(".gitignore")]
+    assert {"data/ledger.yaml", "dvc.lock", "data/metrics/rounds/r002.json"} <= set(changed)
+    assert all(name.startswith("data/metrics/") for name in set(changed) - {"data/ledger.yaml", "dvc.lock", *ignored})
+
+
+def test_a_night_without_work_imports_neither_prefect_nor_torch(published):
+    code = (
+        "import runpy, sys\n"
+        "try:\n    runpy.run_module('flows.nightly', run_name='__main__')\n"
+        "except SystemExit as end:\n    print(end.code, {'prefect', 'torch', 'dvc'} & set(sys.modules))"
+    )
+    told = published.run(sys.executable, "-c", code).stdout
+    assert told.splitlines() == ["Nothing to do.", "0 set()"]
+
+
+def test_forty_rounds_without_work_end_in_time(published):
+    content = ledger.read().model_dump()
+    first = content["rounds"]["r001"]
+    for number in range(2, 41):
+        content["rounds"][f"r{number:03d}"] = {**first, "previous": f"r{number - 1:03d}"}
+        published.git("tag", "-a", f"curated@v0.{number}.0", "-m", "a round")
+    ledger.write(paths.LEDGER, ledger.validated({**content, "latest": "r040"}))
+    told = json.loads((paths.METRICS / "rounds/r001.json").read_text())
+    (paths.METRICS / "rounds/r040.json").write_text(json.dumps(told))
+    published.commit()
+    begun = time.monotonic()
+    assert published.nightly().stdout == "Nothing to do.\n"
+    assert time.monotonic() - begun < 15
+
+
+def test_the_second_of_two_runs_ends_at_once_and_says_why(published):
+    published.deliver("d2", 300)
+    with only_run():
+        done = published.nightly(check=False)
+    assert done.returncode == 75
+    assert "is at work here" in done.stderr
+    assert "d2" not in done.stdout
+
+
+def test_a_deployment_that_finds_a_run_at_work_is_skipped(published):
+    holder = "from flows.lock import only_run\nwith only_run():\n    print('held', flush=True)\n    input()"
+    process = published.start(sys.executable, "-c", holder, stdin=subprocess.PIPE)
+    assert process.stdout.readline() == "held\n"
+    state = run_here().state
+    process.communicate("\n")
+    assert (state.name, state.is_completed()) == ("Skipped", True)
+    assert "is at work here" in state.message
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "stages/extend.py", "diva/added.py"])
+def test_uncommitted_code_or_parameters_are_refused(published, file):
+    with (published.root / file).open("a") as stream:
+        stream.write("\n# changed\n")
+    with pytest.raises(ValueError, match=rf"must be committed .*{file}"):
+        work.reasons(TOLD)
+
+
+def test_other_uncommitted_files_do_not_matter(published):
+    (published.root / "notes.txt").write_text("mine")
+    assert work.reasons(TOLD) == []
+
+
+def test_a_misspelt_parameter_is_named(published):
+    published.edit(lambda params: params["extend"].update(per_rond=3))
+    with pytest.raises(ValueError, match="per_rond"):
+        work.reasons(TOLD)
+
+
+def test_new_parameters_and_new_code_shape_the_next_round_alone(deployed, night):
+    for path in (paths.curated("r001"), paths.decisions("r001")):
+        assert (night.project.root / path).read_bytes() == (deployed.root / path).read_bytes()
+    assert not {"extend@r001", "curate@r001"} & night.failed.stages
+    before, after = deployed.ledger()["rounds"], night.project.ledger()["rounds"]
+    assert after["r001"] == before["r001"]
+    assert after["r002"]["settings"]["extend"]["per_round"] == 61
+    assert after["r002"]["commit"] == night.project.git("rev-parse", "HEAD~1") != before["r001"]["commit"]
+
+
+def test_a_spent_budget_ends_the_rounds(published):
+    published.deliver("d2", 300)
+    assert not work.more_rounds(ledger.read(), Options(budget=60))
+    assert work.more_rounds(ledger.read(), Options(budget=61))
+
+
+def test_a_newer_review_asks_for_a_round_also_when_the_budget_is_spent(published):
+    book = ledger.plan_review(ledger.read(), "forget", "sha256:" + 64 * "0")
+    assert work.more_rounds(book, Options(budget=0))
+
+
+def test_another_backbone_is_refused_with_the_difference_named(published):
+    published.edit(lambda params: params["extract"].update(backbone="resnet50", crop=64))
+    with pytest.raises(ValueError, match=r"backbone is resnet50, was resnet18; crop is 64, was 32"):
+        extend.prepare.fn("stop")
+
+
+def test_published_rounds_that_no_longer_follow_stop_the_run_and_can_be_kept(published):
+    published.edit(lambda params: params["fit"].update(ridges=[0.5, 1.0]))
+    kept = paths.curated("r001").read_bytes()
+    extend.prepare.fn("stop")
+    with pytest.raises(ValueError, match=r"r001: data/fit.*--keep.*--rebase"):
+        extend.check_history.fn("stop")
+    extend.check_history.fn("keep")
+    assert published_is_current()
+    assert paths.curated("r001").read_bytes() == kept
+    extend.check_history.fn("stop")
+
+
+def published_is_current() -> bool:
+    return published_stale() == {}
+
+
+def published_stale() -> dict[str, list[str]]:
+    return published.stale(lock_file(), ["r001"])
+
+
+def test_a_rebase_begins_a_new_major_version_and_keeps_the_old(published):
+    extend.rebase.fn()
+    name = extend.plan.fn(TOLD)
+    book = ledger.read()
+    assert (name, book.rounds[name].previous) == ("r002", "r000")
+    assert published_version(book, name) == "curated@v1.2.0"
+    assert published.tags() == ["curated@v0.1.0"]
+
+
+def published_version(book, name) -> str:
+    from flows import published as store
+
+    return store.version(book, name, store.versions()).tag
+
+
+def test_a_clone_fetches_what_earlier_runs_stored(published, tmp_path, monkeypatch):
+    clone = type(published)(tmp_path / "clone", published.api)
+    published.git("clone", "--quiet", str(published.root), str(clone.root))
+    monkeypatch.chdir(clone.root)
+    clone.dvc("remote", "modify", "--local", "local", "url", str(published.root / ".remote"))
+    assert work.reasons(TOLD) == []
+    extend.fetch.fn()
+    for path in (paths.curated("r001"), paths.TRAIN):
+        assert (clone.root / path).read_bytes() == (published.root / path).read_bytes()
+    assert clone.dvc("status").strip().endswith("up to date.")
+
+
+def test_a_clone_without_tags_is_refused(published, tmp_path, monkeypatch):
+    published.git("clone", "--quiet", "--no-tags", str(published.root), str(tmp_path / "clone"))
+    monkeypatch.chdir(tmp_path / "clone")
+    with pytest.raises(ValueError, match="git fetch --tags origin"):
+        work.reasons(TOLD)
+
+
+def test_commits_and_tags_go_to_the_git_remote_where_one_is_asked_for(published, tmp_path):
+    published.git("init", "--quiet", "--bare", str(tmp_path / "bare"))
+    published.git("remote", "add", "origin", str(tmp_path / "bare"))
+    assert work.reasons(TOLD) == []
+    assert work.reasons(Options(git_remote="origin")) == ["versions wait to be pushed to origin"]
+    repository.push("origin")
+    assert work.reasons(Options(git_remote="origin")) == []
+    assert "curated@v0.1.0" in published.git("ls-remote", "--tags", "origin")
+    with pytest.raises(ValueError, match="git_remote must be one of"):
+        repository.require_remote("elsewhere")
+
+
+def test_a_delivery_under_another_name_adds_nothing(published):
+    published.deliver("again", 200)
+    (arrival,) = deliveries.new(ledger.read(), "deliveries")
+    assert deliveries.judge(ledger.read(), arrival).outcome == "again was delivered before, as b001; nothing is added"
+    assert work.reasons(TOLD) == []
+
+
+def test_the_report_of_a_version_is_that_of_its_round(grown):
+    release = yaml.safe_load(grown.git("show", "curated@v0.2.0:data/metrics/release.json"))
+    assert release["added"] == 120
+
+
+def test_flows_import_no_torch(project):
+    told = "import sys, flows.nightly; print({'torch', 'torchvision', 'dvc'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", told], cwd=project, capture_output=True, text=True).stdout == "set()\n"
