@@ -223,32 +223,33 @@ def extend(
     chosen = prepare_rule(loss, core, pool, classes, ridge, temperature, sums)
     unused = torch.ones(n_pool, dtype=torch.bool)
     left = n_pool if budget is None else budget
+    added: list[Tensor] = []
     history: list[Round] = []
-    index = [torch.zeros(0, dtype=torch.int64)]
-    why = "the budget is spent" if n_pool else "the pool is empty"
     while left > 0:
-        candidates = Subset(pool, unused)
         members = Chained([core, Subset(pool, ~unused)])
         turn = extend_round(
-            members, candidates, classes, ridge, chosen,
+            members, Subset(pool, unused), classes, ridge, chosen,
             per_round=min(per_round, left), validate_on=validate_on, stop=stop, sums=sums,
         )  # fmt: skip
+        new = unused.nonzero()[:, 0][turn.index]
         history.append(turn)
-        added = unused.nonzero()[:, 0][turn.index]
-        index.append(added)
-        left -= len(added)
-        new = torch.zeros(n_pool, dtype=torch.bool)
-        new[added] = True
-        unused &= ~new
+        added.append(new)
         if turn.stop is not None:
-            why = turn.stop
-            break
-        sums = sums + moments(Subset(pool, new), classes)
-    rounds = [torch.full((len(turn.index),), i) for i, turn in enumerate(history, 1)]
+            return _extension(added, history, turn.stop)
+        left -= len(new)
+        unused[new] = False
+        sums = sums + moments(Subset(pool, torch.isin(torch.arange(n_pool), new)), classes)
+    return _extension(added, history, "the budget is spent" if n_pool else "the pool is empty")
+
+
+def _extension(added: list[Tensor], history: list[Round], why: str) -> Extension:
+    nothing = torch.zeros(0, dtype=torch.int64)
+    rounds = [torch.full((len(new),), i) for i, new in enumerate(added, 1)]
+    derivatives = [turn.derivative[turn.index] for turn in history]
     return Extension(
-        torch.cat(index),
-        torch.cat([index[0], *rounds]),
-        torch.cat([torch.zeros(0, dtype=torch.float64), *(turn.derivative[turn.index] for turn in history)]),
+        torch.cat([nothing, *added]),
+        torch.cat([nothing, *rounds]),
+        torch.cat([nothing.double(), *derivatives]),
         tuple(history),
         why,
     )

@@ -1,5 +1,5 @@
+import copy
 import dataclasses
-import pickle
 import subprocess
 import sys
 
@@ -190,11 +190,11 @@ def test_booleans_are_zeros_and_ones():
         np.testing.assert_array_equal(DivaClassifier(**DOUBLE).fit(given, y).coef_, expected.coef_)
 
 
-def test_a_fitted_classifier_survives_pickling():
+def test_a_fitted_classifier_survives_copying():
     X, y = blobs()
     for normalize in ("unit", "standardize"):
         estimator = DivaClassifier(normalize=normalize).fit(X, y)
-        again = pickle.loads(pickle.dumps(estimator))  # noqa: S301  # our own bytes
+        again = copy.deepcopy(estimator)
         np.testing.assert_array_equal(again.decision_function(X), estimator.decision_function(X))
 
 
