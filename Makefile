@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .peers
 export DO_NOT_TRACK := 1
 # Stages are started as `python -m stages.<verb>`: the environment's interpreter comes first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -45,12 +46,17 @@ test-slow: $(VENV)/.installed-dev ## Run the slow tests too (real photographs th
 kill: $(VENV)/.installed-dev ## Kill nightly runs at 35 random moments; the result must be that of an undisturbed run.
 	$(BIN)/python -m tests.flows.kill --group 25 --alone 10
 
-peers: ## Build an environment for each peer that benchmarks.methods compares with.
-	for peer in cleanlab==2.9.0+datasets==5.2.0 pyDVL==0.10.0 opendataval==1.3.0; do \
-	  name=$$(echo "$${peer%%=*}" | tr A-Z a-z); \
-	  $(PYTHON) -m venv ".peers/$$name" && "$(CURDIR)/.peers/$$name/bin/python" -m pip install --quiet $$(echo "$$peer" | tr + ' ') \
-	    || echo "$$name could not be installed; the comparison leaves it out"; \
-	done
+peers: $(PEERS)/.cleanlab $(PEERS)/.pydvl ## Build environments for the peers that benchmarks.methods compares with.
+	-@$(MAKE) $(PEERS)/.opendataval
+
+$(PEERS)/.cleanlab: REQUIRES = "cleanlab[datalab]==2.9.0" scikit-learn
+$(PEERS)/.pydvl: REQUIRES = "pydvl==0.10.0" scikit-learn
+$(PEERS)/.opendataval: REQUIRES = "opendataval==1.3.0" "transformers<4.42" "numpy<2"
+$(PEERS)/.%:
+	mkdir -p $(PEERS)
+	$(PYTHON) -m venv $(PEERS)/$*
+	$(PEERS)/$*/bin/python -m pip install --quiet --disable-pip-version-check $(REQUIRES)
+	@touch $@
 
 lint: $(VENV)/.installed-dev ## Check style.
 	$(BIN)/ruff check .

@@ -13,7 +13,8 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-FRACTIONS = ("10%", "20%", "50%")
+FRACTIONS = (10, 20, 50)
+LEFT_OUT = ("soft, ridge given", "OpenDataVal, KNN-Shapley")  # as good as the same as another line
 DPI = 110
 
 
@@ -33,27 +34,33 @@ def draw_methods(result: dict[str, Any]) -> Any:
     rows = {label: row["mean"] for label, row in result["methods"].items() if "mean" in row}
     everything = rows.pop("everything")["error_all"]
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 6), layout="constrained")
-    for label, row in rows.items():
+    for i, (label, row) in enumerate(rows.items()):
         if "auroc" in row:
-            peer = "," in label and not label.startswith("soft")
-            left.scatter(row["cpu_seconds"], row["average_precision"], marker="s" if peer else "o", label=label)
-            left.annotate(
-                label, (row["cpu_seconds"], row["average_precision"]), xytext=(5, 3), textcoords="offset points"
-            )
-        right.plot(FRACTIONS, [row[f"error_best_{share}"] for share in FRACTIONS], **style(label), label=label)
+            at = row["cpu_seconds"], row["average_precision"]
+            left.scatter(*at, marker="s" if is_peer(label) else "o")
+            left.annotate(label, at, xytext=(6, 9 * (i % 3) - 9), textcoords="offset points", fontsize=7)
+        if "error_chosen" in row:
+            right.scatter(100 * row["chosen"], row["error_chosen"], marker="*", s=90, color="black", label=label)
+        elif label not in LEFT_OUT:
+            right.plot(FRACTIONS, [row[f"error_best_{share}%"] for share in FRACTIONS], **style(label), label=label)
     left.set(xscale="log", xlabel="CPU seconds", ylabel="average precision of finding wrong labels")
     left.set_title(f"{result['pack']}: {result['wrong']} of {result['samples']} labels wrong (squares: peers)")
     right.axhline(everything, color="black", linewidth=0.8, linestyle=":")
-    right.set(xlabel="best share by each method", ylabel="test error, % (dotted: everything)", yscale="log")
+    right.set(xlabel="% kept, the best by each method", ylabel="test error, % (dotted: everything)")
     right.legend(fontsize=7, ncols=2)
     return figure
+
+
+def is_peer(label: str) -> bool:
+    """Whether it is not ours."""
+    return label.startswith(("cleanlab", "pyDVL", "OpenDataVal"))
 
 
 def style(label: str) -> dict[str, Any]:
     """Chance in grey, peers dashed."""
     if label in ("uniform", "balanced_uniform"):
         return {"color": "grey", "linewidth": 3, "alpha": 0.5 if label == "uniform" else 0.9}
-    return {"linestyle": "--" if "," in label and not label.startswith("soft") else "-", "linewidth": 1.2}
+    return {"linestyle": "--" if is_peer(label) else "-", "linewidth": 1.2}
 
 
 def draw_values(result: dict[str, Any]) -> Any:

@@ -6,7 +6,8 @@ FILE.npz holds x_train (n, p), y_train, x_test, y_test, and y_train_clean where 
 planted). Columns: AUROC, average precision and precision at the number of errors of the suspicion; F1 of the method's
 own flags (for soft, margin and derivative the rule `rate`), or else of its ε̂·n most suspicious samples, ε̂ as there;
 test error of ridge regression (λ by leave-one-out on its own training set) without what is flagged and on the best 10,
-20, 50 %; wall and CPU seconds and peak memory beyond the data. Means over the seeds: of planted labels and of methods.
+20, 50 %, or on the set of a method that chooses one (`chosen` in FILE.json is its share); wall and CPU seconds and peak
+memory beyond the data. Means over the seeds: of planted labels and of methods.
 
 Each method runs in a process of its own, one after the other, on one thread unless --threads says otherwise. Peers run
 in the environments that `make peers` builds, and are left out where these are absent.
@@ -190,6 +191,8 @@ def work_on(entry: Entry, before: Path, after: Path, options: argparse.Namespace
     def value(x: Array, y: Array, seed: int) -> dict[str, Array]:
         settings = {k: round(v * len(y)) if k == "budget" else v for k, v in entry.options.items()}
         found = method.compute(x, y, seed=seed, **settings)
+        if found.kind == "set":
+            return {"chosen": found.values.nonzero()[:, 0].numpy()}
         answer = {"best_first": found.best_first.numpy()}
         if method.suspects:
             answer["suspicion"] = (found.values if found.kind == "suspicion" else -found.values).numpy()
@@ -219,6 +222,9 @@ class Reference:
     def judge(self, answer: dict[str, Any]) -> dict[str, Any]:
         """One row of the table."""
         row = {name: float(answer[name]) for name in ("seconds", "cpu_seconds", "peak_mib")}
+        if "chosen" in answer:  # a set has a size of its own, and no order
+            chosen = answer["chosen"]
+            return row | {"chosen": len(chosen) / len(self.task.y), "error_chosen": self.error(chosen)}
         best = answer.get("best_first")
         if "suspicion" in answer:
             suspicion = answer["suspicion"]
@@ -279,6 +285,7 @@ COLUMNS = {
     "error_best_10%": ("best 10%", ".2f"),
     "error_best_20%": ("20%", ".2f"),
     "error_best_50%": ("50%", ".2f"),
+    "error_chosen": ("set", ".2f"),
     "seconds": ("s", ".2f"),
     "cpu_seconds": ("CPU s", ".2f"),
     "peak_mib": ("MiB", ".0f"),
