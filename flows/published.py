@@ -113,12 +113,20 @@ def checked(settings: Settings, where: str = str(paths.PARAMS)) -> tuple[Extend,
 
 def settled(book: Ledger, settings: Settings, metrics: Mapping[str, Any] | None) -> bool:
     """Whether another round would find nothing: the last one said so, on this pool, this review, these settings."""
+    if book.latest in book.base:  # compacted: the round's metrics stayed, its settings did not
+        base = book.base[book.latest]
+        newest = (ledger.newest_pool(book), ledger.newest_review(book))
+        return (base.pool, base.review) == newest and metrics is not None and _found_nothing(metrics)
     if book.latest not in book.rounds:
         return not book.pool and ledger.newest_review(book) == ledger.obeyed_review(book)
     last = book.rounds[book.latest]
-    newest = (ledger.newest_pool(book), ledger.newest_review(book), checked(settings))
-    if metrics is None or (last.pool, last.review, checked(last.settings)) != newest:
+    wanted = (ledger.newest_pool(book), ledger.newest_review(book), checked(settings))
+    if metrics is None or (last.pool, last.review, checked(last.settings)) != wanted:
         return False
+    return _found_nothing(metrics)
+
+
+def _found_nothing(metrics: Mapping[str, Any]) -> bool:
     return bool(metrics["stop"] != "none" or metrics["added"] == 0)
 
 
@@ -127,7 +135,7 @@ def tidy(book: Ledger) -> None:
 
     Such files are of another state of the project; DVC's cache has them. What a killed stage was writing goes, too.
     """
-    rounds, links = set(ledger.sets(book)), {ledger.origin(book, "pool"), *book.pool}
+    rounds, links = set(ledger.sets(book)), set(ledger.pools(book))
     batches = {*book.batches}
     known = {"curated": rounds, "rounds": rounds, "metrics/rounds": rounds, "metrics/curate": rounds, "pool": links}
     known |= dict.fromkeys(("features", "truth", "manifests", "metrics/download", "metrics/extract"), batches)
