@@ -28,7 +28,7 @@ install: $(VENV)/.installed ## Make .venv and install the project with pinned ve
 
 curate: $(VENV)/.installed ## Run the pipeline and print what happened.
 	$(BIN)/python -m stages.params
-	$(BIN)/dvc repro --quiet
+	$(BIN)/dvc repro
 	$(BIN)/diva summary
 
 summary: $(VENV)/.installed ## Print what the last run did.
