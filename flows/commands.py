@@ -175,5 +175,6 @@ def lock_file(commit: str | None = None) -> dict[str, Any]:
     if commit:
         text = git("show", f"{commit}:{LOCK}", check=False)
     else:
+        repair()
         text = LOCK.read_text(encoding="utf-8") if LOCK.is_file() else ""
     return _lock_content(text) if text else {}

@@ -13,6 +13,7 @@ from flows.options import Budget, Options, Stale, parse
 
 if __name__ == "__main__":
     told = parse("flows.extend", "Publish one round.")
+    terminal.hold()
     terminal.settle_server()
 
 from prefect import flow, get_run_logger, task

@@ -80,11 +80,11 @@ def rounds(options: Options) -> list[str]:
 
 
 def publish_rest() -> None:
-    """Batches that no round drew from yet are reproduced, pushed and committed; without a tag."""
+    """What no round published (batches that none drew from yet, a roll back) is pushed and committed; without a tag."""
     if not extend.unfinished_round() and repository.uncommitted(*repository.OWN):
         extend.reproduce("the newest set")
         extend.push()
-        extend.commit("Accept deliveries")
+        extend.commit(f"Keep what lies here after {ledger.read().latest}")
 
 
 @flow(name="nightly-curation", retries=0)

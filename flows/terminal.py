@@ -32,10 +32,18 @@ def settle_server() -> None:
         os.environ["PREFECT_API_URL"] = HELD.enter_context(server.temporary())
 
 
-def begin(options: Options) -> None:
-    """Before Prefect is imported: hold the lock, look for work, end the process where there is none."""
+def hold() -> None:
+    """Take the lock for the rest of the process, or end it."""
     try:
         HELD.enter_context(lock.only_run())
+    except lock.RunningError as error:
+        stop(error)
+
+
+def begin(options: Options) -> None:
+    """Before Prefect is imported: hold the lock, look for work, end the process where there is none."""
+    hold()
+    try:
         found = work.reasons(options)
     except (ValueError, OSError, RuntimeError) as error:
         stop(error)

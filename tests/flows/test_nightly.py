@@ -10,7 +10,7 @@ import yaml
 
 from diva.store import ledger, paths
 from flows import deliveries, extend, published, repository, work
-from flows.commands import lock_file
+from flows.commands import BusyError, CommandError, lock_file
 from flows.lock import only_run
 from flows.options import Options
 from tests.flows.here import run_here
@@ -215,3 +215,27 @@ def test_the_report_of_a_version_is_that_of_its_round(grown):
 def test_flows_import_no_torch(project):
     told = "import sys, flows.nightly; print({'torch', 'torchvision', 'dvc'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", told], cwd=project, capture_output=True, text=True).stdout == "set()\n"
+
+
+def tries(api, errors, policy) -> int:
+    """How often a task runs whose first runs end with these errors."""
+    from prefect import flow, task
+
+    left, count = list(errors), []
+
+    @task(**(policy | {"retry_delay_seconds": 0}))
+    def act() -> None:
+        count.append(1)
+        if left:
+            raise left.pop(0)
+
+    flow(lambda: act(), name="tries")(return_state=True)
+    return len(count)
+
+
+def test_retries_wait_for_dvcs_lock_and_for_disk_and_network_alone(api):
+    busy, failed = BusyError("blocked"), CommandError("wrong")
+    assert tries(api, [busy, busy, busy, busy, busy], extend.BUSY) == 6
+    assert tries(api, [failed], extend.BUSY) == 1
+    assert tries(api, [failed, OSError("gone")], extend.OUTSIDE) == 3
+    assert tries(api, [ValueError("mistake")], extend.OUTSIDE) == 1
