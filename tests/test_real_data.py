@@ -30,10 +30,11 @@ def test_the_loss_over_all_samples_makes_clean_data_worse(pack):
 
 
 @pytest.mark.parametrize(
-    ("loss", "share", "least"), [("hard_margin", 0.0, 1.0), ("calibrated", 0.0, 2.0), ("calibrated", 0.3, 3.0)]
+    ("loss", "share", "splits", "least"),
+    [("hard_margin", 0.0, 4, 1.0), ("calibrated", 0.0, 2, 2.0), ("calibrated", 0.3, 2, 3.0)],
 )
-def test_extend_gains_over_a_uniform_choice_of_the_same_size(pack, loss, share, least):
-    assert accuracy.extend_gains(pack, loss, share, 2)["gain"] >= least
+def test_extend_gains_over_a_uniform_choice_of_the_same_size(pack, loss, share, splits, least):
+    assert accuracy.extend_gains(pack, loss, share, splits)["gain"] >= least
 
 
 def test_wrong_labels_are_found_and_right_ones_left(pack):

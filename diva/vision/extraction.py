@@ -91,10 +91,13 @@ def extract(
 def batches(files: ImageFiles, start: int, batch_size: int, workers: int, pin: bool = False) -> Any:
     """A loader of the rows from ``start`` on."""
     rest = Subset(files, range(start, len(files)))
+    processes = min(workers, -(-len(rest) // batch_size))
     return DataLoader(
         rest,
         batch_size,
-        num_workers=min(workers, -(-len(rest) // batch_size)),
+        num_workers=processes,
+        # a fork would copy whatever threads and exit handlers the caller has; a fresh interpreter has none
+        multiprocessing_context="spawn" if processes else None,
         collate_fn=collate,
         pin_memory=pin,
     )

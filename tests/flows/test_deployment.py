@@ -7,6 +7,8 @@ import yaml
 
 from tests.flows.project import ROOT
 
+pytestmark = pytest.mark.xdist_group("flows")  # one worker, one server
+
 
 @pytest.fixture(scope="module")
 def artifacts(deployed) -> dict[str, dict]:

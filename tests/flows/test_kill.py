@@ -5,6 +5,8 @@ import pytest
 from tests.flows.kill import run_laps, state
 from tests.flows.project import create, grow
 
+pytestmark = pytest.mark.xdist_group("flows")  # one worker, one server
+
 
 def test_a_killed_run_ends_as_an_undisturbed_one(deployed, grown, tmp_path):
     def lap(root):

@@ -15,6 +15,8 @@ from flows.lock import only_run
 from flows.options import Options
 from tests.flows.here import run_here
 
+pytestmark = pytest.mark.xdist_group("flows")  # one worker, one server
+
 TOLD = Options()
 
 
