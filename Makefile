@@ -44,7 +44,7 @@ test-slow: $(VENV)/.installed-dev ## Run the slow tests too (real photographs th
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 kill: $(VENV)/.installed-dev ## Kill nightly runs at 35 random moments; the result must be that of an undisturbed run.
-	$(BIN)/python -m tests.flows.kill --group 25 --alone 10
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.flows.kill --group 25 --alone 10
 
 peers: $(PEERS)/.cleanlab $(PEERS)/.pydvl ## Build environments for the peers that benchmarks.methods compares with.
 	-@$(MAKE) $(PEERS)/.opendataval

@@ -13,6 +13,7 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.context import TaskRunContext
 
 from diva.store import curated, ledger, paths
 from diva.store.ledger import Ledger
@@ -33,6 +34,8 @@ class Progress:
 
     def follow(self, line: str) -> None:
         """Take a line of the log into account; what cannot be shown stops nothing."""
+        if TaskRunContext.get() is None:  # nobody looks
+            return
         try:
             self._follow(line)
         except Exception as error:  # the server's, the network's
