@@ -57,6 +57,8 @@ def test_imports_go_one_way():
         name, used = file.relative_to(ROOT).as_posix(), uses(file)
         assert not {use for use in used if use.startswith(("stages/", "flows/"))}, name
         assert "diva/cli.py" not in used, f"{name}: nothing imports the command line"
+        if name != "diva/cli.py" and not name.startswith("diva/commands/"):
+            assert not {use for use in used if use.startswith("diva/commands/")}, f"{name}: only cli imports commands"
         if name in numerics:
             assert used <= numerics, name
         if name in tasks:

@@ -1,0 +1,1 @@
+"""What the ``diva`` command does, one noun a module; only ``diva.cli`` imports it."""

@@ -1,0 +1,112 @@
+"""Commands about a project: ``init``, ``plan``, ``summary``."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from diva.commands import console, params
+
+if TYPE_CHECKING:
+    from diva.project import Found
+
+BACKBONE, WEIGHTS = "resnet34", "DEFAULT"  # for images, where the command line names none
+
+
+def init(
+    core: Annotated[str, typer.Option(metavar="SOURCE", help="The labelled set to start from.")],
+    pool: Annotated[list[str] | None, typer.Option(metavar="SOURCE", help="Candidates; may be given again.")] = None,
+    test: Annotated[str, typer.Option(metavar="SOURCE|none", help="A test set, used for nothing else.")] = "none",
+    rounds: Annotated[int, typer.Option(min=0, max=999, help="Rounds of extension; none without a pool.")] = 3,
+    backbone: Annotated[str | None, typer.Option(metavar="NAME", help=f"For images; {BACKBONE} unless given.")] = None,
+    weights: Annotated[str | None, typer.Option(metavar=f"{WEIGHTS}|none|PATH", help="Of the backbone.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a ledger of other data.")] = False,
+) -> None:
+    """Write params.yaml and data/ledger.yaml for your own data, which stays where it is.
+
+    SOURCE: a folder class/image; a .csv or .parquet list (path, label); ready features (.npz, .npy, .parquet, .h5 with
+    features, labels and, if you like, sample_id); or torchvision:NAME.
+    """
+    from diva import project
+    from diva.store import atomic, ledger, paths
+
+    text, values = params.read()
+    settings = {name: params.section(values, name) for name in ("extend", "curate")}
+    _spare([core, *(pool or []), test], force)
+    found = project.gather(core, pool or [], test)
+    if found["core"].kind == "images" and (core != "digits" or backbone or weights):
+        text = project.edited(text, "extract", _network(backbone or BACKBONE, weights or WEIGHTS, values))
+    book = project.ledger_of(found, rounds, settings)
+    atomic.write_text(paths.PARAMS, text)
+    ledger.write(paths.LEDGER, book)  # last: from here on, the project is the new one
+    facts = [(name, _described(found[name])) for name in ledger.order(book)]
+    facts += [("rounds", f"{len(book.rounds)}" + ("" if book.pool else ": there is no pool to add from"))]
+    console.show(
+        [*facts, ("wrote", f"{paths.PARAMS}, {paths.LEDGER}"), ("next", "diva plan (what it costs), then make curate")]
+    )
+
+
+def plan() -> None:
+    """Say what a run will cost: images to extract, minutes, memory, from a short measurement."""
+    from diva import plan as content
+    from diva.store import ledger
+
+    extract = params.section(params.read()[1], "extract", content.KEYS)
+    params.allow_own_modules()
+    book = ledger.read()
+    found = content.loads(book, extract)
+    left = sum(load.left or 0 for load in found)
+    unknown = any(load.left is None for load in found)
+    cost = content.measure(content.images(found), left, extract) if left or unknown else None
+    console.show(content.facts(found, cost, extract), [content.table(found)])
+
+
+def summary() -> None:
+    """Print what the last run did: sizes, wrong labels, rounds, test errors, and where everything lies."""
+    from diva import summary as content
+
+    found = content.summarise(content.read())
+    console.show(found.facts, found.tables, found.caveats)
+
+
+def _spare(names: list[str], force: bool) -> None:
+    """Refuse to replace a ledger of other data."""
+    from diva import project
+    from diva.store import ledger, paths
+
+    if force or not paths.LEDGER.exists():
+        return
+    old = ledger.read()
+    if not project.replaceable(old, names):
+        held = ", ".join(f"{name} ({batch.source})" for name, batch in old.batches.items())
+        raise ValueError(
+            f"{paths.LEDGER} must hold no other data, got {held}. Start in a fresh clone, or replace it with --force."
+        )
+
+
+def _network(backbone: str, weights: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Section ``extract`` for a network, once it is known to exist and a weights file to be its own."""
+    from diva import project
+    from diva.vision import backbones  # torch: seconds, and only for images
+
+    params.section(values, "extract")
+    params.allow_own_modules()
+    checksum = None
+    if weights in ("DEFAULT", "none"):
+        backbones.builder(backbone)
+    else:
+        checksum = backbones.load_backbone(backbone, weights, size=project.CROP).weights_sha256
+    return project.settings_of(backbone, weights, checksum)
+
+
+def _described(found: "Found") -> str:
+    """What a source holds, in words."""
+    from diva.texts import count
+
+    if found.kind == "none":
+        return "none"
+    if found.samples is None:
+        return f"{found.name}: counted once it is downloaded"
+    rows = "images" if found.kind == "images" else f"rows of {found.width} features"
+    unusable = f" ({count(found.unusable)} unusable: quarantine)" if found.unusable else ""
+    return f"{found.name}: {count(found.samples)} {rows}, {count(found.classes or 0)} classes{unusable}"

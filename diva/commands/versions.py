@@ -1,0 +1,86 @@
+"""Commands about versions: ``versions``, ``show``, ``diff``, ``rollback``, ``export``, ``compact``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diva.commands import console
+
+
+def versions() -> None:
+    """List what was published: version, date, newest round, size, added, removed, test error."""
+    from diva import history
+    from diva.store import versions as store
+
+    console.show((), [history.listed(store.versions(), store.current())])
+
+
+def show(version: Annotated[str | None, typer.Argument(help="What lies here, unless given.")] = None) -> None:
+    """Show a version: class balance, weights, and the data, network, settings and code it came from."""
+    from diva import portrait
+    from diva.store import versions as store
+
+    console.show(*portrait.shown(store.find(version)))
+
+
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A")],
+    after: Annotated[str | None, typer.Argument(metavar="B", help="What lies here, unless given.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Every sample, for programs.")] = False,
+) -> None:
+    """Say what changed from version A to B: added, removed, relabelled, reweighted, by class."""
+    from diva import portrait
+    from diva.store import difference
+    from diva.store import versions as store
+
+    old, new = store.find(before), store.find(after)
+    rows = difference.between(old, new)
+    if as_json:
+        print(json.dumps(difference.as_json(old.name, new.name, rows), ensure_ascii=False, indent=2))
+    else:
+        console.show(*portrait.changed(old, new, rows))
+
+
+def rollback(version: Annotated[str, typer.Argument()]) -> None:
+    """Go back to a version: its ledger, lock file, metrics and data, as a new commit. No version is lost.
+
+    The next round continues from there. Takedowns since then stay in force.
+    """
+    from diva.store import reviews
+    from diva.store import versions as store
+
+    with store.exclusive():
+        found = store.find(version)
+        kept = reviews.roll_back(found)
+    stay = f"all versions, later ones too; {kept} takedowns since then" if kept else "all versions, later ones too"
+    console.show(
+        [("here now", f"{found.name}, {found.round}"), ("kept", stay), ("next", "the next round continues from here")]
+    )
+
+
+def export(
+    version: Annotated[str, typer.Argument()],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="A new or an empty folder.")],
+    form: Annotated[str, typer.Option("--format", metavar="imagefolder|csv|parquet")] = "imagefolder",
+    copy: Annotated[bool, typer.Option("--copy", help="Copy images instead of linking them.")] = False,
+) -> None:
+    """Write a version's training set for other tools: a folder per class, or a table."""
+    from diva.store import export as content
+    from diva.store import versions as store
+
+    found = store.find(version)
+    count = content.export(found, form, to, copy=copy)
+    console.show([("wrote", f"{to}: {count:,} samples of {found.name} as {form}")])
+
+
+def compact() -> None:
+    """Start the history anew at the newest set: what it needs becomes data/base; a new version publishes that."""
+    from diva.store import compact as content
+    from diva.store import paths
+    from diva.store import versions as store
+
+    with store.exclusive():
+        name = content.compact()
+    console.show([("published", f"{name}; the history starts in {paths.BASE}"), ("kept", "all earlier versions")])
