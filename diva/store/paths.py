@@ -44,6 +44,16 @@ def features(batch: str) -> Path:
     return DATA / "features" / f"{batch}.h5"
 
 
+def augmented(batch: str, variant: str) -> Path:
+    """Features of a batch's images after a transformation."""
+    return DATA / "augment" / batch / f"{variant}.h5"
+
+
+def augmented_plot(batch: str) -> Path:
+    """Table behind the plot of what transformations are worth."""
+    return METRICS / "augment" / f"{batch}.csv"
+
+
 def pool(version: str) -> Path:
     """Index of the pool after a batch."""
     return DATA / "pool" / f"{version}.parquet"
