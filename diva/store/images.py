@@ -20,6 +20,7 @@ from tqdm import tqdm
 from diva.store.manifest import ID_LENGTH, Refused, Sample
 
 logger = logging.getLogger(__name__)
+NARROW = 200  # how often the shorter side may go into the longer: scaling the shorter one up makes the rest huge
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # decoders without interpreters behind them
 T = TypeVar("T")
 R = TypeVar("R")
@@ -98,7 +99,10 @@ def _misplaced(path: Path, depth: int, inside: Path) -> Fault | None:
     if not _is_text(str(path)):
         return Fault("name is not UTF-8", "Rename the file.")
     if path.is_symlink():
-        target = path.resolve()
+        try:
+            target = path.resolve()
+        except (OSError, RuntimeError):  # which of them depends on the version of Python
+            return Fault("missing file: the link leads to itself", "Put the image itself there.")
         if not target.is_relative_to(inside):
             return Fault(f"link out of the folder: to {target}", "Put the image itself there.")
         if target.is_dir():
@@ -132,22 +136,36 @@ def size_limit(max_pixels: int) -> Iterator[None]:
 def header(path: Path) -> tuple[int, int] | Fault:
     """Width and height as the file's header gives them, or what is wrong with the file."""
     try:
-        if not path.is_file():
-            return Fault("missing file", "Put the file there, or take its line out of the list.")
-        if path.stat().st_size == 0:
+        seen = path.stat()
+        if not stat.S_ISREG(seen.st_mode):
+            return Fault("not a file: a folder, a named pipe or a device", "Put the image itself there.")
+        if seen.st_size == 0:
             return Fault("zero bytes", "Copy the file again.")
         with Image.open(path, formats=FORMATS) as image:
             size = image.size
             image.verify()
+    except FileNotFoundError:
+        return Fault("missing file", "Put the file there, or take its line out of the list.")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return Fault(f"more than {Image.MAX_IMAGE_PIXELS} pixels", "Scale it down, or raise download.max_pixels.")
     except UnidentifiedImageError:
         return Fault("not an image", f"Save it as one of {', '.join(FORMATS)}, or take it away.")
-    except PermissionError:
-        return Fault("not readable: permission denied", "Give read permission.")
     except Exception as error:  # a decoder fails in any way on a damaged file
+        if isinstance(error, OSError) and error.errno:  # the system's, not a decoder's
+            return Fault(
+                f"not readable: {(error.strerror or '').lower()}", "Give read permission, or put it there again."
+            )
         return Fault(f"damaged image: {_one_line(error)}", "Copy the file again.")
-    return size if min(size) > 0 else Fault("damaged image: no pixels", "Copy the file again.")
+    return _shape(*size) or size
+
+
+def _shape(width: int, height: int) -> Fault | None:
+    if min(width, height) < 1:
+        return Fault("damaged image: no pixels", "Copy the file again.")
+    if max(width, height) > NARROW * min(width, height):
+        remedy = f"Crop it: its longer side may be at most {NARROW} times as long as the shorter."
+        return Fault(f"too narrow: {width} × {height} pixels", remedy)
+    return None
 
 
 def _one_line(error: Exception) -> str:

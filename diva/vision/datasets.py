@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from diva.store.features import Failure
-from diva.vision.transforms import ChangedFileError, Transform, read_image
+from diva.vision.transforms import ChangedFileError, NotAFileError, Transform, read_image
 
 
 class Images(NamedTuple):
@@ -59,13 +59,28 @@ def failure(row: int, path: str | Path, error: Exception) -> Failure:
         return Failure(row, "missing file", "Put the file back, or take it out of the delivery.")
     if isinstance(error, ChangedFileError):
         return Failure(row, f"changed file: {error}", "Put the old file back, or run download again.")
+    if isinstance(error, NotAFileError):
+        return Failure(row, f"not a file: {error}", "Put the image itself there, or take it out of the delivery.")
     if isinstance(error, Image.DecompressionBombError):
         return Failure(row, f"too many pixels: {error}", "Scale the image down.")
     if isinstance(error, UnidentifiedImageError):
-        reason = "not an image" if Path(path).stat().st_size else "zero bytes"
-        return Failure(row, reason, "Copy the file again, or take it out of the delivery.")
+        return Failure(
+            row,
+            "zero bytes" if _is_empty(path) else "not an image",
+            "Copy the file again, or take it out of the delivery.",
+        )
+    if isinstance(error, OSError) and error.errno:  # the system's, not a decoder's
+        remedy = "Give read permission, or put the file there again."
+        return Failure(row, f"not readable: {(error.strerror or '').lower()}", remedy)
     said = " ".join(str(error).split())[:200] or type(error).__name__
     return Failure(row, f"damaged image: {said}", "Copy the file again, or take it out of the delivery.")
+
+
+def _is_empty(path: str | Path) -> bool:
+    try:
+        return Path(path).stat().st_size == 0
+    except OSError:  # gone meanwhile
+        return False
 
 
 def collate(entries: list[Tensor | Failure]) -> Images:

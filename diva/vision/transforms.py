@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import stat
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -61,6 +62,10 @@ class ChangedFileError(ValueError):
     """The bytes of a file are not those its manifest was made from."""
 
 
+class NotAFileError(ValueError):
+    """What lies at a path is no regular file."""
+
+
 def read_image(path: str | Path, checksum: str | None = None, max_pixels: int | None = None) -> Image.Image:
     """Decode a file to RGB, upright.
 
@@ -70,10 +75,13 @@ def read_image(path: str | Path, checksum: str | None = None, max_pixels: int | 
         max_pixels: an image with more is an error; PIL's own limit where not given.
 
     Raises:
+        NotAFileError: a folder, a named pipe or a device.
         ChangedFileError: the bytes are not those of ``checksum``.
         Image.DecompressionBombError: too many pixels.
         OSError: the file is absent, no image, or cut short; decoders raise other errors, too.
     """
+    if not stat.S_ISREG(Path(path).stat().st_mode):  # a named pipe would wait for ever
+        raise NotAFileError("a folder, a named pipe or a device")
     data = Path(path).read_bytes()
     if checksum is not None and not hashlib.sha256(data).hexdigest().startswith(checksum):
         raise ChangedFileError("the file's bytes are not those its manifest was made from")

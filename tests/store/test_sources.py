@@ -112,7 +112,7 @@ def test_what_cannot_be_used_is_set_aside_with_reason_and_remedy(photos: Path, t
         "more": f"link out of the folder: to {outside.parent}",
         "copy.png": f"same content: as {photos}/rose/0.png",
         "conflict.png": f"same content under another label: as {photos}/rose/1.png, which is labelled 'rose'",
-        "pipe.png": "missing file",
+        "pipe.png": "not a file: a folder, a named pipe or a device",
     }
     assert all(brought.refused["remedy"].str.len_chars() > 0)
 
