@@ -1,8 +1,12 @@
 """Fixtures that every test may use."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+
+from tests import versioned
+from tests.pipeline.conftest import Copy
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -20,3 +24,18 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real data beside the checkout (../shared/data) is absent")
     return folder
+
+
+@pytest.fixture(scope="session")
+def two_versions(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """A project with two published versions, for tests that only look (xdist group ``versions``: it is made once)."""
+    return versioned.make(project, tmp_path_factory.mktemp("versions"))
+
+
+@pytest.fixture(scope="session")
+def compacted_versions(two_versions: Copy, tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """The same, and a third version: compacted."""
+    folder = tmp_path_factory.mktemp("compacted") / "project"
+    shutil.copytree(two_versions.root, folder, symlinks=True)
+    Copy(folder).diva("compact")
+    return Copy(folder)

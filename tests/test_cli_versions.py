@@ -17,10 +17,10 @@ from tests.pipeline.conftest import Copy, copy
 pytestmark = pytest.mark.xdist_group("versions")
 
 
-@pytest.fixture(scope="module")
-def published(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    """Two versions; for tests that only look."""
-    return versioned.make(project, tmp_path_factory.mktemp("versions"))
+@pytest.fixture
+def published(two_versions: Copy) -> Copy:
+    """For tests that only look."""
+    return two_versions
 
 
 @pytest.fixture
@@ -218,10 +218,13 @@ def test_an_export_links_images_by_class_and_keeps_the_weights(published: Copy, 
     assert all(Path(path).is_file() for path in table["path"])
 
 
-def test_a_compacted_history_goes_on_in_a_fresh_clone(mine: Copy, tmp_path: Path) -> None:
-    before = read(mine, "release/train.parquet")
-    took = set(mine.diva("forget", "--list").stdout.split())
-    mine.diva("compact")
+def test_a_compacted_history_goes_on_in_a_fresh_clone(
+    published: Copy, compacted_versions: Copy, tmp_path: Path
+) -> None:
+    before = read(published, "release/train.parquet")
+    took = set(published.diva("forget", "--list").stdout.split())
+    shutil.copytree(compacted_versions.root, tmp_path / "compacted", symlinks=True)
+    mine = Copy(tmp_path / "compacted")
     assert mine.run("git", "status", "--porcelain").stdout == ""
     assert read(mine, "release/train.parquet").drop("path").equals(before.drop("path"))
     assert "pool@b001" not in (mine.root / "dvc.lock").read_text()

@@ -328,12 +328,20 @@ def _explain(fault: Any, where: str) -> str:
 def read(path: Path = paths.LEDGER) -> Ledger:
     """The ledger at ``path``; ValueError where it is missing, no YAML, or not valid."""
     try:
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        content = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ValueError(f"{path} must exist; run in the project's folder, or make one with `diva init`.") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ValueError(f"{path} must be readable YAML: {error}") from None
-    return validated(content, str(path))
+    return parse(content, str(path))
+
+
+def parse(content: str, where: str = str(paths.LEDGER)) -> Ledger:
+    """The ledger that a text holds; ValueError where it is no YAML, or not valid."""
+    try:
+        return validated(YAML(typ="safe", pure=True).load(content), where)
+    except YAMLError as error:
+        raise ValueError(f"{where} must be readable YAML: {error}") from None
 
 
 def text(book: Ledger) -> str:

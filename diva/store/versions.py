@@ -180,6 +180,18 @@ def text(version: Version, path: Path) -> str:
     return content.decode("utf-8")
 
 
+def listed(version: Version) -> list[str]:
+    """Every file that git keeps of a version."""
+    return git("ls-tree", "-r", "-z", "--name-only", version.commit).rstrip("\0").split("\0")
+
+
+def contents(version: Version, names: Iterable[str]) -> dict[str, bytes]:
+    """Files that git keeps of a version, by name; those that it lacks are left out."""
+    asked = list(names)
+    found = _objects(f"{version.commit}:./{name}" for name in asked)
+    return {name: content for name, content in zip(asked, found, strict=True) if content is not None}
+
+
 def newest_round(version: Version) -> str:
     """The round whose set a version is, from its ledger."""
     match = re.search(r"^latest: (r\d+)$", text(version, paths.LEDGER), re.MULTILINE)
@@ -214,6 +226,23 @@ def _brought(version: Version, path: Path, target: Path) -> Path:
         dvc("get", "--force", "--rev", version.commit, "--out", str(fresh), ".", path.as_posix())
         fresh.replace(target)
     return target
+
+
+def get(version: Version, path: Path, target: Path) -> bool:
+    """Bring a file or folder of a version from DVC's remote; whether that could be done."""
+    try:
+        dvc("get", "--quiet", "--force", "--rev", version.commit, "--out", str(target), ".", path.as_posix())
+    except ValueError:
+        return False
+    return target.exists()
+
+
+def fetch_all() -> None:
+    """Bring what all versions hold into DVC's cache, as far as its remote has it."""
+    try:
+        dvc("fetch", "--quiet", "--all-tags")
+    except ValueError:
+        return  # what is missing is found file by file
 
 
 def local(version: Version, path: Path) -> Path | None:
