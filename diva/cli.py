@@ -4,6 +4,7 @@
     diva plan      what a run will cost
     diva summary   what the last run did
     diva versions  what was published;  diva show, diva diff: one version, and what changed between two
+    diva verify    hash and compute again what a version holds
     diva rollback  go back to a version;  diva export: its training set for other tools
     diva forget    take samples down;  diva relabel: correct labels of accepted batches
     diva compact   start the history anew at the newest set
@@ -43,7 +44,7 @@ def diva() -> None:
 
 for command in (
     *(project.init, project.plan, project.summary),
-    *(versions.versions, versions.show, versions.diff, versions.rollback, versions.export),
+    *(versions.versions, versions.show, versions.diff, versions.verify, versions.rollback, versions.export),
     *(reviews.forget, reviews.relabel),
     versions.compact,
 ):

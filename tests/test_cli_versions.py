@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests import versioned
+from tests import forged, versioned
 from tests.pipeline.conftest import Copy, copy
 
 pytestmark = pytest.mark.xdist_group("versions")
@@ -107,6 +107,16 @@ def test_diff_counts_what_the_parquet_files_differ_in(published: Copy) -> None:
     assert "added" in published.diva("diff", "v0.1.0").stdout
 
 
+def test_a_version_is_verified_by_name_or_all_are(mine: Copy) -> None:
+    lines = mine.diva("verify", "--all").stdout.splitlines()
+    assert [line.split()[:3] for line in lines] == [[f"curated@v0.{n}.0", "as", "published:"] for n in (1, 2)]
+    forged.overwrite(mine, "data/rounds/r002.parquet", b"rotten")
+    done = mine.diva("verify", check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "data/rounds/r002.parquet must be md5" in done.stdout
+    assert mine.diva("verify", "v0.1.0").stdout.startswith("curated@v0.1.0  as published: ")
+
+
 def test_what_was_taken_down_is_gone_and_listed_and_corrections_are_obeyed(published: Copy) -> None:
     decided = review(published)
     gone = {name for name, (decision, _) in decided.items() if decision == "reject"}
@@ -140,6 +150,7 @@ def test_no_class_gets_more_than_its_share_of_a_round(published: Copy) -> None:
     [
         (["show", "v9.9.9"], r"VERSION must be one of curated@v0.1.0, curated@v0.2.0"),
         (["show", "--upload-pack=x"], "No such option"),
+        (["verify", "v9.9.9"], r"VERSION must be one of curated@v0.1.0, curated@v0.2.0"),
         (["diff", "v0.1.0", "nonsense"], "VERSION must be one of"),
         (["rollback", "HEAD"], "VERSION must be one of"),
         (["export", "v0.1.0", "--to", "data"], "--to must be a new or an empty folder, got data"),

@@ -1,12 +1,15 @@
-"""Commands about versions: ``versions``, ``show``, ``diff``, ``rollback``, ``export``, ``compact``."""
+"""Commands about versions: ``versions``, ``show``, ``diff``, ``rollback``, ``verify``, ``export``, ``compact``."""
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from diva.commands import console
+
+if TYPE_CHECKING:
+    from diva.store.verify import Verdict
 
 
 def versions() -> None:
@@ -41,6 +44,34 @@ def diff(
         print(json.dumps(difference.as_json(old.name, new.name, rows), ensure_ascii=False, indent=2))
     else:
         console.show(*portrait.changed(old, new, rows))
+
+
+def verify(
+    version: Annotated[str | None, typer.Argument(help="What lies here, else the newest, unless given.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every version.")] = False,
+) -> None:
+    """Verify a version: hash all that it holds, compute it again, and say which file differs.
+
+    Exit code 1 where one does. The work tree is neither read nor changed.
+    """
+    from diva.store import verify as content
+    from diva.store import versions as store
+
+    wanted = (everything and version is None and store.versions()) or [store.find(version)]
+    found = [_judged(verdict) for verdict in content.verify(wanted, everything)]
+    if any(found):
+        raise typer.Exit(1)
+
+
+def _judged(verdict: "Verdict") -> int:
+    """A line on a version, and what is wrong with it; how many faults there are."""
+    faults = len(verdict.faults)
+    told = f"{faults} {'faults' if faults > 1 else 'fault'}" if faults else "as published"
+    console.show(
+        [(verdict.version.name, f"{told}: {verdict.files:,} files hashed, {verdict.rounds} rounds applied again")],
+        caveats=tuple(f"{fault.path} must be {fault.expected}, got {fault.got}" for fault in verdict.faults),
+    )
+    return faults
 
 
 def rollback(version: Annotated[str, typer.Argument()]) -> None:
