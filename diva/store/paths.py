@@ -54,6 +54,16 @@ def augmented_plot(batch: str) -> Path:
     return METRICS / "augment" / f"{batch}.csv"
 
 
+def embeddings(shots: str) -> Path:
+    """Embeddings of class names, and the order in which Extend adds them."""
+    return DATA / "multimodal" / f"{shots}.parquet"
+
+
+def multimodal_plot(shots: str) -> Path:
+    """Table behind the plot of the test error while embeddings are added."""
+    return METRICS / "multimodal" / f"{shots}.csv"
+
+
 def pool(version: str) -> Path:
     """Index of the pool after a batch."""
     return DATA / "pool" / f"{version}.parquet"

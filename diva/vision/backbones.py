@@ -12,6 +12,7 @@ import importlib
 import pickle
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -26,7 +27,7 @@ State = dict[str, Tensor]
 
 
 class Backbone(nn.Module):
-    """A network that gives the input of its last layer.
+    """A network that gives the input of its last layer, or, not ``cut``, its output.
 
     Attributes:
         name: as asked for.
@@ -38,14 +39,14 @@ class Backbone(nn.Module):
         preset: the transform that torchvision's weights bring, if any.
     """
 
-    def __init__(self, network: nn.Module, size: int) -> None:
+    def __init__(self, network: nn.Module, size: int, *, cut: bool = True) -> None:
         super().__init__()
         self.network = network.eval().requires_grad_(False)
         self.name, self.weights, self.weights_sha256, self.seed = "", "none", "", 0
         self.size, self.preset = size, None
         with torch.inference_mode():
             sample = torch.zeros(1, 3, size, size)
-            self.head = last_layer(network, sample)
+            self.head = last_layer(network, sample) if cut else None
             self._taken: list[Tensor] = []
             if (layer := self._layer()) is not None:
                 layer.register_forward_pre_hook(self._take)
@@ -115,7 +116,8 @@ def load_backbone(
     """A backbone on the CPU, in evaluation mode.
 
     Args:
-        name: a classification network of torchvision, or ``package.module:function``, called without arguments.
+        name: a classification network of torchvision; ``open_clip:ARCHITECTURE[/TAG]``, whose image tower is taken
+            whole with its own transform; or ``package.module:function``, called without arguments.
         weights: ``DEFAULT`` (torchvision's best, fetched if need be; for a function, what it brings itself),
             ``none`` (random, from ``seed``), or the path of a state dict.
         seed: of the initialisation; the global generator is left alone.
@@ -126,6 +128,10 @@ def load_backbone(
         ValueError: no such network, a file of another network or checksum, or a size it cannot take.
     """
     build = builder(name)
+    if name.startswith("open_clip:"):
+        from diva.vision import clip  # which builds on this module
+
+        return _checked(clip.load_image_tower(name, str(weights), seed), name, seed, checksum)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         torch.manual_seed(seed)
         warnings.simplefilter("ignore")  # torchvision announces changes of its initialisation
@@ -135,6 +141,10 @@ def load_backbone(
             backbone = _with_default(build, name, size)
         else:
             backbone = _with_file(build, name, Path(weights), size)
+    return _checked(backbone, name, seed, checksum)
+
+
+def _checked(backbone: Backbone, name: str, seed: int, checksum: str | None) -> Backbone:
     if checksum and backbone.trained and checksum != backbone.weights_sha256:
         raise ValueError(
             f"weights_sha256 must be {backbone.weights_sha256 or 'unknown'} of {backbone.weights}, got {checksum}. "
@@ -146,6 +156,10 @@ def load_backbone(
 
 def builder(name: str) -> Builder:
     """The function that makes a network; ValueError with near names where there is none."""
+    if name.startswith("open_clip:"):
+        from diva.vision import clip
+
+        return partial(clip.create, name)
     if ":" in name:
         module, _, function = name.partition(":")
         try:

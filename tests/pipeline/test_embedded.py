@@ -113,3 +113,23 @@ def test_a_new_round_runs_itself_and_the_newest_stages(rerun):
 
 def test_no_half_written_file_is_left(embedded):
     assert not list((embedded.root / "data").rglob("*.tmp"))
+
+
+def test_what_is_made_on_request_is_no_part_of_the_default_run(embedded):
+    lock = (embedded.root / "dvc.lock").read_text()
+    assert "augment" not in lock
+    assert "multimodal" not in lock
+    assert not (embedded.root / "data/augment").exists()
+
+
+@pytest.mark.slow
+def test_on_request_the_worth_of_flips_is_measured_and_nothing_else_runs(rerun):
+    flips = {
+        f"{way}_flip": {"name": f"Random{way.title()}Flip", "arguments": {"p": 1.0}}
+        for way in ("horizontal", "vertical")
+    }
+    rerun.edit("params.yaml", lambda params: params["augment"].update(of=["core"], transforms=flips, draws=3))
+    assert ran(rerun.repro()) == {"augment@core"}
+    found = metrics(rerun, "augment/core")["transforms"]
+    assert found["identity"]["probability"] > max(found[name]["probability"] for name in flips)
+    assert rerun.run("dvc", "status", "--json").stdout.strip() == "{}"
