@@ -7,9 +7,10 @@ import polars as pl
 import torch
 
 from diva.evaluation import Errors, Head
-from diva.store import curated, index, ledger, manifest, paths, release, tables
-from stages import rows
+from diva.store import curated, evaluation, index, ledger, manifest, paths, release, tables
+from stages import curves, rows
 from stages.command import run
+from stages.left import left
 from stages.params import section
 from stages.params.evaluate import Evaluate
 from stages.params.reweight import Reweight
@@ -25,19 +26,26 @@ HELD_OUT = (
 
 
 def main() -> None:
-    """data/metrics/evaluate.json."""
+    """data/metrics/evaluate.json and data/evaluation."""
     settings, fit, book = section.read("evaluate", Evaluate), rows.read_fit(), ledger.read()
     core, pool = index.read(paths.CORE), index.read(paths.pool(ledger.newest_pool(book)))
     state = curated.read(book.latest)
     test, about, held = test_rows(core, fit, settings)
     trial = Trial(settings, fit, test, fit.with_classes(pl.concat([pool["label"], state["label"]])), held)
+    members = newest(state, pool)
+    trained, errors = sets(trial, core, pool, members)
     metrics = {
         "test": about,
-        "sets": sets(trial, core, pool, state),
-        "rounds": [of_round(trial, name) for name in ledger.sets(book)],
+        "sets": trained,
+        "rounds": rounds(trial, book, core),
         "planted": planted(state, [paths.truth(name) for name in ledger.truths(book)]),
     }
     tables.write_json(paths.metrics("evaluate"), metrics)
+    shown = {name: errors[name] for name in evaluation.CLASSES if name in errors}
+    reweighting, ridge = section.read("reweight", Reweight), trained["release_unweighted"]["ridge"]
+    evaluation.write("classes", curves.by_class(test, shown))
+    evaluation.write("steps", curves.steps(trial, members, ridge, reweighting, settings.steps))
+    evaluation.write("left", left(book, state, pool, trial.classes))
     logger.info("test error of the core %(error).4f [%(low).4f, %(high).4f]", metrics["sets"]["core"])
 
 
@@ -58,11 +66,18 @@ def _about(samples: int, kind: str, caveat: str, unknown_class: int) -> dict[str
     return {"samples": samples, "kind": kind, "caveat": caveat, "unknown_class": unknown_class}
 
 
-def sets(trial: Trial, core: pl.DataFrame, pool: pl.DataFrame, state: pl.DataFrame) -> dict[str, dict[str, float]]:
-    """The training sets side by side."""
+def newest(state: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
+    """Members of the newest set, and the rest of the pool where that is weighed too; with their weights."""
     weights = tables.read(paths.WEIGHTS, release.WEIGHTS).select("sample_id", "weight")
     members = release.complete(state, weights, pool).filter(pl.col("status") == "member")
-    weight = members.join(weights, on="sample_id", how="left", maintain_order="left")["weight"].to_numpy()
+    return members.join(weights, on="sample_id", how="left", maintain_order="left")
+
+
+def sets(
+    trial: Trial, core: pl.DataFrame, pool: pl.DataFrame, members: pl.DataFrame
+) -> tuple[dict[str, dict[str, float]], dict[str, Errors]]:
+    """The training sets side by side: their figures, and 1 for each test sample that they get wrong."""
+    weight = members["weight"].to_numpy()
     everything = pl.concat([core, pool])
     frames = {
         "core": core,
@@ -82,7 +97,7 @@ def sets(trial: Trial, core: pl.DataFrame, pool: pl.DataFrame, state: pl.DataFra
     drawn = trial.uniform(core, pool, len(members))
     heads["uniform"], sizes["uniform"] = drawn[0], max(len(core), len(members))
     errors["uniform"] = np.mean([trial.errors(head) for head in drawn], axis=0)
-    return {name: row(trial, heads[name], errors[name], errors["core"], sizes[name]) for name in errors}
+    return {name: row(trial, heads[name], errors[name], errors["core"], sizes[name]) for name in errors}, errors
 
 
 def row(trial: Trial, head: Head, errors: Errors, baseline: Errors, size: int) -> dict[str, float]:
@@ -94,6 +109,22 @@ def row(trial: Trial, head: Head, errors: Errors, baseline: Errors, size: int) -
         **trial.interval(errors - baseline, "difference"),
         "loo_error": head.loo_error,
     }
+
+
+def rounds(trial: Trial, book: ledger.Ledger, core: pl.DataFrame) -> list[dict[str, object]]:
+    """The sets after each round, beside uniform choices of equal size from the pool that the round drew from."""
+    found = [of_round(trial, name) for name in ledger.sets(book)]
+    for told in found:
+        if told["round"] in book.rounds:
+            pool = index.read(paths.pool(book.rounds[str(told["round"])].pool))
+            told |= trial.interval(uniform(trial, core, pool, int(str(told["size"]))), "uniform")
+    return found
+
+
+def uniform(trial: Trial, core: pl.DataFrame, pool: pl.DataFrame, size: int) -> Errors:
+    """Errors of the core and a uniform choice, together ``size`` samples; the mean of several draws."""
+    errors: Errors = np.mean([trial.errors(head) for head in trial.uniform(core, pool, size)], axis=0)
+    return errors
 
 
 def of_round(trial: Trial, name: str) -> dict[str, object]:

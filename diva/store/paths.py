@@ -19,6 +19,11 @@ PLOTS = METRICS / "plots"
 REPORT = DATA / "report" / "index.html"
 
 
+def evaluation(table: str) -> Path:
+    """A table of ``evaluate``: classes, steps or left."""
+    return DATA / "evaluation" / f"{table}.parquet"
+
+
 def raw(batch: str) -> Path:
     """Folder of the images a delivery brought (empty where they are read in place)."""
     return DATA / "raw" / batch

@@ -10,5 +10,6 @@ class Evaluate(Section):
 
     draws: int = Field(ge=1)  # of the bootstrap
     uniform: int = Field(ge=1)  # uniform choices that are averaged
+    steps: int = Field(ge=0)  # of Reweight that are watched on the test set
     held_out: float = Field(gt=0, lt=1)  # share of the core that tests where there is no test set
     seed: int = Field(ge=0)
