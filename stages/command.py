@@ -18,8 +18,8 @@ def run(stage: Callable[..., None], *options: str) -> NoReturn:
         parser.add_argument(f"--{option}", required=True)
     try:
         stage(**vars(parser.parse_args()))
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"{_module(stage)}: {error}\n")
+    except (ValueError, OSError, MemoryError) as error:
+        sys.stderr.write(f"{_module(stage)}: {str(error) or 'memory does not suffice.'}\n")
         sys.exit(1)
     sys.exit(0)
 

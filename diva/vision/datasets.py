@@ -1,6 +1,7 @@
 """Images as a torch data set whose broken files are values, not exceptions; and torchvision's own data sets by name."""
 
 import difflib
+import errno
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from torch.utils.data import Dataset
 
 from diva.store.features import Failure
 from diva.vision.transforms import ChangedFileError, NotAFileError, Transform, read_image
+
+SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # the machine's fault, not the file's, which stays in the batch
+LESS = "Lower extract.batch_size or extract.workers, or free what others hold; the next run goes on where this stopped."
 
 
 class Images(NamedTuple):
@@ -49,7 +53,11 @@ class ImageFiles(Dataset[Tensor | Failure]):
         checksum = self.checksums[row] if self.checksums else None
         try:
             return self.transform(read_image(self.paths[row], checksum, self.max_pixels))
+        except MemoryError:
+            raise MemoryError(f"{self.paths[row]} must fit into memory beside all else. {LESS}") from None
         except Exception as error:  # decoders raise anything, and one bad file must not stop the run
+            if isinstance(error, OSError) and error.errno in SHORT:
+                raise OSError(error.errno, f"{error.strerror}. {LESS}", self.paths[row]) from None
             return failure(row, self.paths[row], error)
 
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from diva.store.features import Failure
 from diva.vision.backbones import Backbone
-from diva.vision.datasets import ImageFiles, collate
+from diva.vision.datasets import LESS, ImageFiles, collate
 from diva.vision.transforms import Transform, describe
 
 logger = logging.getLogger(__name__)
@@ -119,8 +119,10 @@ class Forward:
         try:
             parts = [self._forward(part) for part in torch.split(images, size)]
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if size == 1 or not out_of_memory(error):
+            if not out_of_memory(error):
                 raise
+            if size == 1:
+                raise MemoryError(f"{self.device} must have memory for one image at least: {error}. {LESS}") from None
             self.limit = size // 2
         else:
             return torch.cat(parts).numpy()
