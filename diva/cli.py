@@ -6,6 +6,7 @@
     diva versions  what was published;  diva show, diva diff: one version, and what changed between two
     diva verify    hash and compute again what a version holds
     diva rollback  go back to a version;  diva export: its training set for other tools
+    diva review    decide about samples in the report, on this machine or from its review.csv
     diva forget    take samples down;  diva relabel: correct labels of accepted batches
     diva compact   start the history anew at the newest set
 
@@ -45,7 +46,7 @@ def diva() -> None:
 for command in (
     *(project.init, project.plan, project.summary),
     *(versions.versions, versions.show, versions.diff, versions.verify, versions.rollback, versions.export),
-    *(reviews.forget, reviews.relabel),
+    *(reviews.review, reviews.forget, reviews.relabel),
     versions.compact,
 ):
     app.command()(command)

@@ -1,4 +1,4 @@
-"""Commands about people's decisions: ``forget``, ``relabel``."""
+"""Commands about people's decisions: ``review``, ``forget``, ``relabel``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +9,81 @@ from diva.commands import console
 
 if TYPE_CHECKING:
     import polars as pl
+
+NEXT = "the next round obeys them (python -m flows.nightly)"
+
+
+def review(
+    apply: Annotated[Path | None, typer.Option(metavar="FILE", help="Publish the decisions of a review.csv.")] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Show the report here, and save what is decided in it.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="With --serve; any that is free, unless given.")] = 0,
+    finish: Annotated[bool, typer.Option("--finish", help="Publish the decisions that --serve saved.")] = False,
+) -> None:
+    """Look at the report and decide: accept, relabel or reject; the next round obeys above any score.
+
+    Without an option: what was decided so far. FILE has the columns sample_id, decision, label, note, as the report
+    exports it.
+    """
+    if sum((apply is not None, serve, finish)) > 1:
+        raise typer.BadParameter("--apply, --serve and --finish are asked for one at a time.")
+    if serve:
+        _serve(port)
+    elif apply or finish:
+        _apply(apply)
+    else:
+        _standing()
+
+
+def _serve(port: int) -> None:
+    """Serve until Ctrl-C."""
+    from diva.review import server
+
+    def say(address: str) -> None:
+        console.show([("open", address), ("end", "Ctrl-C; each decision is saved when it is made")])
+
+    waiting = server.serve(port, say)
+    _waiting(waiting)
+
+
+def _apply(file: Path | None) -> None:
+    """Publish the decisions of a file; None for those that the server saved, which then wait no more."""
+    from diva.review import pending
+    from diva.store import ledger, paths, reviews
+
+    if file is None and not paths.PENDING.exists():
+        raise ValueError("--finish must have decisions to publish, got none; `diva review --serve` saves them.")
+    with pending.alone():
+        chosen = file or paths.PENDING
+        _decide(reviews.reviewed(ledger.read(), chosen), "review" if file is None else f"review {file.name}")
+        if file is None:
+            paths.PENDING.unlink()
+
+
+def _standing() -> None:
+    """What was decided so far, and what becomes of it next."""
+    from diva.review.pending import Pending
+    from diva.store import ledger, paths, reviews
+
+    book = ledger.read()
+    said = reviews.read(book)
+    counts = ", ".join(
+        f"{number:,} {name}" for name, number in said.group_by("decision").len().sort("decision").iter_rows()
+    )
+    newest, obeyed = ledger.newest_review(book), ledger.obeyed_review(book)
+    console.show(
+        [
+            ("published", f"{newest}: {counts}" if counts else "nothing was decided so far"),
+            ("obeyed", f"{book.latest} obeys {obeyed}" + (f"; {NEXT}" if newest != obeyed else "")),
+        ]
+    )
+    _waiting(len(Pending(reviews.known(book))) if paths.PENDING.exists() else 0)
+
+
+def _waiting(number: int) -> None:
+    if number:
+        console.show([("waiting", f"{number:,} decisions; publish them: diva review --finish")])
 
 
 def forget(
@@ -34,15 +109,14 @@ def relabel(file: Annotated[Path, typer.Argument(metavar="FILE", help=".csv or .
     _decide(reviews.relabel(ledger.read(), file), f"relabel {file.name}")
 
 
-def _decide(decisions: "pl.DataFrame", what: str) -> None:
+def _decide(said: "pl.DataFrame", what: str) -> None:
     """Put decisions of people into the ledger as its newest review, and commit that."""
     from diva.store import reviews
     from diva.store import versions as store
 
-    if decisions.is_empty():
-        console.show([("unchanged", "all of these were taken down before")])
+    if said.is_empty():
+        console.show([("unchanged", "all of this was decided before")])
         return
     with store.exclusive():
-        name = reviews.publish(decisions, what)
-    told = f"{len(decisions)} decisions; the next round obeys them (python -m flows.nightly)"
-    console.show([("review", f"{name}, {what}: {told}")])
+        name = reviews.publish(said, what)
+    console.show([("review", f"{name}, {what}: {len(said):,} decisions; {NEXT}")])

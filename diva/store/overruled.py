@@ -16,10 +16,10 @@ from typing import NamedTuple
 import polars as pl
 
 from diva.store import curated, ledger, paths, tables
+from diva.store.decisions import FORGOTTEN_ROW
 
 SAID = ("wrong", "right", "nothing")  # what the scores said of the given label; nothing where they never saw it
 Z = 1.959964  # of an interval of 95 %
-TAKEDOWN = pl.col("note").str.starts_with("forgotten").fill_null(value=False)  # as `diva forget` writes it
 
 
 class Precision(NamedTuple):
@@ -99,7 +99,7 @@ def overruled(decisions: pl.DataFrame, sets: Iterable[tuple[pl.DataFrame, pl.Dat
         sets: in their order, a curated set and the review that came of it; a sample is judged in the set before the
             first review that names it, since later ones show what people had made of it.
     """
-    samples = judged(decisions.filter(~TAKEDOWN), first_seen(sets))
+    samples = judged(decisions.filter(~FORGOTTEN_ROW), first_seen(sets))
     return Overruled(samples, counts(samples), calls(samples), curve(samples))
 
 

@@ -16,6 +16,7 @@ REMOVED = DATA / "release" / "removed.parquet"
 SUMMARY = DATA / "release" / "summary.json"
 METRICS = DATA / "metrics"
 PLOTS = METRICS / "plots"
+PENDING = DATA / "reviews" / "pending.csv"
 REPORT = DATA / "report" / "index.html"
 
 

@@ -12,10 +12,8 @@ from pathlib import Path
 
 import polars as pl
 
-from diva.store import curated, index, ledger, paths, tables, versions
-
-FORGOTTEN = "forgotten"
-FORGOTTEN_ROW = pl.col("note").str.starts_with(FORGOTTEN).fill_null(value=False)
+from diva.store import curated, decisions, index, ledger, paths, tables, versions
+from diva.store.decisions import FORGOTTEN, FORGOTTEN_ROW
 
 
 def read(book: ledger.Ledger) -> pl.DataFrame:
@@ -26,16 +24,16 @@ def read(book: ledger.Ledger) -> pl.DataFrame:
     return tables.read(paths.review(newest), curated.REVIEW)
 
 
-def write(book: ledger.Ledger, decisions: pl.DataFrame, what: str) -> tuple[ledger.Ledger, Path]:
+def write(book: ledger.Ledger, said: pl.DataFrame, what: str) -> tuple[ledger.Ledger, Path]:
     """Put the next version on disk; return the ledger that names it, which is still to be written, and its path."""
     path = paths.review(ledger.upcoming([ledger.newest_review(book)], "v"))
-    tables.write(path, merged(read(book), decisions), curated.REVIEW)
+    tables.write(path, merged(read(book), said), curated.REVIEW)
     return ledger.plan_review(book, what, f"sha256:{tables.sha256(path)}"), path
 
 
-def publish(decisions: pl.DataFrame, what: str) -> str:
+def publish(said: pl.DataFrame, what: str) -> str:
     """Put decisions into the ledger as its newest version of them, and commit that; return the version's name."""
-    book, path = write(ledger.read(), decisions, what)
+    book, path = write(ledger.read(), said, what)
     versions.dvc("add", path.as_posix())
     ledger.write(paths.LEDGER, book)  # last: from here on, the next round obeys it
     versions.commit(f"Review {path.stem}: {what}", paths.LEDGER.as_posix(), path.parent.as_posix())
@@ -107,6 +105,21 @@ def relabel(book: ledger.Ledger, file: Path) -> pl.DataFrame:
     if strange:
         raise ValueError(f"{file}: label must be a class of core or pool, got {strange[0]!r}.")
     return _decisions(frame.unique(maintain_order=True), "relabel", pl.col("label"), f"corrected: {file.name}")
+
+
+def known(book: ledger.Ledger) -> decisions.Known:
+    """What there is to decide about."""
+    return decisions.known(samples(book), read(book))
+
+
+def reviewed(book: ledger.Ledger, file: Path) -> pl.DataFrame:
+    """The decisions of a review.csv (see ``diva.store.decisions``), without those that stand already.
+
+    Raises:
+        ValueError: no such table, or rows that cannot be: one error that names all of them with their lines.
+    """
+    said = decisions.read(file, known(book))
+    return said.join(read(book), on=said.columns, how="anti", nulls_equal=True, maintain_order="left")
 
 
 def _table(file: Path) -> pl.DataFrame:

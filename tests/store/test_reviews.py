@@ -39,6 +39,19 @@ def test_each_version_holds_all_decisions_so_far(book: ledger.Ledger, tmp_path: 
     assert reviews.forget(book, ["c3"]).is_empty(), "it was taken down before"
 
 
+def test_a_review_is_laid_over_the_one_before(book: ledger.Ledger, tmp_path: Path) -> None:
+    (tmp_path / "review.csv").write_text("sample_id,decision,label,note\nc0,accept,,\nc1,reject,,\n")
+    book, _ = reviews.write(book, reviews.reviewed(book, tmp_path / "review.csv"), "review review.csv")
+    (tmp_path / "review.csv").write_text("sample_id,decision,label,note\nc0,relabel,b,\nc1,reject,,\np0,accept,,\n")
+    fresh = reviews.reviewed(book, tmp_path / "review.csv")
+    assert set(fresh["sample_id"]) == {"c0", "p0"}, "c1 stands already"
+    book, path = reviews.write(book, fresh, "review review.csv")
+    assert path == paths.review("v002")
+    said = [("c0", "relabel", "b", None), ("c1", "reject", None, None), ("p0", "accept", None, None)]
+    assert reviews.read(book).rows() == said
+    assert reviews.reviewed(book, tmp_path / "review.csv").is_empty()
+
+
 def test_nothing_lifts_a_takedown(book: ledger.Ledger, tmp_path: Path) -> None:
     book, _ = reviews.write(book, reviews.forget(book, ["c3"]), "forget")
     pl.DataFrame({"sample_id": ["c3"], "label": ["a"]}).write_parquet(tmp_path / "fixes.parquet")

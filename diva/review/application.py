@@ -1,0 +1,145 @@
+"""What the review server answers, once ``diva.review.guard`` lets a request pass.
+
+    GET    /?token=T                  to the page
+    GET    /T/<place>                 the page, what lies beside it, images of samples: each at its own place on disk
+    GET    /decisions                 decisions so far, as JSON         with the header X-DIVA-Token: T
+    PUT    /decisions                 {sample_id, decision, label, note}, saved when 204 is answered
+    DELETE /decisions/<sample_id>     taken back
+
+The page learns from ``<meta name="diva-review" content="/decisions">`` that it may send decisions.
+"""
+
+import mimetypes
+import os
+import re
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from diva.review.guard import PAGE_POLICY, refused, same
+from diva.review.images import Gallery
+from diva.review.pending import Pending
+from diva.store import paths
+from diva.store.decisions import Decision
+
+META = b'<meta name="diva-review" content="/decisions">'
+HEAD = re.compile(rb"<head(\s[^>]*)?>", re.IGNORECASE)
+
+
+class Sent(BaseModel):
+    """The body of a decision."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    sample_id: str
+    decision: str
+    label: str | None = None
+    note: str | None = None
+
+
+class Review:
+    """The routes.
+
+    Args:
+        pending: where decisions go.
+        gallery: images of samples.
+        token: whoever has it may look and decide.
+        root: the project's folder, absolute.
+    """
+
+    def __init__(self, pending: Pending, gallery: Gallery, token: str, root: Path) -> None:
+        self.pending, self.gallery, self.token, self.root = pending, gallery, token, root
+        self.page = root / paths.REPORT
+
+    def application(self) -> Starlette:
+        """As an ASGI application."""
+        app = Starlette(
+            routes=[
+                Route("/", self.enter),
+                Route("/decisions", self.listed, methods=["GET"]),
+                Route("/decisions", self.decide, methods=["PUT"]),
+                Route("/decisions/{sample_id}", self.take_back, methods=["DELETE"]),
+                Route("/{token}/{place:path}", self.look),
+            ]
+        )
+        app.router.redirect_slashes = False
+        return app
+
+    def enter(self, request: Request) -> Response:
+        """To the page, at an address that its relative links work from."""
+        if not same(request.query_params.get("token"), self.token):
+            return refused(401, "The token must be that of the address that `diva review --serve` printed.")
+        return RedirectResponse(f"/{self.token}{quote(str(self.page))}?{urlencode({'token': self.token})}", 303)
+
+    def look(self, request: Request) -> Response:
+        """The page, a file beside it, or an image of a sample."""
+        if not same(request.path_params["token"], self.token):
+            return refused(401, "The token must be that of the address that `diva review --serve` printed.")
+        place = f"/{request.path_params['place']}"
+        if place == str(self.page):
+            return self._page()
+        if place.startswith(f"{self.page.parent}/"):
+            return self._beside(place)
+        picture = self.gallery.picture(place)
+        return Response(picture.content, media_type=picture.kind) if picture else _absent()
+
+    def _page(self) -> Response:
+        try:
+            content = self.page.read_bytes()
+        except OSError:
+            return _absent()
+        head = HEAD.search(content)
+        end = head.end() if head else 0
+        policy = {"Content-Security-Policy": PAGE_POLICY}
+        return Response(content[:end] + META + content[end:], media_type="text/html", headers=policy)
+
+    def _beside(self, place: str) -> Response:
+        """A file of the report; one that a link leads out of the project is none of it."""
+        file = Path(place)
+        if (
+            os.path.normpath(place) != place
+            or not file.is_file()
+            or not file.resolve().is_relative_to(self.root.resolve())
+        ):
+            return _absent()
+        return Response(file.read_bytes(), media_type=mimetypes.guess_type(file.name)[0] or "application/octet-stream")
+
+    def listed(self, request: Request) -> Response:
+        """Decisions so far."""
+        return self._unknown(request) or JSONResponse([decision._asdict() for decision in self.pending])
+
+    async def decide(self, request: Request) -> Response:
+        """Save a decision."""
+        if unknown := self._unknown(request):
+            return unknown
+        try:
+            sent = Sent.model_validate_json(await request.body())
+            self.pending.put(Decision(**sent.model_dump()))
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_input=False)[0]
+            return refused(400, f"{'.'.join(map(str, fault['loc'])) or 'The body'}: {fault['msg']}.")
+        except ValueError as error:
+            return refused(422, str(error))
+        except OSError as error:
+            return refused(507, f"The decision must be saved on disk, got {error.strerror}; free some space.")
+        return Response(status_code=204)
+
+    def take_back(self, request: Request) -> Response:
+        """Forget a decision that was not published."""
+        if unknown := self._unknown(request):
+            return unknown
+        return Response(status_code=204) if self.pending.drop(request.path_params["sample_id"]) else _absent()
+
+    def _unknown(self, request: Request) -> Response | None:
+        if same(request.headers.get("X-DIVA-Token"), self.token):
+            return None
+        return refused(401, "The header X-DIVA-Token must be the token of the page's address.")
+
+
+def _absent() -> Response:
+    return refused(404, "There is nothing of that name here.")

@@ -1,0 +1,69 @@
+"""The images that the report may link: those of samples, as they were curated, and nothing else on this machine.
+
+A link of the page leads to an address of the server that mirrors the file's own place, so links written for a page that
+is opened from disk work here too. Whether a file is shown is decided by what is known of it: its path must be that of a
+sample, its content must have that sample's hash, and it must be an image.
+"""
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+from PIL import Image
+
+from diva.store import curated, index, ledger, manifest, paths
+from diva.store.images import FORMATS
+
+
+class Picture(NamedTuple):
+    """An image as the server sends it: its bytes and their type."""
+
+    content: bytes
+    kind: str
+
+
+class Gallery:
+    """Images by their place, an absolute path without links followed.
+
+    Args:
+        rows: path and sample_id of all samples.
+        root: folder that relative paths start from.
+    """
+
+    def __init__(self, rows: pl.DataFrame, root: Path) -> None:
+        places = rows.unique(maintain_order=True).select("path", "sample_id").iter_rows()
+        self._known = {os.path.normpath(root / path): (root / path, sample_id) for path, sample_id in places}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def picture(self, place: str) -> Picture | None:
+        """The image at a place; None where no sample has it, or the file is not what was curated."""
+        file, sample_id = self._known.get(place, (None, ""))
+        try:
+            content = b"" if file is None else file.read_bytes()
+        except (OSError, ValueError):
+            return None
+        if hashlib.sha256(content).hexdigest()[: manifest.ID_LENGTH] != sample_id:
+            return None
+        kind = _kind(content)
+        return Picture(content, kind) if kind else None
+
+
+def _kind(content: bytes) -> str | None:
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:  # the header alone
+            return Image.MIME.get(image.format or "")
+    except Exception:  # a decoder fails in any way on what is no image
+        return None
+
+
+def samples(book: ledger.Ledger) -> pl.DataFrame:
+    """path and sample_id of every image of the manifests, the pool and the newest set (a compacted one has moved)."""
+    columns = ["path", "sample_id"]
+    manifests = (manifest.read(paths.manifest(name)).filter(pl.col("row").is_null()) for name in ledger.order(book))
+    newest = (index.read(paths.pool(ledger.newest_pool(book))), curated.read(book.latest))
+    return pl.concat([frame.select(columns) for frame in (*manifests, *newest)]).unique(maintain_order=True)

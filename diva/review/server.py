@@ -1,0 +1,51 @@
+"""The review server as a process: on loopback alone, on a port of its own, until Ctrl-C."""
+
+import secrets
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import uvicorn
+
+from diva.review import images
+from diva.review.application import Review
+from diva.review.guard import Guard
+from diva.review.images import Gallery
+from diva.review.pending import Pending, alone
+from diva.store import ledger, paths, reviews
+
+HOST = "127.0.0.1"
+
+
+def serve(port: int, say: Callable[[str], None]) -> int:
+    """Serve the report and save decisions until the process is asked to end; return how many wait then.
+
+    Args:
+        port: to listen on; 0 for any that is free.
+        say: is told the address, once the server listens.
+
+    Raises:
+        ValueError: there is no report, another review goes on, or the decisions that wait are wrong.
+        OSError: the port is taken.
+    """
+    if not paths.REPORT.is_file():
+        raise ValueError(f"{paths.REPORT} must exist, got nothing; `make curate` makes it.")
+    book, root, token = ledger.read(), Path.cwd(), secrets.token_urlsafe(32)
+    with alone(), socket.create_server((HOST, port)) as listening:
+        pending = Pending(reviews.known(book))
+        review = Review(pending, Gallery(images.samples(book), root), token, root)
+        own = listening.getsockname()[1]
+        say(f"http://{HOST}:{own}/?token={token}")
+        run(Guard(review.application(), own), listening)
+        return len(pending)
+
+
+def run(app: Guard, listening: socket.socket) -> None:
+    """Answer requests until SIGINT or SIGTERM; no request is logged, since addresses hold the token."""
+    config = uvicorn.Config(
+        app, access_log=False, log_level="warning", lifespan="off", ws="none", server_header=False,
+        timeout_graceful_shutdown=5, proxy_headers=False,
+    )  # fmt: skip
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])

@@ -1,0 +1,232 @@
+"""Decisions of people, as they come in: ``review.csv`` with the columns sample_id, decision, label, note.
+
+    accept   the given label stands (label: empty, or the given one)
+    relabel  another label does (label: which, one of the classes there are)
+    reject   the sample leaves (label: of no account)
+
+A file is taken whole or not at all, and its error names every line that is wrong. Text stays text: nothing that a note
+or a label says is run, and no path is made of it.
+"""
+
+import csv
+import difflib
+import io
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from diva.store import atomic, curated, tables
+
+COLUMNS = tuple(curated.REVIEW)
+FORGOTTEN = "forgotten"  # a rejection whose note begins so is a takedown: no later decision lifts it
+FORGOTTEN_ROW = pl.col("note").str.starts_with(FORGOTTEN).fill_null(value=False)
+LONGEST = 1000  # characters of a note
+SHOWN = 60  # characters of a value that an error repeats
+
+
+class Decision(NamedTuple):
+    """What somebody decided about a sample; a row of ``curated.REVIEW``."""
+
+    sample_id: str
+    decision: str
+    label: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What there is to decide about.
+
+    Attributes:
+        given: label as given, by sample.
+        classes: all labels there are.
+        gone: samples that were taken down.
+    """
+
+    given: Mapping[str, str]
+    classes: frozenset[str]
+    gone: frozenset[str]
+
+
+def known(samples: pl.DataFrame, review: pl.DataFrame) -> Known:
+    """What there is to decide about: samples (sample_id, label as given) and the decisions so far."""
+    given = dict(samples.select("sample_id", "label").iter_rows())
+    return Known(given, frozenset(given.values()), frozenset(review.filter(FORGOTTEN_ROW)["sample_id"]))
+
+
+def checked(raw: Decision, about: Known) -> Decision:
+    """A decision as it will be kept.
+
+    Raises:
+        ValueError: a sample or a class that there is not, another decision, a relabel without a label, an accept with
+            another label than the given one, a note too long or with control characters in it.
+    """
+    sample_id, decision = raw.sample_id.strip(), raw.decision.strip().lower()
+    if sample_id not in about.given:
+        raise ValueError(
+            f"sample_id must be that of a sample of core or pool, got {shown(sample_id)}; take it from this project's "
+            "report (a test set never trains)."
+        )
+    if sample_id in about.gone:
+        raise ValueError(f"sample_id must be of a sample that was not taken down, got {sample_id}; leave it out.")
+    if decision not in curated.DECIDED:
+        raise ValueError(f"decision must be {_any(curated.DECIDED)}, got {shown(decision)}.")
+    label = _label(decision, raw.label or "", about.given[sample_id], about.classes)
+    return Decision(sample_id, decision, label, _note(raw.note or ""))
+
+
+def _label(decision: str, text: str, given: str, classes: frozenset[str]) -> str | None:
+    label = text if text in classes else text.strip()
+    if decision == "reject":
+        return None
+    if decision == "accept":
+        if label and label != given:
+            raise ValueError(
+                f"label must be empty or the given one, {shown(given)}, where decision is accept, got {shown(label)}; "
+                "relabel changes it."
+            )
+        return None
+    if not label:
+        raise ValueError("label must be a class where decision is relabel, got nothing; accept keeps the given label.")
+    if label not in classes:
+        near = difflib.get_close_matches(label, classes, 3, 0.6) or sorted(classes)[:3]
+        raise ValueError(
+            f"label must be a class of core or pool, got {shown(label)}; near: {', '.join(map(shown, near))}."
+        )
+    return label
+
+
+def _note(text: str) -> str | None:
+    note = " ".join(text.split())
+    if len(note) > LONGEST:
+        raise ValueError(f"note must have at most {LONGEST} characters, got {len(note)}.")
+    strange = next((character for character in note if unicodedata.category(character) in ("Cc", "Cs")), "")
+    if strange:
+        raise ValueError(f"note must be text without control characters, got {shown(strange)}.")
+    if note.startswith(FORGOTTEN):
+        raise ValueError(
+            f"note must not begin with '{FORGOTTEN}', got {shown(note)}; `diva forget` takes samples down."
+        )
+    return note or None
+
+
+def shown(text: str) -> str:
+    """A value as an error repeats it: quoted, short, without control characters."""
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")
+
+
+def _any(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} or {last}"
+
+
+def frame(decisions: Iterable[Decision]) -> pl.DataFrame:
+    """Decisions as a table."""
+    return pl.DataFrame(list(decisions), dict(curated.REVIEW), orient="row")
+
+
+def write(path: Path, decisions: Iterable[Decision]) -> None:
+    """Write decisions as a .csv that ``read`` takes, whole or not at all."""
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(decisions)
+    atomic.write_text(path, stream.getvalue())
+
+
+def read(file: Path, about: Known) -> pl.DataFrame:
+    """The decisions of a .csv, one per sample, as ``curated.REVIEW``.
+
+    Raises:
+        ValueError: no such table, or rows that cannot be: one error that names all of them with their lines.
+    """
+    kept: dict[str, tuple[int, Decision]] = {}
+    faults: list[str] = []
+    rows = 0
+    for line, row in _rows(file, faults):
+        rows += 1
+        try:
+            decision = checked(row, about)
+            _agree(kept.get(decision.sample_id), decision)
+            kept[decision.sample_id] = (line, decision)
+        except ValueError as error:
+            faults.append(f"line {line}: {error}")
+    if faults:
+        told = "\n".join(f"  {fault}" for fault in faults)
+        raise ValueError(
+            f"{file} must hold valid decisions alone, got {len(faults)} bad of {max(rows, len(faults))} rows; none was "
+            f"taken. Correct these:\n{told}"
+        )
+    if not kept:
+        raise ValueError(f"{file} must hold at least one decision, got the header alone.")
+    return tables.conform(frame(decision for _, decision in kept.values()), curated.REVIEW, str(file))
+
+
+def _agree(before: tuple[int, Decision] | None, decision: Decision) -> None:
+    """Refuse a second, different decision on a sample."""
+    if before is None:
+        return
+    line, first = before
+    if (first.decision, first.label) != (decision.decision, decision.label):
+        said, now = (f"{one.decision} {shown(one.label or '')}".removesuffix(" ''") for one in (first, decision))
+        raise ValueError(
+            f"decision must be that of line {line} on the same sample, {said}, got {now}; keep one of them."
+        )
+
+
+def _rows(file: Path, faults: list[str]) -> Iterator[tuple[int, Decision]]:
+    """Rows with their lines; those that are no rows of the table become faults."""
+    reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
+    places: list[int] = []
+    width, line = 0, 1
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:  # what follows cannot be told apart
+            faults.append(f"line {line}: the row must be readable CSV, got {error}; quote it, or write it anew.")
+            return
+        if cells is None:
+            return
+        if not places:
+            places, width = _places(file, cells), len(cells)
+        elif len(cells) not in (0, width):
+            faults.append(
+                f"line {line}: the row must have {width} cells, as the header has, got {len(cells)}; quote commas."
+            )
+        elif any(cell.strip() for cell in cells):
+            yield line, Decision(*(cells[place] for place in places))
+        line = reader.line_num + 1
+
+
+def _places(file: Path, header: list[str]) -> list[int]:
+    """Where in a row the columns stand."""
+    names = [name.strip().lower() for name in header]
+    missing = [name for name in COLUMNS if names.count(name) != 1]
+    if missing:
+        got = shown(", ".join(header))
+        raise ValueError(
+            f"{file} must have the columns {', '.join(COLUMNS)} once each, separated by commas, got {got}; missing or "
+            f"repeated: {', '.join(missing)}."
+        )
+    return [names.index(name) for name in COLUMNS]
+
+
+def _text(file: Path) -> str:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{file} must be a readable .csv, got {error.strerror or error}.") from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{file} must be text in UTF-8, got the byte 0x{content[error.start]:02x} in line {line}; save it as UTF-8."
+        ) from None
+    if not text.strip():
+        raise ValueError(f"{file} must have the columns {', '.join(COLUMNS)}, got an empty file.")
+    return text

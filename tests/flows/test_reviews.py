@@ -1,0 +1,75 @@
+"""What people decide, from review.csv to the next round's set, through git, DVC and the nightly flow."""
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from diva.store import curated, ledger, paths, reviews
+from flows import work
+from flows.options import Options
+from tests.flows.here import run_here
+from tests.flows.project import Project
+
+pytestmark = pytest.mark.xdist_group("flows")
+
+
+def test_a_review_makes_the_next_round_exactly_so_without_any_delivery(published: Project) -> None:
+    """Three accepted, two rejected, one relabelled; nothing else changes, and the round after finds nothing to do."""
+    before = curated.read("r001")
+    core, pool = (before.filter(origin=origin)["sample_id"].to_list() for origin in ("core", "pool"))
+    other = next(label for label in sorted(set(before["label"])) if label != before["label"][9])
+    said = {core[0]: "accept", core[1]: "accept", pool[0]: "accept", core[2]: "reject", pool[1]: "reject"}
+    rows = [f"{sample_id},{decision},,seen" for sample_id, decision in said.items()]
+    text = "\n".join(["sample_id,decision,label,note", *rows, f"{core[9]},relabel,{other},"])
+    (published.root / "review.csv").write_text(text)
+    assert work.reasons(Options()) == []
+    told = published.run("diva", "review", "--apply", "review.csv").stdout
+    assert "v001, review review.csv: 6 decisions" in " ".join(told.split())
+    assert published.git("log", "-1", "--format=%s") == "Review v001: review review.csv"
+    assert published.git("status", "--porcelain", "--untracked-files=no") == ""
+    assert work.reasons(Options()) == ["round r001 left candidates, or what it drew from has changed"]
+    assert run_here().state.is_completed()
+    book = ledger.read()
+    assert (book.latest, book.rounds["r002"].review, book.rounds["r002"].pool) == ("r002", "v001", "b001")
+    assert published.tags()[-1] == "curated@v0.2.0"
+    judged = pl.col("sample_id")
+    changed = {core[2], pool[1], core[9]}
+    expected = before.with_columns(
+        status=pl.when(judged.is_in([core[2], pool[1]])).then(pl.lit("removed")).otherwise("status"),
+        label=pl.when(judged == core[9]).then(pl.lit(other)).otherwise("label"),
+        changed_in=pl.when(judged.is_in(list(changed))).then(pl.lit("r002")).otherwise("changed_in"),
+        reason=judged.replace_strict(
+            {name: f"review: {decision} (seen)" for name, decision in said.items()} | {core[9]: "review: relabel"},
+            default=pl.col("reason"),
+        ),
+    )
+    assert_frame_equal(curated.read("r002"), expected)
+    assert not {core[2], pool[1]} & set(pl.read_parquet(paths.TRAIN)["sample_id"])
+    assert work.reasons(Options()) == [], "obeyed: nothing is left to do"
+    again = published.run("diva", "review", "--apply", "review.csv").stdout
+    assert "all of this was decided before" in again
+    assert reviews.read(ledger.read()).height == 6
+
+
+def test_decisions_that_wait_are_published_and_wait_no_more(published: Project) -> None:
+    first = curated.read("r001")["sample_id"][0]
+    assert "must have decisions to publish" in published.run("diva", "review", "--finish", check=False).stderr
+    paths.PENDING.write_text(f"sample_id,decision,label,note\n{first},reject,,\n")
+    assert "data" not in published.git("status", "--porcelain"), "git does not see it"
+    assert "1 decisions" in published.run("diva", "review").stdout
+    published.run("diva", "review", "--finish")
+    assert reviews.read(ledger.read())["sample_id"].to_list() == [first]
+    assert not paths.PENDING.exists()
+    told = " ".join(published.run("diva", "review").stdout.split())
+    assert "published v001: 1 reject" in told
+    assert "r001 obeys v000; the next round obeys them" in told
+
+
+def test_a_review_with_a_bad_row_changes_nothing(published: Project) -> None:
+    first, commit = curated.read("r001")["sample_id"][0], published.git("rev-parse", "HEAD")
+    (published.root / "review.csv").write_text(f"sample_id,decision,label,note\n{first},reject,,\nzz,accept,,\n")
+    done = published.run("diva", "review", "--apply", "review.csv", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "line 3: sample_id must be that of a sample of core or pool, got 'zz'" in done.stderr
+    assert published.git("rev-parse", "HEAD") == commit
+    assert not paths.review("v001").exists()
