@@ -11,13 +11,13 @@ Everything here is a value: functions return a new ledger, ``write`` puts it on 
 """
 
 import io
+import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from diva.store import atomic, paths
 
@@ -321,7 +321,9 @@ def _explain(fault: Any, where: str) -> str:
     key = ".".join(str(part) for part in fault["loc"] if part != "[key]")
     if fault["type"] == "value_error":
         return f"{where}: {fault['ctx']['error']}"
-    got = "nothing" if fault["type"] == "missing" else repr(fault["input"])
+    short = reprlib.Repr()  # however deep the value is nested
+    short.maxstring = short.maxother = 200
+    got = "nothing" if fault["type"] == "missing" else short.repr(fault["input"])
     return f"{where}: {key or 'the ledger'}: {fault['msg'][:1].lower()}{fault['msg'][1:]}, got {got}."
 
 
@@ -331,6 +333,8 @@ def read(path: Path = paths.LEDGER) -> Ledger:
         content = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ValueError(f"{path} must exist; run in the project's folder, or make one with `diva init`.") from None
+    except OSError as error:
+        raise ValueError(f"{path} must be a readable file: {error.strerror}.") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} must be readable YAML: {error}") from None
     return parse(content, str(path))
@@ -339,9 +343,10 @@ def read(path: Path = paths.LEDGER) -> Ledger:
 def parse(content: str, where: str = str(paths.LEDGER)) -> Ledger:
     """The ledger that a text holds; ValueError where it is no YAML, or not valid."""
     try:
-        return validated(YAML(typ="safe", pure=True).load(content), where)
-    except YAMLError as error:
-        raise ValueError(f"{where} must be readable YAML: {error}") from None
+        read = YAML(typ="safe", pure=True).load(content)
+    except Exception as error:  # beside its own, ruamel lets those of every constructor through
+        raise ValueError(f"{where} must be readable YAML: {str(error) or type(error).__name__}") from None
+    return validated(read, where)
 
 
 def text(book: Ledger) -> str:

@@ -47,7 +47,7 @@ def faults(content: dict[str, Any]) -> list[str]:
 def _section(name: str, content: Any, kind: type[Section]) -> list[str]:
     where = f"{paths.PARAMS}:{name}"
     if not isinstance(content, dict):
-        return [f"{where}: must be a mapping of {', '.join(kind.model_fields)}, got {content!r}."]
+        return [f"{where}: must be a mapping of {', '.join(kind.model_fields)}, got {section.shown(content)}."]
     try:
         section.validate(content, kind, where)
     except ValueError as error:

@@ -1,5 +1,6 @@
 """Reads one section of params.yaml into its model, or says which key is wrong, what was expected and what was got."""
 
+import reprlib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,10 +13,17 @@ from diva.store import paths
 class Section(BaseModel):
     """A section: frozen, without unknown keys, without defaults."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 S = TypeVar("S", bound=BaseModel)
+
+
+def shown(value: Any) -> str:
+    """A value in few words, however deep it is nested."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 200
+    return short.repr(value)
 
 
 def explain(error: ValidationError, where: str) -> str:
@@ -23,7 +31,7 @@ def explain(error: ValidationError, where: str) -> str:
     lines = []
     for fault in error.errors():
         key = ".".join([where, *map(str, fault["loc"])])
-        got = "nothing" if fault["type"] == "missing" else repr(fault["input"])
+        got = "nothing" if fault["type"] == "missing" else shown(fault["input"])
         lines.append(f"{key}: {fault['msg'].lower()}, got {got}.")
     return "\n".join(lines)
 
@@ -42,8 +50,10 @@ def load(path: Path = paths.PARAMS) -> dict[str, Any]:
         params = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{path} must exist; run in the project's folder, or make one with `diva init`.") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} must be readable YAML: {error}") from None
+    except OSError as error:
+        raise ValueError(f"{path} must be a readable file: {error.strerror}.") from None
+    except Exception as error:  # beside its own, PyYAML lets those of every constructor through
+        raise ValueError(f"{path} must be readable YAML: {str(error) or type(error).__name__}") from None
     if not isinstance(params, dict):
         raise ValueError(f"{path} must hold one section per stage, got {type(params).__name__}.")
     return params
