@@ -7,12 +7,14 @@ import numpy as np
 import polars as pl
 
 from diva import summary
-from diva.report import page
-from diva.store import atomic, curated, ledger, manifest, paths, release, tables
+from diva.report import page, reviewed
+from diva.report.data import Data
+from diva.store import atomic, curated, evaluation, ledger, manifest, paths, release, reviews, tables
 from stages.command import run
 from stages.params import section
 from stages.params.curate import Curate
 from stages.params.report import Report
+from stages.params.score import Score
 
 logger = logging.getLogger(__name__)
 QUARANTINES = ("download", "extract", "pool", "fit")
@@ -20,30 +22,37 @@ QUARANTINES = ("download", "extract", "pool", "fit")
 
 def main() -> None:
     """data/report/index.html and data/metrics/plots."""
-    settings, score = section.read("report", Report), section.read("curate", Curate).score
-    data = read(score)
-    atomic.write_text(paths.REPORT, page.render(data, settings.calls, settings.thumbnail))
+    settings = section.read("report", Report)
+    data = read()
+    atomic.write_text(paths.REPORT, page.render(data, page.Limits(**settings.model_dump())))
     for name, frame in plots(data).items():
         atomic.write_text(paths.PLOTS / f"{name}.csv", frame.write_csv())
     logger.info("%s: %.1f MB", paths.REPORT, paths.REPORT.stat().st_size / 1e6)
 
 
-def read(score: str) -> page.Data:
+def read() -> Data:
     """All that the page shows."""
-    book = ledger.read()
-    state = curated.read(book.latest)
-    flags = state.select("sample_id", "flagged")
-    weights = tables.read(paths.WEIGHTS, release.WEIGHTS).join(flags, on="sample_id", how="left", maintain_order="left")
-    return page.Data(
+    book, method = ledger.read(), section.read("curate", Curate).score
+    others = [name for name in section.read("score", Score).methods if name != method]
+    review = reviews.read(book)
+    judging = ledger.sets(book) if len(review) else [book.latest]
+    return Data(
         run=summary.read(),
         fit=summary.read_json(paths.FIT),
         book=book,
-        state=state,
+        state=curated.read(book.latest),
+        before=curated.read(book.rounds[book.latest].previous) if book.latest in book.rounds else None,
         train=tables.read(paths.TRAIN, release.TRAIN),
-        scores=tables.read(paths.scores(score), curated.SCORES),
-        weights=weights.with_columns(pl.col("flagged").fill_null(value=False)),
+        scores={name: tables.read(paths.scores(name), curated.SCORES) for name in (method, *others)},
+        weights=tables.read(paths.WEIGHTS, release.WEIGHTS),
         truth=pl.concat([tables.read(paths.truth(name), manifest.TRUTH) for name in ledger.truths(book)]),
         quarantine=quarantines(book),
+        classes=evaluation.read("classes"),
+        steps=evaluation.read("steps"),
+        taken=len(summary.read_json(paths.WEIGHTS_HISTORY)["steps"]),
+        left=evaluation.read("left"),
+        review=review,
+        unreviewed=reviewed.said([curated.read(name) for name in judging]),
     )
 
 
@@ -54,16 +63,23 @@ def quarantines(book: ledger.Ledger) -> dict[tuple[str, str], pl.DataFrame]:
     return {place: tables.read(path, manifest.QUARANTINE) for place, path in files.items() if path.is_file()}
 
 
-def plots(data: page.Data) -> dict[str, pl.DataFrame]:
-    """Tables for ``dvc plots``: scores, weights, training sets, rounds."""
+def plots(data: Data) -> dict[str, pl.DataFrame]:
+    """Tables for ``dvc plots``: scores, weights, training sets, rounds, classes, steps of Reweight."""
     errors = ("error", "low", "high")
     found, rounds = data.run.evaluate["sets"], data.run.evaluate["rounds"]
     sets = [{"set": name, **{key: found[name][key] for key in (*errors, "size")}} for name in summary.order(data.run)]
+    flags = data.state.select("sample_id", "flagged")
+    weights = data.weights.join(flags, on="sample_id", how="left", maintain_order="left")
     return {
-        "scores": histogram(data.scores, "score"),
-        "weights": histogram(data.weights, "weight"),
+        "scores": histogram(next(iter(data.scores.values())), "score"),
+        "weights": histogram(weights.with_columns(pl.col("flagged").fill_null(value=False)), "weight"),
         "sets": pl.DataFrame(sets),
-        "rounds": pl.DataFrame([{key: entry[key] for key in ("round", "size", *errors)} for entry in rounds]),
+        "rounds": pl.DataFrame(
+            [{key: entry.get(key) for key in ("round", "size", *errors, "uniform")} for entry in rounds],
+            schema_overrides={"uniform": pl.Float64},
+        ),
+        "classes": data.classes.select("label", "samples", "core", release=data.run.used),
+        "steps": data.steps,
     }
 
 

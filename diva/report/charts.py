@@ -1,131 +1,285 @@
-"""Geometry of the page's charts, in percent of their box: the template draws them as plain elements.
+"""The page's charts, as Plotly figures: plain mappings, whose colours are names of the page's own (``var(--main)``).
 
-A histogram has bars of square-root height, so that a few wrong labels show beside thousands of right ones.
+The page's script puts colours and fonts in, so that charts follow the reader's choice of light or dark.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
-from diva.texts import number, percent, with_interval
+from diva import summary
+from diva.report.gallery import natural
+from diva.summary import Run
+from diva.texts import count, percent
 
-BINS = 40
 Numbers = npt.NDArray[np.float64]
+Figure = dict[str, Any]
+BINS = 40
+MOST_CLASSES = 40  # rows of a chart by class; the greatest changes where there are more
+MAIN, MARK, SOFT, WASH, GREY = (f"var(--{name})" for name in ("main", "mark", "soft", "wash", "grey"))
 
 
-class Bar(NamedTuple):
-    """A bin: where it begins and ends, how many it holds, how many of these are flagged; heights in percent."""
+class Chart(NamedTuple):
+    """A chart.
 
-    low: str
-    high: str
-    samples: int
-    flagged: int
-    height: float
-    flagged_height: float
+    Attributes:
+        name: its id in the page.
+        title: heading.
+        caption: what to look for, for those who cannot see it too.
+        figure: data and layout.
+        height: pixels.
+    """
 
-
-class Histogram(NamedTuple):
-    """Bars from the lowest to the highest value; empty where there is no value."""
-
-    bars: tuple[Bar, ...]
-    low: str
-    high: str
-    tallest: int
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+    height: int = 320
 
 
-def histogram(values: Numbers, flagged: npt.NDArray[np.bool_], bins: int = BINS) -> Histogram:
-    """Bars over ``values`` (n,), split by ``flagged`` (n,); values that are not finite are left out."""
+def plain(text: str) -> str:
+    """A name as Plotly shows it letter by letter; it would take ``<b>`` for bold."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def axis(title: str, **more: Any) -> dict[str, Any]:
+    """A titled axis."""
+    return {"title": {"text": title}, **more}
+
+
+def band(x: Sequence[Any], ends: Sequence[Sequence[float]], color: str) -> Figure:
+    """An interval around a curve: its lower and its upper ends."""
+    low, high = ends
+    around = [*high, *reversed(low)]
+    return {
+        "type": "scatter", "x": [*x, *reversed(x)], "y": around, "fill": "toself", "fillcolor": color, "opacity": 0.5,
+        "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False,
+    }  # fmt: skip
+
+
+def curve(x: Sequence[Any], y: Sequence[Any], name: str, color: str, **more: Any) -> Figure:
+    """A line with its points."""
+    look = {"line": {"color": color, "width": 2}, "marker": {"color": color, "size": 8}}
+    return {"type": "scatter", "mode": "lines+markers", "x": list(x), "y": list(y), "name": name, **look, **more}
+
+
+def sets(run: Run) -> Chart:
+    """Test error of each training set, with its interval; the release stands out."""
+    found = run.evaluate["sets"]
+    names = list(reversed(summary.order(run)))
+    figures = [found[name] for name in names]
+    error = [100 * one["error"] for one in figures]
+    dots = {
+        "type": "scatter", "mode": "markers", "x": error, "y": [summary.SETS.get(name, name) for name in names],
+        "marker": {"size": 11, "color": [MAIN if name == run.used else SOFT for name in names]}, "showlegend": False,
+        "error_x": {
+            "type": "data", "symmetric": False, "thickness": 2, "width": 0, "color": GREY,
+            "array": [100 * (one["high"] - one["error"]) for one in figures],
+            "arrayminus": [100 * (one["error"] - one["low"]) for one in figures],
+        },
+        "text": [f"{percent(one['error'])} %, {count(one['size'])} samples" for one in figures],
+        "hovertemplate": "%{y}: %{text}<extra></extra>",
+    }  # fmt: skip
+    layout = {"xaxis": axis("test error, %"), "yaxis": {"automargin": True}}
+    caption = "A dot is the test error of a head trained on the set, the line its interval of 95 %; less is better."
+    return Chart("sets", "Test error", caption, {"data": [dots], "layout": layout}, 60 + 38 * len(names))
+
+
+def extension(run: Run) -> Chart | None:
+    """Test error over the size of the set, round by round, with uniform choices beside it (the paper's Fig. 4)."""
+    found = run.evaluate["rounds"]
+    if len(found) < 2:
+        return None
+    beside = [found[0], *(one for one in found[1:] if one.get("uniform") is not None)]
+    data = []
+    if len(beside) > 1:
+        size = [one["size"] for one in beside]
+        ends = [[100 * one.get(f"uniform_{end}", one[end]) for one in beside] for end in ("low", "high")]
+        data.append(band(size, ends, "var(--haze)"))
+        dotted = {"color": SOFT, "width": 2, "dash": "dot"}
+        uniform = [100 * one.get("uniform", one["error"]) for one in beside]
+        data.append(curve(size, uniform, "uniform choice", SOFT, line=dotted))
+    size = [one["size"] for one in found]
+    data.append(band(size, [[100 * one[end] for one in found] for end in ("low", "high")], WASH))
+    data.append(
+        curve(size, [100 * one["error"] for one in found], "Extend", MAIN, text=[one["round"] for one in found])
+    )
+    everything = run.evaluate["sets"].get("everything")
+    if everything:
+        data.append(curve([everything["size"]], [100 * everything["error"]], "everything", MARK, mode="markers"))
+    layout = {"xaxis": axis("samples"), "yaxis": axis("test error, %")}
+    caption = (
+        "Each point is the set after a round, without weights; the dotted line is the core and a uniform choice from "
+        "the pool of the same size, averaged over draws. Bands are intervals of 95 %."
+    )
+    return Chart("extension", "What Extend gains over a uniform choice", caption, {"data": data, "layout": layout}, 360)
+
+
+def histogram(values: Numbers, marked: npt.NDArray[np.bool_], bins: int = BINS) -> dict[str, list[float]]:
+    """Bins over ``values`` (n,): left edges, width, how many, how many ``marked`` (n,); only finite values count."""
     finite = np.isfinite(values)
-    values, flagged = values[finite], flagged[finite]
+    values, marked = values[finite], marked[finite]
     if not len(values):
-        return Histogram((), "", "", 0)
+        return {"low": [], "width": [], "all": [], "marked": []}
     low, high = float(values.min()), float(values.max())
     edges = np.linspace(low, high if high > low else low + 1, bins + 1)
-    counts, marked = np.histogram(values, edges)[0], np.histogram(values[flagged], edges)[0]
-    tallest = int(counts.max())
-    bars = (
-        _bar(float(edges[place]), float(edges[place + 1]), int(counts[place]), int(marked[place]), tallest)
-        for place in range(bins)
-    )
-    return Histogram(tuple(bars), number(low), number(float(edges[-1])), tallest)
+    every, part = np.histogram(values, edges)[0], np.histogram(values[marked], edges)[0]
+    return {
+        "low": edges[:-1].tolist(), "width": np.diff(edges).tolist(), "all": every.tolist(), "marked": part.tolist(),
+    }  # fmt: skip
 
 
-def _bar(low: float, high: float, count: int, flagged: int, tallest: int) -> Bar:
-    height = 100 * math.sqrt(count / tallest)
-    part = flagged / count if count else 0.0
-    return Bar(number(low), number(high), count, flagged, round(height, 2), round(100 * part, 2))
+def bars(name: str, title: str, caption: str, what: str, marked: str, found: Mapping[str, list[float]]) -> Chart:
+    """A histogram on a logarithmic axis, what is marked in front."""
+    centre = [low + width / 2 for low, width in zip(found["low"], found["width"], strict=True)]
+    data = [
+        {
+            "type": "bar", "name": label, "x": centre, "y": found[key], "width": found["width"],
+            "marker": {"color": color, "line": {"width": 0}},
+            "hovertemplate": f"{what} %{{x:.3g}}: %{{y}} {label}<extra></extra>",
+        }
+        for label, key, color in (("all samples", "all", GREY), (marked, "marked", MARK))
+    ]  # fmt: skip
+    layout = {
+        "barmode": "overlay", "bargap": 0.06, "xaxis": axis(what),
+        "yaxis": axis("samples", type="log", dtick=1, rangemode="tozero"),
+    }  # fmt: skip
+    return Chart(name, title, caption, {"data": data, "layout": layout})
 
 
-class Span(NamedTuple):
-    """A value and its interval on an axis: left end, width and point in percent; what it says in words."""
-
-    left: float
-    width: float
-    point: float
-    text: str
+def scores(frame: pl.DataFrame, method: str) -> Chart:
+    """How suspicious the core's labels are (the paper's Fig. 3)."""
+    found = histogram(frame["score"].to_numpy(), frame["flagged"].to_numpy())
+    caption = "Right labels gather at the left, wrong ones at the right; the axis of counts is logarithmic."
+    return bars("scores", "Scores of the core", caption, f"score ({method})", "called wrong", found)
 
 
-class Axis(NamedTuple):
-    """Ticks as (place in percent, label), and the ends in units of the data."""
-
-    ticks: tuple[tuple[float, str], ...]
-    low: float
-    high: float
-
-    def place(self, value: float) -> float:
-        """Where a value lies, in percent of the axis."""
-        return round(100 * (value - self.low) / (self.high - self.low), 2)
+def weights(frame: pl.DataFrame) -> Chart:
+    """Weights of what was weighed."""
+    weight, flagged = frame["weight"].to_numpy(), frame["flagged"].to_numpy()
+    zero = int((weight == 0).sum())
+    caption = f"1 is the weight of an untouched sample; {count(zero)} have weight 0. The axis of counts is logarithmic."
+    return bars("weights", "Weights", caption, "weight", "called wrong", histogram(weight, flagged))
 
 
-def axis(values: Sequence[float], most: int = 6) -> Axis:
-    """An axis over fractions, with round ticks in percent; both ends are ticks."""
-    low, high = 100 * min(values), 100 * max(values)
-    step = _round_step((high - low) / (most - 1))
-    first, last = math.floor(low / step), max(math.ceil(high / step), math.floor(low / step) + 1)
-    ticks = ((100 * (tick - first) / (last - first), f"{tick * step:.10g}") for tick in range(first, last + 1))
-    return Axis(tuple((round(place, 2), label) for place, label in ticks), first * step / 100, last * step / 100)
-
-
-def _round_step(least: float) -> float:
-    """The smallest of 1, 2, 5 times a power of ten that is not below ``least``."""
-    if least <= 0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(least))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
-
-
-def span(scale: Axis, figures: Mapping[str, Any]) -> Span:
-    """An error with its interval, on an axis."""
-    left, right = scale.place(figures["low"]), scale.place(figures["high"])
-    return Span(left, round(right - left, 2), scale.place(figures["error"]), with_interval(figures))
-
-
-class Share(NamedTuple):
-    """A class before and after: counts, and their bars in percent of the largest."""
+class Pair(NamedTuple):
+    """A class before and after."""
 
     label: str
-    before: int
-    after: int
-    before_width: float
-    after_width: float
+    before: float
+    after: float
 
 
-def balance(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[Share, ...]:
-    """Classes by name, as numbers where they are numbers."""
-    labels = sorted(
-        {*before, *after}, key=lambda label: (not label.isdigit(), int(label) if label.isdigit() else 0, label)
+def dumbbells(
+    pairs: Sequence[Pair], names: tuple[str, str], x: dict[str, Any], digits: str
+) -> tuple[Figure, int, bool]:
+    """Two dots a class, joined; the greatest changes where there are many classes. Figure, height, whether cut."""
+    cut = len(pairs) > MOST_CLASSES
+    if cut:
+        wide = sorted(range(len(pairs)), key=lambda place: (-abs(pairs[place].after - pairs[place].before), place))
+        pairs = [pairs[place] for place in sorted(wide[:MOST_CLASSES])]
+    labels = [plain(pair.label) for pair in pairs]
+    joints = {
+        "type": "scatter", "mode": "lines", "line": {"color": GREY, "width": 3}, "hoverinfo": "skip",
+        "x": [value for pair in pairs for value in (pair.before, pair.after, None)],
+        "y": [label for label in labels for _ in range(3)], "showlegend": False,
+    }  # fmt: skip
+    dots = [
+        {
+            "type": "scatter", "mode": "markers", "name": name, "y": labels,
+            "x": [getattr(pair, side) for pair in pairs],
+            "marker": {"size": 9, "color": color, "symbol": symbol, "line": {"width": 1.5, "color": edge}},
+            "hovertemplate": f"%{{y}}: %{{x:{digits}}} {name}<extra></extra>",
+        }
+        for name, side, color, edge, symbol in zip(
+            names, ("before", "after"), ("var(--ground)", MAIN), (SOFT, MAIN), ("circle", "circle"), strict=True
+        )
+    ]  # fmt: skip
+    layout = {
+        "xaxis": x,
+        "yaxis": {
+            "automargin": True,
+            "range": [len(pairs) - 0.4, -0.6],
+            "type": "category",
+            "dtick": 1,
+            "showgrid": False,
+        },
+    }
+    return {"data": [joints, *dots], "layout": layout}, 110 + 19 * len(pairs), cut
+
+
+def balance(before: Mapping[str, int], after: Mapping[str, int]) -> Chart:
+    """Samples by class: the core as given, and the release."""
+    labels = sorted({*before, *after}, key=natural)
+    pairs = [Pair(label, before.get(label, 0), after.get(label, 0)) for label in labels]
+    figure, height, cut = dumbbells(pairs, ("core as given", "release"), axis("samples", rangemode="tozero"), ",d")
+    caption = "Samples of each class, before and after." + _said(cut, len(pairs))
+    return Chart("balance", "Class balance", caption, figure, height)
+
+
+def class_errors(frame: pl.DataFrame, used: str) -> Chart | None:
+    """Test error by class: the core's and the release's, the greatest gain first."""
+    if frame.is_empty():
+        return None
+    rows = frame.sort(pl.col(used) - pl.col("core"), pl.col("label"))
+    pairs = [Pair(*row) for row in rows.select("label", pl.col("core") * 100, pl.col(used) * 100).iter_rows()]
+    percents = axis("test error, %", rangemode="tozero")
+    figure, height, cut = dumbbells(pairs, ("core", "release"), percents, ".1f")
+    better, worse = (sum((pair.after - pair.before) * sign > 0 for pair in pairs) for sign in (-1, 1))
+    caption = f"{better} classes have a lower error than with the core, {worse} a higher one." + _said(cut, len(pairs))
+    return Chart("classes", "Error by class", caption, figure, height)
+
+
+def _said(cut: bool, classes: int) -> str:
+    return f" The {MOST_CLASSES} greatest changes of {count(classes)} classes." if cut else ""
+
+
+def steps(frame: pl.DataFrame, taken: int) -> Chart | None:
+    """Leave-one-out loss and test error over steps of Reweight: where they part, the weights overfit."""
+    if len(frame) < 2:
+        return None
+    x = frame["step"].to_list()
+    error, low, high = ((100 * frame[name]).to_list() for name in ("error", "low", "high"))
+    data = [
+        curve(x, frame["loss"].to_list(), "leave-one-out loss", SOFT),
+        band(x, [low, high], WASH) | {"yaxis": "y2"},
+        curve(x, error, "test error, %", MAIN, yaxis="y2"),
+    ]
+    line = {"type": "line", "xref": "x", "yref": "paper", "x0": taken, "x1": taken, "y0": 0, "y1": 1}
+    layout = {
+        "xaxis": axis("steps of Reweight", dtick=1, anchor="y2"),
+        "showlegend": False,
+        "yaxis": axis("loss", domain=[0.54, 1], nticks=4),
+        "yaxis2": axis("error, %", domain=[0, 0.48], nticks=4),
+        "shapes": [line | {"line": {"color": MARK, "width": 1.5, "dash": "dash"}}],
+    }
+    best = int(np.argmin(error))
+    caption = (
+        f"The loss that the weights are fitted to goes on falling; the test error is lowest after {x[best]} "
+        f"{'step' if x[best] == 1 else 'steps'}. The dashed line: the {taken} that the release takes."
     )
-    largest = max([*before.values(), *after.values(), 1])
-    counts = ((label, before.get(label, 0), after.get(label, 0)) for label in labels)
-    return tuple(
-        Share(label, old, new, round(100 * old / largest, 2), round(100 * new / largest, 2))
-        for label, old, new in counts
-    )
+    return Chart("steps", "Validation overfitting", caption, {"data": data, "layout": layout}, 320)
 
 
-def share(part: int, whole: int) -> str:
-    """A part in percent of the whole."""
-    return percent(part / whole if whole else None, 1)
+def stacks(name: str, title: str, caption: str, rows: Mapping[str, Mapping[str, int]]) -> Chart:
+    """Horizontal bars: a row a kind, its parts side by side."""
+    parts = list(dict.fromkeys(part for counts in rows.values() for part in counts))
+    colors = (MAIN, MARK, SOFT, GREY)
+    whole = {"dtick": 1} if max((sum(row.values()) for row in rows.values()), default=0) < 6 else {}
+    data = [
+        {
+            "type": "bar", "orientation": "h", "name": plain(part), "y": [plain(row) for row in rows],
+            "x": [row.get(part, 0) for row in rows.values()],
+            "marker": {"color": colors[place % len(colors)]}, "showlegend": len(parts) > 1,
+            "hovertemplate": "%{y}: %{x:,d} %{fullData.name}<extra></extra>",
+        }
+        for place, part in enumerate(parts)
+    ]  # fmt: skip
+    layout = {
+        "barmode": "stack", "bargap": 0.5, "xaxis": axis("samples", rangemode="tozero", **whole),
+        "yaxis": {"automargin": True, "autorange": "reversed", "showgrid": False},
+    }  # fmt: skip
+    return Chart(name, title, caption, {"data": data, "layout": layout}, 120 + 34 * len(rows))

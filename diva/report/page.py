@@ -1,102 +1,43 @@
-"""What the page shows, and the page: tables of text, charts in percent, thumbnails; the template only lays them out.
+"""The page: one file that carries all it shows. Equal data give an equal page, to the byte: no time, no machine.
 
-Equal data give an equal page, to the byte: no time, no machine, no random order.
+What stands in it as HTML is put there by the template, escaped; all else (samples, charts, thumbnails) lies in it as
+base64, which its script unpacks and only ever shows as text.
 """
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jinja2
 import polars as pl
+from markupsafe import Markup
 
 from diva import summary
-from diva.report import charts
-from diva.report.thumbnails import thumbnail
-from diva.store import ledger, manifest
+from diva.report import aside, assets, changes, charts, evidence, gallery, links, reviewed, thumbnails
+from diva.report.charts import Chart
+from diva.report.data import Data, called, samples, shown
+from diva.store import ledger
 from diva.summary import Run
-from diva.texts import Row, Table, count, number, percent
+from diva.texts import count, number, percent
 
 Facts = tuple[tuple[str, str], ...]
+OVERHEAD = 200_000  # bytes of the page besides samples, library and thumbnails
 
 
-@dataclass(frozen=True)
-class Data:
-    """What the report is made from.
-
-    Attributes:
-        run: metrics, summary of the release, attributes of the features.
-        fit: data/fit/fit.json.
-        book: the ledger.
-        state: the newest curated set.
-        train: the release.
-        scores: of the core, by the method that calls labels wrong: score, flagged.
-        weights: of the newest set: weight, flagged.
-        truth: planted truth of all batches; empty where none is known.
-        quarantine: rows set aside, by stage and batch.
-    """
-
-    run: Run
-    fit: Mapping[str, Any]
-    book: ledger.Ledger
-    state: pl.DataFrame
-    train: pl.DataFrame
-    scores: pl.DataFrame
-    weights: pl.DataFrame
-    truth: pl.DataFrame
-    quarantine: Mapping[tuple[str, str], pl.DataFrame]
-
-
-class Call(NamedTuple):
-    """A label called wrong.
+class Limits(NamedTuple):
+    """How much the page shows.
 
     Attributes:
-        given: label.
-        suggested: label.
-        score: as text.
-        outcome: what became of the sample.
-        truth: what the planted truth says of the call; empty where it is unknown.
-        right: whether the planted truth agrees; None where it is unknown.
-        path: of the image.
-        image: data URI; None for a placeholder.
+        calls: labels called wrong that come with evidence, the strongest first.
+        thumbnail: pixels of their longer side.
+        rows: samples it lists.
+        megabytes: it weighs at most; thumbnails fill what is left.
     """
 
-    given: str
-    suggested: str
-    score: str
-    outcome: str
-    truth: str
-    right: bool | None
-    path: str
-    image: str | None
-
-
-class Line(NamedTuple):
-    """A row of a table, its error on the axis, its size in percent of the largest."""
-
-    row: Row
-    span: charts.Span
-    size: float
-
-
-class Errors(NamedTuple):
-    """A table whose rows lie on a common axis of errors."""
-
-    table: Table
-    axis: charts.Axis
-    lines: tuple[Line, ...]
-
-
-class Aside(NamedTuple):
-    """A kind of sample set aside, with the remedy of the first one."""
-
-    batch: str
-    stage: str
-    kind: str
-    samples: int
-    example: str
-    remedy: str
+    calls: int
+    thumbnail: int
+    rows: int
+    megabytes: float
 
 
 class Group(NamedTuple):
@@ -106,35 +47,99 @@ class Group(NamedTuple):
     facts: Facts
 
 
-def render(data: Data, calls: int, side: int) -> str:
-    """The page, with the ``calls`` strongest calls as thumbnails of at most ``side`` pixels."""
-    shown = strongest(data.state, data.truth, calls)
-    total = int(data.state.select(called().sum()).item())
-    return _template().render(
+def render(data: Data, limits: Limits) -> str:
+    """The page."""
+    every = samples(data)
+    frame = shown(every, limits.rows)
+    near = neighbours(data, frame, limits.calls)
+    drawn, library = figures(data, every), assets.library()
+    order = gallery.first(frame, near, limits.calls)
+    known, images = embedded(data, frame, near, order, limits, {one.name: one.figure for one in drawn}, len(library))
+    script = assets.script()
+    set_aside = aside.kinds(data.quarantine)
+    return assets.template().render(
+        policy=assets.policy(script, assets.plotly()),
+        script=Markup(script),  # noqa: S704  # ours
+        style=Markup(assets.read("page.css")),  # noqa: S704  # ours
+        project=project(data.book),
+        library=library,
+        known=known,
+        images=gallery.lines(images),
+        charts={one.name: one for one in drawn},
         summary=summary.summarise(data.run),
         headline=headline(data.run),
         called_wrong=summary.called_wrong(data.run),
-        sets=sets(data.run),
-        rounds=rounds(data.run),
-        calls=[call(row, side) for row in shown.iter_rows(named=True)],
-        called=total,
-        scores=charts.histogram(data.scores["score"].to_numpy(), data.scores["flagged"].to_numpy()),
-        weights=charts.histogram(data.weights["weight"].to_numpy(), data.weights["flagged"].to_numpy()),
-        zero_weights=int((data.weights["weight"] == 0).sum()),
-        balance=class_balance(data.state, data.train),
-        quarantine=set_aside(data.quarantine),
+        sets=summary.sets(data.run),
+        rounds=summary.rounds(data.run),
+        changes=changes.changes(data.before, data.state, _previous(data.book)),
+        aside=set_aside,
+        copies=aside.copies(data.quarantine, frame),
+        reviewed=reviewed.reviewed(data.review, data.unreviewed),
+        review=ledger.newest_review(data.book),
         provenance=provenance(data),
-        side=side,
-        count=count,
-    )
+        told={
+            "called": count(int(every["called"].sum())), "samples": count(len(every)), "shown": count(len(frame)),
+            "thumbnails": count(len(images)), "megabytes": number(limits.megabytes), "evidence": count(len(near)),
+        },
+        cut=len(frame) < len(every),
+    )  # fmt: skip
 
 
-def _template() -> jinja2.Template:
-    loader = jinja2.PackageLoader("diva.report", ".")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("page.html.j2")
+def neighbours(data: Data, frame: pl.DataFrame, calls: int) -> dict[str, evidence.Evidence]:
+    """Evidence for the strongest calls, from core images that nobody doubts."""
+    columns = ["sample_id", "features", "row", "given_label", "suggested_label"]
+    asked = frame[gallery.ranked(frame, pl.col("called"), calls)].select(columns)
+    trusted = data.state.filter((pl.col("origin") == "core") & (pl.col("status") == "member") & ~called())
+    return evidence.evidence(asked, trusted.select("sample_id", "features", "row", "label"))
+
+
+def figures(data: Data, every: pl.DataFrame) -> list[Chart]:
+    """All charts that these data allow."""
+    method, scores = next(iter(data.scores.items()))
+    flags = every.select("sample_id", flagged="called")
+    weights = data.weights.join(flags, on="sample_id", how="left", maintain_order="left")
+    core = data.state.filter(pl.col("origin") == "core")
+    before = dict(core.group_by("given_label").len().iter_rows())
+    left = {reason: {"left": n} for reason, n in data.left.group_by("reason").len().sort("reason").iter_rows()}
+    kinds = aside.counts(aside.kinds(data.quarantine))
+    found = [
+        charts.sets(data.run),
+        charts.extension(data.run),
+        charts.scores(scores, method),
+        charts.weights(weights.with_columns(pl.col("flagged").fill_null(value=False))),
+        charts.balance(before, dict(data.train.group_by("label").len().iter_rows())),
+        charts.class_errors(data.classes, data.run.used),
+        charts.steps(data.steps, data.taken),
+        charts.stacks("left", "Left in the pool", "Why samples were left, under the newest set.", left)
+        if left
+        else None,
+        charts.stacks("aside", "Set aside", "What could not be used, by kind and batch.", kinds) if kinds else None,
+    ]
+    return [one for one in found if one is not None]
+
+
+def embedded(
+    data: Data, frame: pl.DataFrame, near: Mapping[str, evidence.Evidence], order: list[int], limits: Limits,
+    drawn: Mapping[str, charts.Figure], library: int,
+) -> tuple[str, dict[int, bytes]]:  # fmt: skip
+    """Samples and charts as the script unpacks them, and the thumbnails for which there is room then."""
+    known = gallery.content(frame, near, data.scores, data.review, [False] * len(frame)) | {"charts": dict(drawn)}
+    room = int(limits.megabytes * 1e6) - OVERHEAD - library - len(gallery.packed(known))
+    images = thumbnails.pack(frame, order, limits.thumbnail, room)
+    paths = frame["path"].to_list()
+    checked = links.folders_of(paths[row] for row in images)
+    linked = links.within(paths, (*links.roots(data.book), *checked))
+    return gallery.packed(known | {"linked": [int(link) for link in linked]}), images
+
+
+def project(book: ledger.Ledger) -> str:
+    """What tells this project from others, so that a browser keeps their reviews apart: a hash of its core."""
+    core = book.batches["core"]
+    return hashlib.sha256(f"{core.source}\n{core.checksum}\n{json.dumps(core.options)}".encode()).hexdigest()[:16]
+
+
+def _previous(book: ledger.Ledger) -> str:
+    return book.rounds[book.latest].previous if book.latest in book.rounds else ""
 
 
 def headline(run: Run) -> tuple[tuple[str, str, str], ...]:
@@ -161,70 +166,6 @@ def headline(run: Run) -> tuple[tuple[str, str, str], ...]:
 
 def _between(low: float, high: float, signed: bool = False) -> str:
     return f"{percent(low, 1, signed)} to {percent(high, 1, signed)}"
-
-
-def sets(run: Run) -> Errors:
-    """Training sets on one axis of errors."""
-    found = run.evaluate["sets"]
-    return errors(summary.sets(run), [found[name] for name in summary.order(run)])
-
-
-def rounds(run: Run) -> Errors:
-    """Rounds on one axis of errors."""
-    return errors(summary.rounds(run), run.evaluate["rounds"])
-
-
-def errors(table: Table, figures: Sequence[Mapping[str, Any]]) -> Errors:
-    """Rows of a table, each with its figures: error, low, high, size."""
-    scale = charts.axis([row[end] for row in figures for end in ("low", "high")])
-    largest = max(1, *(row["size"] for row in figures))
-    rows = (
-        Line(row, charts.span(scale, told), round(100 * told["size"] / largest, 1))
-        for row, told in zip(table.rows, figures, strict=True)
-    )
-    return Errors(table, scale, tuple(rows))
-
-
-def called() -> pl.Expr:
-    """Whether a sample's label was called wrong: flagged, relabelled, or removed for another label."""
-    removed = (pl.col("status") == "removed") & (pl.col("suggested_label") != pl.col("given_label"))
-    return pl.col("flagged") | removed.fill_null(value=False) | (pl.col("label") != pl.col("given_label"))
-
-
-def strongest(state: pl.DataFrame, truth: pl.DataFrame, most: int) -> pl.DataFrame:
-    """The labels called wrong of the highest scores, with their true label where it is known."""
-    ranked = state.filter(called()).sort(["score", "sample_id"], descending=[True, False], nulls_last=True)
-    known = truth.unique("sample_id", keep="first", maintain_order=True)
-    return ranked.head(most).join(known, on="sample_id", how="left", maintain_order="left")
-
-
-def call(row: Mapping[str, Any], side: int) -> Call:
-    """One label called wrong, ready to be shown."""
-    true = row["true_label"]
-    kept = "kept, flagged" if row["flagged"] else f"relabelled {row['label']}"
-    outcome = "removed" if row["status"] == "removed" else kept
-    right = None if true is None else true != row["given_label"]
-    said = {None: "", True: f"planted, truly {true}", False: f"false alarm, truly {true}"}[right]
-    suggested = row["suggested_label"] or "?"
-    image = thumbnail(row["path"], side)
-    return Call(row["given_label"], suggested, number(row["score"]), outcome, said, right, row["path"], image)
-
-
-def class_balance(state: pl.DataFrame, train: pl.DataFrame) -> tuple[charts.Share, ...]:
-    """Samples per class: the core as given, and the release."""
-    core = state.filter(pl.col("origin") == "core")
-    before = dict(core.group_by("given_label").len().iter_rows())
-    return charts.balance(before, dict(train.group_by("label").len().iter_rows()))
-
-
-def set_aside(quarantine: Mapping[tuple[str, str], pl.DataFrame]) -> tuple[Aside, ...]:
-    """Kinds of samples set aside, in the order of stages and batches."""
-    found = []
-    for (stage, batch), refused in quarantine.items():
-        for kind, amount in manifest.kinds(refused).items():
-            first = refused.filter(pl.col("reason").str.split(":").list.first() == kind).row(0, named=True)
-            found.append(Aside(batch, stage, kind, amount, first["path"], first["remedy"]))
-    return tuple(found)
 
 
 def provenance(data: Data) -> tuple[Group, ...]:

@@ -1,24 +1,60 @@
-"""Small images as data URIs; whatever cannot be shown as an image is None, and the page says its path instead."""
+"""Small images of samples, as bytes; only of files that still hold the very content the sample is named after.
 
-import base64
+A sample's id is the hash of its content, so whatever a path in a list points to, the page can show nothing else.
+"""
+
+import hashlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from PIL import Image, ImageOps
 
-from diva.store.images import FORMATS, size_limit
+from diva.store.images import FORMATS, in_threads, size_limit
+from diva.store.manifest import ID_LENGTH
 
 MAX_PIXELS = 89_478_485  # Pillow's own bound
+MAX_BYTES = 1 << 28  # of a file
+BLOCK = 256  # thumbnails made before it is asked whether there is room for more
+WORKERS = 2
 
 
-def thumbnail(path: str, side: int) -> str | None:
-    """The image at ``path``, at most ``side`` pixels wide and high; None where it is no readable image."""
-    file = Path(path)
+def pack(frame: pl.DataFrame, order: Sequence[int], side: int, room: int) -> dict[int, bytes]:
+    """Thumbnails of rows of ``frame`` (sample_id, path), in this order, while base64 of them fits in ``room`` bytes."""
+    paths, ids = frame["path"].to_list(), frame["sample_id"].to_list()
+    found: dict[int, bytes] = {}
+    for start in range(0, len(order), BLOCK):
+        rows = list(order[start : start + BLOCK])
+        with size_limit(MAX_PIXELS):  # around all threads: it is a setting of the whole process
+            made = in_threads(lambda row: thumbnail(paths[row], side, ids[row]), rows, WORKERS, "thumbnails")
+        for row, content in zip(rows, made, strict=True):
+            if content is None:
+                continue
+            room -= 4 * -(-len(content) // 3)
+            if room < 0:
+                return found
+            found[row] = content
+    return found
+
+
+def thumbnail(path: str, side: int, sample_id: str | None = None) -> bytes | None:
+    """The image at ``path``, at most ``side`` pixels wide and high; None where it is no readable image, or another.
+
+    Args:
+        path: of the image.
+        side: pixels.
+        sample_id: hash of the content that it must have; None for any.
+    """
     try:
-        if not file.is_file():
+        file = Path(path)
+        if not file.is_file() or file.stat().st_size > MAX_BYTES:
             return None
-        with size_limit(MAX_PIXELS), Image.open(file, formats=FORMATS) as image:
+        content = file.read_bytes()
+        if sample_id is not None and hashlib.sha256(content).hexdigest()[:ID_LENGTH] != sample_id:
+            return None
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             image.draft("RGB", (2 * side, 2 * side))  # JPEG: decodes at a fraction of the size
             return _encoded(_rgb(ImageOps.exif_transpose(image)), side)
     except Exception:  # a decoder fails in any way on a damaged file, and a thumbnail is not worth a failed report
@@ -37,11 +73,10 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _encoded(image: Image.Image, side: int) -> str:
-    """Small images as they are (PNG), larger ones scaled down (JPEG)."""
+def _encoded(image: Image.Image, side: int) -> bytes:
+    """Small images as they are (PNG), larger ones scaled down (WebP)."""
     small = max(image.size) <= side
     image.thumbnail((side, side))
     buffer = io.BytesIO()
-    image.save(buffer, **({"format": "PNG"} if small else {"format": "JPEG", "quality": 82}))
-    kind = "png" if small else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    image.save(buffer, **({"format": "PNG"} if small else {"format": "WEBP", "quality": 72}))
+    return buffer.getvalue()

@@ -13,7 +13,7 @@ import polars as pl
 import yaml
 from PIL import Image
 
-from diva.store import curated, features, index, ledger, manifest, paths, release, tables
+from diva.store import curated, evaluation, features, index, ledger, manifest, paths, release, tables
 
 PARAMS = yaml.safe_load(paths.PARAMS.read_text())
 
@@ -89,6 +89,8 @@ def evaluate() -> None:
     sets = dict.fromkeys(("core", "release_weighted", "release_unweighted"), one)
     told = {"test": test, "sets": sets, "rounds": rounds, "planted": {"known": False}}
     tables.write_json(paths.metrics("evaluate"), told)
+    for name, schema in evaluation.SCHEMAS.items():
+        evaluation.write(name, tables.empty(schema))
 
 
 def report() -> None:

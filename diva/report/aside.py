@@ -1,0 +1,76 @@
+"""What was set aside: counts by kind, what to do about each, and the copies whose labels disagree."""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import polars as pl
+
+from diva.store import manifest
+
+Quarantine = Mapping[tuple[str, str], pl.DataFrame]
+KIND = pl.col("reason").str.split(":").list.first()
+COPIES = ("same content", "same content under another label", "near duplicate", "already delivered")
+MOST = 60  # copies shown one by one, those under other labels first
+
+
+class Aside(NamedTuple):
+    """A kind of sample set aside, with the remedy of the first one."""
+
+    batch: str
+    stage: str
+    kind: str
+    samples: int
+    example: str
+    remedy: str
+
+
+class Copy(NamedTuple):
+    """A sample set aside because another is the same, or nearly: labels and paths of both, rows in the gallery."""
+
+    kind: str
+    label: str
+    path: str
+    of_label: str
+    of_path: str
+    row: int
+    conflict: bool
+
+
+def kinds(quarantine: Quarantine) -> tuple[Aside, ...]:
+    """In the order of stages and batches."""
+    found = []
+    for (stage, batch), refused in quarantine.items():
+        for kind, amount in manifest.kinds(refused).items():
+            first = refused.filter(kind == KIND).row(0, named=True)
+            found.append(Aside(batch, stage, kind, amount, first["path"], first["remedy"]))
+    return tuple(found)
+
+
+def counts(found: tuple[Aside, ...]) -> dict[str, dict[str, int]]:
+    """How many of each kind, by batch."""
+    table: dict[str, dict[str, int]] = {}
+    for one in found:
+        row = table.setdefault(one.kind, {})
+        row[one.batch] = row.get(one.batch, 0) + one.samples
+    return table
+
+
+def copies(quarantine: Quarantine, samples: pl.DataFrame, most: int = MOST) -> tuple[Copy, ...]:
+    """Duplicates and near-duplicates, those whose labels conflict first."""
+    rows = {row["sample_id"]: row for row in samples.with_row_index("place").iter_rows(named=True)}
+    found = []
+    for refused in quarantine.values():
+        for row in refused.filter(KIND.is_in(COPIES)).iter_rows(named=True):
+            known = rows.get(_original(row["reason"]) or row["sample_id"])
+            label, of_label = row["label"] or "", known["given_label"] if known else ""
+            conflict = row["reason"].startswith("same content under") or (known is not None and label != of_label)
+            path, place = (known["path"], known["place"]) if known else (row["reason"].partition(": ")[2], -1)
+            found.append(Copy(row["reason"].split(":")[0], label, row["path"], of_label, path, place, conflict))
+    return tuple(sorted(found, key=lambda copy: not copy.conflict)[:most])
+
+
+def _original(reason: str) -> str | None:
+    """The id that a near-duplicate's reason names; a true copy bears the id of its original itself."""
+    named = re.match(r"near duplicate: of (\S+) in ", reason)
+    return named[1] if named else None

@@ -1,0 +1,105 @@
+"""What the report is made from, and the one table of samples that its page shows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from diva.store import ledger, tables
+from diva.summary import Run
+
+SAMPLES: tables.Schema = {
+    "sample_id": pl.String,
+    "path": pl.String,
+    "batch": pl.String,
+    "features": pl.String,
+    "row": pl.Int64,
+    "label": pl.String,
+    "given_label": pl.String,
+    "suggested_label": pl.String,
+    "true_label": pl.String,  # null where it is not known
+    "called": pl.Boolean,  # whether its label was called wrong
+    "origin": pl.String,
+    "round": pl.String,
+    "status": pl.String,  # member, removed, or left (in the pool)
+    "score": pl.Float64,
+    "margin": pl.Float64,
+    "derivative": pl.Float64,
+    "weight": pl.Float64,  # null but for what was weighed
+    "reason": pl.String,
+}
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the report is made from.
+
+    Attributes:
+        run: metrics, summary of the release, attributes of the features.
+        fit: data/fit/fit.json.
+        book: the ledger.
+        state: the newest curated set.
+        before: the set before it; None for the core's own.
+        train: the release.
+        scores: of the core, by method; the first is the one that calls labels wrong.
+        weights: of the newest set.
+        truth: planted truth of all batches; empty where none is known.
+        quarantine: rows set aside, by stage and batch.
+        classes: test errors by class.
+        steps: loss and test error by step of Reweight.
+        taken: steps of Reweight that the release takes.
+        left: what the pool still holds, and why.
+        review: people's newest decisions.
+        unreviewed: the sets before people judged, oldest first: what the scores said of each sample.
+    """
+
+    run: Run
+    fit: Mapping[str, Any]
+    book: ledger.Ledger
+    state: pl.DataFrame
+    before: pl.DataFrame | None
+    train: pl.DataFrame
+    scores: Mapping[str, pl.DataFrame]
+    weights: pl.DataFrame
+    truth: pl.DataFrame
+    quarantine: Mapping[tuple[str, str], pl.DataFrame]
+    classes: pl.DataFrame
+    steps: pl.DataFrame
+    taken: int
+    left: pl.DataFrame
+    review: pl.DataFrame
+    unreviewed: pl.DataFrame
+
+
+def called() -> pl.Expr:
+    """Whether a sample's label was called wrong: flagged, relabelled, or removed for another label."""
+    removed = (pl.col("status") == "removed") & (pl.col("suggested_label") != pl.col("given_label"))
+    return pl.col("flagged") | removed.fill_null(value=False) | (pl.col("label") != pl.col("given_label"))
+
+
+def samples(data: Data) -> pl.DataFrame:
+    """All samples of core and pool: the newest set, then what the pool still holds; with the schema ``SAMPLES``."""
+    left = data.left.with_columns(
+        given_label="label",
+        origin=pl.lit("pool"),
+        round=pl.lit("none"),
+        status=pl.lit("left"),
+        called=pl.lit(value=False),
+    )
+    frame = pl.concat([data.state.with_columns(called=called()), left], how="diagonal")
+    known = data.truth.unique("sample_id", keep="first", maintain_order=True)
+    weighed = data.weights.select("sample_id", "weight", new_derivative="derivative")
+    joined = frame.join(known, on="sample_id", how="left", maintain_order="left")
+    joined = joined.join(weighed, on="sample_id", how="left", maintain_order="left")
+    newest = joined.with_columns(derivative=pl.coalesce("new_derivative", "derivative"))
+    return tables.conform(newest.select(list(SAMPLES)), SAMPLES, "samples")
+
+
+def shown(frame: pl.DataFrame, most: int) -> pl.DataFrame:
+    """At most ``most`` rows, in their order: labels called wrong first, then the largest |derivative|."""
+    if len(frame) <= most:
+        return frame
+    rank = [pl.col("called"), pl.col("derivative").abs().fill_null(0.0)]
+    places = frame.with_row_index("place").sort(rank, descending=True, maintain_order=True).head(most)["place"]
+    return frame[places.sort().to_list()]

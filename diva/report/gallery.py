@@ -1,0 +1,139 @@
+"""The gallery's data: every sample as columns, evidence by sample, and which thumbnails come first."""
+
+import base64
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from diva.report import assets
+from diva.report.evidence import Evidence
+
+STATUS = ("member", "removed", "left")
+EXTREMES = 4  # most up- and most down-weighted samples shown of each class
+STRIP = 24  # additions shown of each round, samples shown of each reason to be left
+Content = dict[str, Any]
+
+
+def first(frame: pl.DataFrame, evidence: Mapping[str, Evidence], calls: int) -> list[int]:
+    """Rows in the order in which they get a thumbnail: calls with their evidence, extremes of weight, then the rest."""
+    place = {name: row for row, name in enumerate(frame["sample_id"])}
+    strongest = ranked(frame, pl.col("called"), calls)
+    near = (
+        place[other.sample_id]
+        for row in strongest
+        for side in evidence.get(frame["sample_id"][row], Evidence((), ()))
+        for other in side
+        if other.sample_id in place
+    )
+    rest = ranked(frame, pl.col("called"), len(frame))
+    return list(dict.fromkeys([*strongest, *near, *extremes(frame), *strips(frame), *rest, *range(len(frame))]))
+
+
+def ranked(frame: pl.DataFrame, which: pl.Expr, most: int) -> list[int]:
+    """Rows of the highest scores."""
+    numbered = frame.with_row_index("place").filter(which)
+    return (
+        numbered.sort(["score", "sample_id"], descending=[True, False], nulls_last=True).head(most)["place"].to_list()
+    )
+
+
+def extremes(frame: pl.DataFrame, most: int = EXTREMES) -> list[int]:
+    """Rows of the largest and of the smallest weights of each class."""
+    weighed = frame.with_row_index("place").filter(pl.col("weight").is_not_null())
+    ends = []
+    for descending in (True, False):
+        order = weighed.sort("weight", "sample_id", descending=[descending, False], maintain_order=True)
+        ends.append(order.group_by("label", maintain_order=True).head(most).sort("label", maintain_order=True))
+    return pl.concat(ends)["place"].to_list()
+
+
+def strips(frame: pl.DataFrame, most: int = STRIP) -> list[int]:
+    """Rows that rounds added, the most wanted first, and rows left, the strongest reasons first."""
+    numbered = frame.with_row_index("place")
+    added = numbered.filter((pl.col("origin") == "pool") & (pl.col("status") != "left")).sort("derivative", "sample_id")
+    left = numbered.filter(pl.col("status") == "left").sort("derivative", "sample_id", descending=[True, False])
+    parts = [
+        added.group_by("round", maintain_order=True).head(most),
+        left.group_by("reason", maintain_order=True).head(most),
+    ]
+    return [row for part in parts for row in part["place"].to_list()]
+
+
+def content(
+    frame: pl.DataFrame,
+    evidence: Mapping[str, Evidence],
+    methods: Mapping[str, pl.DataFrame],
+    review: pl.DataFrame,
+    linked: Sequence[bool],
+) -> Content:
+    """All that the page's script knows of the samples; labels, batches, rounds and reasons as codes."""
+    labels = sorted({*frame["label"], *frame["given_label"], *frame["suggested_label"].drop_nulls()}, key=natural)
+    known: Content = {"labels": labels, "methods": list(methods), "ids": frame["sample_id"].to_list()}
+    known |= {"paths": frame["path"].to_list(), "linked": [int(link) for link in linked]}
+    for name, column in {
+        "label": "label",
+        "given": "given_label",
+        "suggested": "suggested_label",
+        "true": "true_label",
+    }.items():
+        known[name] = codes(frame[column], labels)
+    for name in ("batch", "round", "reason", "origin"):
+        values = sorted(set(frame[name].drop_nulls()))
+        known |= {f"{name}s": values, name: codes(frame[name], values)}
+    known["status"] = codes(frame["status"], STATUS)
+    known["called"] = [int(value) for value in frame["called"]]
+    known |= {name: figures(frame[name]) for name in ("score", "margin", "derivative", "weight")}
+    known["others"] = {name: other(frame, scores) for name, scores in list(methods.items())[1:]}
+    place = {name: row for row, name in enumerate(known["ids"])}
+    known["evidence"] = {place[name]: near(found, place) for name, found in evidence.items() if name in place}
+    known["decided"] = decisions(review, place)
+    return known
+
+
+def natural(label: str) -> tuple[bool, int, str]:
+    """Classes that are numbers in the order of numbers, before all others."""
+    return (not label.isdecimal(), int(label) if label.isdecimal() else 0, label)
+
+
+def codes(values: Iterable[str | None], names: Sequence[str]) -> list[int]:
+    """Places among ``names``, −1 where a value is missing or none of them."""
+    place = {name: number for number, name in enumerate(names)}
+    return [place.get(value, -1) if value is not None else -1 for value in values]
+
+
+def figures(values: Iterable[float | None]) -> list[float | None]:
+    """Four digits of each; None where it is missing or not finite."""
+    return [float(f"{value:.4g}") if value is not None and math.isfinite(value) else None for value in values]
+
+
+def other(frame: pl.DataFrame, scores: pl.DataFrame) -> Content:
+    """What another method says of the core: score and call."""
+    joined = frame.select("sample_id").join(
+        scores.select("sample_id", "score", "flagged"), on="sample_id", how="left", maintain_order="left"
+    )
+    return {"score": figures(joined["score"]), "called": [int(bool(value)) for value in joined["flagged"]]}
+
+
+def near(found: Evidence, place: Mapping[str, int]) -> list[list[list[float]]]:
+    """Rows and cosines of the neighbours of the given and of the suggested class."""
+    return [[[place[one.sample_id], round(one.cosine, 3)] for one in side if one.sample_id in place] for side in found]
+
+
+def decisions(review: pl.DataFrame, place: Mapping[str, int]) -> dict[int, list[str | None]]:
+    """People's decisions so far, by row: decision, label, note."""
+    rows = review.select("sample_id", "decision", "label", "note").iter_rows()
+    return {place[name]: told for name, *told in rows if name in place}
+
+
+def packed(known: Content) -> str:
+    """JSON, compressed, in base64."""
+    text = json.dumps(known, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return assets.squeezed(text.encode("utf-8", "replace"))
+
+
+def lines(thumbnails: Mapping[int, bytes]) -> str:
+    """A thumbnail a line: row, a space, base64."""
+    return "\n".join(f"{row} {base64.b64encode(image).decode('ascii')}" for row, image in thumbnails.items())

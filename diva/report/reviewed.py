@@ -1,0 +1,108 @@
+"""What people said of samples, against what the scores had said: who overruled what, and how often scores were right.
+
+A sample that people took down says nothing about its label and is left out.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import polars as pl
+
+from diva.texts import NOTHING, Column, Row, Table, count, percent
+
+TAKEDOWN = "forgotten"  # how the note of a takedown begins (see diva.store.reviews)
+BANDS = (0.0, 0.5, 0.9, 0.99, 1.0)
+Z = 1.96  # quantile of the normal distribution, for intervals of 95 %
+
+
+class Reviewed(NamedTuple):
+    """Counts and precision, as tables; ``samples`` says of how many."""
+
+    samples: int
+    overruled: Table
+    precision: Table
+
+
+def said(states: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """What scores last said of each sample before people judged it: called, score, suggestion, label as given.
+
+    Args:
+        states: curated sets, oldest first.
+    """
+    frames = []
+    for state in states:
+        removed = (pl.col("status") == "removed") & (pl.col("suggested_label") != pl.col("given_label"))
+        wrong = pl.col("flagged") | removed.fill_null(value=False) | (pl.col("label") != pl.col("given_label"))
+        own = state.filter(~pl.col("reason").str.starts_with("review:").fill_null(value=False))
+        frames.append(own.select("sample_id", "given_label", "score", "suggested_label", called=wrong))
+    return pl.concat(frames).unique("sample_id", keep="last", maintain_order=True)
+
+
+def judged(review: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
+    """Decisions beside what scores had said; ``wrong``: whether people found the given label wrong."""
+    kept = review.filter(~pl.col("note").str.starts_with(TAKEDOWN).fill_null(value=False))
+    joined = kept.join(before, on="sample_id", how="left", maintain_order="left")
+    relabelled = (pl.col("decision") == "relabel") & (pl.col("label") != pl.col("given_label"))
+    return joined.with_columns(
+        called=pl.col("called").fill_null(value=False),
+        wrong=((pl.col("decision") == "reject") | relabelled.fill_null(value=True)),
+        as_suggested=(pl.col("label") == pl.col("suggested_label")).fill_null(value=False),
+    )
+
+
+def reviewed(review: pl.DataFrame, before: pl.DataFrame) -> Reviewed:
+    """Both tables."""
+    found = judged(review, before)
+    return Reviewed(len(found), overruled(found), precision(found))
+
+
+def overruled(found: pl.DataFrame) -> Table:
+    """How many of the samples that scores called wrong, or right, people accepted, rejected or relabelled."""
+    relabel, own = pl.col("decision") == "relabel", pl.col("as_suggested")
+    kinds = {
+        "accepted": pl.col("decision") == "accept",
+        "rejected": pl.col("decision") == "reject",
+        "relabelled as suggested": relabel & own,
+        "relabelled otherwise": relabel & ~own,
+    }
+    rows = []
+    for name, called in (("called wrong", True), ("not called", False)):
+        part = found.filter(pl.col("called") == called)
+        numbers = [int(part.select(condition.sum()).item()) for condition in kinds.values()]
+        against = int((part["wrong"] != called).sum())
+        rows.append(Row((name, *map(count, numbers), count(against), count(len(part)))))
+    columns = [Column("the scores", number=False), *map(Column, kinds), Column("overruled"), Column("reviewed")]
+    return Table(
+        "Who overruled what: samples by what the scores said and what people decided", tuple(columns), tuple(rows)
+    )
+
+
+def precision(found: pl.DataFrame) -> Table:
+    """Of reviewed samples that scores called wrong, the share that people found wrong too; by score."""
+    called = found.filter("called")
+    rows = [_row("all", called)]
+    for low, high in reversed(list(pairwise(BANDS))):
+        part = called.filter((pl.col("score") > low) & (pl.col("score") <= high))
+        if len(part):
+            rows.append(_row(f"score {low:g} to {high:g}", part))
+    titles = ("reviewed", "wrong indeed", "precision, %")
+    columns = (Column("called wrong, with", number=False), *map(Column, titles))
+    return Table("Precision of the scores on reviewed samples", columns, tuple(rows))
+
+
+def _row(name: str, part: pl.DataFrame) -> Row:
+    n, right = len(part), int(part["wrong"].sum())
+    return Row((name, count(n), count(right), _share(right, n)))
+
+
+def _share(part: int, whole: int) -> str:
+    """A share in percent with its interval by Wilson's score."""
+    if not whole:
+        return NOTHING
+    share = part / whole
+    centre = (share + Z * Z / (2 * whole)) / (1 + Z * Z / whole)
+    half = Z * math.sqrt(share * (1 - share) / whole + Z * Z / (4 * whole * whole)) / (1 + Z * Z / whole)
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return f"{percent(share, 1)} [{percent(low, 0)}, {percent(high, 0)}]"

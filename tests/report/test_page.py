@@ -1,0 +1,206 @@
+import base64
+import gzip
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from diva.report import assets, page
+from diva.store import curated, paths
+from stages import report
+from tests.finished import CALLED, finish
+
+VOID = {"meta", "img", "br", "input", "link"}
+
+
+class Outline(HTMLParser):
+    """Checks that tags close in order; keeps what a reader of the page meets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.text += data
+
+    def count(self, tag: str) -> int:
+        return [name for name, _ in self.tags].count(tag)
+
+
+def parsed(html: str) -> Outline:
+    outline = Outline()
+    outline.feed(html)
+    assert outline.open == []
+    return outline
+
+
+def rendered(**limits: Any) -> str:
+    return page.render(
+        report.read(), page.Limits(**{"calls": 30, "thumbnail": 96, "rows": 1000, "megabytes": 9} | limits)
+    )
+
+
+def block(html: str, name: str) -> str:
+    found = re.search(rf'<script type="application/octet-stream" id="{name}">(.*?)</script>', html, re.DOTALL)
+    assert found
+    return found[1]
+
+
+def known(html: str) -> dict[str, Any]:
+    """What the page's script unpacks."""
+    content: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(block(html, "known"))))
+    return content
+
+
+def test_the_page_is_whole_and_names_every_section(place: Path) -> None:
+    finish()
+    outline = parsed(rendered())
+    assert outline.count("h1") == 1
+    for heading in ("What each training set is worth", "Samples", "Weights", "Rounds", "Set aside", "Provenance"):
+        assert heading in outline.text
+    ids = [attributes["id"] for _, attributes in outline.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    labelled = {attributes["aria-labelledby"] for _, attributes in outline.tags if "aria-labelledby" in attributes}
+    assert labelled <= set(ids)
+    targets = {attributes["href"] for tag, attributes in outline.tags if tag == "a"}
+    assert targets <= {f"#{name}" for name in ids}
+
+
+def test_the_policy_lets_in_two_scripts_by_their_hash_and_no_origin(place: Path) -> None:
+    finish()
+    html = rendered()
+    outline = parsed(html)
+    (policy,) = [tag["content"] for _, tag in outline.tags if tag.get("http-equiv") == "Content-Security-Policy"]
+    assert policy == assets.policy(assets.script(), assets.plotly())
+    rules = dict(rule.split(" ", 1) for rule in str(policy).split("; "))
+    assert rules["default-src"] == "'none'"
+    assert len(rules["script-src"].split()) == 2
+    assert all(part.startswith("'sha256-") for part in rules["script-src"].split())
+    assert rules["connect-src"] == "'self'"
+    assert set(rules["img-src"].split()) == {"'self'", "data:", "file:"}
+    run = [tag for name, tag in outline.tags if name == "script" and tag["type"] != "application/octet-stream"]
+    assert run == [{"type": "module"}]
+    assert f'<script type="module">{assets.script()}</script>' in html
+    assert not {"iframe", "object", "img"} & {tag for tag, _ in outline.tags}
+
+
+def test_the_script_is_all_modules_without_imports_and_exports() -> None:
+    text = assets.script()
+    assert not re.search(r"^(import|export) ", text, re.MULTILINE)
+    assert "</script" not in text
+    for name in assets.MODULES:
+        assert max(assets.read(f"{name}.js").splitlines(), key=len).strip().removeprefix("export ") in text
+
+
+def test_every_sample_is_in_the_page_with_its_labels_and_what_was_said_of_it(place: Path) -> None:
+    finish()
+    found = known(rendered())
+    assert len(found["ids"]) == len(set(found["ids"])) == 24 + 12
+    assert sum(found["called"]) == CALLED
+    assert found["status"].count(2) == 6  # left in the pool
+    first = {name: found["labels"][found[name][0]] for name in ("given", "suggested", "true")}
+    assert first == {"given": "cat", "suggested": "dog", "true": "dog"}
+    assert len(found["evidence"]) == CALLED
+    assert set(found["charts"]) == {
+        "sets", "extension", "scores", "weights", "balance", "classes", "steps", "left", "aside",
+    }  # fmt: skip
+
+
+def test_fewer_rows_keep_the_labels_called_wrong(place: Path) -> None:
+    finish()
+    html = rendered(rows=8)
+    found = known(html)
+    assert len(found["ids"]) == 8
+    assert sum(found["called"]) == CALLED
+    assert "The page lists 8 samples" in parsed(html).text
+
+
+def test_thumbnails_take_the_room_that_is_left(place: Path) -> None:
+    finish()
+    most = block(rendered(), "thumbnails").splitlines()
+    none = block(rendered(megabytes=0.1), "thumbnails").splitlines()
+    assert len(most) == 36
+    assert none == []
+    assert most[0].split(" ")[1].startswith("iVBOR")
+
+
+def test_what_was_dropped_or_relabelled_is_still_a_call(place: Path) -> None:
+    for action in ("drop", "relabel"):
+        finish(action=action)
+        assert sum(known(rendered())["called"]) == CALLED
+
+
+def test_equal_data_give_an_equal_page(place: Path) -> None:
+    finish()
+    assert rendered() == rendered()
+
+
+def test_hostile_labels_and_paths_never_become_markup(place: Path) -> None:
+    finish()
+    hostile = "<script>alert(1)</script>"
+    state = curated.read("r001").with_columns(
+        suggested_label=pl.lit(hostile), path=pl.lit('../../etc/passwd"><img src=x onerror=alert(1)>')
+    )
+    curated.write(paths.curated("r001"), state)
+    html = rendered()
+    assert parsed(html).count("script") == 4
+    assert hostile not in html
+    found = known(html)
+    assert hostile in found["labels"]
+    assert [link for link, path in zip(found["linked"], found["paths"], strict=True) if ".." in path] == [0] * len(
+        state
+    )
+
+
+def test_without_truth_nothing_is_said_of_planted_labels(place: Path) -> None:
+    finish(truth=False)
+    assert "planted" not in parsed(rendered()).text
+
+
+def test_without_a_pool_the_core_alone_is_shown(place: Path) -> None:
+    finish(pool=False)
+    html = rendered()
+    text = parsed(html).text
+    assert "No rounds: nothing was added to the core." in text
+    assert "r001" not in text
+    assert not {"extension", "left"} & set(known(html)["charts"])
+
+
+def test_no_calls_asked_for_is_no_error(place: Path) -> None:
+    finish()
+    assert known(rendered(calls=0))["evidence"] == {}
+
+
+def test_what_changed_since_the_set_before_is_told(place: Path) -> None:
+    finish()
+    text = "".join(parsed(rendered()).text.split())
+    assert "Sincer000added6removed0relabelled0" in text
+
+
+def test_provenance_names_network_fit_batches_and_settings(place: Path) -> None:
+    finish()
+    groups = {group.title: dict(group.facts) for group in page.provenance(report.read())}
+    assert groups["Features"]["backbone"] == "resnet18, untrained: random weights from seed 0"
+    assert groups["Fit"]["ridge λ"] == "0.1"
+    assert groups["Batches"]["b001"].startswith("more · sha256:")
+    assert groups["Settings of r001"]["extend.budget"] == "null"
+
+
+@pytest.mark.parametrize("name", ["page.css", "page.html.j2", *(f"{module}.js" for module in assets.MODULES)])
+def test_no_file_of_the_page_names_an_address(name: str) -> None:
+    assert not re.search(r"https?:|url\(|@import|\beval\b|innerHTML", assets.read(name))

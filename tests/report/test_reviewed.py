@@ -1,0 +1,58 @@
+import polars as pl
+
+from diva.report.reviewed import reviewed, said
+from diva.store import curated, tables
+
+BEFORE = pl.DataFrame(
+    {
+        "sample_id": ["a", "b", "c", "d", "e"],
+        "given_label": ["cat"] * 5,
+        "score": [0.999, 0.95, 0.95, 0.1, 0.2],
+        "suggested_label": ["dog"] * 5,
+        "called": [True, True, True, False, False],
+    }
+)
+
+
+def decisions(*rows) -> pl.DataFrame:
+    return pl.DataFrame(list(rows), schema=dict(curated.REVIEW), orient="row")
+
+
+def test_who_overruled_what_is_counted_from_both_sides() -> None:
+    review = decisions(
+        ("a", "relabel", "dog", None),
+        ("b", "relabel", "owl", None),
+        ("c", "accept", None, "a cat indeed"),
+        ("d", "reject", None, None),
+        ("e", "accept", None, None),
+    )
+    found = reviewed(review, BEFORE)
+    wrong, right = found.overruled.rows
+    assert wrong.cells == ("called wrong", "1", "0", "1", "1", "1", "3")  # one accepted: the scores were overruled
+    assert right.cells == ("not called", "1", "1", "0", "0", "1", "2")  # one rejected that no score had called
+    every, high, middle = found.precision.rows
+    assert every.cells[:3] == ("all", "3", "2")
+    assert every.cells[3].startswith("66.7 [")
+    assert high.cells[:3] == ("score 0.99 to 1", "1", "1")
+    assert middle.cells[:3] == ("score 0.9 to 0.99", "2", "1")
+
+
+def test_takedowns_are_no_opinion_of_a_label() -> None:
+    review = decisions(("a", "reject", None, "forgotten: asked for"), ("b", "reject", None, "blurred"))
+    assert reviewed(review, BEFORE).samples == 1
+
+
+def test_without_reviews_the_precision_is_undefined() -> None:
+    found = reviewed(tables.empty(curated.REVIEW), BEFORE)
+    assert found.samples == 0
+    assert found.precision.rows[0].cells == ("all", "0", "0", "–")
+
+
+def test_scores_are_heard_as_they_spoke_before_people_did() -> None:
+    columns = {"given_label": "cat", "label": "cat", "status": "member", "score": 0.9, "suggested_label": "dog"}
+    first = pl.DataFrame({"sample_id": ["a"], "flagged": [True], "reason": ["called dog"]}).with_columns(
+        **{name: pl.lit(value) for name, value in columns.items()}
+    )
+    after = first.with_columns(flagged=pl.lit(value=False), reason=pl.lit("review: accept"))
+    assert said([first, after])["called"].to_list() == [True]
+    assert said([first, after.with_columns(reason=pl.lit(None, pl.String))])["called"].to_list() == [False]
