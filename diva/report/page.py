@@ -7,6 +7,7 @@ base64, which its script unpacks and only ever shows as text.
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -129,7 +130,8 @@ def embedded(
     paths = frame["path"].to_list()
     checked = links.folders_of(paths[row] for row in images)
     linked = links.within(paths, (*links.roots(data.book), *checked))
-    return gallery.packed(known | {"linked": [int(link) for link in linked]}), images
+    there = [int(link and Path(path).is_file()) for link, path in zip(linked, paths, strict=True)]
+    return gallery.packed(known | {"linked": there}), images
 
 
 def project(book: ledger.Ledger) -> str:

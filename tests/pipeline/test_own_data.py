@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.accuracy import wrong_labels
 from tests.pipeline.conftest import Copy, ran
+from tests.report.browser import Reader, applied, chromium, walk
 
 
 def halves(labels: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -67,6 +68,9 @@ def test_real_photographs_with_a_real_network(fresh, shared_data, tmp_path):
     assert not list((fresh.root / "data" / "raw").rglob("*.jpg"))  # used in place
     assert relative_to_pack(fresh, shared_data) < 1e-2
     assert ran(fresh.repro()) == set()
+    with chromium() as browser, Reader(browser, (fresh.root / "data/report/index.html").as_uri()) as reader:
+        decided = walk(reader)
+    applied(pl.read_parquet(fresh.root / "data/curated/r003.parquet"), decided)
 
 
 def relative_to_pack(run: Copy, shared_data) -> float:

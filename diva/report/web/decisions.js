@@ -13,6 +13,8 @@ export class Decisions {
     this.message = "";
     this.listeners = [];
     this.queue = Promise.resolve();
+    this.waiting = 0;
+    this.failed = new Map(); // by sample: what the server said
     this.restore();
   }
 
@@ -83,18 +85,20 @@ export class Decisions {
   send(row) {
     const id = this.known.ids[row];
     const one = this.made.get(id);
+    const save = one
+      ? () => this.ask("PUT", this.server, { sample_id: id, ...one })
+      : () => this.ask("DELETE", `${this.server}/${encodeURIComponent(id)}`);
+    this.waiting += 1;
     this.message = "saving …";
     this.queue = this.queue
-      .then(() =>
-        one
-          ? this.ask("PUT", this.server, { sample_id: id, ...one })
-          : this.ask("DELETE", `${this.server}/${encodeURIComponent(id)}`),
-      )
-      .then(
-        () => (this.message = "saved"),
-        (error) => (this.message = `not saved: ${error.message}`),
-      )
-      .then(() => this.tell(row));
+      .then(save)
+      .then(() => this.failed.delete(id), (error) => this.failed.set(id, error.message))
+      .then(() => {
+        this.waiting -= 1;
+        const [first] = this.failed.values();
+        this.message = first ? `not saved: ${first}` : this.waiting ? "saving …" : "saved";
+        this.tell(row);
+      });
   }
 
   async ask(method, address, body) {

@@ -7,7 +7,7 @@ export class Panel {
     Object.assign(this, { known, decisions, gallery, row: -1 });
     this.place = document.getElementById("panel");
     gallery.onChoose = (row) => this.show(row);
-    decisions.onChange((row) => (row === null || row === this.row) && this.state());
+    decisions.onChange((row) => this.row >= 0 && (row === null || row === this.row) && this.state());
     this.show(-1);
   }
 

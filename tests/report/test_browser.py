@@ -1,0 +1,273 @@
+"""The page in a real browser: nothing asked of the network, nothing run but its own script, the review by keyboard."""
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from diva.report import page
+from diva.store import curated, paths
+from stages import report
+from tests.finished import CALLED, finish
+from tests.report.browser import Reader, applied, chromium
+
+pytestmark = pytest.mark.xdist_group("chromium")
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "../../etc/passwd",
+    "🦉 owl",
+    "\u202eedud",
+    "بومة",
+    '"><img src=x onerror=alert(2)>',
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as found:
+        yield found
+
+
+def written(change: Any = None) -> str:
+    """The address of a page made here, of a made-up run."""
+    data = report.read()
+    html = page.render(data if change is None else change(data), page.Limits(30, 96, 1000, 9))
+    paths.REPORT.parent.mkdir(parents=True, exist_ok=True)
+    paths.REPORT.write_text(html, encoding="utf-8")
+    return paths.REPORT.absolute().as_uri()
+
+
+def test_the_page_loads_whole_and_quiet_and_asks_for_nothing(place: Path, browser: Any) -> None:
+    finish()
+    with Reader(browser, written()) as reader:
+        reader.see_everything()
+        assert reader.labels()[:2] == ["cat→ dog", "dog→ owl"]
+        assert reader.page.locator(".plot .main-svg").count() >= 9
+        assert reader.complaints == []
+        assert reader.outside == []
+        assert all(source.startswith("data:image/") for source in pictures(reader))
+
+
+def pictures(reader: Reader) -> list[str]:
+    found: list[str] = reader.page.evaluate("() => [...document.images].map((one) => one.src)")
+    assert found
+    return found
+
+
+def test_views_filters_and_order_show_the_samples_they_name(place: Path, browser: Any) -> None:
+    finish()
+    with Reader(browser, written()) as reader:
+        amounts = {}
+        for view in ("called", "added", "removed", "left", "all"):
+            reader.view(view)
+            amounts[view] = reader.found()
+        assert amounts == {"called": CALLED, "added": 6, "removed": 0, "left": 6, "all": 36}
+        reader.pick("label", "1")
+        dogs = reader.labels()
+        assert dogs
+        assert all("dog" in text for text in dogs)
+        reader.page.locator('[name="low"]').fill("0.9")
+        assert 0 < reader.found() < len(dogs)
+        reader.view("called")
+        assert reader.rows() == list(range(CALLED))
+        reader.pick("sort", "trusted")
+        assert reader.rows() == list(reversed(range(CALLED)))
+        reader.view("left")
+        reader.pick("reason", reader.page.locator('[name="reason"] option').nth(1).get_attribute("value") or "")
+        assert reader.found() in (2, 4)
+
+
+def test_another_method_brings_its_own_scores_and_calls(place: Path, browser: Any) -> None:
+    finish()
+    own = pl.read_parquet(paths.scores("soft"))
+    other = own.with_columns(score=1 - pl.col("score"), flagged=pl.int_range(pl.len()) == 20)
+
+    def with_margin(data: Any) -> Any:
+        data.scores["margin"] = other
+        return data
+
+    with Reader(browser, written(with_margin)) as reader:
+        reader.pick("method", "margin")
+        assert reader.rows() == [20]
+        reader.pick("method", "soft")
+        assert len(reader.rows()) == CALLED
+
+
+def test_the_walk_with_the_keyboard_changes_the_next_set_exactly_so(place: Path, browser: Any) -> None:
+    finish()
+    with Reader(browser, written()) as reader:
+        reader.press("j", "a", "a", "a", "r", "r")
+        decided = reader.export()
+    state = curated.read("r001")
+    ids = state["sample_id"].to_list()
+    assert {row["sample_id"]: row["decision"] for row in decided} == dict(
+        zip(ids[:5], ["accept"] * 3 + ["reject"] * 2, strict=True)
+    )
+    applied(state, decided)
+
+
+def test_decisions_stay_in_the_browser_and_can_be_undone_noted_and_relabelled(place: Path, browser: Any) -> None:
+    finish()
+    with Reader(browser, written()) as reader:
+        reader.press("j", "s", "l")
+        reader.page.keyboard.type("cat")
+        reader.press("Enter", "n")
+        reader.page.keyboard.type('no, "really", a cat')
+        reader.press("Enter", "j", "a", "k", "u")
+        reader.page.reload()
+        reader.page.wait_for_selector("html[data-ready]")
+        reader.press("j", "u")
+        decided = {row["sample_id"]: row for row in reader.export()}
+        ids = curated.read("r001")["sample_id"].to_list()
+        assert {name: (row["decision"], row["label"], row["note"]) for name, row in decided.items()} == {
+            ids[1]: ("relabel", "cat", 'no, "really", a cat')
+        }
+        reader.pick("decision", "relabel")
+        assert reader.rows() == [1]
+
+
+def test_keys_rest_while_the_reader_writes_and_help_lists_them(place: Path, browser: Any) -> None:
+    finish()
+    with Reader(browser, written()) as reader:
+        reader.press("?")
+        assert reader.page.locator("#keys").is_visible()
+        reader.press("Escape")
+        assert reader.page.locator("#keys").is_hidden()
+        reader.press("j", "n")
+        reader.page.keyboard.type("are rare")
+        assert reader.page.locator("#progress").inner_text() == "Nothing decided yet."
+        assert reader.page.locator("#export").is_disabled()
+
+
+def test_evidence_shows_core_images_of_both_classes_beside_the_sample(place: Path, browser: Any) -> None:
+    finish()
+    with Reader(browser, written()) as reader:
+        reader.press("j")
+        panel = reader.page.locator("#panel")
+        assert panel.locator("h4").all_inner_texts() == ["Nearest labelled cat", "Nearest labelled dog"]
+        assert panel.locator(".evidence img").count() == 6
+        assert panel.locator("a").get_attribute("href") == "../../data/raw/core/00000.png"
+
+
+def test_hostile_names_are_shown_as_text_and_never_run(place: Path, browser: Any) -> None:
+    finish()
+    labels = pl.Series([HOSTILE[row % len(HOSTILE)] for row in range(30)])
+    state = curated.read("r001").with_columns(
+        given_label=labels, suggested_label=labels.reverse(), reason=labels, path=pl.format("data/raw/core/{}", labels)
+    )
+    curated.write(paths.curated("r001"), state)
+    with Reader(browser, written()) as reader:
+        reader.see_everything()
+        reader.view("all")
+        shown = " ".join(reader.labels())
+        assert all(name in shown for name in HOSTILE)
+        reader.press("j", "j")
+        assert HOSTILE[1] in reader.page.locator("#panel").inner_text()
+        assert reader.complaints == []
+        assert reader.outside == []
+
+
+def test_a_forged_script_in_the_page_is_refused_by_its_policy(place: Path, browser: Any) -> None:
+    finish()
+    address = written()
+    forged = paths.REPORT.read_text(encoding="utf-8").replace("<main>", "<main><script>window.forged = 1</script>")
+    paths.REPORT.write_text(forged, encoding="utf-8")
+    with Reader(browser, address) as reader:
+        assert reader.page.evaluate("() => window.forged") is None
+        assert any("Content Security Policy" in text for text in reader.complaints)
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_the_screen_and_colours_follow_the_reader(
+    place: Path, browser: Any, width: int, scheme: str
+) -> None:
+    finish()
+    view = {"viewport": {"width": width, "height": 844}, "color_scheme": scheme}
+    with Reader(browser, written(), **view) as reader:
+        reader.see_everything()
+        assert reader.page.evaluate("() => document.documentElement.scrollWidth") == width
+        dark = "() => getComputedStyle(document.body).backgroundColor"
+        first = reader.page.evaluate(dark)
+        reader.page.locator("#theme").click(click_count=2 if scheme == "light" else 1)
+        assert reader.page.evaluate(dark) != first
+
+
+def ends(reader: Reader, words: str) -> None:
+    """Waits until what is said of the review ends so."""
+    said = "(words) => document.querySelector('#progress').textContent.endsWith(words)"
+    reader.page.wait_for_function(said, arg=words)
+
+
+class Review(http.server.BaseHTTPRequestHandler):
+    """What the page may expect of the server that serves it: decisions by PUT, GET and DELETE, a token, no more."""
+
+    kept: dict[str, dict[str, str]]
+    page: bytes
+    refuse = False
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/?token="):
+            return self.answer(200, self.page, "text/html; charset=utf-8")
+        if self.path == "/decisions" and self.headers["X-DIVA-Token"] == "secret":
+            return self.answer(200, json.dumps(list(self.kept.values())).encode(), "application/json")
+        return self.answer(404, b"nothing here")
+
+    def do_PUT(self) -> None:
+        told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.refuse or self.headers["X-DIVA-Token"] != "secret" or self.path != "/decisions":
+            return self.answer(403, b"the token must be that of this server")
+        self.kept[told["sample_id"]] = told
+        return self.answer(204)
+
+    def do_DELETE(self) -> None:
+        self.kept.pop(self.path.removeprefix("/decisions/"))
+        self.answer(204)
+
+    def answer(self, status: int, content: bytes = b"", kind: str = "text/plain") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_a_page_that_is_served_saves_each_decision(place: Path, browser: Any) -> None:
+    finish()
+    written()
+    html = paths.REPORT.read_text(encoding="utf-8").replace(
+        "<head>", '<head><meta name="diva-review" content="/decisions">'
+    )
+    ids = curated.read("r001")["sample_id"].to_list()
+    Review.page, Review.kept = html.encode(), {}
+    Review.kept[ids[5]] = {"sample_id": ids[5], "decision": "reject", "label": "", "note": "blurred"}
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Review)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with Reader(browser, f"http://127.0.0.1:{server.server_port}/?token=secret") as reader:
+            told = reader.page.locator("#progress")
+            ends(reader, "saved")
+            assert told.inner_text().startswith("0 accepted, 1 rejected")
+            reader.press("j", "a", "s")
+            ends(reader, "· saved")
+            assert {name: (one["decision"], one["label"]) for name, one in Review.kept.items()} == {
+                ids[0]: ("accept", ""), ids[1]: ("relabel", "owl"), ids[5]: ("reject", ""),
+            }  # fmt: skip
+            reader.press("k", "k", "u")
+            ends(reader, "· saved")
+            assert ids[0] not in Review.kept
+            Review.refuse = True
+            reader.press("r")
+            ends(reader, "not saved: the token must be that of this server")
+            assert reader.outside == [] or all("/decisions" in url for url in reader.outside)
+    finally:
+        Review.refuse = False
+        server.shutdown()
