@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from diva.store import export
 from tests import forged, versioned
 from tests.pipeline.conftest import Copy, copy
 
@@ -154,7 +155,7 @@ def test_no_class_gets_more_than_its_share_of_a_round(published: Copy) -> None:
         (["diff", "v0.1.0", "nonsense"], "VERSION must be one of"),
         (["rollback", "HEAD"], "VERSION must be one of"),
         (["export", "v0.1.0", "--to", "data"], "--to must be a new or an empty folder, got data"),
-        (["export", "v0.1.0", "--to", "new", "--format", "tfrecord"], "--format must be one of imagefolder, csv"),
+        (["export", "v0.1.0", "--to", "new", "--format", "tfrecord"], "--format must be one of imagefolder, fiftyone"),
         (["forget", "0" * 32], "sample_id must be that of a sample of core or pool"),
         (["relabel", "absent.csv"], "absent.csv must be a readable"),
     ],
@@ -227,6 +228,25 @@ def test_an_export_links_images_by_class_and_keeps_the_weights(published: Copy, 
     table = pl.read_parquet(tmp_path / "table/train.parquet")
     assert table.drop("path").equals(train.drop("path"))
     assert all(Path(path).is_file() for path in table["path"])
+
+
+def test_an_export_for_fiftyone_is_the_layout_that_it_documents(published: Copy, tmp_path: Path) -> None:
+    """data/<uuid>.<ext> and labels.json: {"classes": […], "labels": {uuid: {"label", "attributes"}}}."""
+    published.diva("export", "v0.2.0", "--to", str(tmp_path / "out"), "--format", "fiftyone")
+    train = read(published, "release/train.parquet")
+    told = json.loads((tmp_path / "out/labels.json").read_text())
+    assert told.keys() == {"classes", "labels"}
+    assert told["classes"] == sorted(set(train["label"]))
+    images = {path.stem: path for path in (tmp_path / "out/data").iterdir()}
+    assert images.keys() == told["labels"].keys() == set(train["sample_id"])
+    for row in train.iter_rows(named=True):
+        label = told["labels"][row["sample_id"]]
+        assert hashlib.sha256(images[row["sample_id"]].read_bytes()).hexdigest().startswith(row["sample_id"])
+        assert label["label"] == row["label"]
+        known = label["attributes"]
+        assert {"weight", "flagged", "given_label", "origin", "round"} <= known.keys()
+        assert all(known[name] == row[name] for name in known)
+        assert all(row[name] is None for name in export.FIELDS if name not in known)
 
 
 def test_a_compacted_history_goes_on_in_a_fresh_clone(

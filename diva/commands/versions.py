@@ -94,10 +94,10 @@ def rollback(version: Annotated[str, typer.Argument()]) -> None:
 def export(
     version: Annotated[str, typer.Argument()],
     to: Annotated[Path, typer.Option(metavar="DIR", help="A new or an empty folder.")],
-    form: Annotated[str, typer.Option("--format", metavar="imagefolder|csv|parquet")] = "imagefolder",
+    form: Annotated[str, typer.Option("--format", metavar="imagefolder|fiftyone|csv|parquet")] = "imagefolder",
     copy: Annotated[bool, typer.Option("--copy", help="Copy images instead of linking them.")] = False,
 ) -> None:
-    """Write a version's training set for other tools: a folder per class, or a table."""
+    """Write a version's training set for other tools: a folder per class, what FiftyOne imports, or a table."""
     from diva.store import export as content
     from diva.store import versions as store
 

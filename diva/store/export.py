@@ -5,6 +5,7 @@ all that a path could mean taken out, so nothing that a delivery says leads out 
 """
 
 import hashlib
+import json
 import os
 import shutil
 import urllib.parse
@@ -16,7 +17,8 @@ import polars as pl
 from diva.store import manifest, paths, release, tables, versions
 from diva.store.sources import READY
 
-FORMATS = ("imagefolder", "csv", "parquet")
+FORMATS = ("imagefolder", "fiftyone", "csv", "parquet")
+FIELDS = ("weight", "flagged", "given_label", "suggested_label", "origin", "round", "margin", "derivative", "reason")
 LENGTH = 120  # bytes of a folder's name; longer labels end in their hash
 TABLES = {paths.TRAIN: release.TRAIN, paths.REMOVED: release.REMOVED}
 
@@ -26,8 +28,8 @@ def export(version: versions.Version, form: str, folder: Path, *, copy: bool = F
 
     Args:
         version: which.
-        form: ``imagefolder`` (class/sample_id.ext, and index.csv with labels and weights), ``csv`` or ``parquet``
-            (train and removed; paths absolute).
+        form: ``imagefolder`` (class/sample_id.ext, and index.csv with labels and weights), ``fiftyone`` (its
+            FiftyOneImageClassificationDataset), ``csv`` or ``parquet`` (train and removed; paths absolute).
         folder: a new or an empty one; it is there when everything is.
         copy: copy images, checking their content, instead of linking them.
 
@@ -44,6 +46,8 @@ def export(version: versions.Version, form: str, folder: Path, *, copy: bool = F
     try:
         if form == "imagefolder":
             image_folder(frames["train"], fresh, version, copy=copy)
+        elif form == "fiftyone":
+            fifty_one(frames["train"], fresh, version, copy=copy)
         else:
             write_tables(frames, fresh, form)
         fresh.replace(folder)
@@ -64,18 +68,49 @@ def write_tables(frames: dict[str, pl.DataFrame], folder: Path, form: str) -> No
 
 def image_folder(train: pl.DataFrame, folder: Path, version: versions.Version, *, copy: bool = False) -> None:
     """class/sample_id.ext, and index.csv: file, label, given label and weight of each sample."""
-    ready = train.filter(pl.col("path").map_elements(_is_ready, pl.Boolean))
-    if len(ready):
-        raise ValueError(f"--format imagefolder must have images, got features made elsewhere ({ready['path'][0]}).")
-    put: Callable[[Path, Path, str], None] = _copy if copy else _link
-    files = []
-    for sample_id, path, label in train.select("sample_id", "path", "label").iter_rows():
-        file = Path(class_name(label)) / f"{class_name(sample_id)}{_suffix(path)}"
-        (folder / file.parent).mkdir(exist_ok=True)
-        put(_located(version, Path(path)), folder / file, sample_id)
-        files.append(file.as_posix())
+    _require_images(train, "imagefolder")
+    named = zip(train["label"], _names(train), strict=True)
+    files = [f"{class_name(label)}/{name}" for label, name in named]
+    _put(train, files, folder, version, copy=copy)
     columns = ["sample_id", "label", "given_label", "weight"]
     train.select(pl.Series("file", files, pl.String), *columns).write_csv(folder / "index.csv")
+
+
+def fifty_one(train: pl.DataFrame, folder: Path, version: versions.Version, *, copy: bool = False) -> None:
+    """data/sample_id.ext, and labels.json: the label of each sample with all that is known of it as attributes.
+
+    ``fiftyone.Dataset.from_dir(folder, fiftyone.types.FiftyOneImageClassificationDataset)`` reads it; what has no value
+    is left out, so that each attribute is of one type.
+    """
+    _require_images(train, "fiftyone")
+    _put(train, [f"data/{name}" for name in _names(train)], folder, version, copy=copy)
+    labels = {}
+    for row in train.select("sample_id", "label", *FIELDS).iter_rows(named=True):
+        known = {name: row[name] for name in FIELDS if row[name] is not None and row[name] == row[name]}  # NaN is none
+        labels[class_name(row["sample_id"])] = {"label": row["label"], "attributes": known}
+    content = {"classes": sorted(set(train["label"])), "labels": labels}
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
+    (folder / "labels.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _require_images(train: pl.DataFrame, form: str) -> None:
+    ready = train.filter(pl.col("path").map_elements(_is_ready, pl.Boolean))
+    if len(ready):
+        raise ValueError(f"--format {form} must have images, got features made elsewhere ({ready['path'][0]}).")
+
+
+def _names(train: pl.DataFrame) -> list[str]:
+    rows = train.select("sample_id", "path").iter_rows()
+    return [f"{class_name(sample_id)}{_suffix(path)}" for sample_id, path in rows]
+
+
+def _put(train: pl.DataFrame, files: list[str], folder: Path, version: versions.Version, *, copy: bool) -> None:
+    """The image of each sample as one of ``files``, a link or a copy."""
+    put: Callable[[Path, Path, str], None] = _copy if copy else _link
+    for (sample_id, path), file in zip(train.select("sample_id", "path").iter_rows(), files, strict=True):
+        target = folder / file
+        target.parent.mkdir(exist_ok=True)
+        put(_located(version, Path(path)), target, sample_id)
 
 
 def class_name(label: str) -> str:
