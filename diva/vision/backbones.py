@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import importlib
 import pickle
+import threading
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -47,7 +48,7 @@ class Backbone(nn.Module):
         with torch.inference_mode():
             sample = torch.zeros(1, 3, size, size)
             self.head = last_layer(network, sample) if cut else None
-            self._taken: list[Tensor] = []
+            self._taken: dict[int, Tensor] = {}  # by thread: several may run the network at once
             if (layer := self._layer()) is not None:
                 layer.register_forward_pre_hook(self._take)
             self.width = int(self(sample).shape[1])
@@ -59,17 +60,16 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (m, 3, h, w) to features (m, p)."""
-        self._taken.clear()
         output = self.network(images)
         if self.head is None:
             return _flat(_tensor(output), channels=1)
-        return _flat(self._taken.pop(), channels=1 if isinstance(self._layer(), nn.Conv2d) else -1)
+        return _flat(self._taken.pop(threading.get_ident()), channels=1 if isinstance(self._layer(), nn.Conv2d) else -1)
 
     def _layer(self) -> nn.Module | None:
         return None if self.head is None else self.network.get_submodule(self.head)
 
     def _take(self, _layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._taken.append(inputs[0])
+        self._taken[threading.get_ident()] = inputs[0]
 
 
 def last_layer(network: nn.Module, images: Tensor) -> str | None:

@@ -3,9 +3,9 @@
 import difflib
 import errno
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torchvision
@@ -14,7 +14,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from diva.store.features import Failure
-from diva.vision.transforms import ChangedFileError, NotAFileError, Transform, read_image
+from diva.vision import jpeg
+from diva.vision.transforms import ChangedFileError, NotAFileError, Transform, decode, read_bytes, steps
+
+T = TypeVar("T")
 
 SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # the machine's fault, not the file's, which stays in the batch
 LESS = "Lower extract.batch_size or extract.workers, or free what others hold; the next run goes on where this stopped."
@@ -45,14 +48,30 @@ class ImageFiles(Dataset[Tensor | Failure]):
         max_pixels: int | None = None,
     ) -> None:
         self.paths, self.transform, self.checksums, self.max_pixels = paths, transform, checksums, max_pixels
+        self.steps = steps(transform)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, row: int) -> Tensor | Failure:
-        checksum = self.checksums[row] if self.checksums else None
+        image = self.pixels(row)
+        return self.steps.normalize(image[None])[0] if self.steps and isinstance(image, Tensor) else image
+
+    def pixels(self, row: int) -> Tensor | Failure:
+        """(3, h, w): bytes where ``steps`` normalizes them, else what the transform gives."""
+        return self._entry(row, self._decoded)
+
+    def encoded(self, row: int) -> jpeg.Encoded | Tensor | Failure:
+        """The bytes of a JPEG file that a GPU can decode; of any other file ``pixels``."""
+        return self._entry(row, lambda data: jpeg.encoded(data, self.max_pixels) or self._decoded(data))
+
+    def _decoded(self, data: bytes) -> Tensor:
+        image = decode(data, self.max_pixels)
+        return self.steps.pixels(image) if self.steps else self.transform(image)
+
+    def _entry(self, row: int, make: Callable[[bytes], T]) -> T | Failure:
         try:
-            return self.transform(read_image(self.paths[row], checksum, self.max_pixels))
+            return make(read_bytes(self.paths[row], self.checksums[row] if self.checksums else None))
         except MemoryError:
             raise MemoryError(f"{self.paths[row]} must fit into memory beside all else. {LESS}") from None
         except Exception as error:  # decoders raise anything, and one bad file must not stop the run
@@ -91,11 +110,12 @@ def _is_empty(path: str | Path) -> bool:
         return False
 
 
-def collate(entries: list[Tensor | Failure]) -> Images:
+def collate(entries: Sequence[Tensor | Failure]) -> Images:
     """Entries of ``ImageFiles`` as one batch."""
-    images = [entry for entry in entries if isinstance(entry, Tensor)]
+    # channels last in memory, as decoders give them and networks want them
+    images = [entry.permute(1, 2, 0) for entry in entries if isinstance(entry, Tensor)]
     failures = [entry for entry in entries if isinstance(entry, Failure)]
-    return Images(torch.stack(images) if images else torch.empty(0), failures)
+    return Images(torch.stack(images).permute(0, 3, 1, 2) if images else torch.empty(0), failures)
 
 
 def torchvision_data_set(name: str, root: str | Path, split: str = "train", download: bool = False) -> Any:

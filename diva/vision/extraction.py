@@ -1,16 +1,20 @@
-"""Runs a backbone over image files: batches from worker processes, blocks of features out, broken files set aside.
+"""Runs a backbone over image files: threads decode and compute, blocks of features come out, broken files go aside.
 
-A row's features depend on neither the batch size nor the number of workers, but for rounding. On CUDA a trained
-network runs in mixed precision; memory that does not suffice halves the batch, and the run goes on.
+A row's features depend neither on the number of threads nor, but for rounding, on the batch size. Memory that does not
+suffice halves what is computed at once, and the run goes on.
 """
 
+import functools
 import itertools
 import json
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +22,21 @@ import PIL
 import torch
 import torchvision
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from diva.store.features import Failure
+from diva.vision import jpeg
 from diva.vision.backbones import Backbone
-from diva.vision.datasets import LESS, ImageFiles, collate
+from diva.vision.datasets import ImageFiles, collate
+from diva.vision.forward import Forward
 from diva.vision.transforms import Transform, describe
 
 logger = logging.getLogger(__name__)
 QUIET = 30.0  # seconds between lines of progress where no terminal shows a bar
+PART = 8  # images that the CPU computes at once: what layers hand on stays in its caches
+Entry = jpeg.Encoded | Tensor | Failure
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Block(NamedTuple):
@@ -70,86 +79,92 @@ def extract(
         backbone: cut network; moved to the device.
         files: paths and transform.
         start: rows before it are done already.
-        batch_size: images per forward pass.
-        workers: processes that decode; 0 decodes in this one.
+        batch_size: images per block; on CUDA also per forward pass.
+        workers: threads that decode and, on the CPU, run the network; 0: as many as torch computes with.
         device: "auto", "cpu" or "cuda".
         progress: show a bar (a terminal) or a line now and then (a log).
     """
     place = pick_device(device)
-    network = Forward(backbone, place)
-    done = start
-    with Progress(start, len(files), progress) as shown:
-        for images, failures in batches(files, start, batch_size, workers, pin=place.type == "cuda"):
-            count = len(images) + len(failures)
-            gone = [failure.row for failure in failures]
-            rows = np.setdiff1d(np.arange(done, done + count), np.array(gone, dtype=np.int64), assume_unique=True)
-            done += count
-            shown.update(count)
-            yield Block(rows, network(images) if len(images) else np.empty((0, backbone.width), np.float32), failures)
+    run = Run(Forward(backbone, place, files.steps), files)
+    firsts = range(start, len(files), batch_size)
+    batches = (range(first, min(first + batch_size, len(files))) for first in firsts)
+    with threads(place, workers) as (decoders, runners), Progress(start, len(files), progress) as shown:
+        read = ahead(batches, lambda rows: (rows, [decoders.submit(run.read, row) for row in rows]))
+        for parts in ahead(read, lambda batch: run.start(runners, *batch)):
+            block = joined([part.result() for part in parts])
+            shown.update(len(block.rows) + len(block.failures))
+            yield block
 
 
-def batches(files: ImageFiles, start: int, batch_size: int, workers: int, pin: bool = False) -> Any:
-    """A loader of the rows from ``start`` on."""
-    rest = Subset(files, range(start, len(files)))
-    processes = min(workers, -(-len(rest) // batch_size))
-    return DataLoader(
-        rest,
-        batch_size,
-        num_workers=processes,
-        # a fork would copy whatever threads and exit handlers the caller has; a fresh interpreter has none
-        multiprocessing_context="spawn" if processes else None,
-        collate_fn=collate,
-        pin_memory=pin,
-    )
+class Run:
+    """One extraction: what its threads do."""
+
+    def __init__(self, network: Forward, files: ImageFiles) -> None:
+        self.network, self.files = network, files
+        on_card = network.device.type == "cuda" and files.steps is not None and jpeg.available()
+        self.read = files.encoded if on_card else files.pixels
+
+    def start(self, runners: Executor, rows: range, reading: list[Future[Entry]]) -> list[Future[Block]]:
+        """Put a batch before the network as soon as it is read, in parts."""
+        size = len(rows) if self.network.device.type == "cuda" else PART
+        entries = [entry.result() for entry in reading]
+        parts = range(0, len(rows), size)
+        return [runners.submit(self.block, rows[part : part + size], entries[part : part + size]) for part in parts]
+
+    def block(self, rows: range, entries: list[Entry]) -> Block:
+        """Features of some rows."""
+        images, failures = collate(self._decoded(rows, entries))
+        gone = {failure.row for failure in failures}
+        kept = np.array([row for row in rows if row not in gone], dtype=np.int64)
+        width = self.network.backbone.width
+        return Block(kept, self.network(images) if len(kept) else np.empty((0, width), np.float32), failures)
+
+    def _decoded(self, rows: range, entries: list[Entry]) -> list[Tensor | Failure]:
+        """What is still encoded is decoded on the card, or here where the card refuses it."""
+        encoded = {place: entry for place, entry in enumerate(entries) if isinstance(entry, jpeg.Encoded)}
+        found = {place: entry for place, entry in enumerate(entries) if not isinstance(entry, jpeg.Encoded)}
+        if encoded and self.files.steps:
+            images = jpeg.decoded(list(encoded.values()), self.files.steps, self.network.device)
+            for place, image in zip(encoded, images, strict=True):
+                found[place] = self.files.pixels(rows[place]) if image is None else image
+        ordered = [found[place] for place in range(len(entries))]
+        return [entry.to(self.network.device) if isinstance(entry, Tensor) else entry for entry in ordered]
 
 
-class Forward:
-    """The forward pass on a device, in batches as large as its memory takes."""
+@contextmanager
+def threads(device: torch.device, workers: int) -> Iterator[tuple[Executor, Executor]]:
+    """Threads that decode and threads that run the network: on the CPU the same ones, each computing on one core.
 
-    def __init__(self, backbone: Backbone, device: torch.device) -> None:
-        self.backbone = backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.device = device
-        # activations of untrained networks may shrink below half precision from layer to layer
-        self.mixed = device.type == "cuda" and backbone.trained
-        self.limit: int | None = None
-
-    def __call__(self, images: Tensor) -> npt.NDArray[np.float32]:
-        """(m, 3, h, w) to (m, p) float32."""
-        size = min(self.limit or len(images), len(images))
+    So features do not depend on how many there are, and no core waits for another.
+    """
+    cores = torch.get_num_threads()
+    cuda = device.type == "cuda"
+    alone = functools.partial(torch.set_num_threads, 1)  # holds for the thread that says it, and for new ones
+    with ThreadPoolExecutor(workers or cores, "decode", alone) as decoders, ExitStack() as more:
+        # two for CUDA: while one fetches its features, the other's batch is on the card
+        runners = more.enter_context(ThreadPoolExecutor(2, "network")) if cuda else decoders
         try:
-            parts = [self._forward(part) for part in torch.split(images, size)]
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            if size == 1:
-                raise MemoryError(f"{self.device} must have memory for one image at least: {error}. {LESS}") from None
-            self.limit = size // 2
-        else:
-            return torch.cat(parts).numpy()
-        # outside the handler: the traceback would hold the memory that is needed
-        logger.warning("Memory does not suffice for %d images at once; going on with %d.", size, self.limit)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        return self(images)
-
-    def _forward(self, images: Tensor) -> Tensor:
-        images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
-        features = self._run(images, mixed=self.mixed)
-        if self.mixed and not bool(features.isfinite().all()):  # beyond half precision, perhaps not beyond single
-            features = self._run(images, mixed=False)
-        return features.cpu()
-
-    @torch.inference_mode()
-    def _run(self, images: Tensor, mixed: bool) -> Tensor:
-        with torch.autocast(self.device.type, torch.float16, enabled=mixed):
-            features: Tensor = self.backbone(images)
-        return features.float()
+            yield decoders, runners
+        finally:
+            decoders.shutdown(wait=False, cancel_futures=True)
+            runners.shutdown(wait=False, cancel_futures=True)
+            torch.set_num_threads(cores)
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on the CPU (a plain RuntimeError there)."""
-    signs = ("allocate memory", "out of memory", "ALLOC_FAILED")
-    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)
+def ahead(items: Iterable[T], begin: Callable[[T], R], depth: int = 1) -> Iterator[R]:
+    """What ``begin`` gives for each item, in order; it is called ``depth`` items before its result is needed."""
+    waiting: deque[R] = deque()
+    for item in items:
+        waiting.append(begin(item))
+        if len(waiting) > depth:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def joined(parts: Sequence[Block]) -> Block:
+    """Consecutive blocks as one."""
+    rows, features, failures = zip(*parts, strict=True)
+    return Block(np.concatenate(rows), np.concatenate(features), list(itertools.chain(*failures)))
 
 
 def attributes(backbone: Backbone, transform: Transform) -> dict[str, str | int]:

@@ -7,6 +7,7 @@ order of the images nor on batches or workers.
 import dataclasses
 import difflib
 import inspect
+import threading
 import zlib
 from collections.abc import Mapping
 from functools import cached_property
@@ -18,6 +19,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from diva.vision.transforms import Transform, describe
+
+ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Variant:
 
     def vary(self, image: Image.Image) -> Image.Image:
         """The variant of an RGB image."""
-        with torch.random.fork_rng(devices=[]):
+        with ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):  # the generator is the process's
             torch.manual_seed(zlib.crc32(image.tobytes(), self.seed))
             varied = self.transform(v2.functional.to_image(image))
         pixels = v2.functional.to_dtype(varied.as_subclass(Tensor), torch.uint8, scale=True)

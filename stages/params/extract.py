@@ -22,8 +22,8 @@ class Extract(Section):
         mean: per channel.
         std: per channel.
         dtype: of the features on disk.
-        batch_size: images per forward pass.
-        workers: processes that decode images.
+        batch_size: images that travel together; with a GPU, per forward pass.
+        workers: threads that decode and, without a GPU, compute; 0 is one per core.
         device: auto is CUDA where there is one.
     """
 

@@ -120,20 +120,21 @@ def test_an_extraction_that_was_stopped_goes_on(folder, monkeypatch):
     extract("b001")
     whole = outputs()
     paths.features("b001").unlink()
-    forward, seen = extraction.Forward.__call__, []
+    block, seen = extraction.Run.block, []
 
-    def stopped(self, images):
-        seen.append(len(images))
+    def stopped(self, rows, entries):
+        seen.append(rows.start)
         if len(seen) == 2:
             raise KeyboardInterrupt
-        return forward(self, images)
+        return block(self, rows, entries)
 
-    monkeypatch.setattr(extraction.Forward, "__call__", stopped)
+    monkeypatch.setattr(extraction.Run, "block", stopped)
     with pytest.raises(KeyboardInterrupt):
         extract("b001")
     assert not paths.features("b001").exists()
+    seen[2:] = []  # what was under way when it stopped
     extract("b001")
-    assert seen == [8, 8, 8, 4]  # the first eight were not done again
+    assert seen == [0, 8, 8, 16]  # the first eight were not done again
     assert outputs() == whole
 
 

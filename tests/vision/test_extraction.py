@@ -1,5 +1,6 @@
 import csv
 import logging
+import threading
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 from diva.vision import extraction
 from diva.vision.backbones import Backbone, load_backbone
 from diva.vision.datasets import ImageFiles
-from diva.vision.extraction import Forward, attributes, extract, measure, pick_device
+from diva.vision.extraction import ahead, attributes, extract, measure, pick_device
 from diva.vision.transforms import ResizeCrop
 
 TRANSFORM = ResizeCrop(32, 32)
@@ -64,39 +65,46 @@ def test_two_runs_are_equal_to_the_bit(backbone, paths):
     assert np.array_equal(run(backbone, paths, batch_size=4)[1], run(backbone, paths, batch_size=4, workers=1)[1])
 
 
-class Hungry(nn.Module):
-    """Runs out of memory on more than three images."""
+@pytest.mark.parametrize("workers", [2, 5])
+def test_the_number_of_threads_changes_no_bit(backbone, paths, workers):
+    expected = run(backbone, paths, batch_size=4, workers=1)
+    got = run(backbone, paths, batch_size=4, workers=workers)
+    assert np.array_equal(got[1], expected[1])
+    assert got[2] == expected[2]
 
-    def __init__(self, error):
-        super().__init__()
-        self.error, self.sizes = error, []
+
+def test_a_pass_that_ends_early_leaves_no_thread_behind(backbone, paths):
+    before, cores = threading.active_count(), torch.get_num_threads()
+    blocks = extract(backbone, ImageFiles(paths, TRANSFORM), batch_size=1, workers=2, device="cpu")
+    next(blocks)
+    blocks.close()
+    assert (threading.active_count(), torch.get_num_threads()) == (before, cores)
+
+
+def test_work_begins_ahead_of_its_need():
+    begun = []
+    results = ahead("abc", lambda item: begun.append(item) or item)
+    assert next(results) == "a"
+    assert begun == ["a", "b"]
+    assert list(results) == ["b", "c"]
+
+
+class Small(nn.Module):
+    """A network for which memory suffices up to two images."""
 
     def forward(self, images):
-        self.sizes.append(len(images))
-        if len(images) > 3:
-            raise self.error
+        if len(images) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return images.mean((2, 3))
 
 
-@pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
-)
-def test_out_of_memory_halves_the_batch_and_goes_on(error, caplog):
-    hungry = Hungry(error)
-    forward = Forward(Backbone(hungry, 8), torch.device("cpu"))
-    images = torch.randn(16, 3, 8, 8)
-    np.testing.assert_allclose(forward(images), images.mean((2, 3)), rtol=1e-5, atol=1e-6)
-    assert forward.limit == 2
-    hungry.sizes.clear()
-    forward(images)
-    assert hungry.sizes == [2] * 8  # the smaller size is kept
-    assert "going on with 2" in caplog.text
-
-
-def test_other_errors_are_not_taken_for_want_of_memory():
-    forward = Forward(Backbone(Hungry(RuntimeError("shapes differ")), 8), torch.device("cpu"))
-    with pytest.raises(RuntimeError, match="shapes differ"):
-        forward(torch.zeros(4, 3, 8, 8))
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_extraction_goes_on_where_memory_runs_out(paths, caplog, workers):
+    rows, features, failures = run(Backbone(Small(), 8), paths, workers=workers)
+    expected = [ImageFiles(paths, TRANSFORM)[row].mean((1, 2)) for row in rows]
+    np.testing.assert_allclose(features, torch.stack(expected), rtol=1e-5, atol=1e-6)
+    assert [failure.row for failure in failures] == [4, 5]
+    assert "Memory does not suffice for 3 images at once; going on with 1." in caplog.text
 
 
 def test_the_log_tells_the_speed_where_no_terminal_is(backbone, paths, caplog, capsys, monkeypatch):
@@ -137,6 +145,17 @@ def test_the_gpu_agrees_with_the_cpu(backbone, paths):
     on_gpu = load_backbone("shufflenet_v2_x0_5", seed=0, size=32)
     got = np.concatenate([block.features for block in extract(on_gpu, files, device="cuda", batch_size=4)])
     assert np.linalg.norm(got - expected) < 1e-2 * np.linalg.norm(expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_photographs_decoded_on_the_card_give_nearly_the_same_features(shared_data):
+    names = sorted(str(path) for path in (shared_data / "flowers102" / "train").rglob("*.jpg"))[:16]
+    weights = shared_data / "weights" / "mobilenet_v2_imagenet_features.pth"
+    expected, got = (
+        np.concatenate([b.features for b in extract(load_backbone("mobilenet_v2", weights), files, device=device)])
+        for files, device in ((ImageFiles(names, ResizeCrop()), "cpu"), (ImageFiles(names, ResizeCrop()), "cuda"))
+    )
+    assert np.linalg.norm(got - expected) < 5e-2 * np.linalg.norm(expected)
 
 
 def test_attributes_are_plain_and_repeat(backbone):

@@ -1,0 +1,104 @@
+"""The forward pass: as fast as the device allows, in parts that its memory takes, from several threads at once.
+
+On the CPU torchvision's networks are frozen: a convolution takes in its normalisation and activation, which saves half
+the time. On CUDA a trained network runs in mixed precision. Both lay channels last.
+"""
+
+import logging
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from diva.vision.backbones import Backbone
+from diva.vision.datasets import LESS
+from diva.vision.transforms import Steps
+
+logger = logging.getLogger(__name__)
+EQUAL = 1e-4  # relative; rounding gives 1e-6
+
+
+class Forward:
+    """A network on a device.
+
+    Args:
+        backbone: cut network; moved to the device.
+        device: where it runs.
+        steps: normalizes what comes as bytes.
+
+    Attributes:
+        limit: images that memory takes at once, where that has shown; None before.
+    """
+
+    def __init__(self, backbone: Backbone, device: torch.device, steps: Steps | None = None) -> None:
+        self.backbone = backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.device, self.steps = device, steps
+        self.network = frozen(backbone) if device.type == "cpu" else backbone
+        # activations of untrained networks may shrink below half precision from layer to layer
+        self.mixed = device.type == "cuda" and backbone.trained
+        self.limit: int | None = None
+
+    def __call__(self, images: Tensor) -> npt.NDArray[np.float32]:
+        """(m, 3, h, w) to (m, p) float32."""
+        size = min(self.limit or len(images), len(images))
+        try:
+            parts = [self._forward(part) for part in torch.split(images, size)]
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            if size == 1:
+                raise MemoryError(f"{self.device} must have memory for one image at least: {error}. {LESS}") from None
+            self.limit = size // 2
+        else:
+            return torch.cat(parts).numpy()
+        # outside the handler: the traceback would hold the memory that is needed
+        logger.warning("Memory does not suffice for %d images at once; going on with %d.", size, self.limit)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return self(images)
+
+    @torch.inference_mode()
+    def _forward(self, images: Tensor) -> Tensor:
+        images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+        if self.steps and images.dtype == torch.uint8:
+            images = self.steps.normalize(images)
+        features = self._run(images, mixed=self.mixed)
+        if self.mixed and not bool(features.isfinite().all()):  # beyond half precision, perhaps not beyond single
+            features = self._run(images, mixed=False)
+        return features.cpu()
+
+    def _run(self, images: Tensor, mixed: bool) -> Tensor:
+        with torch.autocast(self.device.type, torch.float16, enabled=mixed):
+            features: Tensor = self.network(images)
+        return features.float()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on the CPU (a plain RuntimeError there)."""
+    signs = ("allocate memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)
+
+
+@torch.no_grad()
+def frozen(backbone: Backbone) -> nn.Module:
+    """The same network as one graph, where it gives the same features; else the network itself.
+
+    Only torchvision's own: in others Python may decide what happens, of which a graph knows nothing.
+    """
+    if not backbone.name or ":" in backbone.name:
+        return backbone
+    sample = torch.randn(3, 3, backbone.size, backbone.size, generator=torch.Generator().manual_seed(0))
+    sample = sample.to(memory_format=torch.channels_last)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on what a graph cannot hold; the comparison finds out
+            traced = torch.jit.trace(backbone, sample[:1], check_trace=False).eval()  # type: ignore[no-untyped-call]
+            graph: nn.Module = torch.jit.freeze(traced)
+        wanted, given = backbone(sample), (graph(sample), graph(sample))  # the second run is the optimised one
+    except Exception as error:  # a graph is a gain, never a need
+        logger.debug("%s is run as it is: %s", backbone.name, error)
+        return backbone
+    worst = max(float((features - wanted).norm() / wanted.norm()) for features in given)
+    return graph if worst < EQUAL else backbone
