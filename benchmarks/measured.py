@@ -30,11 +30,11 @@ def measure(work: Work, problem: Path, result: Path) -> None:
     """
     with np.load(problem, allow_pickle=False) as file:
         x, y, seed = file["x_train"], file["y_train"], int(file["seed"])
-    before = _reset_peak()
+    before = reset_peak()
     wall, processor = time.perf_counter(), time.process_time()
     found = work(x, y, seed)
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    peak = (_status("VmHWM") - before) / 1024
+    peak = peak_since(before)
     np.savez(result, seconds=wall, cpu_seconds=processor, peak_mib=peak, **found)
 
 
@@ -52,10 +52,15 @@ def allow(cpu_seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (most, most))
 
 
-def _reset_peak() -> int:
+def reset_peak() -> int:
     """Forgets the peak so far (Linux); KiB resident now."""
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     return _status("VmRSS")
+
+
+def peak_since(before: int) -> float:
+    """MiB by which the peak exceeds what ``reset_peak`` gave."""
+    return (_status("VmHWM") - before) / 1024
 
 
 def _status(field: str) -> int:

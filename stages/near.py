@@ -5,7 +5,7 @@ import polars as pl
 
 from diva import duplicates
 from diva.store import manifest
-from diva.store.features import FeatureRows
+from diva.store.streams import FeatureRows
 
 CHUNK = 8192  # rows read at once
 REMEDY = "Nothing to do; duplicates.near_duplicate says from which cosine images count as the same."

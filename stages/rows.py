@@ -6,13 +6,15 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import h5py
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import torch
 
 from diva.normalize import Normalization, Prepared, Scaling
 from diva.ridge import Moments
 from diva.store import atomic, paths, tables
-from diva.store.features import FeatureRows
+from diva.store.streams import FeatureRows
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,21 @@ def device(name: str) -> str:
 
 def stored(frame: pl.DataFrame, classes: Sequence[str], chunk_size: int, width: int | None = None) -> FeatureRows:
     """The features that the rows of ``frame`` (an index, a curated set) name, with codes of their ``label``."""
-    codes = {label: code for code, label in enumerate(classes)}
-    labels = [codes[label] for label in frame["label"]]
-    return FeatureRows(frame["features"].to_list(), frame["row"].to_list(), labels, chunk_size, width)
+    files = frame["features"].unique(maintain_order=True)
+    file, labels = codes(frame["features"], files.to_list()), codes(frame["label"], classes)
+    allocate = pinned if torch.cuda.is_available() else np.empty
+    return FeatureRows.indexed(files.to_list(), file, frame["row"].to_numpy(), labels, chunk_size, width, allocate)
+
+
+def codes(names: pl.Series, known: Sequence[str]) -> npt.NDArray[np.int32]:
+    """Each name's place among those that are known."""
+    return names.replace_strict(known, range(len(known)), return_dtype=pl.Int32).to_numpy()
+
+
+def pinned(shape: tuple[int, int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Page-locked memory: the way from it to a GPU is short."""
+    kind = {"float16": torch.float16, "float32": torch.float32}[dtype.name]
+    return torch.empty(shape, dtype=kind, pin_memory=True).numpy()
 
 
 def prepared(frame: pl.DataFrame, classes: Sequence[str], fit: Fit) -> Prepared:

@@ -1,4 +1,4 @@
-"""Features on disk: one immutable HDF5 file per batch, and rows of several such files as chunks.
+"""Features on disk: one immutable HDF5 file per batch; `diva.store.streams` reads several as one.
 
 A file holds ``features`` (n, p) float16 or float32, ``labels`` (n,) int32 codes into ``classes``, ``sample_id`` (n,)
 ASCII; its attributes say how the features were made. It is written once: rows first gather in a folder beside it (raw
@@ -9,7 +9,7 @@ takes its real one when whole. An empty batch gives a file of n = 0 rows of widt
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +17,11 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from diva.chunks import Chunk
 from diva.store.atomic import replacing, write_text
+from diva.store.slabs import read_rows
 
 DTYPES = ("float16", "float32")
 LOSS = 1e-2  # what rounding may change of a row's norm
-GAP = 16  # rows that are cheaper to read along than to skip by a second read
 Array = npt.NDArray[Any]
 Codes = npt.NDArray[np.int32]
 
@@ -220,95 +219,3 @@ def opened(path: Path) -> Any:
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
-
-
-def read_rows(source: Any, rows: npt.NDArray[np.integer[Any]], most: int = 8192) -> Array:
-    """``source[rows]``, in the order asked for, of anything (n, p) that gives slices; slabs of at most ``most``."""
-    out = np.empty((len(rows), source.shape[1]), dtype=source.dtype)
-    order = np.argsort(rows, kind="stable")
-    ascending = np.asarray(rows)[order]
-    for part in _slabs(ascending, most):
-        wanted = ascending[part]
-        out[order[part]] = source[int(wanted[0]) : int(wanted[-1]) + 1][wanted - wanted[0]]
-    return out
-
-
-def _slabs(rows: npt.NDArray[np.integer[Any]], most: int) -> Iterator[slice]:
-    """Ascending rows cut where a gap is wide or the slab grows beyond ``most``."""
-    start = 0
-    for end in range(1, len(rows) + 1):
-        if end == len(rows) or rows[end] - rows[end - 1] > GAP or rows[end] - rows[start] >= most:
-            yield slice(start, end)
-            start = end
-
-
-class FeatureRows:
-    """Rows of several feature files as chunks, in the order given; an index's columns are its arguments.
-
-    Args:
-        features: path of the feature file, per row.
-        rows: row within that file, per row.
-        labels: class code, per row.
-        chunk_size: rows per chunk.
-        width: p, needed only where there may be no rows at all.
-
-    Iterates again and again; a file is open, read-only, only while a chunk is read from it.
-    """
-
-    def __init__(
-        self,
-        features: Sequence[str | Path],
-        rows: Sequence[int],
-        labels: Sequence[int],
-        chunk_size: int = 8192,
-        width: int | None = None,
-    ) -> None:
-        if not len(features) == len(rows) == len(labels):
-            raise ValueError(
-                f"features, rows, labels must be of one length, got {(len(features), len(rows), len(labels))}."
-            )
-        if chunk_size < 1:
-            raise ValueError(f"chunk_size must be at least 1, got {chunk_size}.")
-        number: dict[str, int] = {}
-        self._file = np.array([number.setdefault(str(path), len(number)) for path in features], dtype=np.int64)
-        self._paths = [Path(path) for path in number]
-        self._rows = np.asarray(rows, dtype=np.int64).reshape(-1)
-        self.labels, self.chunk_size = np.asarray(labels, dtype=np.int64).reshape(-1), chunk_size
-        self.dtype: np.dtype[Any]
-        self._width, self.dtype = self._check(width)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(n, p)."""
-        return len(self._rows), self._width
-
-    def __iter__(self) -> Iterator[Chunk]:
-        n = len(self._rows)
-        for start in range(0, n, self.chunk_size):
-            part = slice(start, min(start + self.chunk_size, n))
-            yield Chunk(self._read(part), self.labels[part], part)
-
-    def _read(self, part: slice) -> Array:
-        files, rows = self._file[part], self._rows[part]
-        out = np.empty((len(rows), self._width), dtype=self.dtype)
-        for number in np.unique(files):
-            here = np.flatnonzero(files == number)
-            with opened(self._paths[number]) as file:
-                out[here] = read_rows(file["features"], rows[here], self.chunk_size)
-        return out
-
-    def _check(self, width: int | None) -> tuple[int, np.dtype[Any]]:
-        widths = {} if width is None else {"width": width}
-        dtypes = []
-        for number, path in enumerate(self._paths):
-            with opened(path) as file:
-                if "features" not in file:
-                    raise ValueError(f"{path} must be a file of features, got HDF5 without features.")
-                n, widths[str(path)] = file["features"].shape
-                dtypes.append(file["features"].dtype)
-            asked = self._rows[self._file == number]
-            if asked.min() < 0 or asked.max() >= n:
-                raise ValueError(f"rows must lie within the {n} rows of {path}, got {asked.min()} to {asked.max()}.")
-        if len(set(widths.values())) > 1:
-            raise ValueError(f"features must share one width, got {widths}; extract them with one backbone.")
-        return next(iter(widths.values()), 0), np.result_type(*dtypes) if dtypes else np.dtype(np.float32)

@@ -15,7 +15,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from diva.store.features import opened, read_rows
+from diva.store.features import opened
+from diva.store.slabs import read_rows
 
 SUFFIXES = (".npz", ".npy", ".parquet", ".h5", ".hdf5")
 Text = npt.NDArray[np.str_]

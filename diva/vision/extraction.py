@@ -10,11 +10,10 @@ import json
 import logging
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from diva.store.features import Failure
+from diva.store.streams import ahead
 from diva.vision import jpeg
 from diva.vision.backbones import Backbone
 from diva.vision.datasets import ImageFiles, collate
@@ -35,8 +35,6 @@ logger = logging.getLogger(__name__)
 QUIET = 30.0  # seconds between lines of progress where no terminal shows a bar
 PART = 8  # images that the CPU computes at once: what layers hand on stays in its caches
 Entry = jpeg.Encoded | Tensor | Failure
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class Block(NamedTuple):
@@ -89,8 +87,8 @@ def extract(
     firsts = range(start, len(files), batch_size)
     batches = (range(first, min(first + batch_size, len(files))) for first in firsts)
     with threads(place, workers) as (decoders, runners), Progress(start, len(files), progress) as shown:
-        read = ahead(batches, lambda rows: (rows, [decoders.submit(run.read, row) for row in rows]))
-        for parts in ahead(read, lambda batch: run.start(runners, *batch)):
+        read = ahead(batches, lambda rows: (rows, [decoders.submit(run.read, row) for row in rows]), 1)
+        for parts in ahead(read, lambda batch: run.start(runners, *batch), 1):
             block = joined([part.result() for part in parts])
             shown.update(len(block.rows) + len(block.failures))
             yield block
@@ -149,16 +147,6 @@ def threads(device: torch.device, workers: int) -> Iterator[tuple[Executor, Exec
             decoders.shutdown(wait=False, cancel_futures=True)
             runners.shutdown(wait=False, cancel_futures=True)
             torch.set_num_threads(cores)
-
-
-def ahead(items: Iterable[T], begin: Callable[[T], R], depth: int = 1) -> Iterator[R]:
-    """What ``begin`` gives for each item, in order; it is called ``depth`` items before its result is needed."""
-    waiting: deque[R] = deque()
-    for item in items:
-        waiting.append(begin(item))
-        if len(waiting) > depth:
-            yield waiting.popleft()
-    yield from waiting
 
 
 def joined(parts: Sequence[Block]) -> Block:

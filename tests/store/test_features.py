@@ -1,16 +1,12 @@
 import json
 import subprocess
 import sys
-from itertools import pairwise
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from diva.store.features import Failure, FeatureFile, FeatureRows, FeatureWriter, read_rows
+from diva.store.features import Failure, FeatureFile, FeatureWriter
 
 MADE = {"backbone": "resnet18", "weights": "none", "seed": 3, "manifest_sha256": "ab"}
 N, P = 23, 6
@@ -180,103 +176,6 @@ def test_files_that_are_no_features_are_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             FeatureFile(path)
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.integers(0, 199), max_size=60),
-    st.integers(1, 50),
-)
-def test_slabs_give_what_indexing_gives(rows, most):
-    source = np.arange(400).reshape(200, 2)
-    assert np.array_equal(read_rows(source, np.array(rows, dtype=np.int64), most), source[rows])
-
-
-class Watched:
-    """Counts what is read."""
-
-    def __init__(self, values):
-        self.values, self.reads = values, []
-        self.shape, self.dtype = values.shape, values.dtype
-
-    def __getitem__(self, rows):
-        self.reads.append(rows.stop - rows.start)
-        return self.values[rows]
-
-
-def test_few_reads_and_none_of_the_whole():
-    source = Watched(np.arange(20_000).reshape(10_000, 2))
-    rows = np.array([5, 7, 6, 9_000, 9_003, 9_001])
-    assert np.array_equal(read_rows(source, rows), source.values[rows])
-    assert source.reads == [3, 4]
-    source.reads.clear()
-    read_rows(source, np.arange(0, 10_000, 2), most=100)
-    assert max(source.reads) <= 100
-
-
-@pytest.fixture
-def several(tmp_path):
-    """Three files and an index over them in no order at all."""
-    rng = np.random.default_rng(1)
-    blocks = [rng.standard_normal((n, 4)).astype(np.float32) for n in (40, 7, 90)]
-    paths = [plain(tmp_path / f"{number}.h5", block) for number, block in enumerate(blocks)]
-    files, rows = rng.integers(0, 3, 150), []
-    rows = np.array([rng.integers(0, len(blocks[number])) for number in files])
-    expected = np.stack([blocks[number][row] for number, row in zip(files, rows, strict=True)])
-    return [str(paths[number]) for number in files], rows, rng.integers(0, 5, 150), expected
-
-
-@pytest.mark.parametrize("chunk_size", [1, 7, 50, 150, 8192])
-def test_rows_of_several_files_in_the_order_of_the_index(several, chunk_size):
-    files, rows, labels, expected = several
-    chunks = FeatureRows(files, rows, labels, chunk_size)
-    assert chunks.shape == (150, 4)
-    for _ in range(2):  # again and again
-        read = list(chunks)
-        assert np.array_equal(np.concatenate([chunk.features for chunk in read]), expected)
-        assert np.array_equal(np.concatenate([chunk.labels for chunk in read]), labels)
-        assert read[0].rows.start == 0
-        assert read[-1].rows.stop == 150
-        assert all(a.rows.stop == b.rows.start for a, b in pairwise(read))
-        assert max(len(chunk.labels) for chunk in read) <= chunk_size
-
-
-def test_files_are_closed_and_left_alone(several):
-    files, rows, labels, _ = several
-    before = {path: Path(path).read_bytes() for path in set(files)}
-    for path in before:
-        Path(path).chmod(0o444)
-    next(iter(FeatureRows(files, rows, labels, 10)))  # a loop that ends early
-    open_files = {str(link.resolve()) for link in Path("/proc/self/fd").iterdir()}
-    assert not open_files & set(before)
-    assert {path: Path(path).read_bytes() for path in before} == before
-
-
-def test_half_and_single_precision_meet_in_single(tmp_path):
-    paths = [plain(tmp_path / f"{dtype}.h5", FEATURES, dtype=dtype) for dtype in ("float16", "float32")]
-    assert {chunk.features.dtype for chunk in FeatureRows(paths, [0, 1], [0, 0], 1)} == {np.dtype(np.float32)}
-    assert {chunk.features.dtype for chunk in FeatureRows(paths[:1], [0], [0])} == {np.dtype(np.float16)}
-
-
-def test_an_index_without_rows(tmp_path):
-    assert FeatureRows([], [], [], width=12).shape == (0, 12)
-    assert list(FeatureRows([], [], [])) == []
-
-
-def test_an_index_that_does_not_fit_is_refused(tmp_path):
-    a, b = plain(tmp_path / "a.h5", FEATURES), plain(tmp_path / "b.h5", FEATURES[:, :3])
-    with pytest.raises(ValueError, match=r"share one width.*one backbone"):
-        FeatureRows([a, b], [0, 0], [0, 0])
-    with pytest.raises(ValueError, match="share one width"):
-        FeatureRows([a], [0], [0], width=5)
-    with pytest.raises(ValueError, match=r"within the 23 rows of .*a\.h5, got 0 to 23"):
-        FeatureRows([a, a], [0, 23], [0, 0])
-    with pytest.raises(ValueError, match="one length"):
-        FeatureRows([a], [0, 1], [0])
-    with pytest.raises(ValueError, match="chunk_size"):
-        FeatureRows([a], [0], [0], 0)
-    with pytest.raises(ValueError, match="got nothing there"):
-        FeatureRows([tmp_path / "absent.h5"], [0], [0])
 
 
 def test_this_module_needs_neither_torch_nor_polars():

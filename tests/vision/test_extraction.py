@@ -11,7 +11,7 @@ from torch import nn
 from diva.vision import extraction
 from diva.vision.backbones import Backbone, load_backbone
 from diva.vision.datasets import ImageFiles
-from diva.vision.extraction import ahead, attributes, extract, measure, pick_device
+from diva.vision.extraction import attributes, extract, measure, pick_device
 from diva.vision.transforms import ResizeCrop
 
 TRANSFORM = ResizeCrop(32, 32)
@@ -79,14 +79,6 @@ def test_a_pass_that_ends_early_leaves_no_thread_behind(backbone, paths):
     next(blocks)
     blocks.close()
     assert (threading.active_count(), torch.get_num_threads()) == (before, cores)
-
-
-def test_work_begins_ahead_of_its_need():
-    begun = []
-    results = ahead("abc", lambda item: begun.append(item) or item)
-    assert next(results) == "a"
-    assert begun == ["a", "b"]
-    assert list(results) == ["b", "c"]
 
 
 class Small(nn.Module):
