@@ -198,9 +198,11 @@ def report(folder: Path, options: argparse.Namespace) -> None:
     for paths, own in sets(folder, options.rows, options.times, options.repeat):
         result = passes(paths, options.rows * len(paths), options.repeats if len(paths) == 1 else 1)
         results.append({"files": len(paths) if own else 1, **result})
+        cpu = result["ratio_of_processor_time"]
         print(
             f"{result['rows']:,} rows × {P} float16, {results[-1]['files']} files: {result['ratio']:.2f} × the time "
-            f"per row in memory ({result['ratio_of_processor_time']:.2f} × the processor time), peak {result['peak_mib']:.0f} MiB above the imported process"
+            f"per row in memory ({cpu:.2f} × the processor time), peak {result['peak_mib']:.0f} MiB above the imported"
+            " process"
         )
     if options.out:
         content = {"machine": description(), "layouts": found, "passes": results}
