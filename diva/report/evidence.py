@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from diva import duplicates
-from diva.store.features import FeatureRows
+from diva.store.streams import FeatureRows
 
 CHUNK = 4096
 Array = npt.NDArray[Any]
