@@ -8,15 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diva.store import ledger, paths, tables
+from diva.store import ledger, paths, sources, tables
 from diva.store.features import FeatureFile, opened
 from diva.store.ledger import Ledger
+from diva.store.ready import attributes as ready_attributes
+from diva.store.ready import open_ready
 from stages.params import section
 from stages.params.extract import Extract
 
 NETWORK = ("backbone", "weights", "weights_sha256", "seed")
 TRANSFORM = ("resize", "crop", "mean", "std")
 ATTRIBUTES = ("backbone", "weights", "weights_sha256", "transform")
+READY = ready_attributes()["backbone"]
 REMEDY = (
     "Put it back as it was, or begin a new chain with features made anew: `python -m flows.nightly --rebase` "
     "(a new major version; the old ones stay)."
@@ -87,6 +90,24 @@ def require_same_source(book: Ledger, source: str) -> None:
     other = [f"{key} is {new[key]!r}, the core's {core[key]!r}" for key in new if core.get(key, new[key]) != new[key]]
     if other:
         raise ValueError(f"ready features must be made as the core's were: {'; '.join(other)}")
+    require_same_kind(made(paths.features("core")), source)
+
+
+def require_same_kind(core: Mapping[str, Any] | None, source: str) -> None:
+    """Refuse ready features beside images, ones that cannot be read, or ones of another width than the core's.
+
+    A batch once accepted is history: what is refused only after extraction would stop every night to come.
+    """
+    content = sources.open_source(source, {})
+    ready = isinstance(content, sources.Ready)
+    width = open_ready(Path(source)).features.shape[1] if ready else None
+    if core is None:
+        return
+    if ready != (core["backbone"] == READY):
+        expected = "images, as the core's are" if ready else "ready features, as the core's are"
+        raise ValueError(f"a delivery must be {expected}, got {source}")
+    if ready and width != core["width"]:
+        raise ValueError(f"ready features must have the core's {core['width']} columns, got {width}")
 
 
 def attributes(path: Path) -> dict[str, str]:

@@ -55,5 +55,6 @@ def run_here(**parameters: Any) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         real = extend.dvc
         patch.setattr(extend, "dvc", dvc)
-        patch.setattr(extend, "push", extend.push.with_options(retries=0))
+        for name in ("push", "commit", "tag"):
+            patch.setattr(extend, name, getattr(extend, name).with_options(retries=0))
         return Run(nightly.nightly(**parameters, return_state=True), lines)

@@ -27,9 +27,11 @@ ORPHANED = 10.0  # seconds that what a killed run started may live on
 
 
 def processes(root: Path) -> list[str]:
-    """Command lines of processes that work in a project (Linux)."""
+    """Command lines of other processes that work in a project (Linux)."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
+        if int(folder.name) == os.getpid():
+            continue
         try:
             zombie = (folder / "stat").read_text().rpartition(") ")[2].startswith("Z")
             if not zombie and (folder / "cwd").resolve().is_relative_to(root):

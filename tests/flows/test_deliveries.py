@@ -5,7 +5,9 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
-from diva.store import ledger
+from diva.store import ledger, paths
+from diva.store.features import FeatureWriter
+from diva.store.ready import attributes
 from flows import deliveries
 from flows.deliveries import Watched
 
@@ -86,7 +88,54 @@ def test_features_made_in_another_way_than_the_cores_are_refused(tmp_path, monke
     for name, network in (("core", "resnet18"), ("new", "resnet50")):
         with h5py.File(f"{name}.h5", "w") as file:
             file.attrs["backbone"] = network
+            file["features"], file["labels"] = np.ones((2, 3)), np.array([0, 1])
     book = ledger.start(ledger.Batch(source="core.h5", checksum="none", options={}))
     provenance.require_same_source(book, "core.h5")
     with pytest.raises(ValueError, match="backbone is 'resnet50', the core's 'resnet18'"):
         provenance.require_same_source(book, "new.h5")
+
+
+@pytest.fixture
+def ready(fresh):
+    """A project whose core is ready features of 5 columns."""
+    rng = np.random.default_rng(0)
+    np.savez("core.npz", features=rng.normal(size=(6, 5)).astype("f"), labels=[0, 0, 0, 1, 1, 1])
+    writer = FeatureWriter(paths.features("core"), attributes(), "float32")
+    writer.append(np.load("core.npz")["features"])
+    writer.finish(list("000111"), list("abcdef"))
+    ledger.write(paths.LEDGER, ledger.start(ledger.Batch(source="core.npz", checksum="none", options={})))
+    (fresh.root / "deliveries").mkdir()
+    return fresh.root / "deliveries"
+
+
+def verdict(folder) -> str:
+    for path in folder.glob("*.npz"):
+        path.with_name(f"{path.name}.complete").touch()
+    (arrival,) = deliveries.new(ledger.read(), "deliveries")
+    judged = deliveries.judge(ledger.read(), arrival)
+    assert deliveries.worth_a_run(ledger.read(), arrival) == (judged.book is not None)
+    return judged.outcome
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.95])
+def test_features_cut_short_never_become_a_batch_that_every_night_stops_at(ready, share):
+    np.savez(ready / "x.npz", features=np.ones((6, 5), "f"), labels=[0, 0, 0, 1, 1, 1])
+    whole = (ready / "x.npz").read_bytes()
+    (ready / "x.npz").write_bytes(whole[: int(share * len(whole))])
+    assert "x.npz is refused: deliveries/x.npz must be a whole numpy file" in verdict(ready)
+
+
+def test_features_of_another_width_are_refused_at_the_door(ready):
+    np.savez(ready / "x.npz", features=np.ones((6, 4), "f"), labels=[0, 0, 0, 1, 1, 1])
+    assert verdict(ready) == "x.npz is refused: ready features must have the core's 5 columns, got 4"
+
+
+def test_images_beside_ready_features_are_refused_at_the_door(ready):
+    image(ready / "d1/0/1.png")
+    (ready / "d1/.complete").touch()
+    assert "d1 is refused: a delivery must be ready features, as the core's are" in verdict(ready)
+
+
+def test_fitting_features_are_accepted(ready):
+    np.savez(ready / "x.npz", features=np.ones((6, 5), "f"), labels=[0, 0, 0, 1, 1, 1])
+    assert verdict(ready) == "x.npz is b001"

@@ -1,0 +1,253 @@
+"""Sixty simulated nights: `make soak`, or ``python -m tests.soak.nights --nights 200``.
+
+Every night a delivery of real features arrives and the nightly flow takes it in, with real git, DVC and stages; in one
+of ten something goes wrong first (see disturbances). People take samples down and relabel some now and then, and every
+twenty nights the history is compacted. After each night the curated set must equal what a plain script computes from
+the accepted deliveries (see accepted); at the end every version is verified, and this process, which ran all the flows,
+must hold no more memory and open files than after its first nights.
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psutil
+
+from tests.flows.here import at, run_here
+from tests.flows.project import ROOT, Project, create, stand_in
+from tests.soak import accepted, disturbances
+from tests.soak.packs import Deliveries, pack
+
+COMPACTED = 20  # nights between two compactions
+SHARE = 0.1  # of the nights in which something goes wrong
+HEAVY = ("fit", "score", "extend", "reweight", "evaluate", "report")  # with light stand-ins in the short soak
+WARM = 10  # nights after which memory must not grow any more
+GROWTH = 1.15  # of memory since then that is no leak but the allocator's
+Plan = dict[int, str]
+
+
+@dataclass
+class Night:
+    """What became of a night."""
+
+    night: int
+    delivered: str
+    disturbed: str
+    outcome: str
+    version: str
+    members: int
+    removed: int
+    seconds: float
+    memory_mib: float
+    open_files: int
+    equal: bool
+
+
+class Soak:
+    """A project through its nights.
+
+    Args:
+        root: for the project.
+        api: address of the Prefect server that serves all nights.
+        light: with stand-ins for the stages that import torch.
+    """
+
+    def __init__(self, root: Path, api: str, light: bool = False) -> None:
+        self.source = pack()
+        self.project = create(root, api, light=False, per_round=1000)
+        if light:
+            stand_in(self.project, HEAVY)
+        self.deliveries = Deliveries(self.source, root)
+        (root / ".git/info/exclude").write_text("deliveries/\npacks/\n")
+        self.begin()
+        self.gone: list[str] = []
+        self.relabelled: dict[str, str] = {}
+
+    def begin(self) -> None:
+        """A ledger of ready features."""
+        from diva.store import ledger, sources
+
+        with at(self.project):
+            core = "packs/core.npz"
+            book = ledger.start(ledger.Batch(source=core, checksum=sources.checksum(core, {}), options={}))
+            ledger.write(Path("data/ledger.yaml"), sources.accept(book, "test", "packs/test.npz", {}))
+        self.project.commit("Ready features")
+
+    def night(self, number: int, wrong: str, chance: random.Random) -> Night:
+        """One night: a delivery, what goes wrong, the run after it, what people do the next day."""
+        begun = time.monotonic()
+        told, tags = self.deliveries.deliver(number), len(self.project.tags())
+        with at(self.project):
+            disturbed = disturbances.ALL[wrong](self.project, chance) if wrong else ""
+            state = run_here().state
+            assert state.is_completed(), f"night {number}: {state.message}"
+        assert len(self.project.tags()) == tags + 1, f"night {number}: {self.project.tags()[tags:]}"
+        equal = self.state() == self.wanted()
+        row = self.row(number, told, f"{wrong}: {disturbed}" if wrong else "", str(state.message), begun, equal)
+        self.day_after(number, chance)
+        return row
+
+    def day_after(self, number: int, chance: random.Random) -> None:
+        """What people do: take down, relabel, compact."""
+        members = sorted(name for name, row in self.state().items() if row[2] == "member")
+        if number % 15 == 3:
+            (one,) = chance.sample([name for name in members if name not in self.relabelled], 1)
+            self.diva("forget", one, "--why", "asked by its owner")
+            self.gone.append(one)
+        if number % 15 == 9:
+            (one,) = chance.sample([name for name in members if name not in self.gone], 1)
+            label = chance.choice(sorted({row[0] for row in self.state().values()}))
+            (self.project.root / "packs/fixes.csv").write_text(f"sample_id,label\n{one},{label}\n")
+            self.diva("relabel", "packs/fixes.csv")
+            self.relabelled[one] = label
+        if number % COMPACTED == 0:
+            self.diva("compact")
+
+    def diva(self, *arguments: str) -> str:
+        """The command, in a process of its own."""
+        return self.project.run(sys.executable, "-m", "diva.cli", *arguments).stdout
+
+    def row(self, number: int, told: str, disturbed: str, message: str, begun: float, equal: bool) -> Night:
+        """What there is to list of a night."""
+        status = [row[2] for row in self.state().values()]
+        me, version = psutil.Process(), self.project.tags()[-1]
+        return Night(
+            night=number, delivered=told, disturbed=disturbed, outcome=message, version=version,
+            members=status.count("member"), removed=status.count("removed"), seconds=round(time.monotonic() - begun, 1),
+            memory_mib=round(me.memory_info().rss / 2**20, 1), open_files=me.num_fds(), equal=equal,
+        )  # fmt: skip
+
+    def state(self) -> dict[str, accepted.Row]:
+        """The newest curated set by sample."""
+        latest = self.project.ledger()["latest"]
+        frame = pl.read_parquet(self.project.root / f"data/curated/{latest}.parquet")
+        return {
+            name: row for name, *row in map(list, frame.select("sample_id", "label", "batch", "status").iter_rows())
+        }
+
+    def wanted(self) -> dict[str, accepted.Row]:
+        """The same, by the plain script."""
+        folder = self.project.root / "deliveries"
+        batches = sorted(path for path in folder.glob("night-*.npz") if not path.stem.endswith("-x"))
+        packs = self.project.root / "packs"
+        found = accepted.expected(packs / "core.npz", packs / "test.npz", batches, self.gone, self.relabelled)
+        return {name: list(row) for name, row in found.items()}
+
+
+def plan(nights: int, chance: random.Random) -> Plan:
+    """In which nights something goes wrong, and what: one of ten, every kind before any comes again."""
+    count = max(1, round(SHARE * nights))
+    kinds = list(disturbances.ALL)
+    chance.shuffle(kinds)
+    return {
+        night: kinds[turn % len(kinds)] for turn, night in enumerate(sorted(chance.sample(range(2, nights + 1), count)))
+    }
+
+
+def grown(rows: list[Night]) -> list[str]:
+    """What grew from the first nights to the last ones: memory, open files."""
+    first, last = rows[: min(WARM, len(rows) // 2 + 1)], rows[-1]
+    found = []
+    if last.memory_mib > GROWTH * max(row.memory_mib for row in first):
+        found.append(f"memory from {first[-1].memory_mib} to {last.memory_mib} MiB")
+    if last.open_files > max(row.open_files for row in first):
+        found.append(f"open files from {first[-1].open_files} to {last.open_files}")
+    return found
+
+
+def run(soak: Soak, nights: int, seed: int, say: Callable[[str], object] = print) -> dict[str, Any]:
+    """All nights, then every version verified; AssertionError where something was lost, grew or differs."""
+    chance = random.Random(seed)  # noqa: S311 - moments and kinds, not secrets
+    planned, rows, begun = plan(nights, chance), [], time.monotonic()
+    for number in range(1, nights + 1):
+        rows.append(soak.night(number, planned.get(number, ""), chance))
+        say(line(rows[-1]))
+        assert rows[-1].equal, f"night {number}: the set is not that of the accepted deliveries"
+    seconds = time.monotonic() - begun
+    verified = soak.diva("verify", "--all")
+    clone_is_whole(soak.project)
+    return {
+        "features": soak.source.name,
+        "nights": nights,
+        "disturbed": len(planned),
+        "rounds": len([tag for tag in soak.project.tags() if tag.endswith(".0")]),
+        "versions": len(soak.project.tags()),
+        "verified": verified.count("as published"),
+        "equal": sum(row.equal for row in rows),
+        "minutes": round(seconds / 60, 1),
+        "grown": grown(rows),
+        "each": [asdict(row) for row in rows],
+    }
+
+
+def clone_is_whole(project: Project) -> None:
+    """What is published is all that a fresh clone needs."""
+    clone = Project(project.root.with_name("clone"), project.api)
+    project.git("clone", "--quiet", str(project.root), str(clone.root))
+    clone.dvc("remote", "modify", "--local", "local", "url", str(project.root / ".remote"))
+    clone.run(sys.executable, "-m", "dvc", "pull", "--quiet")
+    train = "data/release/train.parquet"
+    assert (clone.root / train).read_bytes() == (project.root / train).read_bytes()
+
+
+def line(row: Night) -> str:
+    """A night in a line."""
+    return (
+        f"{row.night:4d} {row.version:16s} {row.members:5d} members {row.removed:2d} removed {row.seconds:6.1f} s "
+        f"{row.memory_mib:6.1f} MiB {row.open_files:3d} files {'equal' if row.equal else 'DIFFERS'}  "
+        f"{row.delivered}{'; ' if row.disturbed else ''}{row.disturbed}"
+    )
+
+
+def machine() -> dict[str, Any]:
+    """What the soak ran on; asked in a process of its own, as torch would count as memory."""
+    code = "import json; from benchmarks.machine import description; print(json.dumps(description()))"
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return json.loads(told.stdout)
+
+
+def main() -> None:
+    """The whole soak, with its table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, default in (("nights", 60), ("seed", 0)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--light", action="store_true", help="with stand-ins for the stages that import torch")
+    parser.add_argument("--out", type=Path, help="JSON file for the result")
+    told = parser.parse_args()
+    out = told.out.absolute() if told.out else None
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        os.chdir(folder)
+        os.environ |= {"PREFECT_HOME": folder, "PYTHONPATH": str(ROOT), "DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1"}
+        os.environ |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "ERROR"}
+        from flows import server
+
+        with server.temporary() as api:
+            os.environ["PREFECT_API_URL"] = api
+            result = {"machine": machine} | run(
+                Soak(Path(folder) / "project", api, told.light), told.nights, told.seed, say
+            )
+    if out:
+        out.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    say(f"{result['nights']} nights in {result['minutes']} minutes, {result['disturbed']} disturbed: ")
+    say(f"{result['rounds']} rounds, {result['versions']} versions, all equal and verified; grown: {result['grown']}")
+    sys.exit(1 if result["grown"] else 0)
+
+
+def say(text: str) -> None:
+    """A line at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
