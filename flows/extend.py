@@ -223,7 +223,9 @@ def extend(budget: Budget = None, git_remote: str | None = None, stale: Stale = 
     options = Options(budget=budget, git_remote=git_remote, stale=stale)
     with lock.only_run():
         repository.require_committed()
-        published.require_tags(ledger.read(), published.versions())
+        book, known = ledger.read(), published.versions()
+        published.require_tags(book, known)
+        published.require_history(book, known)
         begin(stale)
         name = unfinished_round()
         before_rounds(stale)

@@ -19,6 +19,7 @@ from stages.params.extend import Extend
 
 TAG = re.compile(r"^curated@v(\d+)\.(\d+)\.(\d+)$")
 NAME = re.compile(r"^[br]\d{3,}$")
+HISTORY = ("batches", "pool", "rounds", "reviews", "base")  # of the ledger
 PLANNED = SCRATCH / "planned.yaml"
 Settings = Mapping[str, Mapping[str, Any]]
 
@@ -175,3 +176,33 @@ def require_tags(book: Ledger, known: Mapping[int, Version]) -> None:
     for remote in git("remote").splitlines():
         if git("ls-remote", "--tags", remote, "curated@v*", check=False):
             raise ValueError(f"Versions of {remote} must be known here, got none; run `git fetch --tags {remote}`.")
+
+
+def require_history(book: Ledger, known: Mapping[int, Version]) -> None:
+    """Refuse a newest tag that points elsewhere, and a ledger whose published entries were changed by hand.
+
+    Raises:
+        ValueError: with the tag or the entry, and how to put it back.
+    """
+    rounds = done(book, known)
+    newest = rounds[-1] if rounds else ledger.origin(book, "rounds")
+    if number(newest) not in known:
+        return
+    tag = known[number(newest)].tag
+    text = git("show", f"{tag}:./{paths.LEDGER.as_posix()}", check=False)
+    if text + "\n" == paths.LEDGER.read_text(encoding="utf-8"):
+        return
+    stored = ledger.parse(text, f"{paths.LEDGER} of {tag}")
+    if stored.latest != newest:
+        raise ValueError(
+            f"{tag} must point to the commit that published {newest}, got one that published {stored.latest}. Put it "
+            f"back (`git fetch --force --tags`, or `git tag --force --annotate {tag} COMMIT`)."
+        )
+    for key in HISTORY:
+        before, now = getattr(stored, key), getattr(book, key)
+        other = [name for name, entry in before.items() if now.get(name) != entry]
+        if other:
+            raise ValueError(
+                f"{paths.LEDGER}:{key}.{other[0]} must be as {tag} published it: a published entry is history. Put it "
+                f"back: `git checkout {tag} -- {paths.LEDGER}`."
+            )

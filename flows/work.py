@@ -20,6 +20,7 @@ def reasons(options: Options) -> list[str]:
     repository.require_committed()
     book, known = ledger.read(), published.versions()
     published.require_tags(book, known)
+    published.require_history(book, known)
     found = [f"round {name} is not published yet" for name in published.unfinished(book, known)]
     if not found and published.next_planned(book):
         found.append("planned rounds wait")

@@ -61,11 +61,12 @@ def test_forty_rounds_without_work_end_in_time(published):
     first = content["rounds"]["r001"]
     for number in range(2, 41):
         content["rounds"][f"r{number:03d}"] = {**first, "previous": f"r{number - 1:03d}"}
-        published.git("tag", "-a", f"curated@v0.{number}.0", "-m", "a round")
     ledger.write(paths.LEDGER, ledger.validated({**content, "latest": "r040"}))
     told = json.loads((paths.METRICS / "rounds/r001.json").read_text())
     (paths.METRICS / "rounds/r040.json").write_text(json.dumps(told))
     published.commit()
+    for number in range(2, 41):
+        published.git("tag", "-a", f"curated@v0.{number}.0", "-m", "a round")
     begun = time.monotonic()
     assert published.nightly().stdout == "Nothing to do.\n"
     assert time.monotonic() - begun < 15
@@ -117,6 +118,30 @@ def test_new_parameters_and_new_code_shape_the_next_round_alone(deployed, night)
     assert after["r001"] == before["r001"]
     assert after["r002"]["settings"]["extend"]["per_round"] == 61
     assert after["r002"]["commit"] == night.project.git("rev-parse", "HEAD~1") != before["r001"]["commit"]
+
+
+def test_a_newest_tag_that_points_elsewhere_is_refused(published):
+    content = ledger.read().model_dump()
+    content["rounds"]["r002"] = {**content["rounds"]["r001"], "previous": "r001"}
+    ledger.write(paths.LEDGER, ledger.validated({**content, "latest": "r002"}))
+    published.git("tag", "-a", "curated@v0.2.0", "-m", "a round")
+    with pytest.raises(ValueError, match=r"curated@v0.2.0 must point to the commit that published r002, got .* r001"):
+        work.reasons(TOLD)
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "change"), [("rounds", "r001", {"commit": "none"}), ("batches", "b001", {"source": "elsewhere"})]
+)
+def test_a_published_entry_changed_by_hand_is_refused_with_the_way_back(published, key, name, change):
+    whole = paths.LEDGER.read_text()
+    content = yaml.safe_load(whole)
+    content[key][name] |= change
+    ledger.write(paths.LEDGER, ledger.validated(content))
+    with pytest.raises(ValueError, match=rf"data/ledger.yaml:{key}.{name} must be as curated@v0.1.0 published it"):
+        work.reasons(TOLD)
+    published.git("checkout", "--quiet", "curated@v0.1.0", "--", "data/ledger.yaml")
+    assert paths.LEDGER.read_text() == whole
+    assert work.reasons(TOLD) == []
 
 
 def test_a_spent_budget_ends_the_rounds(published):
