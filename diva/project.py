@@ -75,7 +75,8 @@ def _look(name: str, options: Mapping[str, Any], source: Source) -> Found:
         return Found(name, options, source, "images", source.options.size, embedded.CLASSES)
     if isinstance(source, sources.Nothing):
         return Found(name, options, source, "none")
-    _known_data_set(name)
+    if not isinstance(source, sources.DataSet):
+        _known_data_set(name)
     return Found(name, options, source, "images", None, None)
 
 
@@ -88,8 +89,9 @@ def _known_data_set(name: str) -> None:
 
 
 def options_of(name: str, batch: str) -> dict[str, Any]:
-    """Options that a source takes when it becomes this batch: torchvision's test part is its own."""
-    return {"split": "test" if batch == "test" else "train"} if name.startswith("torchvision:") else {}
+    """Options that a source takes when it becomes this batch: a data set by name has a test part of its own."""
+    named = name.startswith(("dataset:", "torchvision:"))
+    return {"split": "test" if batch == "test" else "train"} if named else {}
 
 
 def gather(core: str, pool: Sequence[str], test: str) -> dict[str, Found]:

@@ -1,7 +1,8 @@
 """Where a delivery comes from, and what it holds.
 
 A source is a string: ``digits`` (embedded), a folder ``class/image``, a .csv or .parquet list (path, label), ready
-features (.npz, .npy, .parquet, .h5), ``torchvision:NAME``, or ``none``. Images are used where they lie.
+features (.npz, .npy, .parquet, .h5), ``dataset:NAME`` or ``dataset:NAME@ROOT`` (the paper's, see
+`diva.vision.catalog`), ``torchvision:NAME``, or ``none``. Images are used where they lie.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import polars as pl
@@ -22,7 +23,7 @@ from diva.store.manifest import Delivery, Refused, Sample
 
 KINDS = (
     "'digits', a folder class/image, a .csv or .parquet list with the columns path and label, ready features "
-    "(.npz, .npy, .parquet, .h5), 'torchvision:NAME' or 'none'"
+    "(.npz, .npy, .parquet, .h5), 'dataset:NAME', 'torchvision:NAME' or 'none'"
 )
 READY = (".npz", ".npy", ".h5", ".hdf5")
 EMPTY = Delivery(manifest.samples([]), manifest.refusals([]), tables.empty(manifest.TRUTH))
@@ -56,12 +57,21 @@ class TorchvisionOptions(BaseModel):
     root: str | None = None
 
 
+class DataSetOptions(BaseModel):
+    """Which part of a data set of the paper; ``root``: where it lies, or shall lie once it is fetched."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: Literal["train", "test"] = "train"
+    root: str = "downloads"
+
+
 def open_source(source: str, options: Mapping[str, Any], *, workers: int = 4, max_pixels: int = 1 << 26) -> Source:
     """The source that a ledger's entry names.
 
     Args:
         source: see the module.
-        options: of the embedded default and of torchvision's data sets; empty otherwise.
+        options: of the embedded default and of data sets by name; empty otherwise.
         workers: threads that read files.
         max_pixels: images with more are set aside.
 
@@ -74,6 +84,10 @@ def open_source(source: str, options: Mapping[str, Any], *, workers: int = 4, ma
         return Torchvision(
             source.removeprefix("torchvision:"), _options(options, TorchvisionOptions, source), workers, max_pixels
         )
+    if source.startswith("dataset:"):
+        name, _, root = source.removeprefix("dataset:").partition("@")
+        options = {**options, "root": root} if root else options
+        return DataSet(name, _options(options, DataSetOptions, source), workers, max_pixels)
     _options(options, NoOptions, source)
     if source == "none":
         return Nothing()
@@ -250,6 +264,34 @@ def _hashes(features: Any, chunk_size: int = 4096) -> Iterator[str]:
     for start in range(0, len(features), chunk_size):
         for row in np.ascontiguousarray(features[start : start + chunk_size]):
             yield hashlib.sha256(row.tobytes()).hexdigest()[: manifest.ID_LENGTH]
+
+
+class DataSet:
+    """A data set of the paper, its images in place below its root.
+
+    Args:
+        name: in `diva.vision.catalog`.
+        options: which part of it, and where it lies.
+        workers: threads that read files.
+        max_pixels: images with more are set aside.
+    """
+
+    def __init__(self, name: str, options: DataSetOptions, workers: int, max_pixels: int) -> None:
+        from diva.vision import catalog
+
+        self.name, self.options, self.workers, self.max_pixels = catalog.get(name).name, options, workers, max_pixels
+
+    def checksum(self) -> str:
+        """Of name and part alone; its archives have checksums of their own."""
+        return "sha256:" + hashlib.sha256(f"dataset:{self.name}:{self.options.split}".encode()).hexdigest()
+
+    def read(self, folder: Path) -> Delivery:
+        """Fetch it where it is absent; ``folder`` takes images that lie in no files of their own."""
+        from diva.vision import catalog
+
+        found = catalog.listing(self.name, self.options.split, Path(self.options.root), folder)
+        listed = [Listed(path, f"{number:06d}-{path.name}", label) for number, (path, label) in enumerate(found)]
+        return Images(listed, self.workers, self.max_pixels).read(folder)
 
 
 class Torchvision:
