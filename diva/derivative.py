@@ -21,10 +21,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diva import products
 from diva.chunks import Chunks
-from diva.loo import leave_one_out
+from diva.loo import LeaveOneOut, leave_one_out, left_out
 from diva.losses import Loss, margins
-from diva.ridge import RidgeModel, moments, solve, weighted
+from diva.products import Workspace
+from diva.ridge import Local, RidgeModel, moments, solve, weighted
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,34 @@ class Adjoint:
             self.loss + other.loss,
             self.validating + other.validating,
         )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the second pass saw of each row, so that the third does not compute it again.
+
+    Attributes:
+        quadratic: g (n,) = zᵀCz.
+        pull: s (n,), not yet divided by Σv; 0 where the row does not validate.
+        margin: m (n,).
+    """
+
+    quadratic: Tensor
+    pull: Tensor
+    margin: Tensor
+
+    @staticmethod
+    def nothing(n: int, device: torch.device) -> "Seen":
+        """Zeros, to be filled chunk by chunk."""
+        return Seen(*(torch.zeros(n, dtype=torch.float64, device=device) for _ in range(3)))
+
+    def put(self, rows: slice, part: "Seen") -> None:
+        """Fill in one chunk."""
+        self.quadratic[rows], self.pull[rows], self.margin[rows] = part.quadratic, part.pull, part.margin
+
+    def take(self, rows: slice, like: Tensor) -> "Seen":
+        """One chunk, in the dtype and on the device of ``like``."""
+        return Seen(self.quadratic[rows].to(like), self.pull[rows].to(like), self.margin[rows].to(like))
 
 
 @dataclass(frozen=True)
@@ -105,33 +135,57 @@ def member_adjoint(
     Returns:
         The sums, and g (n,) for the third pass.
     """
-    n, p = chunks.shape
-    device = model.inverse.device
-    cross = torch.zeros_like(model.head)
-    gram = torch.zeros(p, p, dtype=torch.float64, device=device)
-    totals = torch.zeros(2, dtype=torch.float64, device=device)
-    quadratic = torch.zeros(n, dtype=torch.float64, device=device)
+    adjoint, seen = member_pass(chunks, model, loss, weights, validating)
+    return adjoint, seen.quadratic
+
+
+def member_pass(
+    chunks: Chunks,
+    model: RidgeModel,
+    loss: Loss,
+    weights: Tensor | None = None,
+    validating: Tensor | None = None,
+    quadratic: Tensor | None = None,
+) -> tuple[Adjoint, Seen]:
+    """`member_adjoint`, with all that it saw of the rows; ``quadratic`` is g (n,) where it is known."""
+    sums, local = _Sums(model), Local(model)
+    seen = Seen.nothing(chunks.shape[0], model.head.device)
     for (z, labels, rows), alpha in weighted(chunks, weights):
-        left_out = leave_one_out(z, labels, alpha, model.to(z))
-        v = _validates(loss, left_out.predictions, labels, validating, rows)
-        shrink, s, gradients = _pull(loss, left_out.predictions, left_out.loo_residuals, left_out.leverage, labels, v)
-        cross += z.T @ (gradients / shrink[:, None])
-        gram += z.T @ (z * (alpha * s)[:, None])
-        totals += torch.stack([v @ loss.values(left_out.predictions, labels), v.sum()])
-        quadratic[rows] = left_out.quadratic.double()
-    return Adjoint(cross, gram, float(totals[0]), float(totals[1])), quadratic
+        known = None if quadratic is None else quadratic[rows].to(z)
+        found = leave_one_out(z, labels, alpha, local.like(z), known, sums.work)
+        part, v, gradients = _pull(found, labels, loss, validating, rows)
+        seen.put(rows, part)
+        sums.add(z, gradients, alpha * part.pull, v, loss.values(found.predictions, labels))
+    return sums.adjoint(), seen
 
 
 def outsider_adjoint(chunks: Chunks, model: RidgeModel, loss: Loss) -> Adjoint:
     """Second pass over rows outside the model (a validation set, a pool that validates): their plain predictions."""
-    cross = torch.zeros_like(model.head)
-    totals = torch.zeros(2, dtype=torch.float64, device=cross.device)
+    sums, local = _Sums(model), Local(model)
     for z, labels, _ in chunks:
-        predictions = z @ model.head.to(z)
+        predictions = products.times(z, local.like(z).head, sums.work, "outputs")
         v = loss.validates(predictions, labels).to(z)
-        cross += z.T @ (v[:, None] * loss.gradients(predictions, labels))
-        totals += torch.stack([v @ loss.values(predictions, labels), v.sum()])
-    return Adjoint(cross, torch.zeros_like(model.inverse), float(totals[0]), float(totals[1]))
+        sums.add(z, v[:, None] * loss.gradients(predictions, labels), None, v, loss.values(predictions, labels))
+    return sums.adjoint()
+
+
+class _Sums:
+    """B, S, Σvℓ and Σv as a pass adds them up, with its buffers."""
+
+    def __init__(self, model: RidgeModel) -> None:
+        self.work = Workspace()
+        self.cross, self.gram = torch.zeros_like(model.head), torch.zeros_like(model.root)
+        self.totals = torch.zeros(2, dtype=torch.float64, device=model.head.device)
+
+    def add(self, z: Tensor, gradients: Tensor, curvature: Tensor | None, v: Tensor, losses: Tensor) -> None:
+        """One chunk: v∘G/d (m, k), and α∘s (m,) where the rows have any weight."""
+        products.add_cross(self.cross, z, gradients, self.work)
+        if curvature is not None:
+            products.add_gram(self.gram, z, curvature, self.work)
+        self.totals += torch.stack([v @ losses, v.sum()])
+
+    def adjoint(self) -> Adjoint:
+        return Adjoint(self.cross, products.mirror(self.gram), float(self.totals[0]), float(self.totals[1]))
 
 
 def member_derivatives(
@@ -142,6 +196,7 @@ def member_derivatives(
     weights: Tensor | None = None,
     quadratic: Tensor | None = None,
     validating: Tensor | None = None,
+    seen: Seen | None = None,
 ) -> RowDerivatives:
     """Third pass.
 
@@ -153,24 +208,47 @@ def member_derivatives(
         weights: α (n,), or None for ones; zeros for a pool.
         quadratic: g (n,), where the second pass gave it.
         validating: as in the second pass.
+        seen: of `member_pass`; then ``quadratic``, ``loss`` and ``validating`` are not needed, nor their work.
     """
-    n = chunks.shape[0]
-    device = model.inverse.device
-    values, g, margin = (torch.zeros(n, dtype=torch.float64, device=device) for _ in range(3))
-    scale = 1 / adjoint.validating if adjoint.validating else 0.0
-    pull = scale * (model.inverse @ adjoint.cross)  # CB / Σv
-    curvature = scale * (model.inverse @ adjoint.gram @ model.inverse)  # CSC / Σv
+    third, values = _Third(model, adjoint), torch.zeros(chunks.shape[0], dtype=torch.float64, device=model.head.device)
+    whole = seen or Seen.nothing(len(values), values.device)
     for (z, labels, rows), alpha in weighted(chunks, weights):
-        known = None if quadratic is None else quadratic[rows].to(z)
-        left_out = leave_one_out(z, labels, alpha, model.to(z), known)
-        derivative = ((z @ pull.to(z)) * left_out.residuals).sum(1) + ((z @ curvature.to(z)) * z).sum(1)
-        if loss is not None:
-            v = _validates(loss, left_out.predictions, labels, validating, rows)
-            _, s, _ = _pull(loss, left_out.predictions, left_out.loo_residuals, left_out.leverage, labels, v)
-            derivative -= left_out.quadratic * s * scale
-        values[rows], g[rows] = derivative.double(), left_out.quadratic.double()
-        margin[rows] = margins(left_out.predictions, labels).double()
-    return RowDerivatives(values, g, margin)
+        outputs, pulled = third.outputs(z)
+        if seen is None:
+            g = third.quadratic(z) if quadratic is None else quadratic[rows].to(z)
+            found = left_out(outputs, labels, alpha, g, model.ridge)
+            whole.put(rows, _pull(found, labels, loss, validating, rows)[0])
+        values[rows] = third.derivative(z, labels, outputs, pulled, whole.take(rows, z)).double()
+    return RowDerivatives(values, whole.quadratic, whole.margin)
+
+
+class _Third:
+    """What the third pass needs of model and adjoint, cast once to the precision of the rows, and its buffers."""
+
+    def __init__(self, model: RidgeModel, adjoint: Adjoint) -> None:
+        self.scale = 1 / adjoint.validating if adjoint.validating else 0.0
+        inverse = model.inverse
+        self._heads = torch.cat([model.head, self.scale * (inverse @ adjoint.cross)], 1)  # W, CB / Σv
+        self._half = products.half(products.sandwich(inverse, self.scale * adjoint.gram))  # of CSC / Σv
+        self._local, self.work = Local(model), Workspace()
+
+    def outputs(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """zW and zCB/Σv, each (m, k), by one product."""
+        self._heads, self._half = self._heads.to(z), self._half.to(z)
+        both = products.times(z, self._heads, self.work, "outputs")
+        k = both.shape[1] // 2
+        return both[:, :k], both[:, k:]
+
+    def quadratic(self, z: Tensor) -> Tensor:
+        """g (m,)."""
+        return products.squares(z, self._local.like(z).root, self.work)
+
+    def derivative(self, z: Tensor, labels: Tensor, outputs: Tensor, pulled: Tensor, seen: Seen) -> Tensor:
+        """∂L/∂α (m,)."""
+        # ⟨zᵀCB, r⟩ with r = y − Wᵀz: y picks one entry
+        first: Tensor = pulled.gather(1, labels[:, None])[:, 0] - torch.linalg.vecdot(pulled, outputs)
+        second: Tensor = products.quadratics(z, self._half, self.work)
+        return first + second - seen.quadratic * seen.pull * self.scale
 
 
 def outsider_derivatives(chunks: Chunks, model: RidgeModel, adjoint: Adjoint, loss: Loss | None) -> RowDerivatives:
@@ -202,8 +280,8 @@ def dataset_derivative(
     """
     model = solve(moments(chunks, classes, weights), ridge)
     if validation is None:
-        adjoint, quadratic = member_adjoint(chunks, model, loss, weights, validating)
-        rows = member_derivatives(chunks, model, adjoint, loss, weights, quadratic, validating)
+        adjoint, seen = member_pass(chunks, model, loss, weights, validating)
+        rows = member_derivatives(chunks, model, adjoint, loss, weights, seen=seen)
     else:
         adjoint = outsider_adjoint(validation, model, loss)
         rows = member_derivatives(chunks, model, adjoint, None, weights)
@@ -211,17 +289,19 @@ def dataset_derivative(
     return DatasetDerivative(rows.derivative.cpu(), mean, adjoint.validating, rows.margin.cpu(), model)
 
 
-def _validates(loss: Loss, predictions: Tensor, labels: Tensor, condition: Tensor | None, rows: slice) -> Tensor:
-    v = loss.validates(predictions, labels)
-    if condition is not None:
-        v &= condition[rows].to(v.device)
-    return v.to(predictions)
-
-
 def _pull(
-    loss: Loss, predictions: Tensor, loo_residuals: Tensor, leverage: Tensor, labels: Tensor, v: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """d (m,), s (m,) and v∘G (m, k), the latter two still to be divided by Σv."""
-    shrink = 1 - leverage
-    gradients = v[:, None] * loss.gradients(predictions, labels)
-    return shrink, (gradients * loo_residuals).sum(1) / shrink, gradients
+    found: LeaveOneOut, labels: Tensor, loss: Loss | None, condition: Tensor | None, rows: slice
+) -> tuple[Seen, Tensor, Tensor]:
+    """What is kept of m rows, v (m,) and v∘G/d (m, k); s and G still to be divided by Σv."""
+    predictions = found.predictions
+    margin = margins(predictions, labels)
+    if loss is None:
+        nothing = torch.zeros_like(margin)
+        return Seen(found.quadratic, nothing, margin), nothing, predictions
+    valid = loss.validates(predictions, labels, margin)
+    if condition is not None:
+        valid &= condition[rows].to(valid.device)
+    v = valid.to(predictions)
+    gradients = loss.gradients(predictions, labels).mul_((v / (1 - found.leverage))[:, None])
+    pull = torch.linalg.vecdot(gradients, found.loo_residuals)  # s = ⟨G, e⟩ / d
+    return Seen(found.quadratic, pull, margin), v, gradients

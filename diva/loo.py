@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diva import products
 from diva.chunks import Chunks
+from diva.products import Workspace
 from diva.ridge import Moments, RidgeModel, moments, weighted
 
 RIDGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -45,7 +47,12 @@ def one_hot(labels: Tensor, like: Tensor) -> Tensor:
 
 
 def leave_one_out(
-    features: Tensor, labels: Tensor, weights: Tensor, model: RidgeModel, quadratic: Tensor | None = None
+    features: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    model: RidgeModel,
+    quadratic: Tensor | None = None,
+    work: Workspace | None = None,
 ) -> LeaveOneOut:
     """Leave-one-out quantities of m rows of a model trained on all n with their weights.
 
@@ -55,19 +62,24 @@ def leave_one_out(
         weights: α (m,), those the model was trained with.
         model: in the dtype of ``features``.
         quadratic: g (m,), where it is known already.
+        work: buffers to reuse from chunk to chunk.
 
     Raises:
         ValueError: where 1 − h is not positive: this precision does not resolve the leverage.
     """
     if quadratic is None:
-        quadratic = ((features @ model.inverse) * features).sum(1)
+        quadratic = products.squares(features, model.root, work or Workspace())
+    return left_out(products.times(features, model.head), labels, weights, quadratic, model.ridge)
+
+
+def left_out(outputs: Tensor, labels: Tensor, weights: Tensor, quadratic: Tensor, ridge: float) -> LeaveOneOut:
+    """The same from plain predictions ``outputs`` (m, k) and g (m,) at hand."""
     leverage = weights * quadratic
     if len(leverage) and not leverage.max() < 1:
         raise ValueError(
-            f"leverage must be below 1, got {float(leverage.max())} at ridge {model.ridge} in {features.dtype}; "
+            f"leverage must be below 1, got {float(leverage.max())} at ridge {ridge} in {outputs.dtype}; "
             "use float64 or a larger ridge."
         )
-    outputs = features @ model.head
     targets = one_hot(labels, outputs)
     residuals = targets - outputs
     loo_residuals = residuals / (1 - leverage)[:, None]

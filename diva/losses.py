@@ -59,16 +59,16 @@ class Loss:
         """The same loss with every sample of `calibrated` validating."""
         return replace(self, trim=False)
 
-    def validates(self, predictions: Tensor, labels: Tensor) -> Tensor:
-        """v (m,) as booleans."""
+    def validates(self, predictions: Tensor, labels: Tensor, margin: Tensor | None = None) -> Tensor:
+        """v (m,) as booleans; ``margin`` m (m,) where it is known."""
+        if self.name == "all" or (self.name == "calibrated" and not self.trim):
+            return torch.ones_like(labels, dtype=torch.bool)
         if self.name == "hard_margin":
             return predictions.argmax(1) != labels
-        margin = margins(predictions, labels)
+        margin = margins(predictions, labels) if margin is None else margin
         if self.name == "trimmed":
             return (margin > -self.threshold) & (margin <= 0)
-        if self.name == "calibrated" and self.trim:
-            return margin > -self.threshold
-        return torch.ones_like(labels, dtype=torch.bool)
+        return margin > -self.threshold
 
     def values(self, predictions: Tensor, labels: Tensor) -> Tensor:
         """ℓ (m,)."""

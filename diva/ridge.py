@@ -4,18 +4,25 @@
 
 The two moments, `gram` ZᵀDZ (p, p) and `cross` ZᵀDY (p, k), are sums over rows, so chunks, files, processes and
 machines only ever add them up; a batch is added or taken away by its own moments. Rows may be float32; what is
-p×p is kept and factorised in float64.
+p×p is kept and factorised in float64. The Gram matrix is symmetric and costs half a product (`diva.products`).
 
 n samples, p features (the constant column included), k classes, m rows in a chunk.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from diva import products
 from diva.chunks import Chunk, Chunks
+from diva.products import Workspace
+
+EPSILON = torch.finfo(torch.float64).eps
+ACCURACY = 1e-6  # what a solution may be off by, relatively; beyond it `solve` raises
+POWER_STEPS = 5
 
 
 @dataclass(frozen=True)
@@ -39,17 +46,42 @@ class RidgeModel:
 
     Attributes:
         head: W (p, k) float64; predictions are z @ head.
-        inverse: C (p, p) float64, symmetric.
+        root: R (p, p) float64, upper triangular, C = RRᵀ.
         ridge: λ.
+        condition: of ZᵀDZ + λI, the ratio of its largest to its smallest eigenvalue, estimated.
+        residual: ‖ZᵀDY − (ZᵀDZ + λI)W‖ / (‖ZᵀDZ + λI‖ ‖W‖ + ‖ZᵀDY‖), what the solve left over.
     """
 
     head: Tensor
-    inverse: Tensor
+    root: Tensor
     ridge: float
+    condition: float = 1.0
+    residual: float = 0.0
+
+    @cached_property
+    def inverse(self) -> Tensor:
+        """C (p, p), symmetric."""
+        return products.outer(self.root)
 
     def to(self, like: Tensor) -> "RidgeModel":
         """The same model in the dtype and on the device of ``like``, for the products with its rows."""
-        return RidgeModel(self.head.to(like), self.inverse.to(like), self.ridge)
+        if self.head.dtype == like.dtype and self.head.device == like.device:
+            return self
+        return replace(self, head=self.head.to(like), root=self.root.to(like))
+
+
+class Local:
+    """A model in the precision and on the device of the rows, cast once a pass and not once a chunk."""
+
+    def __init__(self, model: RidgeModel) -> None:
+        self.model = self._local = model
+
+    def like(self, rows: Tensor) -> RidgeModel:
+        """The model for the products with ``rows``."""
+        head = self._local.head
+        if head.dtype != rows.dtype or head.device != rows.device:
+            self._local = self.model.to(rows)
+        return self._local
 
 
 def weighted(chunks: Chunks, weights: Tensor | None) -> Iterator[tuple[Chunk, Tensor]]:
@@ -81,31 +113,56 @@ def moments(chunks: Chunks, classes: int, weights: Tensor | None = None) -> Mome
     """
     n, p = chunks.shape
     gram, cross = torch.zeros(p, p, dtype=torch.float64), torch.zeros(classes, p, dtype=torch.float64)
+    work = Workspace()
     for (z, labels, _), alpha in weighted(chunks, weights):
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
             raise ValueError(f"labels must lie in 0..{classes - 1}, got {int(labels.min())}..{int(labels.max())}.")
         gram, cross = gram.to(z.device), cross.to(z.device)
-        weighted_rows = z if weights is None else z * alpha[:, None]
-        gram += z.T @ weighted_rows
+        products.add_gram(gram, z, None if weights is None else alpha, work)
         # One-hot targets: ZᵀDY is a sum of rows by class, not a matrix product.
-        cross += z.new_zeros(classes, p).index_add_(0, labels, weighted_rows)
-    return Moments(gram, cross.T.contiguous(), n)
+        weighted_rows = z if weights is None else torch.mul(z, alpha[:, None], out=work.take("turned", z, *z.shape))
+        cross += work.take("sums", z, classes, p).zero_().index_add_(0, labels, weighted_rows)
+    return Moments(products.mirror(gram), cross.T.contiguous(), n)
 
 
 def solve(moments: Moments, ridge: float) -> RidgeModel:
     """The ridge solution from its moments, by one Cholesky factorisation in float64.
 
     Raises:
-        ValueError: if ``ridge`` is not positive and finite, or the Gram matrix is not numerically positive definite
-            with it.
+        ValueError: if ``ridge`` is not positive and finite, or float64 does not resolve the solution to `ACCURACY`:
+            the Gram matrix is not numerically positive definite with it, or too ill-conditioned.
     """
     if not 0 < ridge < float("inf"):
         raise ValueError(f"ridge must be positive and finite, got {ridge}.")
-    identity = torch.eye(len(moments.gram), dtype=torch.float64, device=moments.gram.device)
-    factor, failed = torch.linalg.cholesky_ex(moments.gram + ridge * identity)
-    if failed:
+    shifted = moments.gram.clone()
+    shifted.diagonal().add_(ridge)
+    root = products.inverse_root(shifted)
+    if root is None:
         raise ValueError(
             f"ridge must be large enough to make the Gram matrix positive definite, got {ridge}; "
             "increase it, or check the features for rows of very different size."
         )
-    return RidgeModel(torch.cholesky_solve(moments.cross, factor), torch.cholesky_inverse(factor), ridge)
+    largest = _norm(lambda v: shifted @ v, shifted)
+    condition = largest * _norm(lambda v: root @ (root.T @ v), root)
+    if not condition * EPSILON <= ACCURACY:
+        raise ValueError(
+            f"ridge must be large enough for a relative accuracy of {ACCURACY:g}, got {ridge}: the condition number is "
+            f"{condition:.1e}; increase it to about {largest * EPSILON / ACCURACY:.1e}, or normalise the features."
+        )
+    head = root @ (root.T @ moments.cross)
+    left = moments.cross - shifted @ head
+    head += root @ (root.T @ left)  # a step of refinement makes up for the inverse
+    left = moments.cross - shifted @ head
+    size = largest * torch.linalg.norm(head) + torch.linalg.norm(moments.cross)
+    residual = float(torch.linalg.norm(left) / size) if size > 0 else 0.0
+    return RidgeModel(head, root, ridge, condition, residual)
+
+
+def _norm(apply: Callable[[Tensor], Tensor], like: Tensor) -> float:
+    """The largest eigenvalue of a symmetric positive map, by a few steps of power iteration: its order of magnitude."""
+    vector = torch.randn(len(like), generator=torch.Generator().manual_seed(0), dtype=like.dtype).to(like.device)
+    size = torch.zeros((), dtype=like.dtype, device=like.device)
+    for _ in range(POWER_STEPS):
+        vector = apply(vector / torch.linalg.norm(vector))
+        size = torch.linalg.norm(vector)
+    return float(size)

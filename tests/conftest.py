@@ -39,3 +39,15 @@ def compacted_versions(two_versions: Copy, tmp_path_factory: pytest.TempPathFact
     shutil.copytree(two_versions.root, folder, symlinks=True)
     Copy(folder).diva("compact")
     return Copy(folder)
+
+
+@pytest.fixture(params=["blas", "torch"])
+def arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each way the products are computed on the CPU: scipy's BLAS, and the blocked columns that CUDA takes as well."""
+    from diva import blas
+
+    if request.param == "torch":
+        monkeypatch.setattr(blas, "ROUTINES", None)
+    elif blas.ROUTINES is None:
+        pytest.skip("scipy's BLAS is absent")
+    return str(request.param)

@@ -12,6 +12,8 @@ from diva.ridge import moments, solve
 from tests import naive
 from tests.problems import problem, relative_error
 
+pytestmark = pytest.mark.usefixtures("arithmetic")
+
 
 def ones(n):
     return torch.ones(n, dtype=torch.float64)

@@ -11,6 +11,8 @@ from diva.ridge import moments, solve
 from tests import naive
 from tests.problems import problem, relative_error
 
+pytestmark = pytest.mark.usefixtures("arithmetic")
+
 CORE, POOL = slice(0, 24), slice(24, 60)
 EACH_LOSS = pytest.mark.parametrize("loss", ["all", "hard_margin", "trimmed", "calibrated"])
 

@@ -7,6 +7,8 @@ from diva.ridge import moments, solve
 from tests import naive
 from tests.problems import problem, relative_error
 
+pytestmark = pytest.mark.usefixtures("arithmetic")
+
 
 def left_out(q, weights=None):
     alpha = q.weights if weights is None else weights

@@ -7,6 +7,8 @@ from diva.reweight import FOLDS, reweight, step, stop_at
 from tests import naive
 from tests.problems import problem, relative_error
 
+pytestmark = pytest.mark.usefixtures("arithmetic")
+
 EACH_LOSS = pytest.mark.parametrize("loss", ["all", "hard_margin", "trimmed", "calibrated"])
 
 

@@ -6,6 +6,8 @@ from diva.ridge import moments, solve
 from tests import naive
 from tests.problems import problem, relative_error
 
+pytestmark = pytest.mark.usefixtures("arithmetic")
+
 
 @pytest.mark.parametrize("seed", range(3))
 def test_head_minimises_the_weighted_ridge_objective(seed):
