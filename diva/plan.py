@@ -21,7 +21,7 @@ from diva.texts import Column, Row, Table, count
 
 SAMPLE = 64  # images that are measured
 BYTES = {"float16": 2, "float32": 4}
-NETWORK = ("backbone", "weights", "weights_sha256", "seed")
+NETWORK = ("backbone", "weights", "weights_sha256", "seed", "linearize", "projection")
 TRANSFORM = ("resize", "crop", "mean", "std")
 KEYS = (*NETWORK, *TRANSFORM, "dtype", "batch_size", "workers", "device")  # of the section extract of params.yaml
 
@@ -90,7 +90,13 @@ def _stored(name: str, extract: Mapping[str, Any]) -> FeatureFile | None:
     stored = FeatureFile(paths.features(name))
     made = stored.attributes
     same = made.get("manifest_sha256") == manifest.checksum(paths.manifest(name))
-    return stored if same and made.get("backbone") == extract["backbone"] and _same_weights(made, extract) else None
+    return stored if same and made.get("backbone") == _network(extract) and _same_weights(made, extract) else None
+
+
+def _network(extract: Mapping[str, Any]) -> str:
+    """The network's name as files of features have it."""
+    block = f" with last block to {extract['projection']}" if extract["linearize"] == "last_block" else ""
+    return f"{extract['backbone']}{block}"
 
 
 def _same_weights(made: Mapping[str, Any], extract: Mapping[str, Any]) -> bool:
@@ -114,20 +120,26 @@ def _written(batch: str) -> list[str]:
 
 def measure(files: Sequence[str], left: int, extract: Mapping[str, Any]) -> Cost:
     """Run the network over some images; grey ones of the right size where no image lies here yet."""
-    from diva.vision import backbones, extraction, transforms  # torch: seconds, and only where images are left
+    from diva.vision import (  # torch: seconds, and only where images are left
+        backbones,
+        extraction,
+        linearize,
+        transforms,
+    )
 
     size = int(extract["crop"])
     backbone = backbones.load_backbone(
         extract["backbone"], extract["weights"], extract["seed"], size, checksum=extract["weights_sha256"]
     )
+    network = linearize.linearized(backbone, extract["linearize"], int(extract["projection"]))
     own = transforms.ResizeCrop(extract["resize"], size, extract["mean"], extract["std"])
     options = {name: extract[name] for name in ("batch_size", "workers", "device")}
     with tempfile.TemporaryDirectory(prefix="diva-plan-") as folder:
         speed = extraction.measure(
-            backbone, backbone.preset or own, files or _grey(Path(folder), int(extract["resize"])), **options
+            network, backbone.preset or own, files or _grey(Path(folder), int(extract["resize"])), **options
         )
     seconds = left / max(speed.images_per_second, 1e-9)
-    return Cost(speed.images_per_second, seconds, _peak(), backbone.width, speed.images)
+    return Cost(speed.images_per_second, seconds, _peak(), network.width, speed.images)
 
 
 def _grey(folder: Path, size: int) -> list[str]:
@@ -160,7 +172,7 @@ def _known(value: int | None) -> str:
 def facts(found: Sequence[Load], cost: Cost | None, extract: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Images, minutes, memory; the size of the closed forms."""
     left = sum(load.left or 0 for load in found)
-    network = f"{extract['backbone']}, weights {extract['weights']}"
+    network = f"{_network(extract)}, weights {extract['weights']}"
     said = [("images", f"{count(left)} to extract" + (f" with {network}" if left else ""))]
     if cost:
         said += _costs(cost)

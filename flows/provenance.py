@@ -16,7 +16,7 @@ from diva.store.ready import open_ready
 from stages.params import section
 from stages.params.extract import Extract
 
-NETWORK = ("backbone", "weights", "weights_sha256", "seed")
+NETWORK = ("backbone", "weights", "weights_sha256", "seed", "linearize", "projection")
 TRANSFORM = ("resize", "crop", "mean", "std")
 ATTRIBUTES = ("backbone", "weights", "weights_sha256", "transform")
 READY = ready_attributes()["backbone"]

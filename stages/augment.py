@@ -12,7 +12,7 @@ import polars as pl
 from diva.augment import Augmentation, augment, choose_block_ridge
 from diva.blocks import Interleaved
 from diva.store import atomic, features, index, manifest, paths, tables
-from diva.vision import backbones, datasets, extraction, transforms, variants
+from diva.vision import backbones, datasets, extraction, linearize, transforms, variants
 from stages import rows
 from stages.command import run
 from stages.params import section
@@ -45,6 +45,7 @@ def extract(batch: str, samples: pl.DataFrame, settings: Augment, network: Extra
     """The file of features of each variant."""
     weights = (network.weights, network.seed)
     backbone = backbones.load_backbone(network.backbone, *weights, network.crop, network.weights_sha256)
+    backbone = linearize.linearized(backbone, network.linearize, network.projection)
     own = transforms.ResizeCrop(network.resize, network.crop, network.mean, network.std)
     made = extraction.attributes(backbone, backbone.preset or own)
     made["manifest_sha256"] = manifest.checksum(paths.manifest(batch))

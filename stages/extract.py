@@ -36,12 +36,19 @@ def extract(batch: str) -> None:
 
 def from_images(batch: str, rows: pl.DataFrame, params: Extract) -> features.FeatureWriter:
     """Features of image files by a network."""
-    from diva.vision import backbones, datasets, extraction, transforms  # seconds that ready features need not wait
+    from diva.vision import (  # seconds that ready features need not wait
+        backbones,
+        datasets,
+        extraction,
+        linearize,
+        transforms,
+    )
 
     weights = (params.weights, params.seed)
     backbone = backbones.load_backbone(params.backbone, *weights, params.crop, params.weights_sha256)
     if not backbone.trained:
         logger.warning("%s is untrained (weights: none, seed %d): random features.", backbone.name, backbone.seed)
+    backbone = linearize.linearized(backbone, params.linearize, params.projection)
     own = transforms.ResizeCrop(params.resize, params.crop, params.mean, params.std)
     transform = backbone.preset or own
     writer = begun(batch, extraction.attributes(backbone, transform), params.dtype)

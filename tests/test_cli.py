@@ -363,3 +363,61 @@ def test_every_command_is_documented(clone: Path) -> None:
         assert command.callback is not None
         assert f"diva {command.callback.__name__}" in (cli.__doc__ or "")
     assert "Usage" in run("--help")
+
+
+# profiles
+
+
+def test_the_papers_profile_is_applied_and_what_the_command_says_goes_over_it(clone: Path, project: Path) -> None:
+    shutil.copytree(project / "profiles", clone / "profiles")
+    photos(clone / "core")
+    photos(clone / "pool", seed=1)
+    run("init", "--core", "core", "--pool", "pool", "--profile", "paper")
+    params = yaml.safe_load(paths.PARAMS.read_text())
+    assert faults(params) == []
+    assert (params["extract"]["backbone"], params["extract"]["weights"]) == ("resnet34", "DEFAULT")
+    assert (params["reweight"]["loss"], params["curate"]["score"]) == ("hard_margin", "derivative")
+    settings = ledger.read().rounds["r001"].settings
+    assert settings["extend"]["loss"] == "hard_margin"
+    assert settings["curate"]["rule"] == "derivative"
+    assert "# ImageNet" not in paths.PARAMS.read_text()  # comments stay those of params.yaml
+    assert "# the largest change of a weight in a step" in paths.PARAMS.read_text()
+    run("init", "--core", "core", "--profile", "paper", "--backbone", "resnet18", "--weights", "none", "--force")
+    params = yaml.safe_load(paths.PARAMS.read_text())
+    assert (params["extract"]["backbone"], params["reweight"]["loss"]) == ("resnet18", "hard_margin")
+
+
+def test_a_profile_of_ones_own_must_know_the_parameters(clone: Path) -> None:
+    photos(clone / "core")
+    for text, said in (
+        ("reweight: {lost: all}", "must have keys of params.yaml only, got lost"),
+        ("reweigh: {loss: all}", "must have a section 'reweigh'"),
+        ("- reweight", "must hold sections"),
+        ("a: [", "must be readable YAML"),
+    ):
+        (clone / "mine.yaml").write_text(text)
+        with pytest.raises(ValueError, match=said):
+            run("init", "--core", "core", "--profile", "mine.yaml")
+    with pytest.raises(ValueError, match="--profile must be"):
+        run("init", "--core", "core", "--profile", "absent")
+
+
+def test_init_takes_a_data_set_of_the_paper_from_where_it_lies(clone: Path) -> None:
+    from tests.vision.test_catalog import pets
+
+    pets(clone / "mine")
+    said = run(
+        "init",
+        "--core",
+        "dataset:pets@mine",
+        "--test",
+        "dataset:pets@mine",
+        "--backbone",
+        "resnet18",
+        "--weights",
+        "none",
+    )
+    assert "counted once it is downloaded" in said
+    book = ledger.read()
+    assert book.batches["core"].options == {"split": "train"}
+    assert book.batches["test"].options == {"split": "test"}

@@ -24,6 +24,35 @@ def read() -> tuple[str, dict[str, Any]]:
     return text, values
 
 
+def with_profile(text: str, profile: str) -> tuple[str, dict[str, Any]]:
+    """params.yaml with the settings of a profile: one of profiles/, by its name, or a file of one's own.
+
+    Raises:
+        ValueError: there is none, or it names a section or a key that params.yaml has not.
+    """
+    import yaml
+
+    from diva import project
+
+    known = sorted(path.stem for path in Path("profiles").glob("*.yaml"))
+    path = Path("profiles", f"{profile}.yaml") if profile in known else Path(profile)
+    if not path.is_file():
+        raise ValueError(f"--profile must be one of {', '.join(known) or 'profiles/'}, or a file, got {profile!r}.")
+    values = yaml.safe_load(text)
+    try:
+        changes = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} must be readable YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(changes, dict) or not all(isinstance(keys, dict) for keys in changes.values()):
+        raise ValueError(f"{path} must hold sections of params.yaml with keys in them.")
+    for name, keys in changes.items():
+        strange = [key for key in keys if key not in section(values, name)]
+        if strange:
+            raise ValueError(f"{path}:{name} must have keys of params.yaml only, got {', '.join(map(str, strange))}.")
+        text = project.edited(text, name, keys)
+    return text, yaml.safe_load(text)
+
+
 def section(params: Mapping[str, Any], name: str, keys: tuple[str, ...] = ()) -> dict[str, Any]:
     """A section of params.yaml, with at least these keys."""
     found = params.get(name)

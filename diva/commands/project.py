@@ -20,21 +20,25 @@ def init(
     rounds: Annotated[int, typer.Option(min=0, max=999, help="Rounds of extension; none without a pool.")] = 3,
     backbone: Annotated[str | None, typer.Option(metavar="NAME", help=f"For images; {BACKBONE} unless given.")] = None,
     weights: Annotated[str | None, typer.Option(metavar=f"{WEIGHTS}|none|PATH", help="Of the backbone.")] = None,
+    profile: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Settings, such as paper.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a ledger of other data.")] = False,
 ) -> None:
     """Write params.yaml and data/ledger.yaml for your own data, which stays where it is.
 
     SOURCE: a folder class/image; a .csv or .parquet list (path, label); ready features (.npz, .npy, .parquet, .h5 with
-    features, labels and, if you like, sample_id); or torchvision:NAME.
+    features, labels and, if you like, sample_id); dataset:NAME[@ROOT] (of the paper); or torchvision:NAME.
     """
     from diva import project
     from diva.store import atomic, ledger, paths
 
     text, values = params.read()
+    if profile:
+        text, values = params.with_profile(text, profile)
     settings = {name: params.section(values, name) for name in ("extend", "curate")}
     _spare([core, *(pool or []), test], force)
     found = project.gather(core, pool or [], test)
-    if found["core"].kind == "images" and (core != "digits" or backbone or weights):
+    chosen = backbone or weights or (core != "digits" and not profile)
+    if found["core"].kind == "images" and chosen:
         text = project.edited(text, "extract", _network(backbone or BACKBONE, weights or WEIGHTS, values))
     book = project.ledger_of(found, rounds, settings)
     atomic.write_text(paths.PARAMS, text)

@@ -11,6 +11,8 @@ Reference: Dukler et al., DIVA, ICLR 2022, Sec. 3 (which linearises the last lay
 projection: Charikar et al., Finding Frequent Items in Data Streams, ICALP 2002.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
@@ -43,7 +45,7 @@ class Linearized(nn.Module):
             raise ValueError(f"projection and directions must be at least 1, got {projection} and {directions}.")
         self.backbone, self.projection = backbone, projection
         self.block = last_block(backbone)
-        self.name = f"{backbone.name}, {self.block} linearized to {projection}"
+        self.name = f"{backbone.name} with last block to {projection}"
         self.weights, self.weights_sha256, self.seed = backbone.weights, backbone.weights_sha256, backbone.seed
         self.size, self.preset, self.trained = backbone.size, backbone.preset, backbone.trained
         self.width = backbone.width + projection
@@ -80,6 +82,13 @@ class Linearized(nn.Module):
         found = self.backbone.get_submodule(f"network.{self.block}").named_parameters(f"network.{self.block}")
         head = f"network.{self.backbone.head}."
         return {name: value.detach() for name, value in found if not name.startswith(head)}
+
+
+def linearized(backbone: Backbone, how: str, projection: int) -> Any:
+    """The backbone itself for ``last_layer``; for ``last_block``, linearised there as well."""
+    if how not in ("last_layer", "last_block"):
+        raise ValueError(f"linearize must be last_layer or last_block, got {how!r}.")
+    return backbone if how == "last_layer" else Linearized(backbone, projection)
 
 
 def last_block(backbone: Backbone) -> str:

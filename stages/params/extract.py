@@ -17,6 +17,8 @@ class Extract(Section):
         weights: DEFAULT, none (random), or the path of a state dict.
         weights_sha256: of that file, checked; null to take it as it is.
         seed: of the random initialisation.
+        linearize: last_layer, or last_block: the Jacobian rows of the last block as well.
+        projection: features that these are compressed to.
         resize: shorter side, before the central crop; with DEFAULT the weights' own transform is used instead.
         crop: side of the central crop.
         mean: per channel.
@@ -31,6 +33,8 @@ class Extract(Section):
     weights: str
     weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
     seed: Annotated[int, Field(ge=0)]
+    linearize: Literal["last_layer", "last_block"]
+    projection: Annotated[int, Field(ge=1)]
     resize: Annotated[int, Field(ge=1)]
     crop: Annotated[int, Field(ge=1)]
     mean: Channels

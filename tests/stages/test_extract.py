@@ -23,6 +23,8 @@ SECTION = {
     "weights": "none",
     "weights_sha256": None,
     "seed": 0,
+    "linearize": "last_layer",
+    "projection": 16,
     "resize": 32,
     "crop": 32,
     "mean": [0.485, 0.456, 0.406],
