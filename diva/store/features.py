@@ -9,7 +9,8 @@ takes its real one when whole. An empty batch gives a file of n = 0 rows of widt
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,12 @@ from diva.store.slabs import read_rows
 
 DTYPES = ("float16", "float32")
 LOSS = 1e-2  # what rounding may change of a row's norm
+ABSENT = (
+    "missing file",
+    "not readable",
+    "not a file",
+    "changed file",
+)  # reasons that lie with the place, not with the content
 Array = npt.NDArray[Any]
 Codes = npt.NDArray[np.int32]
 
@@ -73,11 +80,18 @@ class FeatureWriter:
         kept, lost = _stored(features, rows, self.dtype)
         self._journal(kept, sorted(failed + lost), done)
 
-    def finish(self, labels: Sequence[str], sample_id: Sequence[str]) -> list[Failure]:
-        """Write the file for all ``done`` rows of the manifest (their labels and ids given); return the failures."""
+    def finish(self, labels: Sequence[str], sample_id: Sequence[str], *, spare: bool = False) -> list[Failure]:
+        """Write the file for all ``done`` rows of the manifest; return the failures.
+
+        Args:
+            labels: of the rows.
+            sample_id: of the rows.
+            spare: whether the batch may turn out empty, where what it brought is unusable; never where it is absent.
+        """
         if len(labels) != self.done or len(sample_id) != self.done:
             raise ValueError(f"labels and sample_id must cover {self.done} rows, got {len(labels)}, {len(sample_id)}.")
-        if self.done and not self.kept:
+        absent = any(failure.reason.startswith(ABSENT) for failure in self.failures)
+        if self.done and not self.kept and (absent or not spare):
             self.discard()
             first = self.failures[0]
             raise ValueError(f"all {self.done} rows failed; the first: {first.reason}. {first.remedy}")
@@ -207,13 +221,21 @@ class FeatureFile:
             return file["features"][rows] if isinstance(rows, slice) else read_rows(file["features"], np.asarray(rows))
 
 
-def opened(path: Path) -> Any:
-    """An HDF5 file, read-only; ValueError with the remedy where it cannot be one."""
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """An HDF5 file, read-only; ValueError with the remedy where it cannot be one, or turns out to be damaged."""
     if not path.is_file():
         raise ValueError(f"{path} must be an HDF5 file, got nothing there; run the stage that makes it.")
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
+        with h5py.File(path, "r") as file:
+            yield file
+    except MemoryError:
+        raise
+    except Exception as error:  # the library fails in any way on a damaged file
+        if str(path) in str(error) and isinstance(error, ValueError):  # said already
+            raise
+        if isinstance(error, OSError) and error.errno:  # the system's
+            raise ValueError(f"{path} must be a readable file: {error.strerror}") from None
         raise ValueError(f"{path} must be a whole HDF5 file, got {error}; delete it and make it anew.") from None
 
 

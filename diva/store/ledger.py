@@ -322,7 +322,7 @@ def _explain(fault: Any, where: str) -> str:
     if fault["type"] == "value_error":
         return f"{where}: {fault['ctx']['error']}"
     short = reprlib.Repr()  # however deep the value is nested
-    short.maxstring = short.maxother = 200
+    short.maxlevel, short.maxstring, short.maxother = 2, 200, 200
     got = "nothing" if fault["type"] == "missing" else short.repr(fault["input"])
     return f"{where}: {key or 'the ledger'}: {fault['msg'][:1].lower()}{fault['msg'][1:]}, got {got}."
 

@@ -7,6 +7,7 @@ alone, its labels lie beside it in ``<name>_labels.npy``.
 
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ import numpy.typing as npt
 from diva.store.features import opened
 from diva.store.slabs import read_rows
 
+LARGE = 1 << 28  # bytes from which what a file claims to hold is compared with what it stores
+DENSEST = 1100  # what the strongest of the common compressions makes of a byte
 SUFFIXES = (".npz", ".npy", ".parquet", ".h5", ".hdf5")
 Text = npt.NDArray[np.str_]
 
@@ -147,6 +150,7 @@ def _loaded(path: Path, **options: Any) -> Any:
 def _npz(path: Path) -> Mapping[str, Any]:
     arrays = {}
     with _loaded(path) as file:
+        _require_room(path, sum(entry.file_size for entry in file.zip.infolist()))
         for name in (
             file.files if not {"features", "labels"} <= set(file.files) else ("features", "labels", "sample_id")
         ):
@@ -171,7 +175,8 @@ def _npy(path: Path) -> Mapping[str, Any]:
 
 def _hdf5(path: Path) -> Mapping[str, Any]:
     with opened(path) as file:
-        names = [name for name in file if isinstance(file[name], h5py.Dataset)]
+        found = {name: _own(file, name, path) for name in file}
+        names = [name for name, data in found.items() if isinstance(data, h5py.Dataset)]
         arrays: dict[str, Any] = {name: file[name][:] for name in ("labels", "sample_id") if name in names}
         if "classes" in names and "labels" in arrays:  # a file of our own: labels are codes
             arrays["labels"] = file["classes"].asstr()[:][arrays["labels"]]
@@ -180,13 +185,44 @@ def _hdf5(path: Path) -> Mapping[str, Any]:
     return {"features": StoredRows(path), **arrays}
 
 
+def _own(file: Any, name: str, path: Path) -> Any:
+    """What a file holds under a name; it must lie in the file itself and be as large as it says.
+
+    A data set that links to another file, or borrows its bytes, would make features of whatever this process may read.
+    """
+    if file.get(name, getclass=True, getlink=True) is not h5py.HardLink:
+        raise ValueError(f"{name} of {path} must lie in the file itself, got a link; copy it there.")
+    data = file[name]
+    if isinstance(data, h5py.Dataset):
+        if data.is_virtual or data.external:
+            raise ValueError(f"{name} of {path} must lie in the file itself, got bytes of another; copy it there.")
+        claimed, stored = data.size * data.dtype.itemsize, data.id.get_storage_size()
+        if claimed > max(LARGE, DENSEST * stored):
+            raise ValueError(f"{name} of {path} must be stored, got {claimed} bytes of which {stored} are there.")
+    return data
+
+
+def _require_room(path: Path, size: int) -> None:
+    """Refuse arrays that this machine has no memory for: a small file can unpack to terabytes."""
+    room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > max(LARGE, room):
+        raise ValueError(
+            f"{path} must fit into memory, {room} bytes, got {size} once unpacked; deliver it as .npy or HDF5, which are "
+            "read slice by slice, or in parts."
+        )
+
+
 def _parquet(path: Path) -> Mapping[str, Any]:
     import polars as pl  # only this kind of file needs it
 
-    try:
-        frame = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise ValueError(f"{path} must be a whole parquet file, got: {error}") from None
+    from diva.store import tables
+
+    def size(path: Path) -> int:
+        head = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+        return 8 * int(head.select(pl.len()).collect().item()) * len(head.collect_schema())
+
+    _require_room(path, tables.parse(size, path, "parquet file"))
+    frame = tables.parse(tables.read_parquet, path, "parquet file")
     given = [name for name in ("labels", "sample_id") if name in frame.columns]
     arrays: dict[str, Any] = {name: frame[name].to_numpy() for name in given}
     if "features" in frame.columns:

@@ -123,10 +123,8 @@ def reviewed(book: ledger.Ledger, file: Path) -> pl.DataFrame:
 
 
 def _table(file: Path) -> pl.DataFrame:
-    try:
-        frame = pl.read_csv(file, infer_schema=False) if file.suffix.lower() == ".csv" else pl.read_parquet(file)
-    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} must be a readable .csv or .parquet table: {error}") from None
+    read = tables.read_csv if file.suffix.lower() == ".csv" else tables.read_parquet
+    frame = tables.parse(read, file, ".csv or .parquet table")
     if not {"sample_id", "label"} <= set(frame.columns):
         raise ValueError(f"{file} must have the columns sample_id and label, got {', '.join(frame.columns) or 'none'}.")
     return frame.select(pl.col("sample_id", "label").cast(pl.String).str.strip_chars())

@@ -94,6 +94,8 @@ def open_source(source: str, options: Mapping[str, Any], *, workers: int = 4, ma
     path = Path(source)
     if not path.exists():
         raise ValueError(f"source must be {KINDS}, got {source!r}, and nothing lies there.")
+    if not (path.is_dir() or path.is_file()):
+        raise ValueError(f"source must be {KINDS}, got {source!r}, which is a named pipe or a device.")
     if path.is_dir():
         return Images(images.folder(path), workers, max_pixels)
     kind = path.suffix.lower()
@@ -106,10 +108,7 @@ def open_source(source: str, options: Mapping[str, Any], *, workers: int = 4, ma
 
 def _is_list(table: Path) -> bool:
     """Whether a parquet file lists images; otherwise it holds features."""
-    try:
-        return "path" in pl.read_parquet_schema(table)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise ValueError(f"{table} must be a readable parquet file: {error}") from None
+    return "path" in tables.parse(pl.read_parquet_schema, table, "parquet file")
 
 
 def _options(options: Mapping[str, Any], model: type[O], source: str) -> O:
@@ -197,10 +196,8 @@ def delivery(rows: list[Sample | Refused]) -> Delivery:
 
 def listing(table: Path) -> list[Listed]:
     """The files that a .csv or .parquet list names, in its order; relative paths start at the list's folder."""
-    try:
-        frame = pl.read_csv(table, infer_schema=False) if table.suffix.lower() == ".csv" else pl.read_parquet(table)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise ValueError(f"{table} must be a readable list: {error}") from None
+    read = tables.read_csv if table.suffix.lower() == ".csv" else tables.read_parquet
+    frame = tables.parse(read, table, "list")
     if not {"path", "label"} <= set(frame.columns):
         raise ValueError(f"{table} must have the columns path and label, got {', '.join(frame.columns) or 'none'}.")
     return [_entry(table, number, path, label) for number, (path, label) in enumerate(frame["path", "label"].rows(), 1)]

@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
 from diva.store import atomic
 
+T = TypeVar("T")
 Schema = Mapping[str, type[pl.DataType]]
 
 
@@ -32,13 +33,29 @@ def conform(frame: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:
 
 def read(path: Path, schema: Schema) -> pl.DataFrame:
     """The table at ``path``; ValueError where it is missing, unreadable or has other columns."""
+    if not path.exists():
+        raise ValueError(f"{path} must exist, got nothing; `dvc repro` or `dvc pull` makes it.")
+    return conform(parse(read_parquet, path, "parquet file"), schema, str(path))
+
+
+def read_parquet(path: Path) -> pl.DataFrame:
+    """One file, whatever its name looks like."""
+    return pl.read_parquet(path, glob=False, hive_partitioning=False)
+
+
+def read_csv(path: Path) -> pl.DataFrame:
+    """All columns as text."""
+    return pl.read_csv(path, glob=False, infer_schema=False)
+
+
+def parse(read: Callable[[Path], T], path: Path, what: str) -> T:
+    """``read(path)``, by polars; ValueError where the file is no ``what``, whatever polars raised."""
+    if not path.is_file():  # a named pipe would wait for ever
+        raise ValueError(f"{path} must be a readable {what}, got no regular file.")
     try:
-        frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
-    except FileNotFoundError:
-        raise ValueError(f"{path} must exist, got nothing; `dvc repro` or `dvc pull` makes it.") from None
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise ValueError(f"{path} must be a readable parquet file: {error}") from None
-    return conform(frame, schema, str(path))
+        return read(path)
+    except (Exception, pl.exceptions.PanicException) as error:  # it panics on some damaged files
+        raise ValueError(f"{path} must be a readable {what}: {' '.join(str(error).split())[:300]}") from None
 
 
 def write(path: Path, frame: pl.DataFrame, schema: Schema) -> None:
