@@ -9,15 +9,22 @@ from stages.params import section
 from stages.params.download import Download
 
 logger = logging.getLogger(__name__)
+TAKE_BACK = (
+    "Put the delivery right, or, while no round has drawn from it, take it back: `git checkout data/ledger.yaml`."
+)
 
 
 def download(batch: str) -> None:
     """Manifest, quarantine, planted truth and metrics of one batch of the ledger."""
     settings = section.read("download", Download)
     entry = ledger.batch(ledger.read(), batch)
-    source = sources.open_source(entry.source, entry.options, workers=settings.workers, max_pixels=settings.max_pixels)
-    sources.verify(source, entry, batch)
-    write(batch, bring(source, batch))
+    options: dict[str, int] = {"workers": settings.workers, "max_pixels": settings.max_pixels}
+    try:
+        source = sources.open_source(entry.source, entry.options, **options)
+        sources.verify(source, entry, batch)
+        write(batch, bring(source, batch))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{error} {TAKE_BACK}" if batch not in ("core", "test") else str(error)) from None
 
 
 def bring(source: sources.Source, batch: str) -> manifest.Delivery:

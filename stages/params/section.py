@@ -22,7 +22,7 @@ S = TypeVar("S", bound=BaseModel)
 def shown(value: Any) -> str:
     """A value in few words, however deep it is nested."""
     short = reprlib.Repr()
-    short.maxstring = short.maxother = 200
+    short.maxlevel, short.maxstring, short.maxother = 2, 200, 200
     return short.repr(value)
 
 

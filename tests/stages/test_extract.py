@@ -164,12 +164,28 @@ def test_features_too_small_for_half_precision_are_named_with_the_remedy(folder)
     assert "extract.dtype to float32" in refused["remedy"][0]
 
 
-def test_a_batch_where_every_row_fails_is_an_error(folder):
-    give("b001", np.full((2, 3), np.inf), ["a", "b"])
+@pytest.mark.parametrize("batch", ["core", "test"])
+def test_a_core_or_test_set_where_every_row_fails_is_an_error(folder, batch):
+    give(batch, np.full((2, 3), np.inf), ["a", "b"])
     with pytest.raises(ValueError, match="all 2 rows failed; the first: not finite"):
+        extract(batch)
+    assert not paths.features(batch).exists()
+    assert not paths.quarantine("extract", batch).exists()
+
+
+def test_a_useless_batch_of_the_pool_goes_to_quarantine_as_a_whole(folder):
+    give("b001", np.full((2, 3), np.inf), ["a", "b"])
+    extract("b001")
+    assert FeatureFile(paths.features("b001")).shape == (0, 0)
+    assert len(pl.read_parquet(paths.quarantine("extract", "b001"))) == 2
+
+
+def test_a_batch_whose_images_are_all_gone_is_an_error(folder):
+    for sample in deliver("b001", 3):
+        (folder / sample.path).unlink()
+    with pytest.raises(ValueError, match="all 3 rows failed; the first: missing file"):
         extract("b001")
     assert not paths.features("b001").exists()
-    assert not paths.quarantine("extract", "b001").exists()
 
 
 def test_an_empty_batch_gives_empty_outputs(folder):
