@@ -68,7 +68,10 @@ def pack(path: Path, seeds: Iterable[int], width: int = 6, labels: list[Any] | N
     """Ready features (.npz), classes in turn; ``arrays`` go into the file as well, or in place of its own."""
     numbers = list(seeds)
     rows = np.stack([np.random.default_rng(seed).normal(size=width) + 2 * np.eye(width)[seed % 3] for seed in numbers])
-    own = {"features": rows.astype(np.float32), "labels": np.array(labels or [CLASSES[seed % 3] for seed in numbers])}
+    own = {
+        "features": rows.astype(np.float32),
+        "labels": np.array([CLASSES[seed % 3] for seed in numbers] if labels is None else labels),
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, **(own | arrays))
     return path

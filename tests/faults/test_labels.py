@@ -1,0 +1,157 @@
+"""Faults of labels: what has none, or one that cannot be used, is set aside; a core that cannot be is refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from diva.store import index, paths, sources
+from tests.faults import project
+from tests.faults.case import REFUSED, SET_ASIDE, UNHARMED, Case
+from tests.faults.conftest import GOOD, Undisturbed
+
+BAD = Path("bad.npz")
+CLASSES = list(project.CLASSES)
+
+
+def labelled(*more: object) -> Callable[[], Path]:
+    """The good rows, and rows with these labels after them."""
+
+    def plant() -> Path:
+        labels = [CLASSES[seed % 3] for seed in GOOD] + list(more)
+        seeds = [*GOOD, *range(900, 900 + len(more))]
+        if any(not isinstance(label, str) for label in more):  # a parquet knows nulls
+            rows = np.stack([np.random.default_rng(seed).normal(size=6) + 2 * np.eye(6)[seed % 3] for seed in seeds])
+            ids = sources._hashes(rows.astype(np.float32))  # as they would have without their own
+            frame = {"features": rows.tolist(), "labels": labels, "sample_id": list(ids)}
+            pl.DataFrame(frame).write_parquet("bad.parquet")
+            return Path("bad.parquet")
+        return project.pack(BAD, seeds, labels=labels)
+
+    return plant
+
+
+def bad(name: str, what: str, plant: Callable[[], Path], *kinds: str) -> object:
+    return Case(name, "labels", what, SET_ASIDE).param(plant, kinds)
+
+
+def hundred_thousand() -> Path:
+    """Two numbers a row: what matters are the labels."""
+    labels = [CLASSES[seed % 3] for seed in GOOD] + [f"class {number:06d}" for number in range(100_000)]
+    own = project.pack(BAD, GOOD)
+    with np.load(own, allow_pickle=False) as arrays:
+        rows = arrays["features"]
+    more = np.random.default_rng(0).normal(size=(100_000, 6)).astype(np.float32)
+    return project.pack(BAD, GOOD, features=np.concatenate([rows, more]), labels=np.array(labels))
+
+
+def conflicting() -> Path:
+    own = project.pack(BAD, [*GOOD, 100, 101], labels=[CLASSES[seed % 3] for seed in GOOD] + ["cat", "owl"])
+    assert [CLASSES[100 % 3], CLASSES[101 % 3]] == ["dog", "owl"]
+    return own
+
+
+def of_the_core() -> Path:
+    return project.pack(BAD, [*GOOD, 0], labels=[CLASSES[seed % 3] for seed in GOOD] + ["owl"])
+
+
+def of_the_test_set() -> Path:
+    return project.pack(BAD, [*GOOD, 50, 51])
+
+
+PLANTED = [
+    bad("missing", "no label in a row", labelled(None), "no label"),
+    bad("empty", "a label of nothing, and one of blanks", labelled("", "  "), "no label", "no label"),
+    bad("unknown", "a class that the core lacks", labelled("wolf"), "class the core lacks"),
+    bad("100,000 classes", "a delivery with a class of its own for every row", hundred_thousand, *["class the core lacks"] * 100_000),
+    bad("conflicting", "equal content under two labels", conflicting, "same content under another label", "same content"),
+    bad("conflicting with the core", "content of the core under another label", of_the_core, "already delivered"),
+    bad("of the test set", "content of the test set, offered for training", of_the_test_set, "already delivered", "already delivered"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fault", "plant", "kinds"), PLANTED)
+def test_a_row_whose_label_cannot_be_used_is_set_aside_and_changes_nothing(
+    pack: Undisturbed, fault: Case, plant: Callable[[], Path], kinds: tuple[str, ...]
+) -> None:
+    batch = project.half_night(plant())
+    refused = project.quarantine(batch)
+    assert refused["reason"].str.split(":").list.first().to_list() == list(kinds)
+    assert refused["remedy"].str.ends_with(".").all()
+    project.night("more.npz")
+    assert project.alike(project.released(), pack.released)
+    tested = index.index("test", pl.read_parquet(paths.manifest("test")), paths.features("test"))["sample_id"]
+    assert not set(tested) & set(project.released()["sample_id"])
+
+
+@Case("equal in other words", "labels", "classes 1, 1.0 and '1', with blanks around", UNHARMED).test
+def test_a_number_and_its_text_are_one_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    core = project.pack(Path("core.npz"), range(18), labels=[seed % 3 for seed in range(18)])
+    test = project.pack(Path("test.npz"), range(50, 56), labels=[float(seed % 3) for seed in range(50, 56)])
+    project.begin(str(core), str(test))
+    words = project.pack(Path("pool.npz"), GOOD, labels=[f" {seed % 3} " for seed in GOOD])
+    assert project.quarantine(project.night(words)).is_empty()
+    assert set(project.released()["label"]) == {"0", "1", "2"}
+
+
+def core_of(labels: list[str]) -> tuple[str, str]:
+    return str(project.pack(Path("core.npz"), range(len(labels)), labels=labels)), "test.npz"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    project.pack(Path("test.npz"), range(50, 56))
+    return tmp_path
+
+
+@Case("one sample a class", "labels", "a core in which every sample has a class of its own", REFUSED).test
+def test_a_core_without_two_samples_a_class_is_refused(place: Path) -> None:
+    with pytest.raises(ValueError, match=r"batches\.core\.source must hold at least two classes with two samples each"):
+        project.begin(*core_of([f"class {number}" for number in range(18)]))
+    project.begin(*core_of([CLASSES[number % 3] for number in range(18)]))
+    project.night(project.pack(Path("good.npz"), GOOD))
+
+
+@Case("one sample of some classes", "labels", "a core with two classes of a single sample", SET_ASIDE).test
+def test_single_samples_leave_the_core_with_the_reason(place: Path) -> None:
+    project.begin(*core_of([*(CLASSES[number % 3] for number in range(18)), "wolf", "bear"]))
+    refused = project.quarantine("core", "download")
+    assert refused["label"].to_list() == ["wolf", "bear"]
+    assert refused["reason"].str.starts_with("class of one sample").all()
+    project.night(project.pack(Path("good.npz"), GOOD))
+    assert set(project.released()["label"]) == set(CLASSES)
+
+
+@Case("a test image in the core", "labels", "content of the test set among the core", SET_ASIDE).test
+def test_no_test_image_trains_even_if_the_core_has_it(place: Path) -> None:
+    own = project.pack(Path("core.npz"), [*range(18), 50, 51])
+    project.begin(str(own), "test.npz")
+    assert project.quarantine("core", "fit")["reason"].str.starts_with("in the test set").to_list() == [True, True]
+    project.night(project.pack(Path("good.npz"), GOOD))
+    tested = pl.read_parquet(paths.manifest("test"))["sample_id"]
+    assert not set(tested) & set(project.released()["sample_id"])
+
+
+@Case("a class that is a program", "labels", "markup and a script as the name of a class", UNHARMED).test
+def test_a_script_in_a_class_stays_text_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages import report
+
+    monkeypatch.chdir(tmp_path)
+    script = "<script>alert(1)<"  # a folder's name has no slash
+    for seed in range(24):
+        label = [script, "dog", "owl"][seed % 3]
+        path = Path("core" if seed < 18 else "test", label, f"{seed}\" onerror='alert(2)'.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(project.pixels(seed, CLASSES[seed % 3])).save(path)
+    project.begin("core", "test")
+    project.night(project.album(Path("photos"), GOOD))
+    report.main()
+    page = paths.REPORT.read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(1)&lt;" in page
+    assert script not in page
+    assert "onerror='alert(2)'" not in page
