@@ -23,6 +23,7 @@ from diva.store.slabs import read_rows
 
 DTYPES = ("float16", "float32")
 LOSS = 1e-2  # what rounding may change of a row's norm
+SMALLEST, LARGEST = 1e-18, 1e18  # norms whose squares single precision holds: later sums are of squares
 ABSENT = (
     "missing file",
     "not readable",
@@ -172,7 +173,8 @@ def _stored(features: Array, rows: list[int], dtype: np.dtype[Any]) -> tuple[Arr
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found below
         rounded = exact.astype(dtype)
         change = np.linalg.norm(rounded.astype(np.float64) - exact, axis=1)
-        good = change <= LOSS * np.linalg.norm(exact.astype(np.float64), axis=1)
+        norm = np.linalg.norm(exact.astype(np.float64), axis=1)
+        good = (change <= LOSS * norm) & ((norm == 0) | ((norm > SMALLEST) & (norm < LARGEST)))
     return rounded[good], [Failure(rows[i], *_fault(exact[i], dtype)) for i in np.flatnonzero(~good)]
 
 
