@@ -83,7 +83,7 @@ def sets(
         "core": core,
         "release_weighted": members,
         "release_unweighted": members,
-        "release_unflagged": members.filter(~pl.col("flagged")),
+        "release_unflagged": unflagged(members),
         "everything": everything,
         "everything_reweighted": everything,
     }
@@ -98,6 +98,14 @@ def sets(
     heads["uniform"], sizes["uniform"] = drawn[0], max(len(core), len(members))
     errors["uniform"] = np.mean([trial.errors(head) for head in drawn], axis=0)
     return {name: row(trial, heads[name], errors[name], errors["core"], sizes[name]) for name in errors}, errors
+
+
+def unflagged(members: pl.DataFrame) -> pl.DataFrame:
+    """Members whose label is not called wrong; all of them where none is left to train on."""
+    kept = members.filter(~pl.col("flagged"))
+    if kept.is_empty():
+        logger.warning("every label of the set is called wrong: release_unflagged is the whole of it")
+    return members if kept.is_empty() else kept
 
 
 def row(trial: Trial, head: Head, errors: Errors, baseline: Errors, size: int) -> dict[str, float]:
