@@ -243,7 +243,9 @@ def _reason(judged: pl.Expr, flagged: pl.Expr) -> pl.Expr:
 def ordered(frame: pl.DataFrame) -> pl.DataFrame:
     """Rows in the order of their batches (core, b001, …), then of their file."""
     places = {name: number(name) for name in frame["batch"].unique()}
-    place = pl.col("batch").replace_strict(places, return_dtype=pl.Int64) if places else pl.lit(0)
+    if not places:
+        return frame
+    place = pl.col("batch").replace_strict(places, return_dtype=pl.Int64)
     return frame.sort(place, "row", maintain_order=True)
 
 
