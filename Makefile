@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install curate summary server test test-slow kill peers lint types check format clean
+.PHONY: help install curate summary server test test-slow kill soak peers lint types check format clean
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -45,6 +45,10 @@ test-slow: $(VENV)/.installed-dev ## Run the slow tests too (real photographs th
 
 kill: $(VENV)/.installed-dev ## Kill nightly runs at 35 random moments; the result must be that of an undisturbed run.
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.flows.kill --group 25 --alone 10
+
+NIGHTS ?= 60
+soak: $(VENV)/.installed-dev ## Simulate nights of faults and kills (NIGHTS=60, about half an hour) against a plain script.
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak.nights --nights $(NIGHTS) --out benchmarks/results/soak.json
 
 peers: $(PEERS)/.cleanlab $(PEERS)/.pydvl ## Build environments for the peers that benchmarks.methods compares with.
 	-@$(MAKE) $(PEERS)/.opendataval

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests import versioned
+from tests.flows.fixtures import api, deployed, grown, night
 from tests.pipeline.conftest import Copy
 
+__all__ = ["api", "deployed", "grown", "night"]  # fixtures
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -14,7 +14,7 @@ def wait_for_pool() -> None:
     """Until the worker has made its work pool."""
     from prefect.client.orchestration import get_client
 
-    end, pause = time.monotonic() + 90, threading.Event()
+    end, pause = time.monotonic() + 300, threading.Event()
     with get_client(sync_client=True) as client:
         while POOL not in {pool.name for pool in client.read_work_pools()}:
             assert time.monotonic() < end, "the worker makes no work pool"
@@ -28,7 +28,7 @@ def run_deployment(project: Project) -> None:
         try:
             wait_for_pool()
             project.run(*PREFECT, "--no-prompt", "deploy", "--all")
-            watch = ("--watch", "--watch-interval", "1", "--watch-timeout", "170")
+            watch = ("--watch", "--watch-interval", "1", "--watch-timeout", "600")
             done = project.run(*PREFECT, "deployment", "run", "nightly-curation/nightly", *watch, check=False)
         finally:
             worker.terminate()

@@ -23,7 +23,7 @@ from pathlib import Path
 from tests.flows.project import ROOT, Project, create
 
 Lap = Callable[[Path], Project]
-ORPHANED = 10.0  # seconds that what a killed run started may live on
+ORPHANED = 30.0  # seconds that what a killed run started may live on
 
 
 def processes(root: Path) -> list[str]:

@@ -1,0 +1,101 @@
+"""Disks without space, without inodes, or that cannot be written: nothing is published, and the next run completes."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.faults.case import REFUSED, Case
+from tests.faults.system import Scene, second_night
+from tests.flows.here import at
+from tests.flows.project import Project
+
+pytestmark = [pytest.mark.xdist_group("flows"), pytest.mark.slow]
+
+
+@pytest.fixture(autouse=True)
+def _never_hangs() -> None:
+    """Runs have limits of their own."""
+
+
+def mount(*arguments: str) -> bool:
+    """Whether a file system could be mounted."""
+    return subprocess.run(["mount", *arguments], capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small disk."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if not mount("-t", "tmpfs", "-o", "size=256m,nr_inodes=20000", "tmpfs", str(folder)):
+        pytest.skip("a small file system must be mounted, which only root may do")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def before(deployed: Project, grown: Project, disk: Path) -> Iterator[Scene]:
+    """Before the second night, on that disk."""
+    scene = second_night(deployed, grown, disk / "project")
+    with at(scene.project):
+        yield scene
+
+
+@contextmanager
+def full(left: int) -> Iterator[None]:
+    """All space but some bytes is taken."""
+    filler = Path("filler")
+    with filler.open("wb") as file:
+        free = os.statvfs(".").f_bavail * os.statvfs(".").f_frsize
+        os.posix_fallocate(file.fileno(), 0, free - left)
+    yield
+    filler.unlink()
+
+
+@contextmanager
+def without_inodes(left: int) -> Iterator[None]:
+    """All inodes but some are taken."""
+    folder = Path("filler")
+    folder.mkdir()
+    for number in range(os.statvfs(".").f_favail - left):
+        (folder / str(number)).touch()
+    yield
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+
+
+@contextmanager
+def read_only(_: int) -> Iterator[None]:
+    """DVC's cache cannot be written."""
+    place = str(Path(".dvc/cache").absolute())
+    assert mount("--bind", place, place)
+    assert mount("-o", "remount,bind,ro", place)
+    yield
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+Harm = Callable[[int], "contextmanager[None]"]
+CASES = [
+    Case("a disk that is full", "disk", "not a byte left", REFUSED).param(full, 0, "space"),
+    Case("a disk that becomes full", "disk", "room for the ledger, not for the night", REFUSED).param(
+        full, 1 << 16, ""
+    ),
+    Case("a disk that becomes full late", "disk", "room for some stages", REFUSED).param(full, 1 << 18, ""),
+    Case("no inodes left", "disk", "not one", REFUSED).param(without_inodes, 0, "space"),
+    Case("inodes that run out", "disk", "enough for some stages", REFUSED).param(without_inodes, 40, ""),
+    Case("a cache that cannot be written", "disk", "DVC's cache is mounted read-only", REFUSED).param(
+        read_only, 0, "ead-only"
+    ),
+]
+
+
+@pytest.mark.parametrize(("case", "harm", "left", "word"), CASES)
+def test_a_disk_in_trouble_publishes_nothing(before: Scene, case: Case, harm: Harm, left: int, word: str) -> None:
+    with harm(left):
+        before.refused(word)
+    before.completes()

@@ -1,0 +1,130 @@
+"""A run is killed while a stage, DVC or git is at work; the next one completes as if nothing had been."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.case import UNHARMED, Case
+from tests.faults.system import Scene, forget, remember, second_night, stopped_at
+from tests.flows.here import at
+from tests.flows.kill import state
+from tests.flows.project import Project, create
+
+pytestmark = pytest.mark.xdist_group("flows")
+LATER = {  # in the second night, what each stage writes, and its command
+    "download": ("data/manifests/b002.parquet", "python -m stages.download --batch b002"),
+    "extract": ("data/features/b002.h5", "python light.py extract b002"),
+    "pool": ("data/pool/b002.parquet", "python -m stages.pool --batch b002"),
+    "extend": ("data/rounds/r002.parquet", "python light.py extend r002"),
+    "curate": ("data/curated/r002.parquet", "python -m stages.curate --round r002"),
+    "reweight": ("data/weights/weights.parquet", "python light.py reweight"),
+    "release": ("data/release/train.parquet", "python -m stages.release"),
+    "evaluate": ("data/metrics/evaluate.json", "python light.py evaluate"),
+    "report": ("data/report/index.html", "python light.py report"),
+}
+FIRST = {  # in the first
+    "fit": ("data/fit/fit.json", "python light.py fit"),
+    "score": ("data/scores/soft.parquet", "python light.py score soft"),
+    "start": ("data/curated/r000.parquet", "python -m stages.start"),
+}
+REAL = {
+    "extract": ("data/features/core.h5", "python -m stages.extract --batch core"),
+    "fit": ("data/fit/fit.json", "python -m stages.fit"),
+    "extend": ("data/rounds/r001.parquet", "python -m stages.extend --round r001"),
+    "evaluate": ("data/metrics/evaluate.json", "python -m stages.evaluate"),
+}
+HOW = {"SIGKILL": (signal.SIGKILL, False), "SIGTERM": (signal.SIGTERM, True)}  # of the whole group; of the flow alone
+QUICK = {("curate", "SIGKILL"), ("extract", "SIGTERM")}  # that every test run has
+
+
+@pytest.fixture(autouse=True)
+def _never_hangs() -> None:
+    """Runs have limits of their own."""
+
+
+def kills(stages: dict[str, tuple[str, str]], what: str) -> list[object]:
+    return [
+        Case(f"{how} in {stage}{what}", "kills", f"{how} while {stage} gives its output a name", UNHARMED).param(
+            stage, *stages[stage], how, marks=[] if (stage, how) in QUICK and not what else [pytest.mark.slow]
+        )
+        for stage in stages
+        for how in HOW
+    ]
+
+
+@pytest.fixture
+def before(deployed: Project, grown: Project, tmp_path: Path) -> Iterator[Scene]:
+    """Before the second night."""
+    scene = second_night(deployed, grown, tmp_path / "project")
+    with at(scene.project):
+        yield scene
+
+
+@pytest.fixture
+def outset(deployed: Project, api: str, tmp_path: Path) -> Iterator[Scene]:
+    """Before the first night."""
+    project = create(tmp_path / "project", api)
+    project.deliver("d1", 200)
+    remember(project, deployed)
+    with at(project):
+        yield Scene(project, state(deployed))
+
+
+@pytest.fixture(scope="session")
+def real(api: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A first night with the real stages."""
+    project = create(tmp_path_factory.mktemp("real") / "project", api, light=False)
+    project.deliver("d1", 200)
+    project.nightly()
+    return project
+
+
+def killed_in_a_stage(scene: Scene, stage: str, output: str, command: str, how: str) -> None:
+    tags = scene.project.tags()
+    forget(scene.project, command)
+    stopped_at(scene.project, output, *HOW[how])
+    assert scene.project.tags() == tags, "published half"
+    assert stage in {name.partition("@")[0] for name in scene.completes().stages}
+
+
+@pytest.mark.parametrize(("case", "stage", "output", "command", "how"), kills(LATER, ""))
+def test_a_run_killed_in_a_stage_goes_on(
+    before: Scene, case: Case, stage: str, output: str, command: str, how: str
+) -> None:
+    killed_in_a_stage(before, stage, output, command, how)
+
+
+@pytest.mark.parametrize(("case", "stage", "output", "command", "how"), kills(FIRST, " of the first night"))
+def test_a_first_run_killed_in_a_stage_goes_on(
+    outset: Scene, case: Case, stage: str, output: str, command: str, how: str
+) -> None:
+    killed_in_a_stage(outset, stage, output, command, how)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "stage", "output", "command", "how"), kills(REAL, ", the real stage"))
+def test_a_run_killed_in_a_real_stage_goes_on(
+    real: Project, api: str, tmp_path: Path, case: Case, stage: str, output: str, command: str, how: str
+) -> None:
+    project = create(tmp_path / "project", api, light=False)
+    project.deliver("d1", 200)
+    remember(project, real)
+    with at(project):
+        killed_in_a_stage(Scene(project, state(real)), stage, output, command, how)
+
+
+OTHERS = [
+    Case("SIGKILL while DVC writes its lock", "kills", "dvc.lock is opened for writing", UNHARMED).param("/dvc.lock"),
+    Case("SIGKILL in the run's own records", "kills", "the ledger with the next round gets its name", UNHARMED).param(
+        "data/ledger.yaml"
+    ),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "output"), OTHERS)
+def test_a_run_killed_between_stages_goes_on(before: Scene, case: Case, output: str) -> None:
+    stopped_at(before.project, output, signal.SIGKILL, alone=False)
+    before.completes()
