@@ -252,7 +252,7 @@ def test_what_the_remote_lost_is_named_in_a_clone_and_mended_from_where_it_was_m
 @pytest.mark.slow
 @Case("two runs at once", "runs", "a second one while the first is at work", REFUSED).test
 def test_of_two_runs_the_second_ends_at_once(before: Scene) -> None:
-    two_at_once(before.project, random.Random(0))  # noqa: S311 - not for secrets
+    two_at_once(before.project, random.Random(0), 1.0)  # noqa: S311 - not for secrets
     before.completes()
 
 

@@ -1,7 +1,7 @@
 """What goes wrong in a night, one thing at a time; after each, the next run must complete as if nothing had been.
 
-Each takes the project and a source of chance, runs the flow (or tries to), puts right what only people can put right,
-and says what happened.
+Each takes the project, a source of chance and the seconds of a night, runs the flow (or tries to), puts right what only
+people can put right, and says what happened.
 """
 
 import os
@@ -18,13 +18,12 @@ from tests.flows.here import run_here
 from tests.flows.kill import wait_for_none
 from tests.flows.project import Project
 
-SPAN = 25.0  # seconds of a run in which kills come
-Disturbance = Callable[[Project, random.Random], str]
+Disturbance = Callable[[Project, random.Random, float], str]
 
 
-def killed(project: Project, chance: random.Random, alone: bool = False, how: int = signal.SIGKILL) -> str:
+def killed(project: Project, chance: random.Random, span: float, alone: bool = False, how: int = signal.SIGKILL) -> str:
     """The run's process group, or the flow's process alone, at a random moment."""
-    delay = chance.uniform(0.3, SPAN)
+    delay = chance.uniform(0.3, span)
     with (project.root / ".dvc" / "killed.log").open("w") as log:
         command = (sys.executable, "-m", "flows.nightly")
         run = project.start(*command, start_new_session=True, stdout=log, stderr=subprocess.STDOUT)
@@ -39,17 +38,17 @@ def killed(project: Project, chance: random.Random, alone: bool = False, how: in
     return f"done before a kill at {delay:.0f} s"
 
 
-def flow_killed(project: Project, chance: random.Random) -> str:
+def flow_killed(project: Project, chance: random.Random, span: float) -> str:
     """The flow alone: DVC and the stage at work must end with it."""
-    return killed(project, chance, alone=True)
+    return killed(project, chance, span, alone=True)
 
 
-def terminated(project: Project, chance: random.Random) -> str:
+def terminated(project: Project, chance: random.Random, span: float) -> str:
     """As systemd ends a service that takes too long."""
-    return killed(project, chance, alone=chance.random() < 0.5, how=signal.SIGTERM)
+    return killed(project, chance, span, alone=chance.random() < 0.5, how=signal.SIGTERM)
 
 
-def remote_gone(project: Project, chance: random.Random) -> str:
+def remote_gone(project: Project, chance: random.Random, span: float) -> str:
     """No push: the round stays unpublished."""
     tags = project.tags()
     with away(project.root / ".remote"):
@@ -72,7 +71,7 @@ def away(folder: Path) -> Iterator[None]:
         folder.with_name(".away").rename(folder)
 
 
-def lock_cut_short(project: Project, chance: random.Random) -> str:
+def lock_cut_short(project: Project, chance: random.Random, span: float) -> str:
     """dvc.lock ends in the middle, as a killed DVC leaves it."""
     lock = project.root / "dvc.lock"
     whole = lock.read_text()
@@ -81,7 +80,7 @@ def lock_cut_short(project: Project, chance: random.Random) -> str:
     return f"dvc.lock cut to {cut} of {len(whole)} bytes"
 
 
-def index_locked(project: Project, chance: random.Random) -> str:
+def index_locked(project: Project, chance: random.Random, span: float) -> str:
     """A git that was killed left its lock behind."""
     stale = project.root / ".git" / "index.lock"
     stale.touch()
@@ -92,7 +91,7 @@ def index_locked(project: Project, chance: random.Random) -> str:
     return "refused, naming .git/index.lock"
 
 
-def ledger_broken(project: Project, chance: random.Random) -> str:
+def ledger_broken(project: Project, chance: random.Random, span: float) -> str:
     """Somebody edited the ledger."""
     book = project.root / "data/ledger.yaml"
     whole = book.read_text()
@@ -105,7 +104,7 @@ def ledger_broken(project: Project, chance: random.Random) -> str:
     return "refused, naming data/ledger.yaml"
 
 
-def two_at_once(project: Project, chance: random.Random) -> str:
+def two_at_once(project: Project, chance: random.Random, span: float) -> str:
     """A second run begins while one is at work."""
     first = project.start(sys.executable, "-m", "flows.nightly")
     pause = threading.Event()
@@ -124,7 +123,7 @@ def holds(project: Project, process: int) -> bool:
     return lock.is_file() and lock.read_text() == f"process {process}\n"
 
 
-def output_changed(project: Project, chance: random.Random) -> str:
+def output_changed(project: Project, chance: random.Random, span: float) -> str:
     """A published set is overwritten where it lies."""
     found = chance.choice(sorted((project.root / "data/curated").glob("r*.parquet")))
     found.chmod(0o644)
@@ -132,7 +131,7 @@ def output_changed(project: Project, chance: random.Random) -> str:
     return f"{found.name} overwritten"
 
 
-def cache_lost(project: Project, chance: random.Random) -> str:
+def cache_lost(project: Project, chance: random.Random, span: float) -> str:
     """Files of DVC's cache vanish."""
     files = sorted(path for path in (project.root / ".dvc/cache/files").rglob("*") if path.is_file())
     gone = chance.sample(files, len(files) // 10)

@@ -72,6 +72,7 @@ class Soak:
         self.begin()
         self.gone: list[str] = []
         self.relabelled: dict[str, str] = {}
+        self.span = 20.0  # seconds of a night
 
     def begin(self) -> None:
         """A ledger of ready features."""
@@ -88,11 +89,13 @@ class Soak:
         begun = time.monotonic()
         told, tags = self.deliveries.deliver(number), len(self.project.tags())
         with at(self.project):
-            disturbed = disturbances.ALL[wrong](self.project, chance) if wrong else ""
+            disturbed = disturbances.ALL[wrong](self.project, chance, self.span) if wrong else ""
             state = run_here().state
             assert state.is_completed(), f"night {number}: {state.message}"
         assert len(self.project.tags()) == tags + 1, f"night {number}: {self.project.tags()[tags:]}"
         equal = self.state() == self.wanted()
+        if not wrong:
+            self.span = time.monotonic() - begun
         row = self.row(number, told, f"{wrong}: {disturbed}" if wrong else "", str(state.message), begun, equal)
         self.day_after(number, chance)
         return row

@@ -12,8 +12,7 @@ pytestmark = pytest.mark.xdist_group("flows")  # one worker, one server
 
 def test_four_nights_end_with_the_set_that_the_accepted_deliveries_make(api, tmp_path, monkeypatch):
     monkeypatch.setattr(nights, "COMPACTED", 2)
-    monkeypatch.setattr(nights, "plan", lambda nights, chance: {2: "flow killed", 4: "output changed"})
-    monkeypatch.setattr(disturbances, "SPAN", 12.0)
+    monkeypatch.setattr(nights, "plan", lambda *_: {2: "flow killed", 4: "output changed"})
     told = nights.run(nights.Soak(tmp_path / "project", api, light=True), 4, seed=1)
     assert (told["equal"], told["rounds"], told["verified"]) == (4, 4, told["versions"])
     assert told["versions"] == 6, "two of them compacted"
@@ -21,7 +20,7 @@ def test_four_nights_end_with_the_set_that_the_accepted_deliveries_make(api, tmp
 
 
 def test_one_night_in_ten_is_disturbed_by_every_kind_in_turn():
-    planned = nights.plan(200, random.Random(0))
+    planned = nights.plan(200, random.Random(0))  # noqa: S311 - not for secrets
     assert len(planned) == 20
     assert sorted(planned.values()) == sorted([*disturbances.ALL] * 2)
     assert 1 not in planned
