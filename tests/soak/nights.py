@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -171,12 +172,12 @@ def grown(rows: list[Night]) -> list[str]:
 def run(soak: Soak, nights: int, seed: int, say: Callable[[str], object] = print) -> dict[str, Any]:
     """All nights, then every version verified; AssertionError where something was lost, grew or differs."""
     chance = random.Random(seed)  # noqa: S311 - moments and kinds, not secrets
-    planned, rows, begun = plan(nights, chance), [], time.monotonic()
+    planned, rows, begun, spent = plan(nights, chance), [], time.monotonic(), processor()
     for number in range(1, nights + 1):
         rows.append(soak.night(number, planned.get(number, ""), chance))
         say(line(rows[-1]))
         assert rows[-1].equal, f"night {number}: the set is not that of the accepted deliveries"
-    seconds = time.monotonic() - begun
+    seconds, spent = time.monotonic() - begun, processor() - spent
     verified = soak.diva("verify", "--all")
     clone_is_whole(soak.project)
     return {
@@ -188,9 +189,15 @@ def run(soak: Soak, nights: int, seed: int, say: Callable[[str], object] = print
         "verified": verified.count("as published"),
         "equal": sum(row.equal for row in rows),
         "minutes": round(seconds / 60, 1),
+        "processor_minutes": round(spent / 60, 1),
         "grown": grown(rows),
         "each": [asdict(row) for row in rows],
     }
+
+
+def processor() -> float:
+    """Seconds of processor time of this process and of all that it started and that ended."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def clone_is_whole(project: Project) -> None:
