@@ -11,82 +11,72 @@ export async function unpack(id) {
 /** Samples as the report wrote them; figures as typed arrays, NaN where there is none. */
 export async function samples() {
   const known = JSON.parse(await unpack("known"));
-  known.size = known.ids.length;
+  const figures = (values) => Float64Array.from(values, (value) => (value === null ? NaN : value));
   for (const name of ["score", "margin", "derivative", "weight"]) known[name] = figures(known[name]);
   for (const other of Object.values(known.others)) other.score = figures(other.score);
-  known.row = new Map(known.ids.map((id, row) => [id, row]));
-  return known;
-}
-
-function figures(values) {
-  return Float64Array.from(values, (value) => (value === null ? NaN : value));
+  return { ...known, size: known.ids.length, row: new Map(known.ids.map((id, row) => [id, row])) };
 }
 
 let images; // row → base64, read once it is asked for
 
 /** The thumbnail of a row as an address, or null where the page carries none. */
-export function thumbnail(row) {
-  if (!images) {
-    images = new Map();
-    for (const line of document.getElementById("thumbnails").textContent.split("\n")) {
-      const space = line.indexOf(" ");
-      if (space > 0) images.set(Number(line.slice(0, space)), line.slice(space + 1));
-    }
-  }
-  const found = images.get(row);
+function thumbnail(row) {
+  images ??= new Map(document.getElementById("thumbnails").textContent.split("\n").map((line) => line.split(" ")));
+  const found = images.get(String(row));
   return found ? `data:image/${found.startsWith("iVBOR") ? "png" : "webp"};base64,${found}` : null;
 }
 
 /** Where a sample's file lies, seen from this page; null where it lies outside the data. */
 export function address(known, row) {
   if (!known.linked[row]) return null;
-  const path = known.paths[row];
-  const safe = path.split("/").map(encodeURIComponent).join("/");
-  return path.startsWith("/") ? `file://${safe}` : `../../${safe}`;
+  const path = known.paths[row].split("/").map(encodeURIComponent).join("/");
+  return path.startsWith("/") ? `file://${path}` : `../../${path}`;
 }
 
-/** An element with attributes and children; strings become text. */
+/** An element with attributes and children; strings become text, what is empty or false is left out. */
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === null || value === undefined || value === false) continue;
-    if (name === "dataset") Object.assign(element.dataset, value);
-    else element.setAttribute(name, value === true ? "" : value);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value !== null && value !== undefined && value !== false) element.setAttribute(key, value === true ? "" : value);
   }
-  element.append(...children.filter((child) => child || child === 0));
+  element.append(...children.filter(Boolean));
   return element;
 }
 
+/** A button, and what it does. */
+export function button(attributes, act, ...children) {
+  const made = make("button", { type: "button", ...attributes }, ...children);
+  made.addEventListener("click", act);
+  return made;
+}
+
 /** A name that somebody gave: its own direction of writing must not turn its neighbours around. */
-export function name(text) {
-  return make("bdi", {}, text);
+export const name = (text) => make("bdi", {}, text);
+
+/** A label's name; a dash where there is none. */
+export const label = (known, code) => (code >= 0 ? known.labels[code] : "–");
+
+/** Given → suggested, where they differ. */
+export function labels(known, row) {
+  const [given, suggested] = [known.given[row], known.suggested[row]];
+  const better = make("span", { class: "better" }, name(label(known, suggested)));
+  const arrow = make("span", { class: "arrow" }, "→ ");
+  return [make("span", {}, name(label(known, given))), ...(suggested >= 0 && suggested !== given ? [arrow, better] : [])];
 }
 
 /** The picture of a sample: its thumbnail, else its file, else its path as text. */
 export function picture(known, row, alt) {
   const small = thumbnail(row);
-  const file = small ? null : address(known, row);
-  if (!small && !file) return frame(missing(known, row));
-  const image = make("img", { src: small ?? file, alt, loading: "lazy", decoding: "async" });
-  if (small?.startsWith("data:image/png")) image.className = "pixels";
-  image.addEventListener("error", () => image.replaceWith(missing(known, row)), { once: true });
-  return frame(image);
+  const source = small ?? address(known, row);
+  const missing = () => make("span", { class: "missing" }, name(known.paths[row].split("/").slice(-2).join("/")));
+  if (!source) return make("span", { class: "frame" }, missing());
+  const kind = small?.startsWith("data:image/png") ? "pixels" : null;
+  const image = make("img", { src: source, alt, class: kind, loading: "lazy", decoding: "async" });
+  image.addEventListener("error", () => image.replaceWith(missing()), { once: true });
+  return make("span", { class: "frame" }, image);
 }
 
-function frame(inside) {
-  return make("span", { class: "frame" }, inside);
-}
-
-function missing(known, row) {
-  return make("span", { class: "missing" }, name(known.paths[row].split("/").slice(-2).join("/")));
-}
-
-/** A label's name; a dash where there is none. */
-export function label(known, code) {
-  return code >= 0 ? known.labels[code] : "–";
-}
-
-/** A figure in few digits; of scores four, for they crowd below 1. */
+/** A figure in few digits. */
 export function figure(value, digits = 3) {
   if (Number.isNaN(value)) return "–";
   const small = value !== 0 && Math.abs(value) < 0.001;

@@ -1,25 +1,21 @@
-// What the reader decides: kept in this browser, saved by `diva review --serve` where that serves the page.
+// What the reader decides: kept in this browser, and saved by `diva review --serve` where that serves the page.
+import { make } from "./data.js";
 
 const meta = (key) => document.querySelector(`meta[name="${key}"]`)?.content;
 
-/** Decisions of one project: { id: { decision, label, note } }. */
+/** The reader's decisions, by sample: decision, label, note. */
 export class Decisions {
   constructor(known) {
     this.known = known;
     this.key = `diva-review:${meta("diva-project")}`;
     this.server = meta("diva-review"); // only where the review server put it
     this.token = new URLSearchParams(location.search).get("token") ?? "";
-    this.made = new Map();
     this.message = "";
     this.listeners = [];
     this.queue = Promise.resolve();
     this.waiting = 0;
     this.failed = new Map(); // by sample: what the server said
-    this.restore();
-  }
-
-  onChange(listener) {
-    this.listeners.push(listener);
+    this.made = this.kept();
   }
 
   tell(row = null) {
@@ -34,9 +30,8 @@ export class Decisions {
     return decision ? { decision, label: label ?? "", note: note ?? "", applied: true } : null;
   }
 
-  decide(row, decision, label = "", note = null) {
-    const kept = note ?? this.of(row)?.note ?? "";
-    this.made.set(this.known.ids[row], { decision, label: decision === "relabel" ? label : "", note: kept });
+  decide(row, decision, label, note) {
+    this.made.set(this.known.ids[row], { decision, label: decision === "relabel" ? label : "", note });
     this.changed(row);
   }
 
@@ -45,35 +40,33 @@ export class Decisions {
   }
 
   changed(row) {
-    this.message = this.store() ? "kept in this browser" : "this browser keeps nothing: export before you close the page";
+    try {
+      localStorage.setItem(this.key, JSON.stringify([...this.made]));
+      this.message = "kept in this browser";
+    } catch {
+      this.message = "this browser keeps nothing: export before you close the page";
+    }
     if (this.server) this.send(row);
     this.tell(row);
   }
 
-  store() {
+  /** What this browser kept, of samples that there still are. */
+  kept() {
     try {
-      localStorage.setItem(this.key, JSON.stringify([...this.made]));
-      return true;
+      const found = JSON.parse(localStorage.getItem(this.key) ?? "[]");
+      return new Map(found.filter(([id, one]) => this.known.row.has(id) && typeof one?.decision === "string"));
     } catch {
-      return false;
-    }
-  }
-
-  restore() {
-    try {
-      const kept = JSON.parse(localStorage.getItem(this.key) ?? "[]");
-      this.made = new Map(kept.filter(([id, one]) => this.known.row.has(id) && typeof one?.decision === "string"));
-    } catch {
-      this.made = new Map();
+      return new Map();
     }
   }
 
   /** Decisions that the server holds; they replace this browser's. */
-  async fetch() {
+  async restore() {
     if (!this.server) return;
     try {
-      const answer = await this.ask("GET", this.server);
-      this.made = new Map((await answer.json()).map(({ sample_id, ...one }) => [sample_id, { label: "", note: "", ...one }]));
+      const rows = await (await this.ask("GET", this.server)).json();
+      const text = (one) => ({ decision: one.decision, label: one.label ?? "", note: one.note ?? "" });
+      this.made = new Map(rows.map((one) => [one.sample_id, text(one)]));
       this.message = "saved";
     } catch (error) {
       this.message = `not saved: ${error.message}`;
@@ -88,40 +81,39 @@ export class Decisions {
     const save = one
       ? () => this.ask("PUT", this.server, { sample_id: id, ...one })
       : () => this.ask("DELETE", `${this.server}/${encodeURIComponent(id)}`);
+    const done = () => {
+      this.waiting -= 1;
+      const [first] = this.failed.values();
+      this.message = first ? `not saved: ${first}` : this.waiting ? "saving …" : "saved";
+      this.tell(row);
+    };
     this.waiting += 1;
     this.message = "saving …";
-    this.queue = this.queue
-      .then(save)
-      .then(() => this.failed.delete(id), (error) => this.failed.set(id, error.message))
-      .then(() => {
-        this.waiting -= 1;
-        const [first] = this.failed.values();
-        this.message = first ? `not saved: ${first}` : this.waiting ? "saving …" : "saved";
-        this.tell(row);
-      });
+    this.queue = this.queue.then(save);
+    this.queue = this.queue.then(() => this.failed.delete(id), (error) => this.failed.set(id, error.message)).then(done);
   }
 
   async ask(method, address, body) {
     const headers = { "X-DIVA-Token": this.token, ...(body && { "Content-Type": "application/json" }) };
-    const answer = await fetch(address, { method, headers, ...(body && { body: JSON.stringify(body) }) });
+    const answer = await fetch(address, { method, headers, body: body && JSON.stringify(body) });
     if (!answer.ok) throw new Error((await answer.text()).slice(0, 300) || `the server answered ${answer.status}`);
     return answer;
   }
 
-  /** What `diva review --apply` reads, ordered by sample. */
-  csv() {
-    const rows = [...this.made].sort(([one], [other]) => (one < other ? -1 : 1));
-    const lines = rows.map(([id, { decision, label, note }]) => [id, decision, label, note].map(cell).join(","));
-    return ["sample_id,decision,label,note", ...lines, ""].join("\r\n");
-  }
-
+  /** review.csv, which `diva review --apply` reads, ordered by sample. */
   export() {
-    const address = URL.createObjectURL(new Blob([this.csv()], { type: "text/csv" }));
+    const cell = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+    const rows = [...this.made].sort(([one], [other]) => (one < other ? -1 : 1));
+    const lines = rows.map(([id, one]) => [id, one.decision, one.label, one.note].map(cell).join(","));
+    const text = ["sample_id,decision,label,note", ...lines, ""].join("\r\n");
+    const address = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
     make("a", { href: address, download: "review.csv" }).click();
     setTimeout(() => URL.revokeObjectURL(address), 10_000);
   }
 }
 
-function cell(text) {
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+/** A decision in words. */
+export function decided({ decision, label, applied }) {
+  const words = { accept: "accepted", reject: "rejected", relabel: `relabelled ${label}` };
+  return `${words[decision] ?? decision}${applied ? ", applied" : ""}`;
 }

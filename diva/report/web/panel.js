@@ -1,64 +1,48 @@
-// The chosen sample: its figures, the evidence, and the decision.
-import { make, name, picture, label, figure, address } from "./data.js";
-import { STATUS, decided } from "./gallery.js";
+// The chosen sample: the decision, the evidence, its figures.
+import { make, button, name, labels, label, picture, figure, address } from "./data.js";
+import { decided } from "./decisions.js";
+import { STATUS } from "./gallery.js";
 
 export class Panel {
   constructor(known, decisions, gallery) {
-    Object.assign(this, { known, decisions, gallery, row: -1 });
+    Object.assign(this, { known, decisions, gallery });
     this.place = document.getElementById("panel");
     gallery.onChoose = (row) => this.show(row);
-    decisions.onChange((row) => this.row >= 0 && (row === null || row === this.row) && this.state());
+    decisions.listeners.push((row) => this.row >= 0 && (row === null || row === this.row) && this.state());
     this.show(-1);
   }
 
   show(row) {
     this.row = row;
     this.place.classList.toggle("open", row >= 0);
-    this.place.replaceChildren(...(row < 0 ? [this.nothing()] : [this.head(), this.form(), this.evidence(), this.facts()]));
+    const empty = () => make("p", { class: "soft" }, "Choose a sample, or press ", make("kbd", {}, "j"), " to begin.");
+    const parts = row < 0 ? [empty()] : [this.head(), this.form(), this.evidence(), this.facts()];
+    this.place.replaceChildren(...parts.filter(Boolean));
     if (row >= 0) this.state();
-  }
-
-  nothing() {
-    return make("p", { class: "soft" }, "Choose a sample, or press ", make("kbd", {}, "j"), " to begin. ", make("kbd", {}, "?"), " lists the keys.");
   }
 
   head() {
     const { known, row } = this;
-    const [given, suggested] = [label(known, known.given[row]), label(known, known.suggested[row])];
-    const close = make("button", { type: "button", class: "quiet close", "aria-label": "Close" }, "×");
-    close.addEventListener("click", () => this.gallery.choose(-1));
-    return make(
-      "div",
-      { class: "subject" },
-      close,
-      picture(known, row, `The sample labelled ${given}`),
-      make("h3", {}, name(given), known.suggested[row] >= 0 && known.suggested[row] !== known.given[row] && make("span", { class: "arrow" }, " → ", make("span", { class: "better" }, name(suggested)))),
-    );
+    const close = button({ class: "quiet close", "aria-label": "Close" }, () => this.gallery.choose(-1), "×");
+    const image = picture(known, row, `The sample labelled ${label(known, known.given[row])}`);
+    return make("div", { class: "subject" }, close, image, make("h3", {}, ...labels(known, row)));
   }
 
   form() {
     const { known, row } = this;
-    const button = (text, key, act) => {
-      const made = make("button", { type: "button", "aria-keyshortcuts": key }, text, make("kbd", {}, key));
-      made.addEventListener("click", act);
-      return made;
-    };
-    const labels = known.labels.map((text) => make("option", { value: text }, text));
-    this.select = make("select", { "aria-label": "The right label" }, ...labels);
+    const act = (text, key, does) => button({ "aria-keyshortcuts": key }, does, text, make("kbd", {}, key));
+    const options = known.labels.map((text) => make("option", { value: text }, text));
+    this.select = make("select", { "aria-label": "The right label" }, ...options);
     this.select.value = label(known, known.suggested[row]);
     this.select.addEventListener("keydown", (event) => event.key === "Enter" && this.relabel());
     this.note = make("input", { type: "text", "aria-label": "Note", placeholder: "note (n)", maxlength: 500 });
     this.note.addEventListener("change", () => this.annotate());
     this.note.addEventListener("keydown", (event) => event.key === "Enter" && this.note.blur());
     this.said = make("p", { class: "said", role: "status" });
-    return make(
-      "div",
-      { class: "decide" },
-      make("div", { class: "choices" }, button("Accept", "a", () => this.decide("accept")), button("Reject", "r", () => this.decide("reject")), button("Undo", "u", () => this.decisions.undo(row))),
-      make("div", { class: "choices" }, this.select, button("Relabel", "l", () => this.relabel())),
-      this.note,
-      this.said,
-    );
+    const judge = [act("Accept", "a", () => this.decide("accept")), act("Reject", "r", () => this.decide("reject"))];
+    const undo = act("Undo", "u", () => this.decisions.undo(row));
+    const relabel = make("div", { class: "choices" }, this.select, act("Relabel", "l", () => this.relabel()));
+    return make("div", { class: "decide" }, make("div", { class: "choices" }, ...judge, undo), relabel, this.note, this.said);
   }
 
   /** What is decided so far, without touching what the reader is writing. */
@@ -71,50 +55,44 @@ export class Panel {
   }
 
   decide(decision, chosen = "") {
-    if (this.row >= 0) this.decisions.decide(this.row, decision, chosen, this.note.value);
+    this.decisions.decide(this.row, decision, chosen, this.note.value);
   }
 
   relabel() {
-    const { row } = this;
     this.decide("relabel", this.select.value);
-    this.gallery.choose(row, true);
+    this.gallery.choose(this.row, true);
   }
 
   /** Take the suggestion; false where there is none. */
   suggested() {
-    const { known, row } = this;
-    if (row < 0 || known.suggested[row] < 0) return false;
-    this.decide("relabel", label(known, known.suggested[row]));
-    return true;
+    const code = this.known.suggested[this.row];
+    if (code >= 0) this.decide("relabel", label(this.known, code));
+    return code >= 0;
   }
 
   annotate() {
     const made = this.decisions.of(this.row);
-    if (made) this.decisions.decide(this.row, made.decision, made.label, this.note.value);
+    if (made) this.decide(made.decision, made.label);
   }
 
   evidence() {
     const { known, row } = this;
-    const sides = known.evidence[row];
-    if (!sides) return "";
-    const codes = [known.given[row], known.suggested[row]];
-    const strip = (near, side) =>
-      make(
-        "div",
-        { class: "evidence" },
-        make("h4", {}, "Nearest labelled ", make("span", { class: side ? "better" : "" }, name(label(known, codes[side])))),
-        near.length
-          ? make("ul", {}, ...near.map(([other, cosine]) => make("li", {}, picture(known, other, `A core image labelled ${label(known, codes[side])}`), make("small", {}, figure(cosine, 2)))))
-          : make("p", { class: "soft fine" }, "No core image that nobody doubts."),
-      );
-    return make("div", {}, ...sides.map(strip), make("p", { class: "soft fine" }, "Core images nobody doubts; beneath, the cosine of the features."));
+    const names = [known.given[row], known.suggested[row]].map((code) => label(known, code));
+    const image = (text) => ([other, cosine]) =>
+      make("li", {}, picture(known, other, `A core image labelled ${text}`), make("small", {}, figure(cosine, 2)));
+    const strip = (near, side) => {
+      const title = make("h4", {}, "Nearest labelled ", make("span", { class: side ? "better" : "" }, name(names[side])));
+      const none = make("p", { class: "soft fine" }, "No core image that nobody doubts.");
+      return make("div", { class: "evidence" }, title, near.length ? make("ul", {}, ...near.map(image(names[side]))) : none);
+    };
+    const hint = make("p", { class: "soft fine" }, "Core images nobody doubts; beneath, the cosine of the features.");
+    return known.evidence[row] && make("div", {}, ...known.evidence[row].map(strip), hint);
   }
 
   facts() {
     const { known, row } = this;
-    const truth = known.true[row] >= 0 ? (known.true[row] === known.given[row] ? "right" : `planted wrong, truly ${label(known, known.true[row])}`) : "";
-    const link = address(known, row);
-    const path = link ? make("a", { href: link, target: "_blank", rel: "noopener" }, name(known.paths[row])) : name(known.paths[row]);
+    const [truth, link] = [known.true[row], address(known, row)];
+    const path = name(known.paths[row]);
     const facts = {
       score: figure(this.gallery.scored.score[row], 4),
       margin: figure(known.margin[row]),
@@ -122,13 +100,13 @@ export class Panel {
       weight: figure(known.weight[row]),
       label: label(known, known.label[row]),
       status: `${STATUS[known.status[row]]}, ${known.origins[known.origin[row]]}`,
-      came: `${known.batchs[known.batch[row]]}${known.rounds[known.round[row]] === "none" ? "" : `, ${known.rounds[known.round[row]]}`}`,
-      why: known.reason[row] >= 0 ? known.reasons[known.reason[row]] : "",
-      truth,
-      file: path,
+      came: [known.batchs[known.batch[row]], known.rounds[known.round[row]]].filter((one) => one !== "none").join(", "),
+      why: known.reasons[known.reason[row]],
+      truth: truth >= 0 && (truth === known.given[row] ? "right" : `planted wrong, truly ${label(known, truth)}`),
+      file: link ? make("a", { href: link, target: "_blank", rel: "noopener" }, path) : path,
       id: make("code", {}, known.ids[row]),
     };
-    const rows = Object.entries(facts).filter(([, value]) => value !== "" && value !== "–");
+    const rows = Object.entries(facts).filter(([, value]) => value && value !== "–");
     return make("dl", { class: "facts" }, ...rows.flatMap(([key, value]) => [make("dt", {}, key), make("dd", {}, value)]));
   }
 }

@@ -1,82 +1,72 @@
 // Strips of thumbnails: extremes of weight by class, what rounds added, what was left.
-import { make, name, picture, figure, count } from "./data.js";
+import { make, button, name, picture, figure, count } from "./data.js";
+import { turner } from "./gallery.js";
 
 const CLASSES = 8; // a page of extremes
 const EXTREMES = 4; // a side
 const STRIP = 12;
 
 function strip(known, gallery, rows, told) {
-  const items = rows.map((row) => {
-    const open = make("button", { type: "button", class: "mini", title: known.paths[row] }, picture(known, row, known.labels[known.label[row]]), make("small", {}, told(row)));
-    open.addEventListener("click", () => {
-      gallery.show("all");
-      gallery.choose(row, true);
-      document.getElementById("gallery").scrollIntoView();
-    });
-    return make("li", {}, open);
-  });
-  return make("ul", { class: "strip" }, ...items);
+  const open = (row) => () => {
+    gallery.show("all");
+    gallery.choose(row, true);
+  };
+  const one = (row) => {
+    const inside = [picture(known, row, known.labels[known.label[row]]), make("small", {}, told(row))];
+    return make("li", {}, button({ class: "mini", title: known.paths[row] }, open(row), ...inside));
+  };
+  return make("ul", { class: "strip" }, ...rows.map(one));
 }
+
+function grouped(rows, key) {
+  const groups = new Map();
+  for (const row of rows) groups.has(key(row)) ? groups.get(key(row)).push(row) : groups.set(key(row), [row]);
+  return [...groups].sort(([one], [other]) => one - other);
+}
+
+const sorted = (rows, values) => rows.sort((one, other) => values[one] - values[other] || one - other);
 
 /** Of each class, what has the least weight and what has the most. */
 export function extremes(known, gallery) {
-  const rows = [...known.weight.keys()].filter((row) => !Number.isNaN(known.weight[row]));
-  const by = new Map();
-  for (const row of rows.sort((one, other) => known.weight[one] - known.weight[other] || one - other)) {
-    const code = known.label[row];
-    by.set(code, [...(by.get(code) ?? []), row]);
-  }
-  const codes = [...by.keys()].sort((one, other) => one - other);
-  const place = document.getElementById("extremes");
-  const pager = document.getElementById("extremes-pages");
-  const choice = document.getElementById("weights-class");
-  choice.replaceChildren(make("option", { value: "" }, "all"), ...codes.map((code) => make("option", { value: code }, known.labels[code])));
-  let page = 0;
-  const told = (row) => figure(known.weight[row], 2);
-  const line = (code) => {
-    const all = by.get(code);
-    const most = Math.min(EXTREMES, Math.ceil(all.length / 2));
-    const ends = [all.slice(0, most), all.slice(Math.max(most, all.length - EXTREMES)).reverse()];
-    const side = (found, words) => make("div", {}, make("span", { class: "soft fine" }, words), strip(known, gallery, found, told));
-    return make("div", { class: "extreme" }, make("h3", {}, name(known.labels[code])), side(ends[0], "least"), side(ends[1], "most"));
+  const weighed = [...known.weight.keys()].filter((row) => !Number.isNaN(known.weight[row]));
+  const classes = grouped(sorted(weighed, known.weight), (row) => known.label[row]);
+  const [place, pager, choice] = ["extremes", "extremes-pages", "weights-class"].map((id) => document.getElementById(id));
+  const options = classes.map(([code]) => make("option", { value: code }, known.labels[code]));
+  choice.replaceChildren(make("option", { value: "" }, "all"), ...options);
+  const side = (rows, words) => {
+    const images = strip(known, gallery, rows, (row) => figure(known.weight[row], 2));
+    return make("div", {}, make("span", { class: "soft fine" }, words), images);
   };
-  const draw = () => {
-    const wanted = choice.value === "" ? codes : [Number(choice.value)];
-    const pages = Math.ceil(wanted.length / CLASSES);
-    pager.hidden = pages < 2;
-    pager.querySelector("span").textContent = `${page + 1} of ${pages}`;
-    pager.querySelector('[data-page="-1"]').disabled = page === 0;
-    pager.querySelector('[data-page="1"]').disabled = page === pages - 1;
+  const line = ([code, rows]) => {
+    const most = Math.min(EXTREMES, Math.ceil(rows.length / 2));
+    const ends = [side(rows.slice(0, most), "least"), side(rows.slice(most).slice(-EXTREMES).reverse(), "most")];
+    return make("div", { class: "extreme" }, make("h4", {}, name(known.labels[code])), ...ends);
+  };
+  const draw = (page) => {
+    const wanted = classes.filter(([code]) => choice.value === "" || Number(choice.value) === code);
     place.replaceChildren(...wanted.slice(page * CLASSES, (page + 1) * CLASSES).map(line));
+    turner(pager, page, Math.max(1, Math.ceil(wanted.length / CLASSES)));
+    pager.onclick = (event) => event.target.dataset.page && draw(page + Number(event.target.dataset.page));
   };
-  choice.addEventListener("input", () => ((page = 0), draw()));
-  pager.addEventListener("click", (event) => {
-    if (event.target.dataset.page) (page += Number(event.target.dataset.page)), draw();
-  });
-  draw();
+  choice.addEventListener("input", () => draw(0));
+  draw(0);
 }
 
-/** What rounds added, the most wanted first; what was left, by reason. */
+/** What rounds added, the most wanted first; what was left, by reason, the most harmful first. */
 export function pools(known, gallery) {
-  const added = new Map();
-  const left = new Map();
-  for (let row = 0; row < known.size; row++) {
-    if (known.origins[known.origin[row]] !== "pool") continue;
-    const [groups, code] = known.status[row] === 2 ? [left, known.reason[row]] : [added, known.round[row]];
-    groups.set(code, [...(groups.get(code) ?? []), row]);
-  }
-  const told = (row) => known.labels[known.label[row]];
-  const section = (title, rows, sign, view, filters) => {
-    rows.sort((one, other) => sign * (known.derivative[one] - known.derivative[other]) || one - other);
-    const more = make("button", { type: "button", class: "quiet" }, "Show all");
-    more.addEventListener("click", () => {
-      gallery.show(view, filters);
-      document.getElementById("gallery").scrollIntoView();
-    });
-    const head = make("div", { class: "row" }, make("h4", {}, title, make("span", { class: "amount" }, count(rows.length))), more);
-    return make("div", { class: "pool" }, head, strip(known, gallery, rows.slice(0, STRIP), told));
+  const pool = [...known.ids.keys()].filter((row) => known.origins[known.origin[row]] === "pool");
+  const fill = (place, left, column, names, field) => {
+    const groups = grouped(pool.filter((row) => (known.status[row] === 2) === left), (row) => known[column][row]);
+    const section = ([code, rows]) => {
+      const first = left ? sorted(rows, known.derivative).slice(-STRIP).reverse() : sorted(rows, known.derivative).slice(0, STRIP);
+      const more = button({ class: "quiet" }, () => gallery.show(place, { [field]: code }), "Show all");
+      more.addEventListener("click", () => document.getElementById("gallery").scrollIntoView());
+      const title = make("h4", {}, name(names[code] ?? "left"), make("span", { class: "amount" }, count(rows.length)));
+      const images = strip(known, gallery, first, (row) => known.labels[known.label[row]]);
+      return make("div", { class: "pool" }, make("div", { class: "row" }, title, more), images);
+    };
+    document.getElementById(place).replaceChildren(...(groups.length ? groups.map(section) : ["Nothing."]));
   };
-  const ordered = (groups) => [...groups].sort(([one], [other]) => one - other);
-  document.getElementById("added").replaceChildren(...ordered(added).map(([code, rows]) => section(known.rounds[code], rows, 1, "added", { round: code })), added.size ? "" : "Nothing was added.");
-  document.getElementById("left").replaceChildren(...ordered(left).map(([code, rows]) => section(known.reasons[code] ?? "left", rows, -1, "left", { reason: code })), left.size ? "" : "Nothing was left.");
+  fill("added", false, "round", known.rounds, "round");
+  fill("left", true, "reason", known.reasons, "reason");
 }
