@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import polars as pl
 
+from diva.store.decisions import FORGOTTEN_ROW
 from diva.texts import NOTHING, Column, Row, Table, count, percent
 
-TAKEDOWN = "forgotten"  # how the note of a takedown begins (see diva.store.reviews)
 BANDS = (0.0, 0.5, 0.9, 0.99, 1.0)
 Z = 1.96  # quantile of the normal distribution, for intervals of 95 %
 
@@ -42,7 +42,7 @@ def said(states: Sequence[pl.DataFrame]) -> pl.DataFrame:
 
 def judged(review: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
     """Decisions beside what scores had said; ``wrong``: whether people found the given label wrong."""
-    kept = review.filter(~pl.col("note").str.starts_with(TAKEDOWN).fill_null(value=False))
+    kept = review.filter(~FORGOTTEN_ROW)
     joined = kept.join(before, on="sample_id", how="left", maintain_order="left")
     relabelled = (pl.col("decision") == "relabel") & (pl.col("label") != pl.col("given_label"))
     return joined.with_columns(

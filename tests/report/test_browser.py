@@ -1,8 +1,6 @@
 """The page in a real browser: nothing asked of the network, nothing run but its own script, the review by keyboard."""
 
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +9,11 @@ import polars as pl
 import pytest
 
 from diva.report import page
-from diva.store import curated, paths
+from diva.store import curated, index, paths
 from stages import report
-from tests.finished import CALLED, finish
+from tests.finished import CALLED, finish, indexed
 from tests.report.browser import Reader, applied, chromium
+from tests.review.conftest import Served, start
 
 pytestmark = pytest.mark.xdist_group("chromium")
 HOSTILE = (
@@ -204,70 +203,38 @@ def ends(reader: Reader, words: str) -> None:
     reader.page.wait_for_function(said, arg=words)
 
 
-class Review(http.server.BaseHTTPRequestHandler):
-    """What the page may expect of the server that serves it: decisions by PUT, GET and DELETE, a token, no more."""
-
-    kept: dict[str, dict[str, str]]
-    page: bytes
-    refuse = False
-
-    def do_GET(self) -> None:
-        if self.path.startswith("/?token="):
-            return self.answer(200, self.page, "text/html; charset=utf-8")
-        if self.path == "/decisions" and self.headers["X-DIVA-Token"] == "secret":
-            return self.answer(200, json.dumps(list(self.kept.values())).encode(), "application/json")
-        return self.answer(404, b"nothing here")
-
-    def do_PUT(self) -> None:
-        told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.refuse or self.headers["X-DIVA-Token"] != "secret" or self.path != "/decisions":
-            return self.answer(403, b"the token must be that of this server")
-        self.kept[told["sample_id"]] = told
-        return self.answer(204)
-
-    def do_DELETE(self) -> None:
-        self.kept.pop(self.path.removeprefix("/decisions/"))
-        self.answer(204)
-
-    def answer(self, status: int, content: bytes = b"", kind: str = "text/plain") -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-def test_a_page_that_is_served_saves_each_decision(place: Path, browser: Any) -> None:
+def test_a_page_that_is_served_saves_each_decision_and_says_what_the_server_refused(
+    place: Path, browser: Any, project: Path
+) -> None:
     finish()
+    index.write(paths.CORE, indexed("core"))
+    index.write(paths.pool("b001"), indexed("b001"))
     written()
-    html = paths.REPORT.read_text(encoding="utf-8").replace(
-        "<head>", '<head><meta name="diva-review" content="/decisions">'
-    )
     ids = curated.read("r001")["sample_id"].to_list()
-    Review.page, Review.kept = html.encode(), {}
-    Review.kept[ids[5]] = {"sample_id": ids[5], "decision": "reject", "label": "", "note": "blurred"}
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Review)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    served = start(place, ids, project)
     try:
-        with Reader(browser, f"http://127.0.0.1:{server.server_port}/?token=secret") as reader:
-            told = reader.page.locator("#progress")
-            ends(reader, "saved")
-            assert told.inner_text().startswith("0 accepted, 1 rejected")
+        assert served.put(ids[5], "reject", note="blurred") == 204
+        with Reader(browser, served.address) as reader:
+            ends(reader, "· saved")
+            assert reader.page.locator("#progress").inner_text().startswith("0 accepted, 1 rejected")
             reader.press("j", "a", "s")
             ends(reader, "· saved")
-            assert {name: (one["decision"], one["label"]) for name, one in Review.kept.items()} == {
-                ids[0]: ("accept", ""), ids[1]: ("relabel", "owl"), ids[5]: ("reject", ""),
-            }  # fmt: skip
+            assert saved(served) == {ids[0]: ("accept", ""), ids[1]: ("relabel", "owl"), ids[5]: ("reject", "")}
             reader.press("k", "k", "u")
             ends(reader, "· saved")
-            assert ids[0] not in Review.kept
-            Review.refuse = True
-            reader.press("r")
-            ends(reader, "not saved: the token must be that of this server")
-            assert reader.outside == [] or all("/decisions" in url for url in reader.outside)
+            assert set(saved(served)) == {ids[1], ids[5]}
+            reader.press("n")
+            reader.page.keyboard.type("forgotten, perhaps")
+            reader.press("Enter", "r")
+            reader.page.wait_for_function("() => document.querySelector('#progress').textContent.includes('not saved')")
+            assert "note must not begin with 'forgotten'" in reader.page.locator("#progress").inner_text()
+            assert set(saved(served)) == {ids[1], ids[5]}
+            assert all(f"127.0.0.1:{served.port}/" in url for url in reader.outside)
     finally:
-        Review.refuse = False
-        server.shutdown()
+        served.end()
+
+
+def saved(served: Served) -> dict[str, tuple[str, str]]:
+    """Decision and label by sample, as the server holds them."""
+    rows = json.loads(served.ask("GET", "/decisions").body)
+    return {row["sample_id"]: (row["decision"], row["label"] or "") for row in rows}
