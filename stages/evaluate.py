@@ -1,6 +1,7 @@
 """Stage ``evaluate``: what each training set is worth, by the test error of the same linear head; the planted truth."""
 
 import logging
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,14 @@ HELD_OUT = (
 )
 
 
+class Drawn(NamedTuple):
+    """A uniform choice: from which pool, how many samples with the core, the mean errors of its draws."""
+
+    pool: str
+    size: int
+    errors: Errors
+
+
 def main() -> None:
     """data/metrics/evaluate.json and data/evaluation."""
     settings, fit, book = section.read("evaluate", Evaluate), rows.read_fit(), ledger.read()
@@ -37,7 +46,7 @@ def main() -> None:
     metrics = {
         "test": about,
         "sets": trained,
-        "rounds": rounds(trial, book, core),
+        "rounds": rounds(trial, book, core, Drawn(ledger.newest_pool(book), len(members), errors["uniform"])),
         "planted": planted(state, [paths.truth(name) for name in ledger.truths(book)]),
     }
     tables.write_json(paths.metrics("evaluate"), metrics)
@@ -119,19 +128,24 @@ def row(trial: Trial, head: Head, errors: Errors, baseline: Errors, size: int) -
     }
 
 
-def rounds(trial: Trial, book: ledger.Ledger, core: pl.DataFrame) -> list[dict[str, object]]:
-    """The sets after each round, beside uniform choices of equal size from the pool that the round drew from."""
+def rounds(trial: Trial, book: ledger.Ledger, core: pl.DataFrame, newest: Drawn) -> list[dict[str, object]]:
+    """The sets after each round, beside uniform choices of equal size from the pool that the round drew from.
+
+    ``newest`` is the choice that ``sets`` drew from the newest pool: a round of that pool and size has the same.
+    """
     found = [of_round(trial, name) for name in ledger.sets(book)]
     for told in found:
         if told["round"] in book.rounds:
-            pool = index.read(paths.pool(book.rounds[str(told["round"])].pool))
-            told |= trial.interval(uniform(trial, core, pool, int(str(told["size"]))), "uniform")
+            drawn = (book.rounds[str(told["round"])].pool, int(str(told["size"])))
+            errors = newest.errors if drawn == newest[:2] else uniform(trial, core, *drawn)
+            told |= trial.interval(errors, "uniform")
     return found
 
 
-def uniform(trial: Trial, core: pl.DataFrame, pool: pl.DataFrame, size: int) -> Errors:
-    """Errors of the core and a uniform choice, together ``size`` samples; the mean of several draws."""
-    errors: Errors = np.mean([trial.errors(head) for head in trial.uniform(core, pool, size)], axis=0)
+def uniform(trial: Trial, core: pl.DataFrame, pool: str, size: int) -> Errors:
+    """Errors of the core and a uniform choice from a pool, together ``size`` samples; the mean of several draws."""
+    heads = trial.uniform(core, index.read(paths.pool(pool)), size)
+    errors: Errors = np.mean([trial.errors(head) for head in heads], axis=0)
     return errors
 
 
