@@ -24,7 +24,7 @@ from diva.chunks import Chunks, InMemory
 from diva.detect import detect
 from diva.evaluation import train
 from diva.extend import extend
-from diva.loo import choose_ridge
+from diva.grid import choose_ridge
 from diva.normalize import Prepared
 from diva.reweight import reweight
 

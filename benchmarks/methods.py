@@ -40,7 +40,8 @@ from benchmarks.problems import Array, Problem, load, problem
 from diva.chunks import InMemory
 from diva.detect import error_rate, judge
 from diva.evaluation import train_by_leave_one_out
-from diva.loo import RIDGES, choose_temperature
+from diva.grid import RIDGES
+from diva.loo import choose_temperature
 from diva.methods.inputs import labelled
 from diva.methods.registry import get
 from diva.methods.ridge_fit import fit

@@ -28,7 +28,7 @@ from benchmarks.machine import description
 from benchmarks.problems import Array, Problem, load, problem
 from diva.chunks import InMemory
 from diva.evaluation import train_by_leave_one_out
-from diva.loo import RIDGES
+from diva.grid import RIDGES
 from diva.methods.registry import scores
 from diva.normalize import Prepared
 

@@ -98,6 +98,14 @@ def square(upper: Tensor) -> None:
     _lapack("lauum", upper, b"L")
 
 
+def eigh(symmetric: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (p,), ascending, and eigenvectors in columns, by divide and conquer."""
+    from scipy.linalg import eigh as decompose
+
+    values, vectors = decompose(symmetric.numpy(), driver="evd")
+    return torch.from_numpy(values), torch.from_numpy(vectors)
+
+
 def _lapack(kind: str, matrix: Tensor, *options: bytes) -> bool:
     failed, p = ctypes.c_int(0), len(matrix)
     _call(kind, matrix, *options, p, matrix, max(1, p), failed)

@@ -25,8 +25,9 @@ from diva import products
 from diva.chunks import Chunks
 from diva.loo import LeaveOneOut, leave_one_out, left_out
 from diva.losses import Loss, margins
+from diva.precision import fit
 from diva.products import Workspace
-from diva.ridge import Local, RidgeModel, moments, solve, weighted
+from diva.ridge import Local, RidgeModel, weighted
 
 
 @dataclass(frozen=True)
@@ -266,6 +267,8 @@ def dataset_derivative(
     weights: Tensor | None = None,
     validating: Tensor | None = None,
     validation: Chunks | None = None,
+    model: RidgeModel | None = None,
+    quadratic: Tensor | None = None,
 ) -> DatasetDerivative:
     """∂L/∂α of every row, in three passes.
 
@@ -277,14 +280,19 @@ def dataset_derivative(
         weights: α (n,), or None for ones.
         validating: (n,) booleans, a further condition on which rows validate.
         validation: a separate validation set; L is then its loss under the plain predictions of the model.
+        model: of these rows with these weights at this ridge, where it is known: it spares the first pass.
+        quadratic: g (n,) of that model, where it is known.
     """
-    model = solve(moments(chunks, classes, weights), ridge)
+    if model is None:
+        fitted = fit(chunks, classes, ridge, weights)
+        model, quadratic, chunks = fitted.model, None, fitted.chunks
+        validation = None if validation is None else fitted.like(validation)
     if validation is None:
-        adjoint, seen = member_pass(chunks, model, loss, weights, validating)
+        adjoint, seen = member_pass(chunks, model, loss, weights, validating, quadratic)
         rows = member_derivatives(chunks, model, adjoint, loss, weights, seen=seen)
     else:
         adjoint = outsider_adjoint(validation, model, loss)
-        rows = member_derivatives(chunks, model, adjoint, None, weights)
+        rows = member_derivatives(chunks, model, adjoint, None, weights, quadratic)
     mean = adjoint.loss / adjoint.validating if adjoint.validating else float("nan")
     return DatasetDerivative(rows.derivative.cpu(), mean, adjoint.validating, rows.margin.cpu(), model)
 

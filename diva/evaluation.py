@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from diva.chunks import Chunks
-from diva.loo import choose_ridge
-from diva.ridge import RidgeModel, moments, solve
+from diva.grid import choose_ridge
+from diva.precision import fit
+from diva.ridge import RidgeModel
 
 Errors = npt.NDArray[np.float64]
 
@@ -40,7 +41,7 @@ class Head:
 
 def train(chunks: Chunks, classes: int, ridge: float, weights: Tensor | None = None) -> Head:
     """The head at a given ridge."""
-    return Head(solve(moments(chunks, classes, weights), ridge), float("nan"))
+    return Head(fit(chunks, classes, ridge, weights).model, float("nan"))
 
 
 def train_by_leave_one_out(chunks: Chunks, classes: int, grid: Sequence[float], weights: Tensor | None = None) -> Head:
@@ -50,8 +51,8 @@ def train_by_leave_one_out(chunks: Chunks, classes: int, grid: Sequence[float], 
     the weights alone.
     """
     choice = choose_ridge(chunks, classes, grid)
-    sums = choice.moments if weights is None else moments(chunks, classes, weights)
-    return Head(solve(sums, choice.ridge), choice.error)
+    sums = choice.moments if weights is None else None
+    return Head(fit(chunks, classes, choice.ridge, weights, sums).model, choice.error)
 
 
 @dataclass(frozen=True)

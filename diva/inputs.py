@@ -18,7 +18,7 @@ from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
 from diva.chunks import InMemory, Subset
-from diva.loo import choose_ridge
+from diva.grid import choose_ridge
 from diva.normalize import Normalization, Prepared, Scaling, scaling
 
 Array = NDArray[Any]

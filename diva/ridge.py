@@ -27,17 +27,28 @@ POWER_STEPS = 5
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over rows: ``gram`` (p, p) and ``cross`` (p, k), float64, of ``count`` rows."""
+    """Sums over rows.
+
+    Attributes:
+        gram: (p, p) float64.
+        cross: (p, k) float64.
+        count: of how many rows.
+        rounding: by about how much (as a spectral norm) the products' precision may have moved `gram`; what is added
+            and what is taken away both count, so that it grows with every change.
+    """
 
     gram: Tensor
     cross: Tensor
     count: int
+    rounding: float = 0.0
 
     def __add__(self, other: "Moments") -> "Moments":
-        return Moments(self.gram + other.gram, self.cross + other.cross, self.count + other.count)
+        rounding = self.rounding + other.rounding
+        return Moments(self.gram + other.gram, self.cross + other.cross, self.count + other.count, rounding)
 
     def __sub__(self, other: "Moments") -> "Moments":
-        return Moments(self.gram - other.gram, self.cross - other.cross, self.count - other.count)
+        rounding = self.rounding + other.rounding
+        return Moments(self.gram - other.gram, self.cross - other.cross, self.count - other.count, rounding)
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,7 @@ class RidgeModel:
         ridge: λ.
         condition: of ZᵀDZ + λI, the ratio of its largest to its smallest eigenvalue, estimated.
         residual: ‖ZᵀDY − (ZᵀDZ + λI)W‖ / (‖ZᵀDZ + λI‖ ‖W‖ + ‖ZᵀDY‖), what the solve left over.
+        rounding: by about which share the precision of the products with rows may have moved the solution.
     """
 
     head: Tensor
@@ -57,6 +69,7 @@ class RidgeModel:
     ridge: float
     condition: float = 1.0
     residual: float = 0.0
+    rounding: float = 0.0
 
     @cached_property
     def inverse(self) -> Tensor:
@@ -113,16 +126,40 @@ def moments(chunks: Chunks, classes: int, weights: Tensor | None = None) -> Mome
     """
     n, p = chunks.shape
     gram, cross = torch.zeros(p, p, dtype=torch.float64), torch.zeros(classes, p, dtype=torch.float64)
-    work = Workspace()
+    work, unit = Workspace(), 0.0
     for (z, labels, _), alpha in weighted(chunks, weights):
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-            raise ValueError(f"labels must lie in 0..{classes - 1}, got {int(labels.min())}..{int(labels.max())}.")
-        gram, cross = gram.to(z.device), cross.to(z.device)
+        _check(labels, classes)
+        gram, cross, unit = gram.to(z.device), cross.to(z.device), torch.finfo(z.dtype).eps / 2
         products.add_gram(gram, z, None if weights is None else alpha, work)
         # One-hot targets: ZᵀDY is a sum of rows by class, not a matrix product.
         weighted_rows = z if weights is None else torch.mul(z, alpha[:, None], out=work.take("turned", z, *z.shape))
         cross += work.take("sums", z, classes, p).zero_().index_add_(0, labels, weighted_rows)
-    return Moments(products.mirror(gram), cross.T.contiguous(), n)
+    # Rounding errors of the entries are as good as independent: a random matrix of that size has this norm.
+    rounding = 2 * unit * float(torch.linalg.norm(products.mirror(gram))) / max(1, p) ** 0.5
+    return Moments(gram, cross.T.contiguous(), n, rounding)
+
+
+def relabelled(sums: Moments, chunks: Chunks, before: Tensor, classes: int) -> Moments:
+    """``sums`` after the rows of ``chunks``, which counted with weight 1, have changed labels; `gram` stays.
+
+    Args:
+        sums: with the labels as they were.
+        chunks: the rows in question, with their new labels.
+        before: their labels as they were (n,).
+        classes: k.
+    """
+    cross = torch.zeros(classes, chunks.shape[1], dtype=torch.float64, device=sums.cross.device)
+    for z, labels, rows in chunks:
+        old = before[rows].to(labels)
+        _check(labels, classes)
+        _check(old, classes)
+        cross.index_add_(0, labels, z.double()).index_add_(0, old, z.double(), alpha=-1)
+    return replace(sums, cross=sums.cross + cross.T)
+
+
+def _check(labels: Tensor, classes: int) -> None:
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise ValueError(f"labels must lie in 0..{classes - 1}, got {int(labels.min())}..{int(labels.max())}.")
 
 
 def solve(moments: Moments, ridge: float) -> RidgeModel:
@@ -143,7 +180,8 @@ def solve(moments: Moments, ridge: float) -> RidgeModel:
             "increase it, or check the features for rows of very different size."
         )
     largest = _norm(lambda v: shifted @ v, shifted)
-    condition = largest * _norm(lambda v: root @ (root.T @ v), root)
+    inverse_norm = _norm(lambda v: root @ (root.T @ v), root)
+    condition = largest * inverse_norm
     if not condition * EPSILON <= ACCURACY:
         raise ValueError(
             f"ridge must be large enough for a relative accuracy of {ACCURACY:g}, got {ridge}: the condition number is "
@@ -155,7 +193,7 @@ def solve(moments: Moments, ridge: float) -> RidgeModel:
     left = moments.cross - shifted @ head
     size = largest * torch.linalg.norm(head) + torch.linalg.norm(moments.cross)
     residual = float(torch.linalg.norm(left) / size) if size > 0 else 0.0
-    return RidgeModel(head, root, ridge, condition, residual)
+    return RidgeModel(head, root, ridge, condition, residual, moments.rounding * inverse_norm)
 
 
 def _norm(apply: Callable[[Tensor], Tensor], like: Tensor) -> float:

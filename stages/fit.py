@@ -5,7 +5,8 @@ import logging
 import polars as pl
 import torch
 
-from diva.loo import choose_ridge, choose_temperature
+from diva.grid import choose_ridge
+from diva.loo import choose_temperature
 from diva.normalize import Prepared, scaling
 from diva.ridge import solve
 from diva.store import index, manifest, paths, tables

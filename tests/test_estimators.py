@@ -17,7 +17,7 @@ from diva.derivative import dataset_derivative
 from diva.detect import detect as detect_rows
 from diva.estimators import DivaClassifier, Extension, Turn, detect, extend, reweight
 from diva.extend import extend as extend_rows
-from diva.loo import RIDGES
+from diva.grid import RIDGES
 from diva.losses import Loss
 from diva.reweight import reweight as reweight_rows
 from tests.problems import relative_error

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from diva.chunks import InMemory
-from diva.loo import choose_ridge, choose_temperature, leave_one_out, temperatures
+from diva.grid import choose_ridge
+from diva.loo import choose_temperature, leave_one_out, temperatures
 from diva.ridge import moments, solve
 from tests import naive
 from tests.problems import problem, relative_error

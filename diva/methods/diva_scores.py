@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diva.detect import Detection, Score, detect
 from diva.extend import extend_round, prepare_rule
-from diva.loo import temperatures
+from diva.loo import entropies, temperatures
 from diva.losses import LossName
 from diva.methods.inputs import Classes, labelled, pair
 from diva.methods.ridge_fit import fit, loo_predictions, predictions, prepared
@@ -74,7 +74,10 @@ def detection(
     """Scores and flags (the rule `rate`) of raw features."""
     data = labelled(features, labels, classes, at_least=2)
     fitted = fit(data, ridge=ridge, normalize=normalize)
-    return detect(fitted.chunks, data.classes, fitted.model.ridge, score=score, second_round=second_round)
+    return detect(
+        fitted.chunks, data.classes, fitted.model.ridge,
+        score=score, second_round=second_round, model=fitted.model, quadratic=fitted.quadratic,
+    )  # fmt: skip
 
 
 def soft_order(
@@ -117,8 +120,7 @@ def derivative_order(
 
 def best_temperature(f: Tensor, labels: Tensor) -> float:
     """T* of predictions f (n, k) at hand; `diva.loo.choose_temperature` does the same in a pass over the rows."""
-    losses = [-(torch.log_softmax(t * f, 1).gather(1, labels[:, None])).sum() for t in temperatures().tolist()]
-    return float(temperatures()[torch.stack(losses).argmin().cpu()])
+    return float(temperatures()[entropies(f, labels).argmin()])
 
 
 def confidence(f: Tensor, labels: Tensor, temperature: float) -> Tensor:

@@ -7,18 +7,20 @@ import torch
 from torch import Tensor
 
 from diva.chunks import InMemory
-from diva.loo import RIDGES, choose_ridge, leave_one_out
+from diva.grid import RIDGES, choose_ridge
+from diva.loo import leave_one_out
 from diva.methods.inputs import Labelled
 from diva.normalize import Normalization, Prepared, scaling
-from diva.ridge import RidgeModel, moments, solve, weighted
+from diva.ridge import Local, RidgeModel, moments, solve, weighted
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Rows as the closed forms want them, and the model they train."""
+    """Rows as the closed forms want them, the model they train, and g (n,) where choosing λ has shown it."""
 
     chunks: Prepared
     model: RidgeModel
+    quadratic: Tensor | None = None
 
 
 def prepared(data: Labelled, like: Labelled, normalize: Normalization) -> Prepared:
@@ -33,16 +35,16 @@ def fit(data: Labelled, *, ridge: float | None, normalize: Normalization, ridges
     chunks = prepared(data, data, normalize)
     if ridge is None:
         choice = choose_ridge(chunks, data.classes, ridges)
-        return Fit(chunks, solve(choice.moments, choice.ridge))
+        return Fit(chunks, solve(choice.moments, choice.ridge), choice.quadratic)
     return Fit(chunks, solve(moments(chunks, data.classes), ridge))
 
 
 def loo_predictions(fitted: Fit) -> Tensor:
     """Leave-one-out predictions f (n, k) float64 of the rows the model was trained on, in one pass."""
-    parts = [
-        leave_one_out(z, labels, alpha, fitted.model.to(z)).predictions.double()
-        for (z, labels, _), alpha in weighted(fitted.chunks, None)
-    ]
+    local, g, parts = Local(fitted.model), fitted.quadratic, []
+    for (z, labels, rows), alpha in weighted(fitted.chunks, None):
+        known = None if g is None else g[rows].to(z)
+        parts.append(leave_one_out(z, labels, alpha, local.like(z), known).predictions.double())
     return torch.cat(parts)
 
 

@@ -58,7 +58,7 @@ def test_random_features_beat_raw_pixels(embedded):
     from PIL import Image
 
     from diva.chunks import InMemory
-    from diva.loo import choose_ridge
+    from diva.grid import choose_ridge
     from diva.normalize import Prepared
 
     core = pl.read_parquet(embedded.root / "data/fit/core.parquet")
