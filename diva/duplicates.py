@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from diva.chunks import Chunks
+from diva.progress import track
 
 Array = npt.NDArray[Any]
 Positions = npt.NDArray[np.int64]
@@ -66,7 +67,7 @@ def near_duplicates(rows: Chunks, references: Chunks, centre: Array, threshold: 
     if n and references.shape[0] and references.shape[1] != rows.shape[1]:
         raise ValueError(f"references must have {rows.shape[1]} features, as the rows, got {references.shape[1]}.")
     found = Near(np.full(n, -1), np.full(n, -1), np.full(n, np.nan))
-    for place, block in _directions(rows, centre):
+    for place, block in track(_directions(rows, centre), n, "rows", lambda part: len(part[1])):
         _compare(place, block, _directions(references, centre) if references.shape[0] else (), threshold, found)
         _within(place, block, rows, centre, threshold, found)
     return found

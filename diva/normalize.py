@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from diva.chunks import Chunk, Chunks
+from diva.progress import rows_of, track
 
 Normalization = Literal["unit", "none", "standardize"]
 
@@ -86,7 +87,7 @@ class Prepared:
         return n, p + 1
 
     def __iter__(self) -> Iterator[Chunk]:
-        for features, labels, rows in self.chunks:
+        for features, labels, rows in track(self.chunks, self.shape[0], "rows", rows_of):
             yield Chunk(self._prepare(features, rows), tensor(labels, self.device, torch.int64), rows)
 
     def _prepare(self, features: Any, rows: slice) -> Tensor:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from diva import progress
+
 
 def run(stage: Callable[..., None], *options: str) -> NoReturn:
     """Run ``stage`` with its options (``batch`` becomes ``--batch``) and end the process.
@@ -17,7 +19,8 @@ def run(stage: Callable[..., None], *options: str) -> NoReturn:
     for option in options:
         parser.add_argument(f"--{option}", required=True)
     try:
-        stage(**vars(parser.parse_args()))
+        with progress.shown(_module(stage).rpartition(".")[2]):
+            stage(**vars(parser.parse_args()))
     except (ValueError, OSError, MemoryError) as error:
         sys.stderr.write(f"{_module(stage)}: {str(error) or 'memory does not suffice.'}\n")
         sys.exit(1)

@@ -9,6 +9,7 @@ import torch
 from diva.chunks import Subset
 from diva.evaluation import train
 from diva.normalize import Prepared
+from diva.progress import track
 from diva.reweight import Reweighting, reweight
 from diva.store import curated, index, ledger, paths, release, tables
 from stages import rows
@@ -68,7 +69,7 @@ def compare(chunks: Prepared, classes: int, ridge: float, settings: Reweight) ->
     n = chunks.shape[0]
     fold = torch.randperm(n, generator=torch.Generator().manual_seed(settings.seed)) % settings.folds
     wrong = {"with_weights": 0, "without_weights": 0}
-    for left in range(settings.folds):
+    for left in track(range(settings.folds), settings.folds, "folds"):
         rest, held = Subset(chunks, fold != left), Subset(chunks, fold == left)
         weights = weigh(rest, classes, ridge, settings).weights
         for name, alpha in (("with_weights", weights), ("without_weights", None)):

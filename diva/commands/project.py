@@ -28,7 +28,7 @@ def init(
     SOURCE: a folder class/image; a .csv or .parquet list (path, label); ready features (.npz, .npy, .parquet, .h5 with
     features, labels and, if you like, sample_id); dataset:NAME[@ROOT] (of the paper); or torchvision:NAME.
     """
-    from diva import project
+    from diva import progress, project
     from diva.store import atomic, ledger, paths
 
     text, values = params.read()
@@ -36,7 +36,8 @@ def init(
         text, values = params.with_profile(text, profile)
     settings = {name: params.section(values, name) for name in ("extend", "curate")}
     _spare([core, *(pool or []), test], force)
-    found = project.gather(core, pool or [], test)
+    with progress.shown("init"):
+        found = project.gather(core, pool or [], test)
     chosen = backbone or weights or (core != "digits" and not profile)
     if found["core"].kind == "images" and chosen:
         text = project.edited(text, "extract", _network(backbone or BACKBONE, weights or WEIGHTS, values))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from diva.methods.inputs import Classes, Labelled, labelled, pair
 from diva.methods.softmax import check, errors, minibatches, rows
+from diva.progress import track
 
 
 def active_bias(
@@ -68,7 +69,7 @@ def train(
     history, seen = z.new_zeros(len(z)), z.new_zeros(len(others))
     weights = torch.ones_like(history)
     generator = torch.Generator().manual_seed(seed)
-    for epoch in range(epochs):
+    for epoch in track(range(epochs), epochs, "epochs"):
         if epoch >= max(burn_in, 1):
             weights = closeness_weights(history)
         visited = torch.zeros_like(history)

@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 
 from diva.methods.inputs import Classes, Labelled, labelled, pair, unit
+from diva.progress import track
 
 Rows = npt.NDArray[np.int64]
 Draw = tuple[Rows, Rows]  # samples of the class, samples of the others
@@ -79,7 +80,7 @@ def cg_score(
     random = np.random.RandomState(seed)  # the authors' generator
     total = torch.zeros(len(data), dtype=torch.float64, device=data.features.device)
     source: Kernel | None = None
-    for i in range(repeats):
+    for i in track(range(repeats), repeats, "repeats"):
         drawn = list(draws(data, ratio, max_rows, random))
         source = source or choose_kernel(data.features, (repeats - i) * sum(_side(d) ** 2 for d in drawn), max_rows)
         for batch in batches(drawn, data.features.shape[1], max_rows):

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from diva.methods.host_cp_program import published, smooth
 from diva.methods.host_cp_settings import Settings
 from diva.methods.inputs import labelled, unit
+from diva.progress import track
 
 __all__ = ["Epoch", "Settings", "Subset", "host_cp"]
 
@@ -105,7 +106,7 @@ def host_cp(
     if len(data) < 3:
         raise ValueError(f"features must hold at least 3 rows, got {len(data)}.")
     loop = Loop(unit(data.features).to(device, dtype), data.labels.to(device), data.classes, settings)
-    history = tuple(loop.epoch() for _ in range(settings.epochs))
+    history = tuple(loop.epoch() for _ in track(range(settings.epochs), settings.epochs, "epochs"))
     norms = loop.last_pass()
     selected = norms >= THRESHOLD
     scores, mean_norms = norms.where(selected, 0.0), loop.norm_sums / loop.visits

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from diva.methods.inputs import BLOCK, Classes, labelled, pair, unit
 from diva.methods.uniform import ranks
+from diva.progress import track
 
 
 def k_center(
@@ -69,7 +70,7 @@ def farthest_first(x: Tensor, squared: Tensor, budget: int | None, first: int | 
         raise ValueError(f"budget must lie in 1..{n} (the samples), got {budget}.")
     squared, chosen = squared.clone(), torch.empty(budget, dtype=torch.int64)
     norms = x.square().sum(1)
-    for i in range(budget):
+    for i in track(range(budget), budget, "choices"):
         j = int(squared.argmax()) if first is None or i else first
         chosen[i] = j
         # ‖a − b‖² = ‖a‖² − 2⟨a, b⟩ + ‖b‖²: one product with the rows per choice

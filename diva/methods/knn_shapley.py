@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from diva.methods.inputs import BLOCK, Classes, Labelled, labelled, pair, unit
+from diva.progress import track
 
 
 def knn_shapley(
@@ -70,7 +71,7 @@ def values(data: Labelled, checks: Labelled, neighbours: int, *, leave_one_out: 
     x, n = unit(data.features), len(data)
     total = torch.zeros(n, dtype=torch.float64, device=x.device)
     block = max(1, BLOCK // (2 * n))
-    for start in range(0, len(checks), block):
+    for start in track(range(0, len(checks), block), -(-len(checks) // block), "blocks"):
         rows = slice(start, start + block)
         # Of unit rows the largest product is the nearest; a zero row is as far from all.
         similarity = unit(checks.features[rows]) @ x.T

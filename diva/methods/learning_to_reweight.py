@@ -21,6 +21,7 @@ from torch import Tensor
 from diva.methods.inputs import Classes, Labelled, labelled, pair
 from diva.methods.softmax import check, errors, minibatches, rows
 from diva.methods.uniform import permutation
+from diva.progress import track
 
 
 def learning_to_reweight(
@@ -43,7 +44,7 @@ def learning_to_reweight(
     if not 2 <= folds <= len(data):
         raise ValueError(f"folds must lie in 2..{len(data)} (the samples), got {folds}.")
     total = torch.zeros(len(data), dtype=torch.float64)
-    for i, trusted in enumerate(permutation(len(data), seed).chunk(folds)):
+    for i, trusted in enumerate(track(permutation(len(data), seed).chunk(folds), folds, "folds")):
         train = torch.ones(len(data), dtype=torch.bool)
         train[trusted] = False
         left = train.nonzero()[:, 0]
@@ -75,7 +76,7 @@ def mean_weights(data: Labelled, trusted: Labelled, epochs: int, batch_size: int
     head = z.new_zeros(z.shape[1], data.classes)
     total = torch.zeros(len(data), dtype=torch.float64, device=z.device)
     generator = torch.Generator().manual_seed(seed)
-    for _ in range(epochs):
+    for _ in track(range(epochs), epochs, "epochs"):
         for batch in minibatches(len(data), batch_size, generator):
             own = batch.to(z.device)
             drawn = torch.randint(len(checks), (min(batch_size, len(checks)),), generator=generator).to(z.device)

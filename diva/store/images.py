@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from PIL import Image, UnidentifiedImageError
-from tqdm import tqdm
 
+from diva.progress import track
 from diva.store.manifest import ID_LENGTH, Refused, Sample
 
 logger = logging.getLogger(__name__)
@@ -49,11 +49,10 @@ class Listed(NamedTuple):
     fault: Fault | None = None
 
 
-def in_threads(function: Callable[[T], R], items: Sequence[T], workers: int, title: str) -> list[R]:
-    """``function`` of each item, in order, with a bar where a person looks on."""
+def in_threads(function: Callable[[T], R], items: Sequence[T], workers: int, unit: str) -> list[R]:
+    """``function`` of each item, in order."""
     with ThreadPoolExecutor(workers) as pool:
-        results = pool.map(function, items)
-        return list(tqdm(results, title, len(items), disable=None, leave=False))
+        return list(track(pool.map(function, items), len(items), unit))
 
 
 def digest(path: Path) -> str | None:
