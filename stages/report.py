@@ -64,7 +64,7 @@ def quarantines(book: ledger.Ledger) -> dict[tuple[str, str], pl.DataFrame]:
 
 
 def plots(data: Data) -> dict[str, pl.DataFrame]:
-    """Tables for ``dvc plots``: scores, weights, training sets, rounds, classes, steps of Reweight."""
+    """Tables for ``dvc plots``: scores, weights, training sets, rounds, classes, their balance, steps of Reweight."""
     errors = ("error", "low", "high")
     found, rounds = data.run.evaluate["sets"], data.run.evaluate["rounds"]
     sets = [{"set": name, **{key: found[name][key] for key in (*errors, "size")}} for name in summary.order(data.run)]
@@ -78,9 +78,24 @@ def plots(data: Data) -> dict[str, pl.DataFrame]:
             [{key: entry.get(key) for key in ("round", "size", *errors, "uniform")} for entry in rounds],
             schema_overrides={"uniform": pl.Float64},
         ),
-        "classes": data.classes.select("label", "samples", "core", release=data.run.used),
+        "classes": data.classes.select(harmless("label"), "samples", "core", release=data.run.used),
+        "balance": balance(data).select(harmless("label"), "core", "release"),
         "steps": data.steps,
     }
+
+
+def balance(data: Data) -> pl.DataFrame:
+    """Samples of each class, by name: of the core as given, and of the release."""
+    core = data.state.filter(pl.col("origin") == "core").select(label="given_label")
+    counts = [
+        frame.group_by("label").agg(pl.len().alias(name)) for name, frame in (("core", core), ("release", data.train))
+    ]
+    return counts[0].join(counts[1], on="label", how="full", coalesce=True).fill_null(0).sort("label")
+
+
+def harmless(column: str) -> pl.Expr:
+    """Text that DVC can write into a script of its page as it is."""
+    return pl.col(column).str.replace_all("<", "‹", literal=True)
 
 
 def histogram(frame: pl.DataFrame, column: str, bins: int = 40) -> pl.DataFrame:

@@ -39,9 +39,11 @@ def test_plots_count_every_sample_and_hold_a_row_per_set_and_round(finished: Pat
         "sets": ["set", "error", "low", "high", "size"],
         "rounds": ["round", "size", "error", "low", "high", "uniform"],
         "classes": ["label", "samples", "core", "release"],
+        "balance": ["label", "core", "release"],
         "steps": ["step", "loss", "error", "low", "high"],
     }
     assert (len(frames["sets"]), len(frames["rounds"])) == (7, 2)
+    assert frames["balance"].rows() == [("cat", 8, 10), ("dog", 8, 10), ("owl", 8, 10)]
     counted = {
         name: int(frames[name].select("unflagged", "flagged").sum().sum_horizontal()[0])
         for name in ("scores", "weights")
