@@ -11,14 +11,12 @@ import numpy.typing as npt
 import polars as pl
 
 from diva import summary
-from diva.report.gallery import natural
 from diva.summary import Run
 from diva.texts import count, percent
 
 Numbers = npt.NDArray[np.float64]
 Figure = dict[str, Any]
 BINS = 40
-MOST_CLASSES = 40  # rows of a chart by class; the greatest changes where there are more
 MAIN, MARK, SOFT, WASH, GREY = (f"var(--{name})" for name in ("main", "mark", "soft", "wash", "grey"))
 
 
@@ -93,20 +91,17 @@ def extension(run: Run) -> Chart | None:
     found = run.evaluate["rounds"]
     if len(found) < 2:
         return None
+    size = [one["size"] for one in found]
+    bands = [band(size, [[100 * one[end] for one in found] for end in ("low", "high")], WASH)]
+    data = [curve(size, [100 * one["error"] for one in found], "Extend", MAIN, text=[one["round"] for one in found])]
     beside = [found[0], *(one for one in found[1:] if one.get("uniform") is not None)]
-    data = []
     if len(beside) > 1:
         size = [one["size"] for one in beside]
         ends = [[100 * one.get(f"uniform_{end}", one[end]) for one in beside] for end in ("low", "high")]
-        data.append(band(size, ends, "var(--haze)"))
+        bands.insert(0, band(size, ends, "var(--haze)"))
         dotted = {"color": SOFT, "width": 2, "dash": "dot"}
         uniform = [100 * one.get("uniform", one["error"]) for one in beside]
-        data.append(curve(size, uniform, "uniform choice", SOFT, line=dotted))
-    size = [one["size"] for one in found]
-    data.append(band(size, [[100 * one[end] for one in found] for end in ("low", "high")], WASH))
-    data.append(
-        curve(size, [100 * one["error"] for one in found], "Extend", MAIN, text=[one["round"] for one in found])
-    )
+        data.insert(0, curve(size, uniform, "uniform choice", SOFT, line=dotted))
     everything = run.evaluate["sets"].get("everything")
     if everything:
         data.append(curve([everything["size"]], [100 * everything["error"]], "everything", MARK, mode="markers"))
@@ -115,7 +110,8 @@ def extension(run: Run) -> Chart | None:
         "Each point is the set after a round, without weights; the dotted line is the core and a uniform choice from "
         "the pool of the same size, averaged over draws. Bands are intervals of 95 %."
     )
-    return Chart("extension", "What Extend gains over a uniform choice", caption, {"data": data, "layout": layout}, 360)
+    figure = {"data": bands + data, "layout": layout}
+    return Chart("extension", "What Extend gains over a uniform choice", caption, figure, 360)
 
 
 def histogram(values: Numbers, marked: npt.NDArray[np.bool_], bins: int = BINS) -> dict[str, list[float]]:
@@ -165,78 +161,6 @@ def weights(frame: pl.DataFrame) -> Chart:
     return bars("weights", "Weights", caption, "weight", "called wrong", histogram(weight, flagged))
 
 
-class Pair(NamedTuple):
-    """A class before and after."""
-
-    label: str
-    before: float
-    after: float
-
-
-def dumbbells(
-    pairs: Sequence[Pair], names: tuple[str, str], x: dict[str, Any], digits: str
-) -> tuple[Figure, int, bool]:
-    """Two dots a class, joined; the greatest changes where there are many classes. Figure, height, whether cut."""
-    cut = len(pairs) > MOST_CLASSES
-    if cut:
-        wide = sorted(range(len(pairs)), key=lambda place: (-abs(pairs[place].after - pairs[place].before), place))
-        pairs = [pairs[place] for place in sorted(wide[:MOST_CLASSES])]
-    labels = [plain(pair.label) for pair in pairs]
-    joints = {
-        "type": "scatter", "mode": "lines", "line": {"color": GREY, "width": 3}, "hoverinfo": "skip",
-        "x": [value for pair in pairs for value in (pair.before, pair.after, None)],
-        "y": [label for label in labels for _ in range(3)], "showlegend": False,
-    }  # fmt: skip
-    dots = [
-        {
-            "type": "scatter", "mode": "markers", "name": name, "y": labels,
-            "x": [getattr(pair, side) for pair in pairs],
-            "marker": {"size": 9, "color": color, "symbol": symbol, "line": {"width": 1.5, "color": edge}},
-            "hovertemplate": f"%{{y}}: %{{x:{digits}}} {name}<extra></extra>",
-        }
-        for name, side, color, edge, symbol in zip(
-            names, ("before", "after"), ("var(--ground)", MAIN), (SOFT, MAIN), ("circle", "circle"), strict=True
-        )
-    ]  # fmt: skip
-    layout = {
-        "xaxis": x,
-        "yaxis": {
-            "automargin": True,
-            "range": [len(pairs) - 0.4, -0.6],
-            "type": "category",
-            "dtick": 1,
-            "showgrid": False,
-        },
-    }
-    return {"data": [joints, *dots], "layout": layout}, 110 + 19 * len(pairs), cut
-
-
-def balance(before: Mapping[str, int], after: Mapping[str, int]) -> Chart:
-    """Samples by class: the core as given, and the release."""
-    labels = sorted({*before, *after}, key=natural)
-    pairs = [Pair(label, before.get(label, 0), after.get(label, 0)) for label in labels]
-    figure, height, cut = dumbbells(pairs, ("core as given", "release"), axis("samples", rangemode="tozero"), ",d")
-    caption = "Samples of each class, before and after." + _said(cut, len(pairs))
-    return Chart("balance", "Class balance", caption, figure, height)
-
-
-def class_errors(frame: pl.DataFrame, used: str) -> Chart | None:
-    """Test error by class: the core's and the release's, the greatest gain first."""
-    if frame.is_empty():
-        return None
-    rows = frame.sort(pl.col(used) - pl.col("core"), pl.col("label"))
-    pairs = [Pair(*row) for row in rows.select("label", pl.col("core") * 100, pl.col(used) * 100).iter_rows()]
-    percents = axis("test error, %", rangemode="tozero")
-    figure, height, cut = dumbbells(pairs, ("core", "release"), percents, ".1f")
-    better, worse = (sum((pair.after - pair.before) * sign > 0 for pair in pairs) for sign in (-1, 1))
-    caption = f"{better} classes have a lower error than with the core, {worse} a higher one." + _said(cut, len(pairs))
-    return Chart("classes", "Error by class", caption, figure, height)
-
-
-def _said(cut: bool, classes: int) -> str:
-    return f" The {MOST_CLASSES} greatest changes of {count(classes)} classes." if cut else ""
-
-
 def steps(frame: pl.DataFrame, taken: int) -> Chart | None:
     """Leave-one-out loss and test error over steps of Reweight: where they part, the weights overfit."""
     if len(frame) < 2:
@@ -256,12 +180,16 @@ def steps(frame: pl.DataFrame, taken: int) -> Chart | None:
         "yaxis2": axis("error, %", domain=[0, 0.48], nticks=4),
         "shapes": [line | {"line": {"color": MARK, "width": 1.5, "dash": "dash"}}],
     }
-    best = int(np.argmin(error))
+    lowest = x[frame["loss"].arg_min() or 0]
     caption = (
-        f"The loss that the weights are fitted to goes on falling; the test error is lowest after {x[best]} "
-        f"{'step' if x[best] == 1 else 'steps'}. The dashed line: the {taken} that the release takes."
+        f"The loss that the weights are fitted to is lowest after {_steps(lowest)}, the test error after "
+        f"{_steps(x[int(np.argmin(error))])}. The dashed line: the {taken} that the release takes."
     )
     return Chart("steps", "Validation overfitting", caption, {"data": data, "layout": layout}, 320)
+
+
+def _steps(amount: int) -> str:
+    return f"{amount} {'step' if amount == 1 else 'steps'}"
 
 
 def stacks(name: str, title: str, caption: str, rows: Mapping[str, Mapping[str, int]]) -> Chart:

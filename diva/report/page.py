@@ -14,7 +14,7 @@ import polars as pl
 from markupsafe import Markup
 
 from diva import summary
-from diva.report import aside, assets, changes, charts, evidence, gallery, links, reviewed, thumbnails
+from diva.report import aside, assets, by_class, changes, charts, evidence, gallery, links, reviewed, thumbnails
 from diva.report.charts import Chart
 from diva.report.data import Data, called, samples, shown
 from diva.store import ledger
@@ -90,7 +90,9 @@ def neighbours(data: Data, frame: pl.DataFrame, calls: int) -> dict[str, evidenc
     """Evidence for the strongest calls, from core images that nobody doubts."""
     columns = ["sample_id", "features", "row", "given_label", "suggested_label"]
     asked = frame[gallery.ranked(frame, pl.col("called"), calls)].select(columns)
-    trusted = data.state.filter((pl.col("origin") == "core") & (pl.col("status") == "member") & ~called())
+    reviewed = pl.col("reason").str.starts_with("review:").fill_null(value=False)
+    undoubted = (pl.col("status") == "member") & (~called() | reviewed)
+    trusted = data.state.filter((pl.col("origin") == "core") & undoubted)
     return evidence.evidence(asked, trusted.select("sample_id", "features", "row", "label"))
 
 
@@ -108,8 +110,8 @@ def figures(data: Data, every: pl.DataFrame) -> list[Chart]:
         charts.extension(data.run),
         charts.scores(scores, method),
         charts.weights(weights.with_columns(pl.col("flagged").fill_null(value=False))),
-        charts.balance(before, dict(data.train.group_by("label").len().iter_rows())),
-        charts.class_errors(data.classes, data.run.used),
+        by_class.balance(before, dict(data.train.group_by("label").len().iter_rows())),
+        by_class.errors(data.classes, data.run.used),
         charts.steps(data.steps, data.taken),
         charts.stacks("left", "Left in the pool", "Why samples were left, under the newest set.", left)
         if left

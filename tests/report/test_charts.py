@@ -6,12 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diva import summary
-from diva.report import charts, page
+from diva.report import by_class, charts, page
 from diva.report.data import samples
 from stages import report
 from tests.finished import finish
-
-COLORS = {"var(--": "#123456"}
 
 
 def valid(value):
@@ -59,7 +57,7 @@ def test_a_histogram_of_nothing_has_no_bars() -> None:
 
 
 def test_classes_that_are_numbers_are_sorted_as_numbers() -> None:
-    chart = charts.balance({"10": 1, "2": 4}, {"2": 2, "a": 1})
+    chart = by_class.balance({"10": 1, "2": 4}, {"2": 2, "a": 1})
     before, after = chart.figure["data"][1:]
     assert before["y"] == ["2", "10", "a"]
     assert (before["x"], after["x"]) == ([4, 1, 0], [2, 0, 1])
@@ -67,9 +65,9 @@ def test_classes_that_are_numbers_are_sorted_as_numbers() -> None:
 
 def test_of_many_classes_the_greatest_changes_are_shown() -> None:
     before = {str(name): 10 for name in range(100)}
-    chart = charts.balance(before, before | {"77": 90, "3": 0})
+    chart = by_class.balance(before, before | {"77": 90, "3": 0})
     assert {"77", "3"} <= set(chart.figure["data"][1]["y"])
-    assert len(chart.figure["data"][1]["y"]) == charts.MOST_CLASSES
+    assert len(chart.figure["data"][1]["y"]) == by_class.MOST_CLASSES
     assert "greatest changes of 100 classes" in chart.caption
 
 
@@ -86,5 +84,5 @@ def test_the_overfitting_caption_names_the_best_step() -> None:
     )
     chart = charts.steps(frame, 2)
     assert chart
-    assert "lowest after 1 step." in chart.caption
+    assert "lowest after 2 steps, the test error after 1 step." in chart.caption
     assert charts.steps(frame.head(1), 0) is None

@@ -204,3 +204,21 @@ def test_provenance_names_network_fit_batches_and_settings(place: Path) -> None:
 @pytest.mark.parametrize("name", ["page.css", "page.html.j2", *(f"{module}.js" for module in assets.MODULES)])
 def test_no_file_of_the_page_names_an_address(name: str) -> None:
     assert not re.search(r"https?:|url\(|@import|\beval\b|innerHTML", assets.read(name))
+
+
+def luminance(color: str) -> float:
+    """Relative luminance of #rrggbb, as WCAG defines it."""
+    parts = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+@pytest.mark.parametrize("ground", ["ground", "card", "sunk", "wash"])
+@pytest.mark.parametrize("ink", ["ink", "soft", "main", "mark", "good", "bad"])
+def test_all_text_stands_out_from_its_ground(scheme: int, ground: str, ink: str) -> None:
+    colors = {
+        name: pair for name, *pair in re.findall(r"--(\w+): light-dark\((#\w{6}), (#\w{6})\)", assets.read("page.css"))
+    }
+    dark, light = sorted(luminance(colors[name][scheme]) for name in (ground, ink))
+    assert (light + 0.05) / (dark + 0.05) >= 4.5

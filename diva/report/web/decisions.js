@@ -112,8 +112,8 @@ export class Decisions {
   }
 }
 
-/** A decision in words. */
-export function decided({ decision, label, applied }) {
-  const words = { accept: "accepted", reject: "rejected", relabel: `relabelled ${label}` };
+/** A decision in words, with its label where there is room. */
+export function decided({ decision, label, applied }, room = true) {
+  const words = { accept: "accepted", reject: "rejected", relabel: room ? `relabelled ${label}` : "relabelled" };
   return `${words[decision] ?? decision}${applied ? ", applied" : ""}`;
 }

@@ -1,5 +1,5 @@
 // The gallery: which samples are shown, in which order, page by page.
-import { make, button, labels, picture, figure, count } from "./data.js";
+import { make, button, label, labels, picture, figure, count } from "./data.js";
 import { decided } from "./decisions.js";
 
 const PAGE = 48;
@@ -163,7 +163,7 @@ export class Gallery {
       picture(known, row, ""),
       make("span", { class: "labels" }, ...labels(known, row)),
       make("span", { class: "figures" }, `score ${figure(this.scored.score[row], 4)}${status}`),
-      made && make("span", { class: `chip ${made.decision}` }, decided(made)),
+      made && make("span", { class: `chip ${made.decision}` }, decided(made, made.label !== label(known, known.suggested[row]))),
     );
   }
 
