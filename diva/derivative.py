@@ -25,6 +25,7 @@ from diva import products
 from diva.chunks import Chunks
 from diva.loo import LeaveOneOut, leave_one_out, left_out
 from diva.losses import Loss, margins
+from diva.parallel import over_parts
 from diva.precision import fit
 from diva.products import Workspace
 from diva.ridge import Local, RidgeModel, weighted
@@ -140,6 +141,7 @@ def member_adjoint(
     return adjoint, seen.quadratic
 
 
+@over_parts("weights", "validating", "quadratic")
 def member_pass(
     chunks: Chunks,
     model: RidgeModel,
@@ -160,6 +162,7 @@ def member_pass(
     return sums.adjoint(), seen
 
 
+@over_parts()
 def outsider_adjoint(chunks: Chunks, model: RidgeModel, loss: Loss) -> Adjoint:
     """Second pass over rows outside the model (a validation set, a pool that validates): their plain predictions."""
     sums, local = _Sums(model), Local(model)
@@ -189,6 +192,7 @@ class _Sums:
         return Adjoint(self.cross, products.mirror(self.gram), float(self.totals[0]), float(self.totals[1]))
 
 
+@over_parts("weights", "quadratic", "validating", "seen")
 def member_derivatives(
     chunks: Chunks,
     model: RidgeModel,

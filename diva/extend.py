@@ -27,6 +27,7 @@ from diva.chunks import Chained, Chunks, Subset
 from diva.derivative import Adjoint, member_adjoint, outsider_adjoint, outsider_derivatives
 from diva.loo import leave_one_out
 from diva.losses import THRESHOLD, Loss, LossName, margins
+from diva.parallel import over_parts
 from diva.reweight import prepare_loss
 from diva.ridge import Moments, RidgeModel, moments, solve, weighted
 
@@ -91,12 +92,18 @@ class Extension:
 def hopeless_share(chunks: Chunks, model: RidgeModel, *, member: bool) -> float:
     """Share of rows with m ≤ −τ, by leave-one-out prediction (members) or by plain prediction; 0 of no rows."""
     n = chunks.shape[0]
-    hopeless = 0
+    return hopeless(chunks, model, member=member) / n if n else 0.0
+
+
+@over_parts()
+def hopeless(chunks: Chunks, model: RidgeModel, *, member: bool) -> int:
+    """How many rows that share is."""
+    found = 0
     for (z, labels, _), alpha in weighted(chunks, None):
         own = alpha if member else torch.zeros_like(alpha)
         left_out = leave_one_out(z, labels, own, model.to(z))
-        hopeless += int((margins(left_out.predictions, labels) <= -THRESHOLD).sum())
-    return hopeless / n if n else 0.0
+        found += int((margins(left_out.predictions, labels) <= -THRESHOLD).sum())
+    return found
 
 
 def assess_noise(core: Chunks, pool: Chunks, model: RidgeModel) -> Noise:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from diva import products
 from diva.chunks import Chunk, Chunks
+from diva.parallel import over_parts
 from diva.products import Workspace
 
 EPSILON = torch.finfo(torch.float64).eps
@@ -113,6 +114,7 @@ def weighted(chunks: Chunks, weights: Tensor | None) -> Iterator[tuple[Chunk, Te
         yield chunk, z.new_ones(len(z)) if weights is None else weights[chunk.rows].to(z)
 
 
+@over_parts("weights")
 def moments(chunks: Chunks, classes: int, weights: Tensor | None = None) -> Moments:
     """`gram` and `cross` of all rows, in one pass.
 

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from flows import terminal
-from flows.options import Budget, Options, Stale, parse
+from flows.options import Address, Budget, Options, Runner, Stale, parse
 
 if __name__ == "__main__":
     told = parse("flows.extend", "Publish one round.")
@@ -24,7 +24,7 @@ from diva.store import ledger, paths
 from diva.store.curated import read as read_set
 from diva.store.features import FeatureFile
 from diva.store.ledger import Ledger
-from flows import artifacts, lock, provenance, published, repository, work
+from flows import artifacts, cluster, lock, provenance, published, repository, work
 from flows.commands import BusyError, CommandError, dvc, lock_file
 from flows.published import Version
 
@@ -218,10 +218,16 @@ def before_rounds(stale: Stale) -> None:
 
 
 @flow(name="extend-round", retries=0)
-def extend(budget: Budget = None, git_remote: str | None = None, stale: Stale = "stop") -> str:
+def extend(
+    budget: Budget = None,
+    git_remote: str | None = None,
+    stale: Stale = "stop",
+    runner: Runner = "threads",
+    address: Address = None,
+) -> str:
     """Publish one round: the unfinished one, or else a new one."""
-    options = Options(budget=budget, git_remote=git_remote, stale=stale)
-    with lock.only_run():
+    options = Options(budget=budget, git_remote=git_remote, stale=stale, runner=runner, address=address)
+    with lock.only_run(), cluster.workers(runner, address):
         repository.require_committed()
         book, known = ledger.read(), published.versions()
         published.require_tags(book, known)
@@ -236,4 +242,4 @@ def extend(budget: Budget = None, git_remote: str | None = None, stale: Stale = 
 
 
 if __name__ == "__main__":
-    terminal.finish(lambda: extend(told.budget, told.git_remote, told.stale))
+    terminal.finish(lambda: extend(told.budget, told.git_remote, told.stale, told.runner, told.address))

@@ -20,8 +20,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from diva.store import ledger, paths
-from flows import artifacts, deliveries, extend, lock, repository, work
-from flows.options import Budget, Options, Rounds, Stale, Watch
+from flows import artifacts, cluster, deliveries, extend, lock, repository, work
+from flows.options import Address, Budget, Options, Rounds, Runner, Stale, Watch
 
 
 @task(name="Look for work", cache_policy=NO_CACHE)
@@ -94,6 +94,8 @@ def nightly(
     budget: Budget = None,
     git_remote: str | None = None,
     stale: Stale = "stop",
+    runner: Runner = "threads",
+    address: Address = None,
 ) -> State:
     """Take in deliveries and publish rounds.
 
@@ -103,8 +105,13 @@ def nightly(
         budget: samples added in all rounds together; none for that of params.yaml.
         git_remote: where to push commits and tags; none to keep them here.
         stale: where a published round no longer follows from its inputs: stop, keep it, or rebase.
+        runner: where sums over rows are computed: threads of this machine, or a dask cluster.
+        address: of the cluster's scheduler; none starts a cluster on this machine for the time of the run.
     """
-    options = Options(watch=watch, max_rounds=max_rounds, budget=budget, git_remote=git_remote, stale=stale)
+    options = Options(
+        watch=watch, max_rounds=max_rounds, budget=budget, git_remote=git_remote, stale=stale,
+        runner=runner, address=address,
+    )  # fmt: skip
     try:
         with lock.only_run():
             reasons = look(options)
@@ -112,8 +119,9 @@ def nightly(
                 return Completed(name="NothingToDo", message="Nothing to do.")
             if git_remote:
                 repository.require_remote(git_remote)
-            done = rounds(options)
-            publish_rest()
+            with cluster.workers(runner, address):
+                done = rounds(options)
+                publish_rest()
             if git_remote and repository.unpushed(git_remote):
                 extend.push_git(git_remote)
     except lock.RunningError as error:

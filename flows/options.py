@@ -3,12 +3,14 @@
 import argparse
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Stale = Literal["stop", "keep", "rebase"]
 Rounds = Annotated[int, Field(ge=1)] | None
 Budget = Annotated[int, Field(ge=0)] | None
 Watch = Annotated[str, Field(min_length=1)]
+Runner = Literal["threads", "dask"]
+Address = Annotated[str, Field(min_length=1)] | None
 
 
 class Options(BaseModel):
@@ -21,6 +23,8 @@ class Options(BaseModel):
         git_remote: where to push commits and tags; None to keep them here.
         stale: what to do where a published round no longer follows from its inputs: ``stop``, ``keep`` it as it is
             stored, or ``rebase``: begin a new chain under a new major version.
+        runner: where sums over rows are computed: in the ``threads`` of this machine, or on a ``dask`` cluster.
+        address: of the cluster's scheduler; None starts a cluster on this machine for the time of the run.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,6 +34,14 @@ class Options(BaseModel):
     budget: Budget = None
     git_remote: str | None = None
     stale: Stale = "stop"
+    runner: Runner = "threads"
+    address: Address = None
+
+    @model_validator(mode="after")
+    def _address_is_of_a_cluster(self) -> "Options":
+        if self.address and self.runner != "dask":
+            raise ValueError("an address needs the runner dask")
+        return self
 
 
 def parse(program: str, about: str, arguments: list[str] | None = None) -> Options:
@@ -39,6 +51,8 @@ def parse(program: str, about: str, arguments: list[str] | None = None) -> Optio
     parser.add_argument("--max-rounds", help="rounds to publish at most")
     parser.add_argument("--budget", help="samples added in all rounds together")
     parser.add_argument("--git-remote", help="git remote to push commits and tags to")
+    parser.add_argument("--runner", help="where sums over rows are computed: threads (default) or dask")
+    parser.add_argument("--address", help="of a Dask scheduler; default: a cluster on this machine")
     choice = parser.add_mutually_exclusive_group()
     for name, what in (("keep", "keep published rounds as they are stored"), ("rebase", "begin a new major version")):
         choice.add_argument(f"--{name}", dest="stale", action="store_const", const=name, help=f"stale rounds: {what}")
@@ -47,5 +61,5 @@ def parse(program: str, about: str, arguments: list[str] | None = None) -> Optio
         return Options.model_validate(given)
     except ValidationError as error:
         fault = error.errors()[0]
-        name = str(fault["loc"][0])
+        name = str(fault["loc"][0]) if fault["loc"] else "address"
         parser.error(f"--{name.replace('_', '-')}: {fault['msg'].lower()}, got {fault['input']}.")

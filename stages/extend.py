@@ -78,7 +78,7 @@ def choose(
     return turn, noise
 
 
-def order(method: str, members: rows.Prepared, unused: rows.Prepared, classes: int) -> torch.Tensor:
+def order(method: str, members: rows.Rows, unused: rows.Rows, classes: int) -> torch.Tensor:
     """Positions of the unused samples, best first, by a method other than the derivative."""
     if not unused.shape[0]:
         return torch.zeros(0, dtype=torch.int64)

@@ -31,7 +31,10 @@ def fit() -> None:
     raw = rows.stored(core, classes, settings.chunk_size)
     scale = scaling(raw) if settings.normalize == "standardize" else None
     dtype = {"float32": torch.float32, "float64": torch.float64}[settings.dtype]
-    chunks = Prepared(raw, settings.normalize, scaling=scale, device=rows.device(settings.device), dtype=dtype)
+    device = rows.device(settings.device)
+    chunks = rows.spread(
+        raw, lambda part: Prepared(part, settings.normalize, scaling=scale, device=device, dtype=dtype)
+    )
     choice = choose_ridge(chunks, len(classes), settings.ridges)
     temperature = choose_temperature(chunks, solve(choice.moments, choice.ridge))
     chosen = rows.Fit(

@@ -43,7 +43,7 @@ def left(book: ledger.Ledger, state: pl.DataFrame, pool: pl.DataFrame, classes: 
     return pl.concat([_as_left(told), _as_left(rejected.with_columns(reason=pl.lit(REJECTED)))])
 
 
-def predicted(chunks: rows.Prepared, model: RidgeModel, classes: list[str], temperature: float) -> dict[str, pl.Series]:
+def predicted(chunks: rows.Rows, model: RidgeModel, classes: list[str], temperature: float) -> dict[str, pl.Series]:
     """Suggested label argmax f, and the soft score 1 − softmax(T f)_y, of rows outside the model."""
     codes, scores = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0, dtype=torch.float64)]
     for z, labels, _ in chunks:

@@ -8,7 +8,6 @@ import torch
 
 from diva.chunks import Subset
 from diva.evaluation import train
-from diva.normalize import Prepared
 from diva.progress import track
 from diva.reweight import Reweighting, reweight
 from diva.store import curated, index, ledger, paths, release, tables
@@ -56,7 +55,7 @@ def newest(over: str) -> pl.DataFrame:
     return pl.concat([members.select(pool.columns[:-1]), rest.select(pool.columns[:-1])])
 
 
-def weigh(chunks: Prepared | Subset, classes: int, ridge: float, settings: Reweight) -> Reweighting:
+def weigh(chunks: rows.Rows | Subset, classes: int, ridge: float, settings: Reweight) -> Reweighting:
     """Reweight by the section's settings."""
     return reweight(
         chunks, classes, ridge,
@@ -64,7 +63,7 @@ def weigh(chunks: Prepared | Subset, classes: int, ridge: float, settings: Rewei
     )  # fmt: skip
 
 
-def compare(chunks: Prepared, classes: int, ridge: float, settings: Reweight) -> dict[str, float | int]:
+def compare(chunks: rows.Rows, classes: int, ridge: float, settings: Reweight) -> dict[str, float | int]:
     """Error on held-out folds of the set, trained on the rest with and without weights fitted on that rest."""
     n = chunks.shape[0]
     fold = torch.randperm(n, generator=torch.Generator().manual_seed(settings.seed)) % settings.folds

@@ -1,7 +1,7 @@
 """Rows of an index, ready for the closed forms, and the problem that ``fit`` posed for all of them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -12,9 +12,13 @@ import polars as pl
 import torch
 
 from diva.normalize import Normalization, Prepared, Scaling
+from diva.parallel import Parts, cuts
 from diva.ridge import Moments
 from diva.store import atomic, paths, tables
 from diva.store.streams import FeatureRows
+from stages import cluster
+
+Rows = Prepared | Parts
 
 
 @dataclass(frozen=True)
@@ -93,16 +97,26 @@ def pinned(shape: tuple[int, int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     return torch.empty(shape, dtype=kind, pin_memory=True).numpy()
 
 
-def prepared(frame: pl.DataFrame, classes: Sequence[str], fit: Fit) -> Prepared:
+def prepared(frame: pl.DataFrame, classes: Sequence[str], fit: Fit) -> Rows:
     """The same, as the tensors that the closed forms take."""
-    width = width_of_moments()
-    rows = stored(frame, classes, fit.chunk_size, width)
+    rows = stored(frame, classes, fit.chunk_size, width_of_moments())
     dtype = {"float32": torch.float32, "float64": torch.float64}[fit.dtype]
     scaling = read_scaling(fit.normalize)
-    return Prepared(rows, fit.normalize, scaling=scaling, device=device(fit.device), dtype=dtype)
+    return spread(
+        rows, lambda part: Prepared(part, fit.normalize, scaling=scaling, device=device(fit.device), dtype=dtype)
+    )
 
 
-def gathered(chunks: Prepared) -> tuple[torch.Tensor, torch.Tensor]:
+def spread(rows: FeatureRows, prepare: Callable[[FeatureRows], Prepared]) -> Rows:
+    """Prepared rows; in parts, for the workers of a cluster, where the environment names one."""
+    workers = cluster.mapper()
+    if workers is None:
+        return prepare(rows)
+    parts = cuts(rows.shape[0], cluster.PART, rows.chunk_size)
+    return Parts([prepare(rows.part(part)) for part in parts], workers)
+
+
+def gathered(chunks: Rows) -> tuple[torch.Tensor, torch.Tensor]:
     """All rows at once, without the constant column, and their labels: for methods that do not stream."""
     parts = [(z[:, :-1], labels) for z, labels, _ in chunks]
     return torch.cat([z for z, _ in parts]), torch.cat([labels for _, labels in parts])

@@ -10,7 +10,7 @@ from stages.params.curate import Curate
 OURS = ("soft", "margin", "derivative")  # one fit gives all of them, streamed
 
 
-def suspicion(chunks: rows.Prepared, classes: int, ridge: float, method: str, settings: Curate) -> Detection:
+def suspicion(chunks: rows.Rows, classes: int, ridge: float, method: str, settings: Curate) -> Detection:
     """Scores by ``method``, flags by the section's rule; margin, suggestion and derivative are ours in any case."""
     given = None if method in OURS else registry.scores(method, *rows.gathered(chunks), classes=classes)
     return detect(

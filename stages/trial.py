@@ -29,7 +29,7 @@ class Trial:
         self.test = self.chunks(test)
         self.grid = [entry["ridge"] for entry in fit.grid]
 
-    def chunks(self, frame: pl.DataFrame) -> rows.Prepared:
+    def chunks(self, frame: pl.DataFrame) -> rows.Rows:
         """A frame's rows for the closed forms."""
         return rows.prepared(frame, self.classes, self.fit)
 

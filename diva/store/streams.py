@@ -183,7 +183,8 @@ class FeatureRows:
         made = FeatureRows.__new__(FeatureRows)
         runs = self.runs.part(rows)
         used, file = np.unique(runs.file, return_inverse=True)
-        made.paths, made.runs = [self.paths[number] for number in used], Runs(runs.start, file, runs.first)
+        made.paths = [self.paths[number].absolute() for number in used]
+        made.runs = Runs(runs.start, file, runs.first)
         made.labels, made.chunk_size, made.allocate = self.labels[rows].copy(), self.chunk_size, self.allocate
         made.width, made.dtype = self.width, self.dtype
         return made

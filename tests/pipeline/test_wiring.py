@@ -51,7 +51,7 @@ def uses(file) -> set[str]:
 
 
 def test_imports_go_one_way():
-    names = ("blas", "products", "chunks", "normalize", "ridge", "grid", "precision", "loo", "losses", "derivative")
+    names = ("blas", "products", "chunks", "parallel", "normalize", "ridge", "grid", "precision", "loo", "losses", "derivative")
     numerics = {f"diva/{name}.py" for name in (*names, "blocks")}
     tasks = {f"diva/{name}.py" for name in ("reweight", "extend", "detect", "augment", "multimodal", "evaluation")}
     for file in ROOT.glob("diva/**/*.py"):

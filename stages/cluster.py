@@ -1,0 +1,124 @@
+"""Parts of the rows on the workers of a Dask cluster, where the environment names its scheduler.
+
+    DIVA_DASK_ADDRESS=tcp://scheduler:8786 dvc repro
+
+A part says where its rows lie: files and row numbers. Workers read them there, so they must see the project's folder at
+the same path, and run the same code. A worker that dies costs the parts it had not handed on: Dask does these again. No
+result depends on the cluster, so DVC knows nothing of it. Tasks travel pickled, as Dask sends them: only to a cluster
+that is trusted, and from one.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from diva.parallel import added, apply, tree
+from diva.store import paths
+from diva.store.streams import ahead
+
+ADDRESS = "DIVA_DASK_ADDRESS"
+PART = 1 << 17  # rows of a part: enough to be worth a message, few enough to be lost
+GROUP = 16  # parts; a power of two, so that pairs of groups go on where pairs of parts end
+TRIES = 3  # of a part, beside those that die with their worker
+PATIENCE = 30  # seconds for the scheduler to answer
+
+
+class Cluster:
+    """A mapper (`diva.parallel`) whose parts are worked on by a Dask client's workers."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def __call__(
+        self, function: Callable[..., Any], shared: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
+    ) -> tuple[tuple[Any, ...], list[tuple[Any, ...]]]:
+        """Sums and rows of all parts, as `diva.parallel.in_turn` gives them, to the bit."""
+        # a task rather than scattered data: what is lost with a worker can be had again
+        everywhere = self._submit(dict, shared)
+        groups = [parts[start : start + GROUP] for start in range(0, len(parts), GROUP)]
+        busy = 2 * len(self.client.nthreads()) // GROUP + 1  # groups that keep every worker at work
+        rows: list[tuple[Any, ...]] = []
+
+        def sums() -> Iterator[tuple[Any, ...]]:
+            for group in ahead(groups, lambda group: Group(self._submit, function, everywhere, group), busy):
+                rows.extend(self.client.gather(group.rows))
+                yield group.sums.result()
+
+        return tree(sums(), added), rows
+
+    def _submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return self.client.submit(function, *arguments, pure=False, retries=TRIES)
+
+
+class Group:
+    """Parts that are added up where they were worked on.
+
+    Until their sum has arrived here the result of each part is kept, so that a worker which dies takes only its own
+    results with it.
+    """
+
+    def __init__(
+        self, submit: Callable[..., Any], function: Callable[..., Any], shared: Any, parts: Sequence[Mapping[str, Any]]
+    ) -> None:
+        self.found = [submit(apply, function, shared, part) for part in parts]
+        self.rows = [submit(attrgetter("rows"), found) for found in self.found]
+        each = (submit(attrgetter("sums"), found) for found in self.found)
+        self.sums = tree(each, lambda left, right: submit(added, left, right))
+
+
+def mapper() -> Cluster | None:
+    """That of the cluster which the environment names; None where it names none."""
+    address = os.environ.get(ADDRESS)
+    return Cluster(connected(address)) if address else None
+
+
+@cache
+def connected(address: str) -> Any:
+    """A client of the scheduler at ``address``, whose workers can do the work.
+
+    Raises:
+        ValueError: Dask is not installed, nobody answers, or the workers lack the project.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ValueError(f"{ADDRESS} needs Dask, got none installed: pip install 'diva-curation[dask]'.") from None
+    try:
+        client = Client(address, timeout=PATIENCE)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{ADDRESS} must be the address of a Dask scheduler, got {address}: {error}.") from None
+    require_workers(client)
+    return client
+
+
+def require_workers(client: Any) -> None:
+    """ValueError unless there are workers, which all see the project's data and run this Python and torch."""
+    try:
+        told = client.run(surroundings, str(paths.DATA.absolute()))
+    except ImportError as error:
+        raise ValueError(
+            f"workers must be able to import the project, got {error}; start them in its folder."
+        ) from None
+    if not told:
+        raise ValueError(
+            f"{ADDRESS} must be of a cluster with workers, got none: start `dask worker ADDRESS` somewhere."
+        )
+    expected = surroundings(str(paths.DATA.absolute()))
+    for worker, found in told.items():
+        if found != expected:
+            raise ValueError(
+                f"workers must see the project's data and have its versions ({expected}), got {found} on {worker}: "
+                "share the folder under the same path, and install the same environment."
+            )
+
+
+def surroundings(folder: str) -> dict[str, str]:
+    """What must be the same everywhere."""
+    import torch
+
+    there = "is there" if Path(folder).is_dir() else "is absent"
+    return {folder: there, "python": f"{sys.version_info[0]}.{sys.version_info[1]}", "torch": torch.__version__}
