@@ -29,7 +29,7 @@ def workers(runner: Runner, address: Address = None) -> Iterator[None]:
         raise ValueError("runner dask needs prefect-dask, got none: pip install 'diva-curation[dask]'.") from None
     before = os.environ.get(ADDRESS)
     # this machine's workers compute with one thread each, as many of them as there are cores
-    local = None if address else {"threads_per_worker": 1, "dashboard_address": None}
+    local = None if address else {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     with DaskTaskRunner(address=address, cluster_kwargs=local) as cluster:
         try:
             os.environ[ADDRESS] = cluster.client.scheduler.address

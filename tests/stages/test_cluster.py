@@ -33,7 +33,7 @@ LOSS = Loss("calibrated", temperature=8.0)
 def scheduler():
     """Address of a scheduler with two workers, each a process with one thread."""
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", host="127.0.0.1"
     ) as made:
         yield made.scheduler_address
 

@@ -1,0 +1,70 @@
+"""A run on a cluster: its stages are told of it, and nothing else."""
+
+import os
+import sys
+
+import pytest
+
+from flows import options
+from flows.cluster import ADDRESS, workers
+from flows.commands import leashed
+from flows.options import Options
+from stages import cluster
+
+distributed = pytest.importorskip("distributed")
+pytestmark = pytest.mark.xdist_group("dask")
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as made:
+        yield made.scheduler_address
+
+
+def test_commands_of_a_run_find_the_cluster(scheduler, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with workers("dask", scheduler):
+        told = f"import os; print(os.environ[{ADDRESS!r}])"
+        with leashed([sys.executable, "-c", told]) as process:
+            assert process.stdout.readline().strip() == scheduler
+    assert ADDRESS not in os.environ
+
+
+def test_what_the_environment_said_before_is_put_back(scheduler, monkeypatch):
+    monkeypatch.setenv(ADDRESS, "tcp://mine:1")
+    with workers("dask", scheduler):
+        assert os.environ[ADDRESS] == scheduler
+    assert os.environ[ADDRESS] == "tcp://mine:1"
+
+
+def test_threads_need_no_cluster():
+    with workers("threads"):
+        assert ADDRESS not in os.environ
+
+
+def test_flows_and_stages_speak_of_the_same_variable():
+    assert cluster.ADDRESS == ADDRESS
+
+
+def test_without_prefect_dask_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
+    with pytest.raises(ValueError, match=r"pip install 'diva-curation\[dask\]'"), workers("dask"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--runner", "ray"], "--runner: input should be 'threads' or 'dask', got ray."),
+        (["--address", "tcp://127.0.0.1:8786"], "an address needs the runner dask"),
+    ],
+)
+def test_a_mistaken_runner_is_a_message(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        options.parse("flows.nightly", "about", arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_the_runner_and_its_address_are_parsed():
+    told = options.parse("flows.nightly", "about", ["--runner", "dask", "--address", "tcp://host:8786"])
+    assert told == Options(runner="dask", address="tcp://host:8786")
