@@ -1,7 +1,9 @@
 """Stage ``report``: one page that shows what the run did, and the tables that DVC plots."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -75,13 +77,18 @@ def plots(data: Data) -> dict[str, pl.DataFrame]:
         "weights": histogram(weights.with_columns(pl.col("flagged").fill_null(value=False)), "weight"),
         "sets": pl.DataFrame(sets),
         "rounds": pl.DataFrame(
-            [{key: entry.get(key) for key in ("round", "size", *errors, "uniform")} for entry in rounds],
+            [{key: entry.get(key) for key in ("round", "size", *errors)} | uniform(entry) for entry in rounds],
             schema_overrides={"uniform": pl.Float64},
         ),
         "classes": data.classes.select(harmless("label"), "samples", "core", release=data.run.used),
         "balance": balance(data).select(harmless("label"), "core", "release"),
         "steps": data.steps,
     }
+
+
+def uniform(entry: Mapping[str, Any]) -> dict[str, float | None]:
+    """The error of a uniform choice as large as a round's set; both start at the core."""
+    return {"uniform": entry["error"] if entry["round"] == ledger.ORIGIN["rounds"] else entry.get("uniform")}
 
 
 def balance(data: Data) -> pl.DataFrame:

@@ -51,7 +51,8 @@ def next_set(run) -> pl.DataFrame:
 
 def test_what_extend_gains_is_drawn_beside_uniform_choices_of_every_round(embedded):
     rounds = pl.read_csv(embedded.root / "data/metrics/plots/rounds.csv")
-    assert rounds["uniform"].null_count() == 1  # of r000, the core itself
+    assert rounds["uniform"].null_count() == 0
+    assert rounds["uniform"][0] == rounds["error"][0], "both start at the core"
     steps = pl.read_csv(embedded.root / "data/metrics/plots/steps.csv")
     assert steps["step"].to_list() == list(range(7))
     assert steps["loss"].is_sorted(descending=True)
