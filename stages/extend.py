@@ -33,24 +33,33 @@ def extend(round: str) -> None:  # noqa: A002  # the option's name
     review = tables.read(paths.review(entry.review), curated.REVIEW)
     fit = rows.read_fit()
     classes = fit.with_classes(pool["label"])
-    members = reviewed(state.filter(pl.col("status") == "member"), review)
+    members = reviewed(present(state, review), review)
     unused = reviewed(pool.join(state, on="sample_id", how="anti", maintain_order="left"), review)
     turn, noise = choose(members, unused, pool, classes, fit, settings, state)
     added = unused[turn.index.tolist()]
     judged = pl.concat([frame.select("sample_id", "label", "features", "row") for frame in (members, added)])
     found = suspicion(rows.prepared(judged, classes, fit), len(classes), fit.ridge, clean_up.score, clean_up)
     scored = table(judged["sample_id"], found, classes)
-    decisions = pl.concat([additions(added["sample_id"], turn, scored), changes(scored, ACTIONS[clean_up.action])])
+    undecided = scored.join(review, on="sample_id", how="anti", maintain_order="left")
+    decisions = pl.concat([additions(added["sample_id"], turn, scored), changes(undecided, ACTIONS[clean_up.action])])
     tables.write(paths.decisions(round), decisions, curated.DECISIONS)
     report(round, entry.pool, turn, noise, decisions)
 
 
+def present(state: pl.DataFrame, review: pl.DataFrame) -> pl.DataFrame:
+    """Members, and among them what people brought back."""
+    back = review.filter(pl.col("decision") != "reject")["sample_id"]
+    return state.filter((pl.col("status") == "member") | pl.col("sample_id").is_in(back.implode()))
+
+
 def reviewed(frame: pl.DataFrame, review: pl.DataFrame) -> pl.DataFrame:
-    """``frame`` as people left it: without what they rejected, under the labels they gave."""
+    """``frame`` as people left it: without what they rejected, under the labels they gave or let stand."""
     said = review.select("sample_id", "decision", reviewed="label")
     joined = frame.join(said, on="sample_id", how="left", maintain_order="left")
     kept = joined.filter(pl.col("decision").ne_missing("reject"))
-    return kept.with_columns(label=pl.coalesce("reviewed", "label")).select(frame.columns)
+    given = "given_label" if "given_label" in frame.columns else "label"
+    stands = pl.when(pl.col("decision") == "accept").then(given).otherwise("label")
+    return kept.with_columns(label=pl.coalesce("reviewed", stands)).select(frame.columns)
 
 
 def choose(
