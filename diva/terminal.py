@@ -9,6 +9,7 @@ from rich.text import Text
 from diva.texts import Column, Row, Table
 
 WIDE = 110  # columns of a terminal that shows every column of a table
+CONTROL = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
 COLOURS = {"better": "green", "worse": "red", "": ""}
 
 
@@ -18,7 +19,7 @@ def facts(pairs: Iterable[tuple[str, str]]) -> Drawing:
     grid.add_column(overflow="fold")
     grid.add_column(overflow="fold")  # a checksum is worth nothing without its end
     for name, text in pairs:
-        grid.add_row(Text(name, style="bold"), Text(text))
+        grid.add_row(plain(name, "bold"), plain(text))
     return grid
 
 
@@ -43,4 +44,9 @@ def marks(row: Row) -> str:
 
 
 def _cell(row: Row, column: Column, text: str) -> Text:
-    return Text(text, style=COLOURS[row.verdict] if column.judged else "")
+    return plain(text, COLOURS[row.verdict] if column.judged else "")
+
+
+def plain(text: str, style: str = "") -> Text:
+    """Text as it is: what would steer the terminal, in a label or a file's name, is shown instead of obeyed."""
+    return Text(text.translate(CONTROL), style=style)
