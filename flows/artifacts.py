@@ -72,7 +72,15 @@ def show_round(book: Ledger, name: str, version: Version) -> None:
     create_markdown_artifact(key=key(name, "summary"), markdown=summary(book, name, label), description=label)
     if paths.REPORT.is_file():
         link = paths.REPORT.absolute().as_uri()
-        create_link_artifact(key=key(name, "report"), link=link, link_text=f"Report, {label}")
+        create_link_artifact(
+            key=key(name, "report"), link=link, link_text=f"Report, {label}", description=where(version.tag)
+        )
+
+
+def where(tag: str) -> str:
+    """How to see the report where a browser opens no file from a page, and once a later round has replaced it."""
+    report = paths.REPORT.parent.as_posix()
+    return f"`diva review --serve` shows it here; later: `dvc get . {report} --rev {tag}`."
 
 
 def classes(state: pl.DataFrame, name: str) -> list[dict[str, Any]]:

@@ -45,6 +45,7 @@ def test_the_summary_has_the_test_errors_change(artifacts):
 
 def test_the_report_is_linked(deployed, artifacts):
     assert (deployed.root / "data/report/index.html").as_uri() in artifacts["r001-report"]["data"]
+    assert "dvc get . data/report --rev curated@v0.1.0" in artifacts["r001-report"]["description"]
 
 
 def test_extraction_and_scoring_show_progress(artifacts):
