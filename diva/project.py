@@ -75,7 +75,7 @@ def _look(name: str, options: Mapping[str, Any], source: Source) -> Found:
         return Found(name, options, source, "images", source.options.size, embedded.CLASSES)
     if isinstance(source, sources.Nothing):
         return Found(name, options, source, "none")
-    if not isinstance(source, sources.DataSet):
+    if not isinstance(source, sources.Archive | sources.DataSet):
         _known_data_set(name)
     return Found(name, options, source, "images", None, None)
 

@@ -1,96 +1,58 @@
-"""Archives: fetched with a checksum, resumed where a transfer broke off, unpacked without leaving their folder.
+"""Archives (.zip, .tar and its compressed kinds), unpacked as if an enemy had packed them.
 
-An archive may come from anywhere: no member may lie outside the folder it is unpacked to, be a device, or link out of
-it, and all together must fit on the disk. What is unpacked appears whole or not at all.
+Only regular files are written, each to a new name below the folder; every member passes Python's ``data`` filter first
+(no absolute path, no ``..``, no device). Of a delivery, members that do not pass, and links, are set aside with the
+reason (``sift``); of a data set by name, none may be there (``unpack``). An archive that is damaged, or larger than the
+limits, is refused as a whole.
 """
 
-import hashlib
-import logging
 import shutil
+import stat
+import sys
 import tarfile
-import urllib.error
-import urllib.request
 import zipfile
-from http.client import HTTPException
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple
 
-from tqdm import tqdm
+from pydantic import BaseModel, ConfigDict, Field
 
-logger = logging.getLogger(__name__)
-BLOCK = 1 << 20
-TIMEOUT = 60  # seconds without a byte
-ATTEMPTS = 5
+from diva.store.fetch import checked, download
+from diva.store.images import Fault, Listed
 
+__all__ = ["Limits", "check", "checked", "download", "is_archive", "root", "sift", "unpack"]
 
-def checked(path: Path, checksum: str) -> bool:
-    """Whether a file has this checksum, written ``md5:…``, ``sha1:…`` or ``sha256:…``; any file has the empty one."""
-    if not checksum:
-        return True
-    kind, _, expected = checksum.partition(":")
-    with path.open("rb") as file:
-        # md5 and sha1 guard against a broken transfer: they are what the data sets' authors publish
-        return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest() == expected
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+DENSEST = 100  # how much larger than itself an archive may unpack: images do not compress
+SMALL = 1 << 28  # bytes to which any archive may unpack
+PIECE = 1 << 20
+REMEDY = "Pack the images themselves, by relative names."
 
 
-def download(url: str, path: Path, checksum: str = "") -> None:
-    """Fetch a file; what an earlier attempt left is continued.
+class Limits(BaseModel):
+    """What an archive may unpack to; ``max_bytes`` where it is not known what it should be: 100 times its size."""
 
-    Raises:
-        ValueError: ``url`` is not http(s), or the file has another checksum.
-        OSError: the network failed ``ATTEMPTS`` times.
-    """
-    if not url.startswith(("https://", "http://")):
-        raise ValueError(f"url must begin with https:// or http://, got {url}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            _continue(url, part)
-            break
-        except (OSError, HTTPException) as error:
-            refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
-            if refused or attempt == ATTEMPTS:
-                raise OSError(f"{url} could not be fetched: {error}") from None
-            logger.warning("%s broke off (%s); attempt %d of %d", url, error, attempt + 1, ATTEMPTS)
-    if not checked(part, checksum):
-        part.unlink()
-        raise ValueError(f"{path.name} must have the checksum {checksum}, got another from {url}; fetch it again.")
-    part.replace(path)
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_bytes: int | None = Field(None, ge=1)
+    max_files: int = Field(1_000_000, ge=1)
 
 
-def _continue(url: str, part: Path) -> None:
-    """Fetch what ``part`` lacks."""
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310 - http(s)
-    try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310 - http(s) only, see `download`
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing lies beyond what is there: it is whole, as the checksum will tell
-            return
-        raise
-    with response:
-        resumed = response.status == 206
-        left = int(response.headers.get("Content-Length") or 0)
-        with (
-            part.open("ab" if resumed else "wb") as file,
-            tqdm(desc=part.name[1:-5], total=left or None, unit="B", unit_scale=True, disable=None) as bar,
-        ):
-            got = 0
-            while block := response.read(BLOCK):
-                file.write(block)
-                got += len(block)
-                bar.update(len(block))
-    if got < left:
-        raise OSError(f"connection closed {left - got} bytes early")
+class Member(NamedTuple):
+    """An entry of an archive: as tar tells of it, and its content where it is a regular file."""
+
+    info: tarfile.TarInfo
+    content: IO[bytes] | None
 
 
-def is_archive(path: Path) -> bool:
-    """Whether the name says that it can be unpacked."""
-    return path.name.lower().endswith((".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz"))
+def is_archive(name: str | Path) -> bool:
+    """Whether a name ends as those of archives do."""
+    return str(name).lower().endswith(SUFFIXES)
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Put what an archive holds into ``folder``; what lies there under the same name stays.
+    """Put what an archive holds into ``folder``, whole or not at all; what lies there under the same name stays.
 
     Raises:
         ValueError: it is damaged, no archive, too large for the disk, or a member would lie or point outside.
@@ -100,10 +62,14 @@ def unpack(archive: Path, folder: Path) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        _zip(archive, temporary) if archive.name.lower().endswith(".zip") else _tar(archive, temporary)
+        room = shutil.disk_usage(folder).free
+        aside = sift(archive, temporary, Limits(max_bytes=max(room, 1), max_files=sys.maxsize))
+        if aside:
+            name, (reason, _) = aside[0].name, aside[0].fault or Fault("", "")
+            raise ValueError(
+                f"{archive} must be a harmless archive, got a member that lies or points outside: {name!r} ({reason})."
+            )
         _move(temporary, folder)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"{archive} must be a whole, harmless archive, got: {error}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -112,31 +78,141 @@ def _move(source: Path, to: Path) -> None:
     """All that lies in ``source``, folders merged."""
     for entry in sorted(source.iterdir()):
         there = to / entry.name
-        if entry.is_dir() and not entry.is_symlink() and there.is_dir():
+        if entry.is_dir() and there.is_dir():
             _move(entry, there)
         elif not there.exists():
             entry.replace(there)
 
 
-def _tar(archive: Path, folder: Path) -> None:
-    with tarfile.open(archive) as opened:
-        _require_room(sum(member.size for member in opened.getmembers()), folder)
-        opened.extractall(folder, filter="data")
+def sift(archive: Path, folder: Path, limits: Limits) -> list[Listed]:
+    """Write the files of an archive below ``folder``, which is empty; return the members that are set aside.
+
+    Raises:
+        ValueError: the archive is damaged, or larger than its limits.
+    """
+    aside = []
+    with _reading(archive):
+        for info, content in _within(archive, limits, shutil.disk_usage(folder).free):
+            fault = _written(info, content, folder)
+            if fault:
+                aside.append(Listed(folder / info.name, info.name, None, fault))
+    return aside
 
 
-def _zip(archive: Path, folder: Path) -> None:
-    with zipfile.ZipFile(archive) as opened:
-        members = opened.infolist()
-        for member in members:
-            name = PurePosixPath(member.filename.replace("\\", "/"))
-            kind = member.external_attr >> 28  # of a Unix mode; 10 is a link
-            if name.is_absolute() or ".." in name.parts or ":" in name.parts[0:1] or kind == 10:
-                raise zipfile.BadZipFile(f"member {member.filename!r} lies or points outside")
-        _require_room(sum(member.file_size for member in members), folder)
-        opened.extractall(folder)  # noqa: S202 - members are checked above
+def check(archive: Path, limits: Limits) -> None:
+    """Read an archive to its end without writing anything; ValueError where ``sift`` would refuse it."""
+    with _reading(archive):
+        for _, content in _within(archive, limits, shutil.disk_usage(archive.parent).free):
+            while content is not None and content.read(PIECE):
+                pass
 
 
-def _require_room(size: int, folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise OSError(f"{size:,} bytes unpacked, with {free:,} free on the disk")
+def _within(archive: Path, limits: Limits, room: int) -> Iterator[Member]:
+    """The entries, as long as they keep to the limits."""
+    most = min(limits.max_bytes or max(SMALL, DENSEST * archive.stat().st_size), room)
+    size, count = 0, 0
+    for member in members(archive):
+        count += not member.info.isdir()
+        size += member.info.size if member.info.isreg() else 0
+        if size > most or count > limits.max_files:
+            raise ValueError(
+                f"{archive} must unpack to at most {most} bytes and {limits.max_files} files, got more: it may be a "
+                "bomb. If it is not, give the batch the options max_bytes and max_files."
+            )
+        yield member
+
+
+@contextmanager
+def _reading(archive: Path) -> Iterator[None]:
+    """Whatever a damaged archive makes its reader raise is a ValueError that names it."""
+    try:
+        yield
+    except (MemoryError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        if isinstance(error, ValueError) and str(archive) in str(error):
+            raise
+        if isinstance(error, OSError) and error.errno:  # the system's
+            raise
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"{archive} must be a whole archive, got: {said}. Fetch or pack it again.") from None
+
+
+def members(archive: Path) -> Iterator[Member]:
+    """Every entry, in the archive's order."""
+    return _of_zip(archive) if archive_kind(archive) == "zip" else _of_tar(archive)
+
+
+def archive_kind(archive: Path) -> str:
+    """zip or tar, by content: a downloaded file has no telling name."""
+    return "zip" if zipfile.is_zipfile(archive) and not tarfile.is_tarfile(archive) else "tar"
+
+
+def _of_tar(archive: Path) -> Iterator[Member]:
+    with tarfile.open(archive, "r:*") as file:
+        for info in file:
+            yield Member(info, file.extractfile(info) if info.isreg() else None)
+        if file.fileobj is not None:
+            file.fileobj.seek(file.offset)
+            if file.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+                raise tarfile.ReadError("its end is missing")
+
+
+def _of_zip(archive: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(archive) as file:
+        for entry in file.infolist():
+            info = _as_tar(entry)
+            if not info.isreg():
+                yield Member(info, None)
+                continue
+            with file.open(entry) as content:
+                yield Member(info, content)
+
+
+def _as_tar(entry: zipfile.ZipInfo) -> tarfile.TarInfo:
+    """A zip's entry in tar's words, so that one filter judges both."""
+    info = tarfile.TarInfo(entry.filename)
+    info.size = entry.file_size
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    types = {stat.S_IFLNK: tarfile.SYMTYPE, stat.S_IFIFO: tarfile.FIFOTYPE, stat.S_IFCHR: tarfile.CHRTYPE}
+    info.type = tarfile.DIRTYPE if entry.is_dir() else types.get(kind, tarfile.REGTYPE)
+    return info
+
+
+def _written(info: tarfile.TarInfo, content: IO[bytes] | None, folder: Path) -> Fault | None:
+    """Write a member; why not, where it is set aside."""
+    if info.isdir():
+        return None
+    if info.issym() or info.islnk():
+        return Fault(f"link in an archive: to {info.linkname or 'another file'}", REMEDY)
+    if info.name.startswith(("/", "\\")) or (len(info.name) > 1 and info.name[1] == ":"):
+        return Fault("absolute path in an archive", REMEDY)
+    try:
+        safe = tarfile.data_filter(info, str(folder))
+    except tarfile.FilterError as error:
+        return Fault(f"unsafe member of an archive: {' '.join(str(error).split())}", REMEDY)
+    if content is None:
+        return Fault("no file in an archive: a device or a named pipe", REMEDY)
+    return _copied(content, folder / safe.name)
+
+
+def _copied(content: IO[bytes], path: Path) -> Fault | None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        return Fault("below a file in an archive", REMEDY)
+    try:
+        file = path.open("xb")
+    except FileExistsError:
+        return Fault("name twice in an archive", "Pack each image under a name of its own.")
+    with file:
+        shutil.copyfileobj(content, file, PIECE)
+    return None
+
+
+def root(folder: Path) -> Path:
+    """Where the class folders lie: in ``folder``, or in the one folder that it holds."""
+    inside = list(folder.iterdir())
+    if len(inside) == 1 and inside[0].is_dir() and any(entry.is_dir() for entry in inside[0].iterdir()):
+        return inside[0]
+    return folder

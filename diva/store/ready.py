@@ -207,8 +207,8 @@ def _require_room(path: Path, size: int) -> None:
     room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if size > max(LARGE, room):
         raise ValueError(
-            f"{path} must fit into memory, {room} bytes, got {size} once unpacked; deliver it as .npy or HDF5, which are "
-            "read slice by slice, or in parts."
+            f"{path} must fit into memory, {room} bytes, got {size} once unpacked; deliver it as .npy or HDF5, which "
+            "are read slice by slice, or in parts."
         )
 
 

@@ -1,12 +1,14 @@
 """Where a delivery comes from, and what it holds.
 
 A source is a string: ``digits`` (embedded), a folder ``class/image``, a .csv or .parquet list (path, label), ready
-features (.npz, .npy, .parquet, .h5), ``dataset:NAME`` or ``dataset:NAME@ROOT`` (the paper's, see
+features (.npz, .npy, .parquet, .h5), an archive of a folder (.zip, .tar, .tar.gz, …, or its URL with the checksum:
+``https://host/photos.tar.gz#sha256=…``), ``dataset:NAME`` or ``dataset:NAME@ROOT`` (the paper's, see
 `diva.vision.catalog`), ``torchvision:NAME``, or ``none``. Images are used where they lie.
 """
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -17,14 +19,17 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from diva.store import embedded, images, ledger, manifest, tables
+from diva.redaction import holds_secret, redacted
+from diva.store import archives, embedded, fetch, images, ledger, manifest, tables
 from diva.store.images import Listed
 from diva.store.manifest import Delivery, Refused, Sample
 
 KINDS = (
     "'digits', a folder class/image, a .csv or .parquet list with the columns path and label, ready features "
-    "(.npz, .npy, .parquet, .h5), 'dataset:NAME', 'torchvision:NAME' or 'none'"
+    "(.npz, .npy, .parquet, .h5), an archive (.zip, .tar, .tar.gz, or URL#sha256=…), 'dataset:NAME', "
+    "'torchvision:NAME' or 'none'"
 )
+URL = re.compile(r"^(https?|file)://[^#]+#sha256=([0-9a-f]{64})$")
 READY = (".npz", ".npy", ".h5", ".hdf5")
 EMPTY = Delivery(manifest.samples([]), manifest.refusals([]), tables.empty(manifest.TRUTH))
 O = TypeVar("O", bound=BaseModel)
@@ -71,7 +76,7 @@ def open_source(source: str, options: Mapping[str, Any], *, workers: int = 4, ma
 
     Args:
         source: see the module.
-        options: of the embedded default and of data sets by name; empty otherwise.
+        options: of the embedded default, of archives and of data sets by name; empty otherwise.
         workers: threads that read files.
         max_pixels: images with more are set aside.
 
@@ -88,6 +93,8 @@ def open_source(source: str, options: Mapping[str, Any], *, workers: int = 4, ma
         name, _, root = source.removeprefix("dataset:").partition("@")
         options = {**options, "root": root} if root else options
         return DataSet(name, _options(options, DataSetOptions, source), workers, max_pixels)
+    if "://" in source or archives.is_archive(source):
+        return Archive(source, _options(options, archives.Limits, redacted(source)), workers, max_pixels)
     _options(options, NoOptions, source)
     if source == "none":
         return Nothing()
@@ -254,6 +261,59 @@ class Ready:
         if label is None:
             return Refused(sample_id, path, None, f"no label: row {row}", "Give it a label, or take the row out.")
         return Sample(sample_id, path, label, row=row)
+
+
+class Archive:
+    """A folder class/image in an archive, unpacked into the batch's folder.
+
+    Args:
+        source: path, or URL with ``#sha256=…``.
+        limits: what it may unpack to.
+        workers: threads that read the files.
+        max_pixels: images with more are set aside.
+    """
+
+    def __init__(self, source: str, limits: archives.Limits, workers: int, max_pixels: int) -> None:
+        self.source, self.limits, self.workers, self.max_pixels = source, limits, workers, max_pixels
+        self.known = None
+        if "://" in source:
+            self.known = _checksum_of_url(source)
+        elif not Path(source).is_file():
+            raise ValueError(f"source must be {KINDS}, got {source!r}, and no file lies there.")
+
+    def checksum(self) -> str:
+        """Of the archive; that of a URL is part of it."""
+        return f"sha256:{self.known or tables.sha256(Path(self.source))}"
+
+    def check(self) -> None:
+        """Refuse what ``read`` would refuse, as far as it is here already."""
+        if not self.known:
+            archives.check(Path(self.source), self.limits)
+
+    def read(self, folder: Path) -> Delivery:
+        """Fetch where needed, unpack into ``folder``, describe the images; members that may not be are set aside."""
+        archive = fetch.by_url(self.source, self.known) if self.known else Path(self.source)
+        aside = archives.sift(archive, folder, self.limits)
+        listed = images.folder(archives.root(folder))
+        found = Images([*listed, *aside], self.workers, self.max_pixels).read(folder)
+        if archive.parent == fetch.HERE:
+            archive.unlink()
+        return found
+
+
+def _checksum_of_url(source: str) -> str:
+    if holds_secret(source):
+        raise ValueError(
+            f"source must carry no password, token or signature (the ledger is kept in git), got {redacted(source)}; "
+            "put the login into ~/.netrc."
+        )
+    match = URL.match(source)
+    if match is None:
+        raise ValueError(
+            f"source must be an http, https or file URL with its checksum, URL#sha256=<64 hexadecimal digits>, got "
+            f"{source}; `sha256sum` tells it."
+        )
+    return match[2]
 
 
 def _hashes(features: Any, chunk_size: int = 4096) -> Iterator[str]:

@@ -115,13 +115,13 @@ def take_back() -> None:
 
 
 def run() -> None:
-    """The stages of the newest batch and round, and those of the newest set."""
-    from stages import evaluate, reweight
+    """The stages of the newest batch and round, and of its release."""
     from stages import release as publish
+    from stages import reweight
 
     run_round()
-    for last in (reweight, publish, evaluate):
-        last.main()
+    reweight.main()
+    publish.main()
 
 
 def run_round() -> None:
@@ -149,6 +149,14 @@ def night(source: str | Path, options: dict[str, Any] | None = None) -> str:
     batch = accept(source, options)
     run()
     return batch
+
+
+def taste(source: str | Path) -> None:
+    """What the nightly run does with a delivery before it accepts it."""
+    from flows import provenance
+
+    provenance.require_same_source(ledger.read(), str(source))
+    sources.checksum(str(source), {})
 
 
 def half_night(source: str | Path, options: dict[str, Any] | None = None) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from diva.store import archives
+from diva.store import archives, fetch
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 
@@ -46,7 +46,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server(monkeypatch) -> Iterator[Server]:
+    monkeypatch.setattr(fetch, "PAUSES", (0.0,) * 4)
     running = Server(("127.0.0.1", 0), Handler)
     running.breaks, running.asked = [], []
     thread = threading.Thread(target=running.serve_forever, daemon=True)
@@ -149,15 +150,15 @@ def test_an_archive_is_unpacked_beside_what_is_there(tmp_path, suffix):
 )
 def test_a_tar_that_reaches_out_of_its_folder_leaves_nothing(tmp_path, bad):
     archive = tar(tmp_path / "a.tgz", member("good.txt"), bad)
-    with pytest.raises(ValueError, match="whole, harmless archive"):
+    with pytest.raises(ValueError, match="harmless archive"):
         archives.unpack(archive, tmp_path / "to")
     assert not list((tmp_path / "to").iterdir())
     assert not (tmp_path / "out.txt").exists()
 
 
-def test_an_absolute_name_in_a_tar_stays_inside(tmp_path):
-    archives.unpack(tar(tmp_path / "a.tgz", member("/absolute.txt")), tmp_path / "to")
-    assert (tmp_path / "to" / "absolute.txt").exists()
+def test_an_absolute_name_in_a_tar_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="absolute path"):
+        archives.unpack(tar(tmp_path / "a.tgz", member("/absolute.txt")), tmp_path / "to")
 
 
 @pytest.mark.parametrize("name", ["../out.txt", "/absolute.txt", "a/../../out.txt", "..\\out.txt", "link"])
@@ -186,5 +187,5 @@ def test_damaged_ones_and_others_are_told(tmp_path):
 def test_what_does_not_fit_on_the_disk_is_not_begun(tmp_path, monkeypatch):
     archive = tar(tmp_path / "a.tgz", member("x.txt"))
     monkeypatch.setattr(archives.shutil, "disk_usage", lambda _: archives.shutil._ntuple_diskusage(10, 9, 1))
-    with pytest.raises(ValueError, match="3 bytes unpacked, with 1 free"):
+    with pytest.raises(ValueError, match="must unpack to at most 1 bytes"):
         archives.unpack(archive, tmp_path / "to")

@@ -281,9 +281,9 @@ def test_a_source_or_option_that_there_is_not_is_told(source: str, options: dict
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "archive.zip").write_bytes(b"PK")
-    with pytest.raises(ValueError, match=r"source must be .* got '.*archive\.zip'"):
-        sources.open_source(str(tmp_path / "archive.zip"), {})
+    (tmp_path / "archive.rar").write_bytes(b"Rar!")
+    with pytest.raises(ValueError, match=r"source must be .* got '.*archive\.rar'"):
+        sources.open_source(str(tmp_path / "archive.rar"), {})
 
 
 def test_accepting_takes_the_checksum_now(photos: Path) -> None:
