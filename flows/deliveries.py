@@ -2,7 +2,7 @@
 
     <watch>/2026-03-01/class/image.png   with  <watch>/2026-03-01/.complete      a folder of images, marked
     <watch>/2026-03-02/images/…          with  <watch>/2026-03-02/manifest.csv   a folder and its list (path, label)
-    <watch>/2026-03-03.npz               with  <watch>/2026-03-03.npz.complete   a list, or ready features, marked
+    <watch>/2026-03-03.npz               with  <watch>/2026-03-03.npz.complete   a list, ready features, or an archive
 
 Whoever delivers writes the marker or the manifest last; a manifest counts once all files that it names are there. A
 folder on this machine is used where it lies. From any other URL (fsspec: s3, sftp, …) a complete delivery is first
@@ -11,20 +11,19 @@ copied to ``data/deliveries``, under a temporary name until it is whole.
 
 import logging
 import shutil
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import fsspec  # type: ignore[import-untyped]
 
-from diva.store import ledger, paths, sources
+from diva.store import archives, ledger, paths, sources
 from diva.store.ledger import Ledger
-from flows import provenance
+from flows import inspection
 
 logger = logging.getLogger(__name__)
 MARKER = ".complete"
 MANIFESTS = ("manifest.csv", "manifest.parquet")
-TABLES = (".csv", ".parquet", *sources.READY)
+TABLES = (".csv", ".parquet", *sources.READY, *archives.SUFFIXES)
 COPIES = paths.DATA / "deliveries"
 
 
@@ -133,12 +132,6 @@ def worth_a_run(book: Ledger, arrival: Arrival) -> bool:
     return judge(book, arrival).book is not None
 
 
-@cache
-def checksum(place: Path, source: str) -> str:  # noqa: ARG001 - the key of the cache: a run hashes a delivery once
-    """Checksum of a delivery."""
-    return sources.checksum(source, {})
-
-
 class Verdict(NamedTuple):
     """What became of a delivery: the ledger with it (None: it is no batch), and the outcome in words."""
 
@@ -149,8 +142,7 @@ class Verdict(NamedTuple):
 def judge(book: Ledger, arrival: Arrival) -> Verdict:
     """Accept a delivery as the pool's next batch, unless its content was delivered before or cannot be read."""
     try:
-        provenance.require_same_source(book, arrival.source)
-        found = checksum(Path(arrival.source).absolute(), arrival.source)
+        found = inspection.checksum(Path(arrival.source).absolute(), arrival.source)
     except (ValueError, OSError) as error:
         return Verdict(None, f"{arrival.name} is refused: {error}")
     same = ledger.delivered(book, found)

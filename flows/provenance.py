@@ -99,6 +99,8 @@ def require_same_kind(core: Mapping[str, Any] | None, source: str) -> None:
     A batch once accepted is history: what is refused only after extraction would stop every night to come.
     """
     content = sources.open_source(source, {})
+    if isinstance(content, sources.Archive):
+        content.check()
     ready = isinstance(content, sources.Ready)
     width = open_ready(Path(source)).features.shape[1] if ready else None
     if core is None:
@@ -107,7 +109,7 @@ def require_same_kind(core: Mapping[str, Any] | None, source: str) -> None:
         expected = "images, as the core's are" if ready else "ready features, as the core's are"
         raise ValueError(f"a delivery must be {expected}, got {source}")
     if ready and width != core["width"]:
-        raise ValueError(f"ready features must have the core's {core['width']} columns, got {width}")
+        raise ValueError(f"ready features must have the core's {core['width']} columns, got {width} in {source}")
 
 
 def attributes(path: Path) -> dict[str, str]:
