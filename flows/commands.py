@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from diva.redaction import redacted
 from diva.store import atomic
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ def git(*arguments: str, check: bool = True) -> str:
     if done.returncode == 0:
         return done.stdout.rstrip("\n")
     if check:
-        raise CommandError(f"git {' '.join(arguments)} failed:\n{(done.stdout + done.stderr).strip()}")
+        raise CommandError(redacted(f"git {' '.join(arguments)} failed:\n{(done.stdout + done.stderr).strip()}"))
     return ""
 
 
@@ -90,12 +91,13 @@ def _stream(command: Sequence[str], log: Log) -> None:
     if status:
         text = "\n".join(tail)
         kind = BusyError if any(sign in text for sign in BUSY) else CommandError
-        raise kind(f"{' '.join(Path(command[0]).name if i == 0 else w for i, w in enumerate(command))} failed:\n{text}")
+        words = " ".join(Path(command[0]).name if i == 0 else w for i, w in enumerate(command))
+        raise kind(redacted(f"{words} failed:\n{text}"))
 
 
 def _lines(process: "subprocess.Popen[str]") -> Iterator[str]:
     for line in process.stdout or ():
-        if text := line.rstrip():
+        if text := redacted(line.rstrip()):  # URLs of remotes may hold a login
             yield text
 
 

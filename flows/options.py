@@ -3,8 +3,11 @@
 import argparse
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from diva.redaction import holds_secret, redacted
+
+LOGIN = "give the login to fsspec, in ~/.config/fsspec/conf.json or its variables"
 Stale = Literal["stop", "keep", "rebase"]
 Rounds = Annotated[int, Field(ge=1)] | None
 Budget = Annotated[int, Field(ge=0)] | None
@@ -27,7 +30,7 @@ class Options(BaseModel):
         address: of the cluster's scheduler; None starts a cluster on this machine for the time of the run.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     watch: Watch = "deliveries"
     max_rounds: Rounds = None
@@ -42,6 +45,13 @@ class Options(BaseModel):
         if self.address and self.runner != "dask":
             raise ValueError("an address needs the runner dask")
         return self
+
+    @field_validator("watch")
+    @classmethod
+    def _without_secret(cls, watch: str) -> str:
+        if holds_secret(watch):
+            raise ValueError(f"must carry no password, token or signature; {LOGIN}")
+        return watch
 
 
 def parse(program: str, about: str, arguments: list[str] | None = None) -> Options:
@@ -62,4 +72,4 @@ def parse(program: str, about: str, arguments: list[str] | None = None) -> Optio
     except ValidationError as error:
         fault = error.errors()[0]
         name = str(fault["loc"][0]) if fault["loc"] else "address"
-        parser.error(f"--{name.replace('_', '-')}: {fault['msg'].lower()}, got {fault['input']}.")
+        parser.error(f"--{name.replace('_', '-')}: {fault['msg'].lower()}, got {redacted(str(fault['input']))}.")

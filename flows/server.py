@@ -1,10 +1,12 @@
 """Prefect on this machine: ``python -m flows.server`` starts server and worker; a run without them brings a server.
 
-Both listen on loopback only and keep their books in the project's ``.prefect`` (see prefect.toml).
+Both listen on loopback only, ask for a token, and keep their books in the project's ``.prefect`` (see prefect.toml): who
+may start a flow runs code as this user, and on loopback that would be everybody with a login on this machine.
 """
 
 import http.client
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -12,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from flows.commands import SCRATCH, leashed
@@ -20,6 +23,9 @@ HOST, PORT = "127.0.0.1", 4200  # of `make server`; prefect.toml has them too
 POOL = "nightly"
 PATIENCE = 300.0  # seconds for a first start, which makes the database, on a busy machine
 PREFECT = (sys.executable, "-m", "prefect")
+HOME = Path(".prefect")
+TOKEN, PROFILES = HOME / "token", HOME / "profiles.toml"
+SERVED, ASKED = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"  # what a server wants, what a client gives
 
 
 def answers(port: int = PORT) -> bool:
@@ -37,15 +43,43 @@ def command(port: int) -> list[str]:
     return [*PREFECT, "server", "start", "--host", HOST, "--port", str(port), "--log-level", "ERROR"]
 
 
+def token() -> str:
+    """What `make server` wants to hear, made once, readable by this user alone; Prefect's own commands are told, too."""
+    if not TOKEN.is_file():
+        HOME.mkdir(exist_ok=True)
+        TOKEN.touch(0o600)
+        TOKEN.write_text(f"diva:{secrets.token_urlsafe(32)}", encoding="utf-8")
+    found = TOKEN.read_text(encoding="utf-8").strip()
+    if not PROFILES.exists():
+        PROFILES.touch(0o600)
+        PROFILES.write_text(f'active = "diva"\n\n[profiles.diva]\n{ASKED} = "{found}"\n', encoding="utf-8")
+    return found
+
+
+def introduce() -> None:
+    """Let this process's client give the token of `make server`, where there is one."""
+    if TOKEN.is_file():
+        os.environ.setdefault(ASKED, token())
+
+
 @contextmanager
 def temporary() -> Iterator[str]:
-    """A server for the time of the block, which ends with this process whatever happens; yields its address."""
+    """A server for the time of the block, which ends with this process whatever happens; yields its address.
+
+    It wants a token of its own, which this process and those that it starts find in their environment.
+    """
+    before = {name: os.environ.get(name) for name in (SERVED, ASKED)}
+    os.environ[SERVED] = os.environ[ASKED] = f"diva:{secrets.token_urlsafe(32)}"
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]
-    with leashed([*command(port), "--no-ui"], SCRATCH / "server.lock", output=subprocess.DEVNULL) as process:
-        wait_for(port, process.poll)
-        yield f"http://{HOST}:{port}/api"
+    try:
+        with leashed([*command(port), "--no-ui"], SCRATCH / "server.lock", output=subprocess.DEVNULL) as process:
+            wait_for(port, process.poll)
+            yield f"http://{HOST}:{port}/api"
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 def wait_for(port: int, status: Callable[[], int | None]) -> None:
@@ -65,6 +99,7 @@ def main() -> NoReturn:
     if answers(port):
         sys.exit(f"A Prefect server runs on port {port} already.")
     os.environ["PREFECT_API_URL"] = f"http://{HOST}:{port}/api"
+    os.environ[SERVED] = os.environ[ASKED] = token()  # by the environment: a command line can be read by all
     running = [subprocess.Popen(command(port))]  # noqa: S603 - our own words
     try:
         wait_for(port, running[0].poll)

@@ -28,7 +28,11 @@ def stop(error: BaseException) -> NoReturn:
 def settle_server() -> None:
     """Before Prefect is imported: report to `make server` where it runs, else to a server for the time of this run."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    if "PREFECT_API_URL" not in os.environ and not server.answers():
+    if "PREFECT_API_URL" in os.environ:
+        return
+    if server.answers():
+        server.introduce()
+    else:
         os.environ["PREFECT_API_URL"] = HELD.enter_context(server.temporary())
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 
+from diva.redaction import redacted
 from diva.store import cache, paths
 
 NAME = re.compile(r"^(?:curated@)?(v\d+\.\d+\.\d+)$")
@@ -327,7 +328,7 @@ def _run(command: list[str], given: bytes | None = None) -> bytes:
     if done.returncode:
         said = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()[-TAIL:]
         name = " ".join(Path(part).name for part in command[:2]) if command[1] != "-m" else f"dvc {command[3]}"
-        raise ValueError(f"`{name}` must succeed, got: {chr(10).join(said)}")
+        raise ValueError(redacted(f"`{name}` must succeed, got: {chr(10).join(said)}"))
     return done.stdout
 
 
