@@ -1,9 +1,11 @@
 """Fixtures that every test may use."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import versioned
 from tests.flows.fixtures import api, deployed, grown, night
@@ -11,6 +13,10 @@ from tests.pipeline.conftest import Copy
 
 __all__ = ["api", "deployed", "grown", "night"]  # fixtures
 ROOT = Path(__file__).resolve().parent.parent
+# the same examples every time, and as long as they take; HYPOTHESIS_PROFILE=explore looks for new ones
+settings.register_profile("same", derandomize=True, deadline=None, max_examples=50, database=None)
+settings.register_profile("explore", deadline=None, max_examples=5000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture(scope="session")

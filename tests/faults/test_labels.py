@@ -139,7 +139,7 @@ def test_no_test_image_trains_even_if_the_core_has_it(place: Path) -> None:
 
 @Case("a class that is a program", "labels", "markup and a script as the name of a class", UNHARMED).test
 def test_a_script_in_a_class_stays_text_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stages import report
+    from stages import evaluate, report
 
     monkeypatch.chdir(tmp_path)
     script = "<script>alert(1)<"  # a folder's name has no slash
@@ -150,6 +150,7 @@ def test_a_script_in_a_class_stays_text_on_the_page(tmp_path: Path, monkeypatch:
         Image.fromarray(project.pixels(seed, CLASSES[seed % 3])).save(path)
     project.begin("core", "test")
     project.night(project.album(Path("photos"), GOOD))
+    evaluate.main()
     report.main()
     page = paths.REPORT.read_text(encoding="utf-8")
     assert "&lt;script&gt;alert(1)&lt;" in page
