@@ -75,7 +75,7 @@ TASKS = {
     "derivative": lambda chunks, weights, ridge: dataset_derivative(chunks, CLASSES, ridge, Loss("calibrated", 2.0), weights=weights),
     "hard_margin": lambda chunks, weights, ridge: dataset_derivative(chunks, CLASSES, ridge, Loss("hard_margin"), weights=weights),
     "reweight": lambda chunks, weights, ridge: reweight(chunks, CLASSES, ridge, steps=2).weights,
-    "detect": lambda chunks, weights, ridge: detect(chunks, CLASSES, ridge),
+    "detect": lambda chunks, weights, ridge: detect(chunks, CLASSES, ridge, with_derivative=True),
     "extend": lambda chunks, weights, ridge: extend(chunks, chunks, CLASSES, ridge).index,
     "train": lambda chunks, weights, ridge: train_by_leave_one_out(chunks, CLASSES, [ridge, 0.1]).model,
 }  # fmt: skip
