@@ -56,7 +56,9 @@ class Fit:
         return InDouble(others) if isinstance(self.chunks, InDouble) else others
 
 
-def fit(chunks: Chunks, classes: int, ridge: float, weights: Tensor | None = None, sums: Moments | None = None) -> Fit:
+def fit(
+    chunks: Chunks, classes: int, ridge: float, weights: Tensor | None = None, sums: Moments | None = None
+) -> Fit:
     """The ridge model of all rows, in float64 throughout where float32 rows would spoil it.
 
     Args:

@@ -171,7 +171,7 @@ def _of_zip(archive: Path) -> Iterator[Member]:
 
 def _as_tar(entry: zipfile.ZipInfo) -> tarfile.TarInfo:
     """A zip's entry in tar's words, so that one filter judges both."""
-    info = tarfile.TarInfo(entry.filename)
+    info = tarfile.TarInfo(entry.filename.replace("\\", "/"))  # as Windows packs it
     info.size = entry.file_size
     kind = stat.S_IFMT(entry.external_attr >> 16)
     types = {stat.S_IFLNK: tarfile.SYMTYPE, stat.S_IFIFO: tarfile.FIFOTYPE, stat.S_IFCHR: tarfile.CHRTYPE}
@@ -185,7 +185,7 @@ def _written(info: tarfile.TarInfo, content: IO[bytes] | None, folder: Path) -> 
         return None
     if info.issym() or info.islnk():
         return Fault(f"link in an archive: to {info.linkname or 'another file'}", REMEDY)
-    if info.name.startswith(("/", "\\")) or (len(info.name) > 1 and info.name[1] == ":"):
+    if info.name.startswith("/") or (len(info.name) > 1 and info.name[1] == ":"):
         return Fault("absolute path in an archive", REMEDY)
     try:
         safe = tarfile.data_filter(info, str(folder))

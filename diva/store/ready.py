@@ -161,9 +161,12 @@ def _npz(path: Path) -> Mapping[str, Any]:
 
 def _member(file: Any, name: str, path: Path) -> Any:
     try:
-        return file[name]
+        values = file[name]
     except Exception as error:  # as above; object arrays are refused here
         raise ValueError(f"{name} of {path} must be a plain array without Python objects, got: {error}") from None
+    if not isinstance(values, np.ndarray):  # a member that does not begin as an array comes as its bytes
+        raise ValueError(f"{name} of {path} must be a plain array without Python objects, got other bytes.")
+    return values
 
 
 def _npy(path: Path) -> Mapping[str, Any]:

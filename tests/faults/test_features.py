@@ -248,7 +248,7 @@ def refused(name: str, what: str, plant: Callable[[], Path], said: str) -> objec
 
 
 FILES = [
-    refused("wrong width", "5 features a row, where the core has 6", lambda: project.pack(BAD, GOOD, width=5), "must have 6 features, as the core, got 5"),
+    refused("wrong width", "5 features a row, where the core has 6", lambda: project.pack(BAD, GOOD, width=5), "must have the core's 6 columns, got 5"),
     refused("three axes", "an array of another shape", lambda: project.pack(BAD, GOOD, features=np.zeros((9, 2, 3))), "must have shape"),
     refused("complex", "numbers with an imaginary part", lambda: project.pack(BAD, GOOD, features=rows() * 1j), "must be real numbers"),
     refused("too few labels", "8 labels of 9 rows", lambda: project.pack(BAD, GOOD, labels=LABELS[1:]), "one entry per row"),

@@ -69,11 +69,17 @@ def check(compute: Any) -> None:
     assert finite(result)
 
 
+def derivative(chunks: InMemory, weights: Tensor, ridge: float, loss: Loss) -> Any:
+    """Without the mean loss where nothing validates: a mean of nothing is no number, and says so."""
+    found = dataset_derivative(chunks, CLASSES, ridge, loss, weights=weights)
+    return found.values, found.margin, found.model, found.loss if found.validating else 0.0
+
+
 TASKS = {
     "solve": lambda chunks, weights, ridge: solve(moments(chunks, CLASSES, weights), ridge),
     "choose_ridge": lambda chunks, weights, ridge: choose_ridge(chunks, CLASSES, [ridge, 1.0], weights),
-    "derivative": lambda chunks, weights, ridge: dataset_derivative(chunks, CLASSES, ridge, Loss("calibrated", 2.0), weights=weights),
-    "hard_margin": lambda chunks, weights, ridge: dataset_derivative(chunks, CLASSES, ridge, Loss("hard_margin"), weights=weights),
+    "derivative": lambda chunks, weights, ridge: derivative(chunks, weights, ridge, Loss("calibrated", 2.0)),
+    "hard_margin": lambda chunks, weights, ridge: derivative(chunks, weights, ridge, Loss("hard_margin")),
     "reweight": lambda chunks, weights, ridge: reweight(chunks, CLASSES, ridge, steps=2).weights,
     "detect": lambda chunks, weights, ridge: detect(chunks, CLASSES, ridge, with_derivative=True),
     "extend": lambda chunks, weights, ridge: extend(chunks, chunks, CLASSES, ridge).index,
