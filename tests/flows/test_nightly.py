@@ -8,7 +8,8 @@ import time
 import pytest
 import yaml
 
-from diva.store import ledger, paths
+from diva.store import ledger, paths, verify, versions
+from diva.store.curated import read as read_set
 from flows import deliveries, extend, published, repository, work
 from flows.commands import BusyError, CommandError, lock_file
 from flows.lock import only_run
@@ -194,6 +195,18 @@ def published_version(book, name) -> str:
     from flows import published as store
 
     return store.version(book, name, store.versions()).tag
+
+
+@pytest.mark.slow
+def test_a_rebase_is_published_and_the_old_version_stays_as_it_was(published):
+    before = published.git("rev-parse", "curated@v0.1.0")
+    assert run_here(stale="rebase").state.is_completed()
+    assert published.tags() == ["curated@v0.1.0", "curated@v1.2.0"]
+    assert published.git("rev-parse", "curated@v0.1.0") == before
+    old, new = (set(read_set(name)["sample_id"]) for name in published.tags())
+    assert old == new
+    assert [verdict.faults for verdict in verify.verify(versions.versions())] == [(), ()]
+    assert run_here().state.name == "NothingToDo"
 
 
 def test_a_clone_fetches_what_earlier_runs_stored(published, tmp_path, monkeypatch):
