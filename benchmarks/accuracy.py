@@ -11,6 +11,7 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,15 @@ class Pack:
 def load(path: Path) -> Pack:
     """The pack at ``path``."""
     with np.load(path, allow_pickle=False) as file:
-        classes, y = np.unique(file["y_train"], return_inverse=True)
-        known = np.isin(file["y_test"], classes)
-        test = InMemory(file["x_test"][known], np.searchsorted(classes, file["y_test"][known]))
-        return Pack(file["x_train"], y, Prepared(test), len(classes))
+        return from_arrays(file)
+
+
+def from_arrays(arrays: Mapping[str, np.ndarray]) -> Pack:
+    """A pack of x_train, y_train, x_test and y_test; test rows of classes that no training row has are left out."""
+    classes, y = np.unique(arrays["y_train"], return_inverse=True)
+    known = np.isin(arrays["y_test"], classes)
+    test = InMemory(arrays["x_test"][known], np.searchsorted(classes, arrays["y_test"][known]))
+    return Pack(arrays["x_train"], y, Prepared(test), len(classes))
 
 
 def wrong_labels(labels: np.ndarray, classes: int, share: float, seed: int) -> np.ndarray:

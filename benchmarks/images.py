@@ -5,7 +5,8 @@
 
 SOURCE is what `diva init` takes: a folder class/image, a list, dataset:NAME. FILE.npz holds x_train (n, p), y_train,
 x_test, y_test, class_name, and x_train_NAME for each variant: the same rows after a transform of params.yaml's section
-augment. With --linearize the features are those of the network linearised in its last block, projected to P.
+augment. With CLIP (--network open_clip:ARCHITECTURE --weights PATH) also x_names, y_names: the embeddings of the class
+names. With --linearize the features are those of the network linearised in its last block, projected to P.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import numpy as np
 import yaml
 
 from diva.store import sources
-from diva.vision import backbones, datasets, extraction, linearize, transforms, variants
+from diva.vision import backbones, clip, datasets, extraction, linearize, transforms, variants
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,12 +35,31 @@ def main() -> None:
     parser.add_argument("--linearize", type=int, metavar="P")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
+    given = parser.parse_args()
+    write(
+        given.out, given.train, given.test, given.network, given.weights, given.variants,
+        size=given.size, projection=given.linearize, workers=given.workers,
+    )  # fmt: skip
+
+
+def write(
+    out: Path,
+    train: str,
+    test: str | None,
+    network: str,
+    weights: str,
+    wanted: list[str],
+    *,
+    size: int = 224,
+    projection: int | None = None,
+    workers: int = 0,
+) -> None:
+    """The pack of two sources; see the module."""
     with tempfile.TemporaryDirectory() as folder:
-        parts = {"train": read(options.train, "train", Path(folder) / "train")}
-        parts["test"] = read(options.test or options.train, "test", Path(folder) / "test")
-        np.savez(options.out, **pack(parts, options))
-    print(options.out)
+        parts = {"train": read(train, "train", Path(folder) / "train")}
+        parts["test"] = read(test or train, "test", Path(folder) / "test")
+        np.savez(out, **pack(parts, network, weights, wanted, size, projection, workers))
+    print(out)
 
 
 def read(source: str, part: str, folder: Path) -> tuple[list[str], np.ndarray]:
@@ -47,24 +67,35 @@ def read(source: str, part: str, folder: Path) -> tuple[list[str], np.ndarray]:
     folder.mkdir()
     named = {"split": part} if source.startswith(("dataset:", "torchvision:")) else {}
     samples = sources.open_source(source, named).read(folder).samples
-    return samples["path"].to_list(), samples["label"].to_numpy()
+    return samples["path"].to_list(), samples["label"].to_numpy().astype(str)
 
 
-def pack(parts: dict[str, tuple[list[str], np.ndarray]], options: argparse.Namespace) -> dict[str, np.ndarray]:
+def pack(
+    parts: dict[str, tuple[list[str], np.ndarray]],
+    name: str,
+    weights: str,
+    wanted: list[str],
+    size: int,
+    projection: int | None,
+    workers: int,
+) -> dict[str, np.ndarray]:
     """The arrays of FILE.npz."""
-    network: Any = backbones.load_backbone(options.network, options.weights, size=options.size)
-    transform = network.preset or transforms.ResizeCrop(options.size * 8 // 7, options.size)
-    if options.linearize:
-        network = linearize.Linearized(network, options.linearize)
+    network: Any = backbones.load_backbone(name, weights, size=size)
+    transform = network.preset or transforms.ResizeCrop(size * 8 // 7, size)
+    if projection:
+        network = linearize.Linearized(network, projection)
     names = np.unique(parts["train"][1])
     arrays = {"class_name": names}
+    if name.startswith(clip.PREFIX):
+        spoken = [clip.spoken(label) for label in names.tolist()]
+        arrays |= {"x_names": clip.embed_names(name, weights, spoken), "y_names": np.arange(len(names))}
     for part, (paths, labels) in parts.items():
-        arrays[f"x_{part}"] = features(network, paths, transform, options.workers)
+        arrays[f"x_{part}"] = features(network, paths, transform, workers)
         arrays[f"y_{part}"] = np.searchsorted(names, labels)
-    wanted = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["augment"]["transforms"]
-    for name in options.variants:
-        variant = variants.Variant(wanted[name]["name"], wanted[name]["arguments"], transform)
-        arrays[f"x_train_{name}"] = features(network, parts["train"][0], variant, options.workers)
+    known = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["augment"]["transforms"]
+    for key in wanted:
+        variant = variants.Variant(known[key]["name"], known[key]["arguments"], transform)
+        arrays[f"x_train_{key}"] = features(network, parts["train"][0], variant, workers)
     return arrays
 
 

@@ -61,6 +61,13 @@ def train(
     data: Labelled, watched: Labelled, epochs: int, burn_in: int, batch_size: int, lr: float, seed: int
 ) -> tuple[Tensor, Tensor]:
     """p̄ (n,) of the trained samples over their visits, and p̄ of the watched ones over the ends of epochs."""
+    return fit(data, watched, epochs, burn_in, batch_size, lr, seed)[:2]
+
+
+def fit(
+    data: Labelled, watched: Labelled, epochs: int, burn_in: int, batch_size: int, lr: float, seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same, and the trained head (p + 1, k) over `diva.methods.softmax.rows`."""
     check(epochs, batch_size, lr)
     if not 0 <= burn_in <= epochs:
         raise ValueError(f"burn_in must lie in 0..{epochs} (the epochs), got {burn_in}.")
@@ -80,7 +87,7 @@ def train(
             head -= lr / len(own) * z[own].T @ (weights[own, None] * difference)
         history += (visited - history) / (epoch + 1)
         seen += (1 + errors(others, watched.labels, head).gather(1, watched.labels[:, None])[:, 0] - seen) / (epoch + 1)
-    return history, seen
+    return history, seen, head
 
 
 def closeness_weights(history: Tensor) -> Tensor:

@@ -71,6 +71,11 @@ def order(
 
 def mean_weights(data: Labelled, trusted: Labelled, epochs: int, batch_size: int, lr: float, seed: int) -> Tensor:
     """Mean over the epochs of m·w (n,), float64 on the CPU."""
+    return fit(data, trusted, epochs, batch_size, lr, seed)[0]
+
+
+def fit(data: Labelled, trusted: Labelled, epochs: int, batch_size: int, lr: float, seed: int) -> tuple[Tensor, Tensor]:
+    """The same, and the trained head (p + 1, k) over `diva.methods.softmax.rows`."""
     check(epochs, batch_size, lr)
     z, checks = rows(data.features, data.features), rows(trusted.features, data.features)
     head = z.new_zeros(z.shape[1], data.classes)
@@ -85,7 +90,7 @@ def mean_weights(data: Labelled, trusted: Labelled, epochs: int, batch_size: int
             w = weights(z[own], difference, checks[drawn], trusted_difference)
             head -= lr * z[own].T @ (w[:, None] * difference)
             total[own] += len(own) * w.double()
-    return (total / epochs).cpu()
+    return (total / epochs).cpu(), head
 
 
 def weights(z: Tensor, difference: Tensor, checks: Tensor, trusted_difference: Tensor) -> Tensor:

@@ -1,0 +1,65 @@
+"""Every experiment of the paper runs by one command; what cannot run says what it lacks."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import paper, paper_tables
+
+
+@pytest.fixture(scope="module")
+def pack() -> paper.Arrays:
+    """A tenth of the digits, with their flips."""
+    _, arrays = paper.read(argparse.Namespace(data=None, features="digits"))
+    return {key: x[: len(x) // 10] for key, x in arrays.items()}
+
+
+@pytest.mark.parametrize("experiment", [name for name in paper.EXPERIMENTS if name != "table1"])
+def test_an_experiment_gives_figures_and_lines_of_text(pack, experiment):
+    found = paper.EXPERIMENTS[experiment](pack, argparse.Namespace(seeds=2, splits=2))
+    result = paper.about("digits", pack) | {experiment: found, "seconds": {experiment: 0.1}}
+    text = "\n".join(paper_tables.told(experiment, json.loads(json.dumps(result))))
+    assert text.strip().startswith(experiment)
+    assert ("lacks" in text) == (experiment == "multimodal")
+
+
+def test_table_1_holds_both_rules_and_both_baselines(pack, monkeypatch):
+    monkeypatch.setattr("benchmarks.baselines.GRID", ((3.0, 3),))
+    found = paper.table1(pack, argparse.Namespace(seeds=2))
+    for level in ("0% wrong", "20% wrong"):
+        assert {"Reweight, hard_margin, 3 steps", "Reweight, calibrated, 3 steps"} < set(found[level])
+        assert {"Active Bias (Chang et al.)", "learning to reweight (Ren et al.)"} < set(found[level])
+    assert found["0% wrong"]["ridge regression"]["gain"] == 0
+    assert found["20% wrong"]["ridge regression"]["error_spread"] > 0
+    result = paper.about("flowers102", pack) | {"table1": found, "seconds": {"table1": 1}}
+    assert "20.23" in "\n".join(paper_tables.told("table1", result))  # the paper's figure beside ours
+
+
+def test_both_flips_of_digits_lose_weight(pack):
+    shares = paper.augmentation(pack, argparse.Namespace())["hard_margin, untransformed validating"]
+    assert shares["identity"]["probability"] > max(
+        shares[f"{way}_flip"]["probability"] for way in ("horizontal", "vertical")
+    )
+
+
+def test_names_of_classes_are_added_where_a_pack_holds_them(pack):
+    means = np.stack([pack["x_train"][pack["y_train"] == c].mean(0) for c in range(10)])
+    named = pack | {"x_names": means, "y_names": np.arange(10)}
+    found = paper.multimodal(named, argparse.Namespace(seeds=2), shots=2)
+    assert found["sizes"][0] == 0
+    assert found["extend"][-1] < found["extend"][0]
+
+
+def test_the_figures_are_drawn(pack, tmp_path):
+    figures = pytest.importorskip("benchmarks.paper_figures", reason="matplotlib is not installed")
+    found = paper.detection(pack, argparse.Namespace(seeds=1))
+    figures.draw(paper.about("digits", pack) | {"detection": found}, tmp_path / "digits.png")
+    assert (tmp_path / "digits.png").stat().st_size > 10_000
+
+
+def test_a_data_set_that_is_unknown_is_named():
+    options = argparse.Namespace(data="dataset:cub20", test=None, network="resnet34", weights="none", features=None)
+    with pytest.raises(ValueError, match="data set must be one of cub200"):
+        paper.read(options)
