@@ -65,7 +65,10 @@ def write(
 def read(source: str, part: str, folder: Path) -> tuple[list[str], np.ndarray]:
     """Paths and labels of a source's usable images."""
     folder.mkdir()
-    named = {"split": part} if source.startswith(("dataset:", "torchvision:")) else {}
+    if source == "digits":
+        named = {"train": {"size": 1300}, "test": {"offset": 1300, "size": 497}}[part]
+    else:
+        named = {"split": part} if source.startswith(("dataset:", "torchvision:")) else {}
     samples = sources.open_source(source, named).read(folder).samples
     return samples["path"].to_list(), samples["label"].to_numpy().astype(str)
 
@@ -92,6 +95,8 @@ def pack(
     for part, (paths, labels) in parts.items():
         arrays[f"x_{part}"] = features(network, paths, transform, workers)
         arrays[f"y_{part}"] = np.searchsorted(names, labels)
+    if projection:
+        arrays["projection"] = np.array(projection)
     known = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["augment"]["transforms"]
     for key in wanted:
         variant = variants.Variant(known[key]["name"], known[key]["arguments"], transform)

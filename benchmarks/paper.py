@@ -165,7 +165,7 @@ def extension(arrays: Arrays, options: argparse.Namespace) -> dict[str, Any]:
     for level, share in shares.items():
         curves: dict[str, list[list[float]]] = {}
         stops: dict[str, list[dict[str, float]]] = {}
-        for seed in range(options.splits):
+        for seed in range(options.splits if not share else -(-options.splits // 2)):
             core, pool = split(pack, seed)
             labels = wrong_labels(pack.y[pool], pack.classes, share, 1000 + seed)
             start, rest = pack.rows(core, pack.y[core]), pack.rows(pool, labels)

@@ -25,7 +25,7 @@ from diva.chunks import Chunks
 from diva.loo import temperatures
 from diva.losses import Loss, LossName
 from diva.reweight import Step, step
-from diva.ridge import moments, solve, weighted
+from diva.ridge import Local, moments, solve, weighted
 
 ValidateOn = Literal["untransformed", "all"]
 
@@ -162,9 +162,9 @@ def choose_block_ridge(
 def block_errors(chunks: Chunks, classes: int, ridge: float, variants: int) -> Tensor:
     """Classification error of each variant's rows, predicted without their block (variants,)."""
     n, wrong = chunks.shape[0] // variants, torch.zeros(variants, dtype=torch.float64)
-    model = solve(moments(chunks, classes), ridge)
+    local = Local(solve(moments(chunks, classes), ridge))
     for (z, labels, _), alpha in weighted(chunks, None):
-        predictions = leave_block_out(z, labels, alpha, model.to(z), variants).predictions
+        predictions = leave_block_out(z, labels, alpha, local.like(z), variants).predictions
         wrong += (predictions.argmax(1) != labels).view(-1, variants).sum(0).cpu()
     return wrong / n
 
@@ -175,9 +175,9 @@ def choose_block_temperature(
     """T*: minimises the mean cross-entropy of softmax(T·f) of the rows that validate, f without the block."""
     grid = temperatures()
     totals = torch.zeros(len(grid), dtype=torch.float64)
-    model = solve(moments(chunks, classes), ridge)
+    local = Local(solve(moments(chunks, classes), ridge))
     for (z, labels, rows), alpha in weighted(chunks, None):
-        predictions = leave_block_out(z, labels, alpha, model.to(z), variants).predictions
+        predictions = leave_block_out(z, labels, alpha, local.like(z), variants).predictions
         own = predictions.gather(1, labels[:, None])[:, 0]
         counts = torch.ones_like(own) if importance is None else importance[rows].to(own)
         for i, temperature in enumerate(grid.tolist()):

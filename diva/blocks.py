@@ -26,7 +26,7 @@ from diva.chunks import Chunk, Chunks
 from diva.derivative import DatasetDerivative
 from diva.loo import one_hot
 from diva.losses import Loss, margins
-from diva.ridge import RidgeModel, moments, solve, weighted
+from diva.ridge import Local, RidgeModel, moments, solve, weighted
 
 
 class Interleaved:
@@ -102,8 +102,8 @@ def leave_block_out(features: Tensor, labels: Tensor, weights: Tensor, model: Ri
         raise ValueError(f"size must divide the rows of every chunk ({len(features)}), got {size}.")
     outputs = (features @ model.head).double()
     targets = one_hot(labels, outputs)
-    blocks, across = _in_blocks(features, size), _in_blocks(features @ model.inverse, size)
-    gram = (across @ blocks.mT).double()
+    halves = _in_blocks(features @ model.root, size)  # C = RRᵀ, so G = (Z_b R)(Z_b R)ᵀ
+    gram = (halves @ halves.mT).double()
     roots = _in_blocks(weights[:, None].double(), size).sqrt()
     factor, failed = torch.linalg.cholesky_ex(torch.eye(size).to(gram) - roots * gram * roots.mT)
     if failed.any():
@@ -167,8 +167,9 @@ def _passes(
     chunks: Chunks, model: RidgeModel, loss: Loss, size: int, weights: Tensor | None, importance: Tensor | None
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, BlocksOut, Tensor]]:
     """Rows, labels, α, what is left out, and v (m,) of every chunk."""
+    local = Local(model)
     for (z, labels, rows), alpha in weighted(chunks, weights):
-        out = leave_block_out(z, labels, alpha, model.to(z), size)
+        out = leave_block_out(z, labels, alpha, local.like(z), size)
         v = loss.validates(out.predictions, labels).double()
         yield z, labels, alpha, out, v if importance is None else v * importance[rows].to(v)
 
