@@ -72,7 +72,10 @@ def cluster(paths: list[Path], n: int, workers: int, repeats: int) -> dict[str, 
 
     torch.set_num_threads(workers)
     part = max(CHUNK, n * TIMES // (8 * workers))
-    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0") as made, Client(made) as client:
+    with (
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0") as made,
+        Client(made) as client,
+    ):
         derivative(spread(paths[:1], client, part))  # workers import torch
         runs = [(derivative(Prepared(rows(paths))), derivative(spread(paths, client, part))) for _ in range(repeats)]
         ratio = statistics.median(there / here for (here, _), (there, _) in runs)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from diva.chunks import Chunk, Chunks
+from diva.parallel import Parts
 from diva.ridge import Moments, RidgeModel, moments, solve
 
 ENOUGH = 1e-2
@@ -37,6 +38,13 @@ class InDouble:
             yield Chunk(features.double(), labels, rows)
 
 
+def in_double(chunks: Chunks) -> Chunks:
+    """The same rows in float64, in the same parts."""
+    if isinstance(chunks, Parts):
+        return Parts([InDouble(part) for part in chunks.parts], chunks.mapper)
+    return InDouble(chunks)
+
+
 @dataclass(frozen=True)
 class Fit:
     """A model of rows, and these rows in the precision that it needs.
@@ -53,12 +61,11 @@ class Fit:
 
     def like(self, others: Chunks) -> Chunks:
         """Other rows (a pool, a validation set) in the precision of these."""
-        return InDouble(others) if isinstance(self.chunks, InDouble) else others
+        first = self.chunks.parts[0] if isinstance(self.chunks, Parts) else self.chunks
+        return in_double(others) if isinstance(first, InDouble) else others
 
 
-def fit(
-    chunks: Chunks, classes: int, ridge: float, weights: Tensor | None = None, sums: Moments | None = None
-) -> Fit:
+def fit(chunks: Chunks, classes: int, ridge: float, weights: Tensor | None = None, sums: Moments | None = None) -> Fit:
     """The ridge model of all rows, in float64 throughout where float32 rows would spoil it.
 
     Args:
@@ -79,7 +86,7 @@ def fit(
         "float32 is not enough at ridge %g (it may move the solution by %.0f %%): float64 from here on",
         ridge, min(100.0, 100 * model.rounding),
     )  # fmt: skip
-    chunks = InDouble(chunks)
+    chunks = in_double(chunks)
     sums = moments(chunks, classes, weights)
     return Fit(solve(sums, ridge), chunks, sums)
 
