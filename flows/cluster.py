@@ -4,6 +4,7 @@ Stages run as processes of their own, which DVC starts; they find the cluster by
 (`stages.cluster`), of which DVC knows nothing: where sums are computed changes no result.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ def workers(runner: Runner, address: Address = None) -> Iterator[None]:
         from prefect_dask.task_runners import DaskTaskRunner
     except ImportError:
         raise ValueError("runner dask needs prefect-dask, got none: pip install 'diva-curation[dask]'.") from None
+    logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells of every connection
     before = os.environ.get(ADDRESS)
     # this machine's workers compute with one thread each, as many of them as there are cores
     local = None if address else {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
