@@ -8,6 +8,7 @@ import polars as pl
 import torch
 
 from diva.evaluation import Errors, Head
+from diva.progress import track
 from diva.store import curated, evaluation, index, ledger, manifest, paths, release, tables
 from stages import curves, rows
 from stages.command import run
@@ -100,7 +101,9 @@ def sets(
         "release_weighted": torch.tensor(weight),
         "everything_reweighted": trial.weigh(everything, section.read("reweight", Reweight)),
     }
-    heads = {name: trial.train(frame, weights_of.get(name)) for name, frame in frames.items()}
+    heads = {
+        name: trial.train(frame, weights_of.get(name)) for name, frame in track(frames.items(), len(frames), "sets")
+    }
     errors = {name: trial.errors(head) for name, head in heads.items()}
     sizes = {name: len(frame) for name, frame in frames.items()}
     drawn = trial.uniform(core, pool, len(members))
@@ -133,8 +136,9 @@ def rounds(trial: Trial, book: ledger.Ledger, core: pl.DataFrame, newest: Drawn)
 
     ``newest`` is the choice that ``sets`` drew from the newest pool: a round of that pool and size has the same.
     """
-    found = [of_round(trial, name) for name in ledger.sets(book)]
-    for told in found:
+    names = ledger.sets(book)
+    found = [of_round(trial, name) for name in track(names, len(names), "rounds")]
+    for told in track(found, len(found), "uniform choices"):
         if told["round"] in book.rounds:
             drawn = (book.rounds[str(told["round"])].pool, int(str(told["size"])))
             errors = newest.errors if drawn == newest[:2] else uniform(trial, core, *drawn)

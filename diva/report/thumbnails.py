@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from PIL import Image, ImageOps
 
+from diva.progress import track
 from diva.store.images import FORMATS, in_threads, size_limit
 from diva.store.manifest import ID_LENGTH
 
@@ -25,8 +26,8 @@ def pack(frame: pl.DataFrame, order: Sequence[int], side: int, room: int) -> dic
     """Thumbnails of rows of ``frame`` (sample_id, path), in this order, while base64 of them fits in ``room`` bytes."""
     paths, ids = frame["path"].to_list(), frame["sample_id"].to_list()
     found: dict[int, bytes] = {}
-    for start in range(0, len(order), BLOCK):
-        rows = list(order[start : start + BLOCK])
+    blocks = [list(order[start : start + BLOCK]) for start in range(0, len(order), BLOCK)]
+    for rows in track(blocks, len(order), "thumbnails", len):
         with size_limit(MAX_PIXELS):  # around all threads: it is a setting of the whole process
             made = in_threads(lambda row: thumbnail(paths[row], side, ids[row]), rows, WORKERS, "thumbnails")
         for row, content in zip(rows, made, strict=True):
