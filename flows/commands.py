@@ -131,8 +131,8 @@ def leashed(
 def repair() -> None:
     """Undo what a killed DVC may leave: it writes its lock files in place, so they may be cut short.
 
-    A broken ``dvc.lock`` becomes the committed one (stages since then run again, or come from the cache); a broken list
-    of running processes goes.
+    A broken ``dvc.lock``, or a missing one, becomes the committed one (stages since then run again, or come from the
+    cache); a broken list of running processes goes.
     """
     SCRATCH.mkdir(parents=True, exist_ok=True)
     with LEASH.open("w") as file:  # the last process of a killed run may still be writing
@@ -142,8 +142,8 @@ def repair() -> None:
         logger.warning("%s was cut short by a killed process; it goes.", running)
         running.unlink()
     known = git("show", f":{LOCK}", check=False)  # as it was last committed, or rolled back to
-    if LOCK.is_file() and not _whole(LOCK, lambda text: _lock_content(text, known)):
-        logger.warning("%s was cut short by a killed process; the committed one takes its place.", LOCK)
+    if (known or LOCK.is_file()) and not _whole(LOCK, lambda text: _lock_content(text, known)):
+        logger.warning("%s is missing or cut short; the committed one takes its place.", LOCK)
         if known:
             atomic.write_text(LOCK, known + "\n")
         else:
@@ -153,7 +153,7 @@ def repair() -> None:
 def _whole(path: Path, read: Callable[[str], Any]) -> bool:
     try:
         read(path.read_text(encoding="utf-8"))
-    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         return False
     return True
 

@@ -62,11 +62,12 @@ class Scene(NamedTuple):
         return run
 
 
-def second_night(deployed: Project, grown: Project, root: Path) -> Scene:
+def second_night(deployed: Project, grown: Project, root: Path, remembered: bool = True) -> Scene:
     """Before the second night of the projects of tests/flows."""
     project = deployed.copy(root)
     grow(project)
-    remember(project, grown)
+    if remembered:
+        remember(project, grown)
     return Scene(project, state(grown))
 
 
@@ -81,7 +82,7 @@ def forget(project: Project, command: str) -> None:
     own = [path for path in known if f" {command}\n" in path.read_text()]
     assert own, f"{command} never ran"
     for path in own:
-        shutil.rmtree(path.parent)
+        shutil.rmtree(path.parent, ignore_errors=True)  # one folder may hold several
 
 
 def stopped_at(project: Project, output: str, how: signal.Signals, alone: bool) -> None:

@@ -94,6 +94,8 @@ def test_a_lock_file_cut_short_loses_no_stage(fresh):
         commands.LOCK.write_text(whole[:size])
         assert set(lock_file()) == {"fit", "start"}, whole[:size]
         assert lock_file()["fit"]["outs"][0]["md5"] == GOOD
+    commands.LOCK.unlink()
+    assert set(lock_file()) == {"fit", "start"}, "it was deleted"
     commands.LOCK.write_text(f"{whole}  score:\n{stage}")
     repair()
     assert set(lock_file()) == {"fit", "start", "score"}
