@@ -173,6 +173,18 @@ def outsider_adjoint(chunks: Chunks, model: RidgeModel, loss: Loss) -> Adjoint:
     return sums.adjoint()
 
 
+def loo_loss(
+    chunks: Chunks, model: RidgeModel, loss: Loss, weights: Tensor, validating: Tensor, quadratic: Tensor
+) -> tuple[float, float]:
+    """Σvℓ and Σv over the rows that are ``validating`` (n,), without any sum for a derivative."""
+    local, totals = Local(model), torch.zeros(2, dtype=torch.float64, device=model.head.device)
+    for (z, labels, rows), alpha in weighted(chunks, weights):
+        found = leave_one_out(z, labels, alpha, local.like(z), quadratic[rows].to(z))
+        _, v, _ = _pull(found, labels, loss, validating, rows)
+        totals += torch.stack([v @ loss.values(found.predictions, labels), v.sum()])
+    return float(totals[0]), float(totals[1])
+
+
 class _Sums:
     """B, S, Σvℓ and Σv as a pass adds them up, with its buffers."""
 
@@ -256,10 +268,15 @@ class _Third:
         return first + second - seen.quadratic * seen.pull * self.scale
 
 
-def outsider_derivatives(chunks: Chunks, model: RidgeModel, adjoint: Adjoint, loss: Loss | None) -> RowDerivatives:
-    """Third pass over rows of weight 0: what adding each would do. ``loss`` is None where they do not validate."""
-    nothing = torch.zeros(chunks.shape[0], dtype=torch.float64, device=model.inverse.device)
-    return member_derivatives(chunks, model, adjoint, loss, weights=nothing)
+def outsider_derivatives(
+    chunks: Chunks, model: RidgeModel, adjoint: Adjoint, loss: Loss | None, quadratic: Tensor | None = None
+) -> RowDerivatives:
+    """Third pass over rows of weight 0: what adding each would do. ``loss`` is None where they do not validate.
+
+    ``quadratic`` is g (n,), where it is known: the pass then takes one symmetric product, not two.
+    """
+    nothing = torch.zeros(chunks.shape[0], dtype=torch.float64, device=model.head.device)
+    return member_derivatives(chunks, model, adjoint, loss, weights=nothing, quadratic=quadratic)
 
 
 def dataset_derivative(

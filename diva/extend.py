@@ -23,16 +23,20 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from diva import products
 from diva.chunks import Chained, Chunks, Subset
 from diva.derivative import Adjoint, member_adjoint, outsider_adjoint, outsider_derivatives
 from diva.loo import leave_one_out
 from diva.losses import THRESHOLD, Loss, LossName, margins
 from diva.parallel import over_parts
+from diva.precision import fit
+from diva.products import Workspace
 from diva.reweight import prepare_loss
-from diva.ridge import Moments, RidgeModel, moments, solve, weighted
+from diva.ridge import Local, Moments, RidgeModel, moments, solve, weighted
 
 ValidateOn = Literal["members", "members_and_pool"]
 
+UPDATED = 0.25  # rows added, per feature, up to which g of the pool is updated rather than computed again
 NOISY_CORE = 0.05  # share of hopeless rows in the core above which its labels count as noisy
 
 
@@ -58,6 +62,7 @@ class Round:
         validating: Σv; 0 stops Extend.
         loss: the validation loss before the addition; NaN where nothing validates.
         stop: why no further round should follow, or None.
+        quadratic: g (n_pool,), for the round that follows.
     """
 
     index: Tensor
@@ -68,6 +73,7 @@ class Round:
     validating: float
     loss: float
     stop: str | None
+    quadratic: Tensor
 
 
 @dataclass(frozen=True)
@@ -98,11 +104,14 @@ def hopeless_share(chunks: Chunks, model: RidgeModel, *, member: bool) -> float:
 @over_parts()
 def hopeless(chunks: Chunks, model: RidgeModel, *, member: bool) -> int:
     """How many rows that share is."""
+    local, work = Local(model), Workspace()
     found = 0
     for (z, labels, _), alpha in weighted(chunks, None):
-        own = alpha if member else torch.zeros_like(alpha)
-        left_out = leave_one_out(z, labels, own, model.to(z))
-        found += int((margins(left_out.predictions, labels) <= -THRESHOLD).sum())
+        if member:
+            predictions = leave_one_out(z, labels, alpha, local.like(z), None, work).predictions
+        else:
+            predictions = products.times(z, local.like(z).head)
+        found += int((margins(predictions, labels) <= -THRESHOLD).sum())
     return found
 
 
@@ -127,6 +136,8 @@ def extend_round(
     stop: bool = True,
     sums: Moments | None = None,
     preferred: Tensor | None = None,
+    model: RidgeModel | None = None,
+    quadratic: Tensor | None = None,
 ) -> Round:
     """One turn: which of the unused pool samples to add.
 
@@ -143,6 +154,8 @@ def extend_round(
         sums: moments of the members, where they are known.
         preferred: positions in the pool, best first, by another method; it then chooses, every sample is a candidate,
             and the derivative is only reported.
+        model: of the members, where it is known.
+        quadratic: g (n_pool,) under that model, where it is known (`downdated`).
     """
     if per_round < 0:
         raise ValueError(f"per_round must be at least 0, got {per_round}.")
@@ -150,12 +163,14 @@ def extend_round(
         raise ValueError(f"per_class must be at least 1, or None for no limit, got {per_class}.")
     if validate_on not in get_args(ValidateOn):
         raise ValueError(f"validate_on must be one of {', '.join(get_args(ValidateOn))}, got {validate_on!r}.")
-    model = solve(moments(members, classes) if sums is None else sums, ridge)
+    if model is None:
+        fitted = fit(members, classes, ridge, None, sums)
+        model, members, pool = fitted.model, fitted.chunks, fitted.like(pool)
     adjoint, _ = member_adjoint(members, model, loss)
     pool_validates = validate_on == "members_and_pool"
     if pool_validates:
         adjoint = adjoint + outsider_adjoint(pool, model, loss)
-    rows = outsider_derivatives(pool, model, adjoint, loss if pool_validates else None)
+    rows = outsider_derivatives(pool, model, adjoint, loss if pool_validates else None, quadratic)
     derivative, margin = rows.derivative.cpu(), rows.margin.cpu()
     gain = derivative / (1 + rows.quadratic.cpu())
     order, candidates = choose(derivative, gain, margin, loss, only_candidates=stop)
@@ -167,7 +182,30 @@ def extend_round(
     return Round(
         allowed[: per_round if steered else 0], derivative, gain, margin, candidates,
         adjoint.validating, _mean(adjoint), _why_stop(steered, candidates, per_round, len(margin), stop, waiting),
+        rows.quadratic,
     )  # fmt: skip
+
+
+def downdated(pool: Chunks, quadratic: Tensor, model: RidgeModel, added: Tensor) -> Tensor:
+    """g (n,) of pool rows after a model has been given further rows, from g before: a product n×p×r, not n×p×p.
+
+        C' = C − CVᵀ (I + VCVᵀ)⁻¹ VC,   g' = g − ‖L⁻¹VCz‖²,   I + VCVᵀ = LLᵀ
+
+    Args:
+        pool: rows, those added left out.
+        quadratic: g (n,) under ``model``.
+        model: before the addition.
+        added: V (r, p).
+    """
+    turned = added.to(model.root) @ model.root  # VR, with C = RRᵀ
+    gram = turned @ turned.T + torch.eye(len(turned)).to(turned)
+    factor = torch.linalg.cholesky(gram)
+    change = torch.linalg.solve_triangular(factor, turned @ model.root.T, upper=False).T
+    out, work = quadratic.clone(), Workspace()
+    for z, _, rows in pool:
+        part = products.times(z, change.to(z), work, "change")
+        out[rows] -= torch.linalg.vector_norm(part, dim=1).double().square()
+    return out.clamp_min_(0)
 
 
 def choose(
@@ -226,17 +264,19 @@ def extend(
     per_round = max(1, n_pool // 10) if per_round is None else per_round
     if per_round < 1:
         raise ValueError(f"per_round must be at least 1, got {per_round}.")
-    sums = moments(core, classes)
+    fitted = fit(core, classes, ridge)
+    core, pool, sums, model = fitted.chunks, fitted.like(pool), fitted.sums, fitted.model
     chosen = prepare_rule(loss, core, pool, classes, ridge, temperature, sums)
     unused = torch.ones(n_pool, dtype=torch.bool)
     left = n_pool if budget is None else budget
     added: list[Tensor] = []
     history: list[Round] = []
+    quadratic: Tensor | None = None
     while left > 0:
         members = Chained([core, Subset(pool, ~unused)])
         turn = extend_round(
             members, Subset(pool, unused), classes, ridge, chosen,
-            per_round=min(per_round, left), validate_on=validate_on, stop=stop, sums=sums,
+            per_round=min(per_round, left), validate_on=validate_on, stop=stop, model=model, quadratic=quadratic,
         )  # fmt: skip
         new = unused.nonzero()[:, 0][turn.index]
         history.append(turn)
@@ -244,8 +284,16 @@ def extend(
         if turn.stop is not None:
             return _extension(added, history, turn.stop)
         left -= len(new)
+        kept = unused[unused].scatter(0, turn.index, False)
         unused[new] = False
-        sums = sums + moments(Subset(pool, torch.isin(torch.arange(n_pool), new)), classes)
+        rows = Subset(pool, torch.isin(torch.arange(n_pool), new))
+        quadratic = None
+        if len(new) <= UPDATED * pool.shape[1]:
+            joined = torch.cat([z for z, _, _ in rows])
+            quadratic = downdated(Subset(pool, unused), turn.quadratic[kept.to(turn.quadratic.device)], model, joined)
+        # Cholesky anew: an update of the factor by r rows takes 2rp² of slower work against p³/3, and its inverse more.
+        sums = sums + moments(rows, classes)
+        model = solve(sums, ridge)
     return _extension(added, history, "the budget is spent" if n_pool else "the pool is empty")
 
 
@@ -274,8 +322,8 @@ def prepare_rule(
     """The loss of Extend: for `calibrated`, T* of the core, trimmed only where the labels are noisy."""
     if name != "calibrated":
         return Loss(name)
-    chosen = prepare_loss(name, core, classes, ridge, temperature)
     model = solve(moments(core, classes) if sums is None else sums, ridge)
+    chosen = prepare_loss(name, core, classes, ridge, temperature, None, model)
     return chosen if assess_noise(core, pool, model).noisy else chosen.untrimmed()
 
 

@@ -91,8 +91,8 @@ def _resolved(ridges: list[float], eigenvalues: Tensor) -> Tensor:
     good = (largest + grid) / (smallest + grid) * EPSILON * 2 <= ACCURACY
     if not good.any():
         raise ValueError(
-            f"grid must hold a ridge of at least {float(largest) * EPSILON * 2 / ACCURACY:.1e} for features of this size, "
-            f"got {ridges[-1]} at most; add larger ones, or normalise the features."
+            f"grid must hold a ridge of at least {float(largest) * EPSILON * 2 / ACCURACY:.1e} for features of this "
+            f"size, got {ridges[-1]} at most; add larger ones, or normalise the features."
         )
     if not good.all():
         logger.warning("ridges %s are too small for features of this size and left out", grid[~good].tolist())

@@ -2,24 +2,26 @@
 
     α = 1;   α ← max(0, α − η ∇L / max|∇L|),   everything recomputed at each step
 
-The step is normalised, so η is the largest change of a weight in a step. More steps overfit the leave-one-out loss:
-three of η = 0.5 are the default, and ``steps="auto"`` watches a fold of the validating samples instead.
-With `calibrated`, T* is chosen once, at α = 1, over all rows that are weighed.
+Model and leverages at the start serve T*, the first derivative and, with `auto`, every fold; a row of weight 0 costs
+nothing in the sums over weights. The step is normalised, so η is the largest change of a weight in a step. More steps
+overfit the leave-one-out loss: three of η = 0.5 are the default, and ``steps="auto"`` watches a fold of the validating
+samples instead. With `calibrated`, T* is chosen once, at α = 1, over all rows that are weighed.
 
 Reference: Dukler et al., ICLR 2022, Sec. 4 and the appendix on validation overfitting.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from diva.chunks import Chunks
-from diva.derivative import DatasetDerivative, dataset_derivative, member_adjoint
-from diva.loo import choose_temperature
+from diva.derivative import DatasetDerivative, dataset_derivative, loo_loss
+from diva.loo import choose_temperature, quadratics
 from diva.losses import Loss, LossName
-from diva.ridge import moments, solve
+from diva.precision import fit
+from diva.ridge import Moments, RidgeModel, moments, solve
 
 FOLDS = 4
 FEWEST_STEPS, MOST_STEPS = 2, 6
@@ -44,6 +46,7 @@ class Reweighting:
         margin: m (n,) there.
         history: one entry per step taken.
         loss: the loss in use, with its temperature.
+        start: the model at the weights that the first step started from.
         held_out: with ``steps="auto"``, the mean loss of the watched folds after 0, 1, … steps; else empty.
     """
 
@@ -52,17 +55,29 @@ class Reweighting:
     margin: Tensor
     history: tuple[Step, ...]
     loss: Loss
+    start: RidgeModel
     held_out: tuple[float, ...] = ()
 
 
 def prepare_loss(
-    name: LossName, chunks: Chunks, classes: int, ridge: float, temperature: float | None, weights: Tensor | None = None
+    name: LossName,
+    chunks: Chunks,
+    classes: int,
+    ridge: float,
+    temperature: float | None,
+    weights: Tensor | None = None,
+    model: RidgeModel | None = None,
+    quadratic: Tensor | None = None,
 ) -> Loss:
-    """The loss by its name; `calibrated` gets its T*, chosen on ``chunks`` where none is given."""
+    """The loss by its name; `calibrated` gets its T*, chosen on ``chunks`` where none is given.
+
+    ``model`` and its g (n,) ``quadratic`` spare their passes where they are known.
+    """
     if name != "calibrated":
         return Loss(name)
     if temperature is None:
-        temperature = choose_temperature(chunks, solve(moments(chunks, classes, weights), ridge), weights)
+        model = solve(moments(chunks, classes, weights), ridge) if model is None else model
+        temperature = choose_temperature(chunks, model, weights, quadratic)
     return Loss(name, temperature=temperature)
 
 
@@ -84,6 +99,7 @@ def reweight(
     weights: Tensor | None = None,
     validation: Chunks | None = None,
     seed: int = 0,
+    sums: Moments | None = None,
 ) -> Reweighting:
     """Weights that lower the validation loss.
 
@@ -99,6 +115,7 @@ def reweight(
         weights: where to start, (n,); None for ones.
         validation: a separate validation set instead of the leave-one-out loss; not with ``steps="auto"``.
         seed: of the folds of `auto`.
+        sums: moments of the rows with the weights to start from, where they are known.
 
     Raises:
         ValueError: if ``steps`` or ``step_size`` is out of range.
@@ -110,23 +127,27 @@ def reweight(
     if steps == "auto" and validation is not None:
         raise ValueError("steps must be a number with a separate validation set, got 'auto'.")
     start = torch.ones(chunks.shape[0], dtype=torch.float64) if weights is None else weights.cpu().double()
-    chosen = prepare_loss(loss, chunks, classes, ridge, temperature, start)
+    fitted = fit(chunks, classes, ridge, start, sums)
+    chunks, model, validation = fitted.chunks, fitted.model, validation and fitted.like(validation)
+    g = quadratics(chunks, model)
+    chosen = prepare_loss(loss, chunks, classes, ridge, temperature, start, model, g)
+    known: dict[str, Any] = {"model": model, "quadratic": g}  # of the weights at the start; they change with these
     held_out: tuple[float, ...] = ()
     if steps == "auto":
-        held_out = _watched_losses(chunks, classes, ridge, chosen, step_size, start, seed)
+        held_out = _watched_losses(chunks, classes, ridge, chosen, step_size, start, seed, known)
         steps = stop_at(held_out)
     alpha = start
     history: list[Step] = []
     first: DatasetDerivative | None = None
     for _ in range(max(steps, 1)):  # the first derivative is reported even where no step is taken
-        derivative = dataset_derivative(chunks, classes, ridge, chosen, weights=alpha, validation=validation)
-        first = first or derivative
+        derivative = dataset_derivative(chunks, classes, ridge, chosen, weights=alpha, validation=validation, **known)
+        first, known = first or derivative, {}
         if len(history) == steps or derivative.validating == 0:
             break
         history.append(Step(derivative.loss, derivative.validating, float(derivative.values.abs().max())))
         alpha = step(alpha, derivative.values, step_size)
     assert first is not None  # noqa: S101  # the loop runs at least once
-    return Reweighting(alpha, first.values, first.margin, tuple(history), chosen, held_out)
+    return Reweighting(alpha, first.values, first.margin, tuple(history), chosen, first.model, held_out)
 
 
 def stop_at(held_out: tuple[float, ...]) -> int:
@@ -138,20 +159,33 @@ def stop_at(held_out: tuple[float, ...]) -> int:
 
 
 def _watched_losses(
-    chunks: Chunks, classes: int, ridge: float, loss: Loss, step_size: float, start: Tensor, seed: int
+    chunks: Chunks,
+    classes: int,
+    ridge: float,
+    loss: Loss,
+    step_size: float,
+    start: Tensor,
+    seed: int,
+    known: dict[str, Any],
 ) -> tuple[float, ...]:
-    """Mean loss of the validating samples that the derivative did not see, after 0 … 6 steps."""
+    """Mean loss of the validating samples that the derivative did not see, after 0 … 6 steps.
+
+    All folds start from one model; a step's model and g serve the derivative and the fold that watches it.
+    """
     n = chunks.shape[0]
     fold = torch.randperm(n, generator=torch.Generator().manual_seed(seed)) % FOLDS
     totals = torch.zeros(MOST_STEPS + 1, dtype=torch.float64)
     for left in range(FOLDS):
-        alpha = start
+        alpha, model, g = start, known["model"], known["quadratic"]
         for taken in range(MOST_STEPS + 1):
-            # One pass more than needed for the moments; `auto` is asked for where time matters less than steps.
-            model = solve(moments(chunks, classes, alpha), ridge)
-            watched, _ = member_adjoint(chunks, model, loss, alpha, fold == left)
-            totals[taken] += watched.loss / max(watched.validating, 1) / FOLDS
+            if taken:
+                model = solve(moments(chunks, classes, alpha), ridge)
+                g = quadratics(chunks, model)
+            total, watching = loo_loss(chunks, model, loss, alpha, fold == left, g)
+            totals[taken] += total / max(watching, 1) / FOLDS
             if taken < MOST_STEPS:
-                seen = dataset_derivative(chunks, classes, ridge, loss, weights=alpha, validating=fold != left)
+                seen = dataset_derivative(
+                    chunks, classes, ridge, loss, weights=alpha, validating=fold != left, model=model, quadratic=g
+                )
                 alpha = step(alpha, seen.values, step_size)
     return tuple(totals.tolist())

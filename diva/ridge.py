@@ -51,6 +51,10 @@ class Moments:
         rounding = self.rounding + other.rounding
         return Moments(self.gram - other.gram, self.cross - other.cross, self.count - other.count, rounding)
 
+    def to(self, device: torch.device | str) -> "Moments":
+        """The same on another device."""
+        return replace(self, gram=self.gram.to(device), cross=self.cross.to(device))
+
 
 @dataclass(frozen=True)
 class RidgeModel:

@@ -35,7 +35,7 @@ def extend(round: str) -> None:  # noqa: A002  # the option's name
     classes = fit.with_classes(pool["label"])
     members = reviewed(present(state, review), review)
     unused = reviewed(pool.join(state, on="sample_id", how="anti", maintain_order="left"), review)
-    turn, noise = choose(members, unused, pool, classes, fit, settings, state)
+    turn, noise = choose(members, unused, pool, classes, fit, settings, state, review)
     added = unused[turn.index.tolist()]
     judged = pl.concat([frame.select("sample_id", "label", "features", "row") for frame in (members, added)])
     found = suspicion(rows.prepared(judged, classes, fit), len(classes), fit.ridge, clean_up.score, clean_up)
@@ -70,11 +70,17 @@ def choose(
     fit: rows.Fit,
     settings: Extend,
     state: pl.DataFrame,
+    review: pl.DataFrame,
 ) -> tuple[Round, Noise]:
-    """One turn of Extend; the noise is judged on the whole pool, under the core's own model."""
-    core_model = solve(rows.read_moments(len(classes)), fit.ridge)
-    core, whole = rows.prepared(index.read(paths.CORE), classes, fit), rows.prepared(pool, classes, fit)
-    noise = assess_noise(core, whole, core_model)
+    """One turn of Extend; the noise is judged on the whole pool, under the core's own model.
+
+    Moments are those of ``fit``, with what came, went or changed its label since: what people took down counts nowhere.
+    """
+    stored = index.read(paths.CORE)
+    core = reviewed(stored, review)
+    core_model = solve(rows.moments_of(core, stored, classes, fit), fit.ridge)
+    whole = rows.prepared(reviewed(pool, review), classes, fit)
+    noise = assess_noise(rows.prepared(core, classes, fit), whole, core_model)
     calibrated = settings.loss == "calibrated"
     loss = Loss(settings.loss, fit.temperature if calibrated else 1.0, trim=noise.noisy or not calibrated)
     ours, theirs = rows.prepared(members, classes, fit), rows.prepared(unused, classes, fit)
@@ -82,7 +88,7 @@ def choose(
     turn = extend_round(
         ours, theirs, len(classes), fit.ridge, loss, preferred=preferred,
         per_round=size(settings, len(pool), state), per_class=settings.per_class,
-        validate_on=settings.validate_on, stop=settings.stop,
+        validate_on=settings.validate_on, stop=settings.stop, sums=rows.moments_of(members, stored, classes, fit),
     )  # fmt: skip
     return turn, noise
 

@@ -2,14 +2,17 @@
 
 import logging
 from dataclasses import asdict
+from functools import reduce
+from operator import add
 
 import polars as pl
 import torch
 
 from diva.chunks import Subset
-from diva.evaluation import train
+from diva.evaluation import Head, train
 from diva.progress import track
 from diva.reweight import Reweighting, reweight
+from diva.ridge import Moments, moments
 from diva.store import curated, index, ledger, paths, release, tables
 from stages import rows
 from stages.command import run
@@ -55,11 +58,13 @@ def newest(over: str) -> pl.DataFrame:
     return pl.concat([members.select(pool.columns[:-1]), rest.select(pool.columns[:-1])])
 
 
-def weigh(chunks: rows.Rows | Subset, classes: int, ridge: float, settings: Reweight) -> Reweighting:
-    """Reweight by the section's settings."""
+def weigh(
+    chunks: rows.Rows | Subset, classes: int, ridge: float, settings: Reweight, sums: Moments | None = None
+) -> Reweighting:
+    """Reweight by the section's settings; ``sums`` are the moments at weight 1."""
     return reweight(
         chunks, classes, ridge,
-        loss=settings.loss, steps=settings.steps, step_size=settings.step_size, seed=settings.seed,
+        loss=settings.loss, steps=settings.steps, step_size=settings.step_size, seed=settings.seed, sums=sums,
     )  # fmt: skip
 
 
@@ -68,11 +73,17 @@ def compare(chunks: rows.Rows, classes: int, ridge: float, settings: Reweight) -
     n = chunks.shape[0]
     fold = torch.randperm(n, generator=torch.Generator().manual_seed(settings.seed)) % settings.folds
     wrong = {"with_weights": 0, "without_weights": 0}
+    parts = [moments(Subset(chunks, fold == left), classes) for left in range(settings.folds)]
+    whole = reduce(add, parts)
     for left in track(range(settings.folds), settings.folds, "folds"):
         rest, held = Subset(chunks, fold != left), Subset(chunks, fold == left)
-        weights = weigh(rest, classes, ridge, settings).weights
-        for name, alpha in (("with_weights", weights), ("without_weights", None)):
-            wrong[name] += int((~train(rest, classes, ridge, alpha).correct(held)).sum())
+        weighed = weigh(rest, classes, ridge, settings, whole - parts[left])
+        heads = {
+            "with_weights": train(rest, classes, ridge, weighed.weights),
+            "without_weights": Head(weighed.start, float("nan")),
+        }
+        for name, head in heads.items():
+            wrong[name] += int((~head.correct(held)).sum())
     return {**{name: count / n for name, count in wrong.items()}, "folds": settings.folds}
 
 

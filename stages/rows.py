@@ -13,7 +13,7 @@ import torch
 
 from diva.normalize import Normalization, Prepared, Scaling
 from diva.parallel import Parts, cuts
-from diva.ridge import Moments
+from diva.ridge import Moments, moments, relabelled
 from diva.store import atomic, paths, tables
 from diva.store.streams import FeatureRows
 from stages import cluster
@@ -46,14 +46,14 @@ def read_fit() -> Fit:
     return Fit(**json.loads(paths.FIT.read_text(encoding="utf-8")))
 
 
-def write_fit(fit: Fit, moments: Moments, scaling: Scaling | None) -> None:
+def write_fit(fit: Fit, sums: Moments, scaling: Scaling | None) -> None:
     """data/fit/fit.json and data/fit/moments.h5."""
     with atomic.replacing(paths.MOMENTS) as temporary, h5py.File(temporary, "w") as file:
-        numbers: dict[str, Any] = {"gram": moments.gram, "cross": moments.cross}
+        numbers: dict[str, Any] = {"gram": sums.gram, "cross": sums.cross}
         numbers |= {} if scaling is None else {"mean": scaling.mean, "scale": scaling.scale}
         for name, values in numbers.items():
             file.create_dataset(name, data=values.cpu().numpy(), track_times=False)
-        file.attrs["count"] = moments.count
+        file.attrs["count"], file.attrs["rounding"] = sums.count, sums.rounding
     tables.write_json(paths.FIT, asdict(fit))
 
 
@@ -62,7 +62,38 @@ def read_moments(classes: int) -> Moments:
     with h5py.File(paths.MOMENTS, "r") as file:
         gram, cross = torch.from_numpy(file["gram"][:]), torch.from_numpy(file["cross"][:])
         lacking = torch.zeros(len(cross), classes - cross.shape[1], dtype=cross.dtype)
-        return Moments(gram, torch.cat([cross, lacking], 1), int(file.attrs["count"]))
+        rounding = float(file.attrs.get("rounding", 0.0))  # files of earlier versions do not tell
+        return Moments(gram, torch.cat([cross, lacking], 1), int(file.attrs["count"]), rounding)
+
+
+def moments_of(frame: pl.DataFrame, core: pl.DataFrame, classes: Sequence[str], fit: Fit) -> Moments:
+    """Moments of the rows of ``frame``: the core's, with what came, went or changed its label since.
+
+    Each is summed anew only where that is less work.
+
+    Args:
+        frame: sample_id, label, features, row; a set that grew out of the core.
+        core: the core's index, which the stored moments are of.
+        classes: names of the codes.
+        fit: the problem.
+    """
+    old = core.join(frame.select("sample_id", now="label"), on="sample_id", how="left", maintain_order="left")
+    gone = old.filter(pl.col("now").is_null())
+    changed = old.filter(pl.col("now") != pl.col("label"))
+    came = frame.join(core, on="sample_id", how="anti", maintain_order="left")
+    k = len(classes)
+    if len(gone) + len(changed) + len(came) >= len(frame):
+        return moments(prepared(frame, classes, fit), k)
+    sums = read_moments(k).to(device(fit.device))
+    for rows, sign in ((came, 1), (gone, -1)):
+        if len(rows):
+            part = moments(prepared(rows, classes, fit), k)
+            sums = sums + part if sign > 0 else sums - part
+    if len(changed):
+        before = torch.tensor([classes.index(label) for label in changed["label"]])
+        after = prepared(changed.with_columns(label="now"), classes, fit)
+        sums = relabelled(sums, after, before, k)
+    return sums
 
 
 def read_scaling(normalize: Normalization) -> Scaling | None:

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from diva.chunks import Chained, InMemory, Subset
-from diva.extend import assess_noise, choose, extend, extend_round, hopeless_share, prepare_rule
-from diva.loo import temperatures
+from diva.extend import assess_noise, choose, downdated, extend, extend_round, hopeless_share, prepare_rule
+from diva.loo import quadratics, temperatures
 from diva.losses import THRESHOLD, Loss, margins
 from diva.ridge import moments, solve
 from tests import naive
@@ -98,6 +98,32 @@ def test_while_it_may_stop_only_candidates_are_added(loss, seed):
     q, core, pool = halves(seed, wrong=12)
     result = extend(core, pool, q.classes, q.ridge, loss=loss, per_round=5)
     assert (result.derivative < 0).all()
+
+
+@EACH_LOSS
+@pytest.mark.parametrize("validate_on", ["members", "members_and_pool"])
+def test_updating_the_leverages_of_the_pool_equals_computing_them_again(loss, validate_on, monkeypatch):
+    q, core, pool = halves(1, wrong=6)
+    results = []
+    for updated in (0, 10):
+        monkeypatch.setattr("diva.extend.UPDATED", updated)
+        results.append(
+            extend(core, pool, q.classes, q.ridge, loss=loss, per_round=3, validate_on=validate_on, stop=False)
+        )
+    anew, updated = results
+    assert torch.equal(anew.index, updated.index)
+    for one, other in zip(anew.history, updated.history, strict=True):
+        torch.testing.assert_close(other.quadratic, one.quadratic, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(other.gain, one.gain, rtol=1e-9, atol=1e-12)
+
+
+def test_a_downdate_is_the_quadratic_form_of_the_larger_set():
+    q, core, pool = halves(2)
+    rows = q.part(slice(24, 31))
+    before = solve(moments(core, q.classes), q.ridge)
+    after = solve(moments(core, q.classes) + moments(rows, q.classes), q.ridge)
+    g = downdated(pool, quadratics(pool, before), before, q.z[24:31])
+    torch.testing.assert_close(g, quadratics(pool, after), rtol=1e-11, atol=1e-13)
 
 
 def test_ties_go_to_the_earlier_sample():

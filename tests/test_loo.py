@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from diva.chunks import InMemory
-from diva.grid import choose_ridge
-from diva.loo import choose_temperature, leave_one_out, temperatures
+from diva.grid import choose_ridge, filters
+from diva.loo import choose_temperature, leave_one_out, quadratics, temperatures
 from diva.ridge import moments, solve
 from tests import naive
 from tests.problems import problem, relative_error
@@ -72,6 +72,35 @@ def test_one_eigendecomposition_gives_the_error_of_every_ridge(weighted):
     best = min(error for _, error, _ in choice.grid)
     assert choice.ridge == max(ridge for ridge, error, _ in choice.grid if error == best)
     assert choice.error == best
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_long_grid_through_a_few_filters_equals_each_ridge_alone(dtype):
+    q = problem(1, n=120, p=10)
+    rows, grid = InMemory(q.z.to(dtype), q.labels, 50), torch.logspace(-3, 1, 25, dtype=torch.float64).tolist()
+    assert filters(torch.linalg.eigvalsh(q.z.T @ q.z), torch.tensor(grid).double(), dtype).mix is not None
+    choice = choose_ridge(rows, q.classes, grid)
+    for found, ridge in zip(choice.grid, grid, strict=True):
+        alone = choose_ridge(rows, q.classes, [ridge]).grid[0]
+        assert found[:2] == pytest.approx(alone[:2], abs=1e-12)
+        assert found[2] == pytest.approx(alone[2], rel=1e-4 if dtype == torch.float32 else 1e-10)
+
+
+def test_leverages_of_the_chosen_ridge_are_those_of_its_model():
+    q = problem(2)
+    choice = choose_ridge(q.chunks(), q.classes, weights=q.weights)
+    expected = quadratics(q.chunks(), solve(choice.moments, choice.ridge))
+    torch.testing.assert_close(choice.quadratic, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_ridges_that_float64_cannot_resolve_are_left_out(caplog):
+    z = torch.cat([problem().z, problem().z[:, :2]], 1) * 1e5  # two columns twice: the smallest eigenvalue is 0
+    rows = InMemory(z, problem().labels)
+    choice = choose_ridge(rows, 4, (1e-3, 1e3, 1e6))
+    assert [ridge for ridge, _, _ in choice.grid] == [1e3, 1e6]
+    assert "are too small for features of this size" in caplog.text
+    with pytest.raises(ValueError, match="grid must hold a ridge of at least"):
+        choose_ridge(rows, 4, (1e-6, 1e-3))
 
 
 def test_of_equal_errors_the_largest_ridge_wins():

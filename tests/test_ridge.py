@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from diva.chunks import Chained, InMemory, Subset
-from diva.ridge import moments, solve
+from diva.ridge import moments, relabelled, solve
 from tests import naive
 from tests.problems import problem, relative_error
 
@@ -33,6 +33,45 @@ def test_moments_of_files_add_up_and_take_away():
     chained = moments(Chained([q.part(slice(0, 11)), q.part(slice(11, 30))]), q.classes)
     torch.testing.assert_close(chained.gram, whole.gram)
     assert chained.count == (first + second).count == 30
+
+
+def test_changed_labels_change_the_moments_like_a_fresh_sum():
+    q = problem()
+    after = q.labels.clone()
+    changed = torch.arange(30) % 4 == 1
+    after[changed] = (after[changed] + 1) % q.classes
+    rows = InMemory(q.z[changed], after[changed], 3)
+    updated = relabelled(moments(q.chunks(), q.classes), rows, q.labels[changed], q.classes)
+    fresh = moments(InMemory(q.z, after, 7), q.classes)
+    torch.testing.assert_close(updated.cross, fresh.cross, rtol=1e-12, atol=1e-12)
+    assert torch.equal(updated.gram, moments(q.chunks(), q.classes).gram)
+    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.3, got \d\.\.9"):
+        relabelled(fresh, rows, torch.cat([q.labels[changed][1:], torch.tensor([9])]), q.classes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_two_hundred_changes_leave_what_a_fresh_sum_gives(dtype):
+    """Rows come, go and change their label; what is left over is within the rounding that the moments tell."""
+    q = problem(n=400, classes=3)
+    z, labels, inside = q.z.to(dtype), q.labels.clone(), torch.arange(400) < 200
+    g = torch.Generator().manual_seed(0)
+    state = moments(InMemory(z[inside], labels[inside]), 3)
+    for turn in range(200):
+        some = torch.randperm(400, generator=g)[:20]
+        if turn % 3 == 2:
+            some = some[inside[some]]
+            before, labels[some] = labels[some].clone(), (labels[some] + 1) % 3
+            state = relabelled(state, InMemory(z[some], labels[some]), before, 3)
+            continue
+        coming, going = some[~inside[some]], some[inside[some]]
+        state = state + moments(InMemory(z[coming], labels[coming]), 3) - moments(InMemory(z[going], labels[going]), 3)
+        inside[coming], inside[going] = True, False
+    fresh = moments(InMemory(z[inside], labels[inside], 50), 3)
+    assert state.count == fresh.count
+    assert torch.linalg.matrix_norm(state.gram - fresh.gram, 2) < state.rounding
+    assert relative_error(state.cross, fresh.cross) < (1e-4 if dtype == torch.float32 else 1e-12)
+    head = solve(state, 1.0).head
+    assert relative_error(head, solve(fresh, 1.0).head) < 3 * solve(state, 1.0).rounding
 
 
 def test_subset_is_the_selected_rows():
