@@ -41,7 +41,8 @@ def _serve(port: int) -> None:
     from diva.review import server
 
     def say(address: str) -> None:
-        console.show([("open", address), ("end", "Ctrl-C; each decision is saved when it is made")])
+        print(address, flush=True)  # whole, however narrow the terminal is
+        print("Each decision is saved when it is made; Ctrl-C ends.", flush=True)
 
     waiting = server.serve(port, say)
     _waiting(waiting)

@@ -111,7 +111,8 @@ class Review:
 
     def listed(self, request: Request) -> Response:
         """Decisions so far."""
-        return self._unknown(request) or JSONResponse([decision._asdict() for decision in self.pending])
+        kept = ({name: text or "" for name, text in one._asdict().items()} for one in self.pending)
+        return self._unknown(request) or JSONResponse(list(kept))
 
     async def decide(self, request: Request) -> Response:
         """Save a decision."""

@@ -124,7 +124,7 @@ def write(samples: pl.DataFrame) -> None:
 
 def start(root: Path, ids: list[str], project: Path, *options: str) -> Served:
     """The command as a user starts it; the address is what it prints."""
-    environment = os.environ | {"PYTHONPATH": str(project), "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {"PYTHONPATH": str(project), "COLUMNS": "40"}
     process = subprocess.Popen(
         [sys.executable, "-m", "diva.cli", "review", "--serve", *options],
         cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -202,8 +202,8 @@ def test_a_decision_is_on_disk_when_it_is_answered(served: Served) -> None:
         Decision(first, "relabel", "<script>alert(1)</script>", 'a "note", with commas'),
         Decision(second, "accept"),
     ]
-    assert json.loads(served.ask("GET", "/decisions").body) == kept
-    assert pending(served) == [{name: value or "" for name, value in row.items()} for row in kept]
+    told = [{name: value or "" for name, value in row.items()} for row in kept]
+    assert json.loads(served.ask("GET", "/decisions").body) == pending(served) == told
     assert served.ask("DELETE", f"/decisions/{first}").status == 204
     assert served.ask("DELETE", f"/decisions/{first}").status == 404
     assert [row["sample_id"] for row in pending(served)] == [second]
@@ -236,7 +236,7 @@ def test_a_review_goes_on_where_it_was_left(tmp_path: Path, project: Path) -> No
     try:
         assert second.port == free
         assert second.token != first.token
-        assert json.loads(second.ask("GET", "/decisions").body) == [Decision(ids[0], "reject", note="blurred")]
+        assert json.loads(second.ask("GET", "/decisions").body) == [Decision(ids[0], "reject", "", "blurred")]
     finally:
         second.process.kill()
         second.process.communicate()
