@@ -173,6 +173,7 @@ def outsider_adjoint(chunks: Chunks, model: RidgeModel, loss: Loss) -> Adjoint:
     return sums.adjoint()
 
 
+@over_parts("weights", "validating", "quadratic")
 def loo_loss(
     chunks: Chunks, model: RidgeModel, loss: Loss, weights: Tensor, validating: Tensor, quadratic: Tensor
 ) -> tuple[float, float]:

@@ -10,9 +10,10 @@ Everything takes the same keyword arguments:
 
     ridge        λ > 0, or `loo`: chosen by leave-one-out error (of ``extend``, on the core)
     normalize    `unit` (rows to length 1), `none` or `standardize`
-    chunk_size   rows in memory at a time
+    chunk_size   rows in memory at a time; `auto`: by the processor's cache or the card's memory
     device       `auto` (CUDA where there is one), or what torch calls a device
-    dtype        `float32` or `float64`, of the rows; what is p×p is float64 in any case
+    dtype        `float32` or `float64`, of the rows (`auto`: float64 on CUDA cards that have it at full rate, else
+                 float32, and float64 where that is not enough); what is p×p is float64 in any case
 
 Ours are the defaults. The paper's settings are one argument away: ``detect(X, y, score="derivative",
 rule="derivative")``, ``reweight(X, y, loss="hard_margin")`` and ``extend(..., loss="hard_margin",
@@ -35,7 +36,7 @@ from diva.detect import Rule, Score
 from diva.detect import detect as detect_rows
 from diva.extend import ValidateOn
 from diva.extend import extend as extend_rows
-from diva.inputs import Array, Data, Engine, Precision, Ridge, read, read_features, read_labels, to_codes
+from diva.inputs import Array, Data, Engine, Precision, Ridge, Size, read, read_features, read_labels, to_codes
 from diva.loo import leave_one_out
 from diva.losses import Loss, LossName
 from diva.normalize import Normalization
@@ -104,9 +105,9 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
     Args:
         ridge: λ > 0, or `loo`.
         normalize: `unit`, `none` or `standardize`.
-        chunk_size: rows in memory at a time.
+        chunk_size: rows in memory at a time, or `auto`.
         device: `auto`, or a torch device.
-        dtype: `float32` or `float64`.
+        dtype: `auto`, `float32` or `float64`.
 
     Attributes:
         classes_: (k,) labels, sorted.
@@ -128,9 +129,9 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         *,
         ridge: Ridge = "loo",
         normalize: Normalization = "unit",
-        chunk_size: int = 8192,
+        chunk_size: Size = "auto",
         device: str = "auto",
-        dtype: Precision = "float32",
+        dtype: Precision = "auto",
     ) -> None:
         self.ridge = ridge
         self.normalize = normalize
@@ -188,9 +189,9 @@ def detect(
     rule: Rule = "rate",
     ridge: Ridge = "loo",
     normalize: Normalization = "unit",
-    chunk_size: int = 8192,
+    chunk_size: Size = "auto",
     device: str = "auto",
-    dtype: Precision = "float32",
+    dtype: Precision = "auto",
 ) -> Detection:
     """Find labels that are probably wrong (`diva.detect`).
 
@@ -201,9 +202,9 @@ def detect(
         rule: `rate`, `margin`, or `derivative` (the paper's; it flags hard, correct samples: never remove by it).
         ridge: λ > 0, or `loo`.
         normalize: `unit`, `none` or `standardize`.
-        chunk_size: rows in memory at a time.
+        chunk_size: rows in memory at a time, or `auto`.
         device: `auto`, or a torch device.
-        dtype: `float32` or `float64`.
+        dtype: `auto`, `float32` or `float64`.
 
     Raises:
         ValueError: as `DivaClassifier.fit`, and on an unknown score or rule.
@@ -223,9 +224,9 @@ def reweight(
     loss: LossName = "calibrated",
     ridge: Ridge = "loo",
     normalize: Normalization = "unit",
-    chunk_size: int = 8192,
+    chunk_size: Size = "auto",
     device: str = "auto",
-    dtype: Precision = "float32",
+    dtype: Precision = "auto",
 ) -> Reweighting:
     """Weigh samples so that the leave-one-out loss falls (`diva.reweight`); ``fit`` takes them as ``sample_weight``.
 
@@ -237,9 +238,9 @@ def reweight(
         loss: `calibrated`, `hard_margin` (the paper's), `trimmed` or `all`.
         ridge: λ > 0, or `loo`.
         normalize: `unit`, `none` or `standardize`.
-        chunk_size: rows in memory at a time.
+        chunk_size: rows in memory at a time, or `auto`.
         device: `auto`, or a torch device.
-        dtype: `float32` or `float64`.
+        dtype: `auto`, `float32` or `float64`.
 
     Raises:
         ValueError: as `DivaClassifier.fit`, and on an unknown loss or steps out of range.
@@ -262,9 +263,9 @@ def extend(
     stop: bool = True,
     ridge: Ridge = "loo",
     normalize: Normalization = "unit",
-    chunk_size: int = 8192,
+    chunk_size: Size = "auto",
     device: str = "auto",
-    dtype: Precision = "float32",
+    dtype: Precision = "auto",
 ) -> Extension:
     """Choose, round by round, the samples of a pool that help a core (`diva.extend`).
 
@@ -280,9 +281,9 @@ def extend(
         stop: False adds ``per_round`` each round whatever the sign, until pool or budget is used up.
         ridge: λ > 0, or `loo`.
         normalize: `unit`, `none` or `standardize`.
-        chunk_size: rows in memory at a time.
+        chunk_size: rows in memory at a time, or `auto`.
         device: `auto`, or a torch device.
-        dtype: `float32` or `float64`.
+        dtype: `auto`, `float32` or `float64`.
 
     Raises:
         ValueError: as `DivaClassifier.fit`, on a class or a number of features that the core lacks, and on a budget,

@@ -186,13 +186,14 @@ def extend_round(
     )  # fmt: skip
 
 
-def downdated(pool: Chunks, quadratic: Tensor, model: RidgeModel, added: Tensor) -> Tensor:
+@over_parts("quadratic")
+def downdated(chunks: Chunks, quadratic: Tensor, model: RidgeModel, added: Tensor) -> Tensor:
     """g (n,) of pool rows after a model has been given further rows, from g before: a product n×p×r, not n×p×p.
 
         C' = C − CVᵀ (I + VCVᵀ)⁻¹ VC,   g' = g − ‖L⁻¹VCz‖²,   I + VCVᵀ = LLᵀ
 
     Args:
-        pool: rows, those added left out.
+        chunks: rows of the pool, those added left out.
         quadratic: g (n,) under ``model``.
         model: before the addition.
         added: V (r, p).
@@ -202,7 +203,7 @@ def downdated(pool: Chunks, quadratic: Tensor, model: RidgeModel, added: Tensor)
     factor = torch.linalg.cholesky(gram)
     change = torch.linalg.solve_triangular(factor, turned @ model.root.T, upper=False).T
     out, work = quadratic.clone(), Workspace()
-    for z, _, rows in pool:
+    for z, _, rows in chunks:
         part = products.times(z, change.to(z), work, "change")
         out[rows] -= torch.linalg.vector_norm(part, dim=1).double().square()
     return out.clamp_min_(0)

@@ -17,13 +17,15 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
+from diva import device
 from diva.chunks import InMemory, Subset
 from diva.grid import choose_ridge
 from diva.normalize import Normalization, Prepared, Scaling, scaling
 
 Array = NDArray[Any]
 Ridge = float | Literal["loo"]
-Precision = Literal["float32", "float64"]
+Precision = Literal["auto", "float32", "float64"]
+Size = int | Literal["auto"]
 
 
 class Slices:
@@ -49,7 +51,7 @@ class Engine:
 
     ridge: Ridge
     normalize: Normalization
-    chunk_size: int
+    chunk_size: Size
     device: str
     dtype: Precision
 
@@ -64,16 +66,26 @@ class Engine:
         self, X: Any, codes: Tensor, scaling: Scaling | None = None, *, dtype: Precision | None = None
     ) -> Prepared:
         """Rows prepared for the closed forms."""
-        dtype = dtype or self.dtype
-        device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
-        rows = InMemory(Slices(X, dtype), codes, self.chunk_size)
-        return Prepared(rows, self.normalize, scaling=scaling, device=device, dtype=getattr(torch, dtype))
+        place = device.resolve(self.device)
+        chosen = self._precision() if dtype is None else dtype
+        rows = InMemory(Slices(X, chosen), codes, self._size(X))
+        return Prepared(rows, self.normalize, scaling=scaling, device=place, dtype=getattr(torch, chosen))
+
+    def _precision(self) -> Precision:
+        if self.dtype != "auto":
+            return self.dtype
+        return "float64" if device.precision(device.resolve(self.device)) == torch.float64 else "float32"
+
+    def _size(self, X: Any) -> int:
+        if self.chunk_size != "auto":
+            return self.chunk_size
+        return device.chunk_size(X.shape[1] + 1, device.resolve(self.device))
 
     def scaling(self, X: Any, codes: Tensor, present: Tensor) -> Scaling | None:
         """Mean and scale of the rows that are ``present``, where rows are standardized."""
         if self.normalize != "standardize":
             return None
-        return scaling(Subset(InMemory(Slices(X, self.dtype), codes, self.chunk_size), present))
+        return scaling(Subset(InMemory(Slices(X, self._precision()), codes, self._size(X)), present))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from diva.chunks import Chunks
 from diva.grid import RIDGES as RIDGES
 from diva.grid import RidgeChoice as RidgeChoice
 from diva.grid import choose_ridge as choose_ridge
+from diva.parallel import over_parts
 from diva.products import Workspace
 from diva.ridge import Local, RidgeModel, weighted
 
@@ -89,6 +90,7 @@ def temperatures() -> Tensor:
     return torch.logspace(0, torch.log10(torch.tensor(200.0, dtype=torch.float64)).item(), 60, dtype=torch.float64)
 
 
+@over_parts()
 def quadratics(chunks: Chunks, model: RidgeModel) -> Tensor:
     """g (n,) float64 of all rows, in one pass, for the passes that follow with the same model."""
     local, work = Local(model), Workspace()

@@ -5,11 +5,13 @@ import logging
 import polars as pl
 import torch
 
+from diva import device, precision
 from diva.grid import choose_ridge
 from diva.loo import choose_temperature
 from diva.normalize import Prepared, scaling
-from diva.ridge import solve
+from diva.ridge import RidgeModel
 from diva.store import index, manifest, paths, tables
+from diva.store.features import FeatureFile
 from stages import near, rows
 from stages.command import run
 from stages.params import section
@@ -28,24 +30,28 @@ def fit() -> None:
         raise ValueError(
             f"batches.core must hold two classes beside the {len(refused)} samples set aside, got {classes}."
         )
-    raw = rows.stored(core, classes, settings.chunk_size)
+    place = device.resolve(settings.device)
+    width = FeatureFile(core["features"][0]).shape[1]
+    size = device.chunk_size(width + 1, place) if settings.chunk_size == "auto" else settings.chunk_size
+    dtype = device.precision(place) if settings.dtype == "auto" else getattr(torch, settings.dtype)
+    raw = rows.stored(core, classes, size)
     scale = scaling(raw) if settings.normalize == "standardize" else None
-    dtype = {"float32": torch.float32, "float64": torch.float64}[settings.dtype]
-    device = rows.device(settings.device)
-    chunks = rows.spread(
-        raw, lambda part: Prepared(part, settings.normalize, scaling=scale, device=device, dtype=dtype)
-    )
+    chunks = rows.spread(raw, lambda part: Prepared(part, settings.normalize, scaling=scale, device=place, dtype=dtype))
     choice = choose_ridge(chunks, len(classes), settings.ridges)
-    temperature = choose_temperature(chunks, solve(choice.moments, choice.ridge))
+    fitted = precision.fit(chunks, len(classes), choice.ridge, sums=choice.moments)
+    if fitted.chunks is not chunks:  # float32 was not enough
+        dtype = torch.float64
+    temperature = choose_temperature(fitted.chunks, fitted.model)
     chosen = rows.Fit(
         ridge=choice.ridge, temperature=temperature, classes=classes, loo_error=choice.error,
         grid=[{"ridge": ridge, "loo_error": error, "loo_loss": loss} for ridge, error, loss in choice.grid],
-        excluded=len(refused), **settings.model_dump(exclude={"ridges"}),
+        excluded=len(refused), normalize=settings.normalize, chunk_size=size, device=settings.device,
+        dtype="float64" if dtype == torch.float64 else "float32",
     )  # fmt: skip
-    rows.write_fit(chosen, choice.moments, scale)
+    rows.write_fit(chosen, fitted.sums, scale)
     index.write(paths.CORE, core)
     tables.write(paths.quarantine("fit", "core"), refused, manifest.QUARANTINE)
-    report(chosen, len(core))
+    report(chosen, fitted.model, len(core))
 
 
 def without_test(core: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -65,11 +71,12 @@ def without_test(core: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     return left.filter(~alone), pl.concat(refused)
 
 
-def report(fit: rows.Fit, samples: int) -> None:
+def report(fit: rows.Fit, model: RidgeModel, samples: int) -> None:
     """Metrics and a line for the log."""
     numbers = {"ridge": fit.ridge, "temperature": fit.temperature, "loo_error": fit.loo_error}
     counts = {"samples": samples, "classes": len(fit.classes), "excluded": fit.excluded}
-    tables.write_json(paths.metrics("fit"), numbers | counts)
+    solved = {"condition": model.condition, "residual": model.residual, "rounding": model.rounding}
+    tables.write_json(paths.metrics("fit"), numbers | counts | solved)
     edge = {fit.grid[0]["ridge"], fit.grid[-1]["ridge"]}
     logger.info("ridge %g, temperature %.3g, leave-one-out error %.4f", fit.ridge, fit.temperature, fit.loo_error)
     if fit.ridge in edge and len(fit.grid) > 1:

@@ -420,7 +420,7 @@ def test_scipys_sparse_arrays_are_refused():
         (lambda X, y: DivaClassifier(ridge=-1.0).fit(X, y), "ridge must be 'loo' or positive and finite, got -1.0"),
         (lambda X, y: detect(X, y, ridge=0), "ridge must be 'loo' or positive and finite, got 0"),
         (lambda X, y: detect(X, y, ridge="gcv"), "ridge must be 'loo' or positive and finite, got 'gcv'"),
-        (lambda X, y: detect(X, y, dtype="float16"), "dtype must be one of float32, float64, got 'float16'"),
+        (lambda X, y: detect(X, y, dtype="float16"), "dtype must be one of auto, float32, float64, got 'float16'"),
         (lambda X, y: detect(X, y, normalize="l1"), "normalize must be one of unit, none, standardize, got 'l1'"),
         (lambda X, y: detect(X, y, chunk_size=0), "chunk_size must be at least 1, got 0"),
         (lambda X, y: detect(X, y, score="loss"), "score must be one of soft, margin, derivative, got 'loss'"),

@@ -12,6 +12,6 @@ class Fit(Section):
 
     normalize: Literal["unit", "none", "standardize"]  # of each row, before the constant column is appended
     ridges: list[Annotated[float, Field(gt=0)]] = Field(min_length=1)  # the grid that leave-one-out chooses from
-    chunk_size: int = Field(ge=1)  # rows that travel together
+    chunk_size: Annotated[int, Field(ge=1)] | Literal["auto"]  # rows that travel together
     device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")  # auto: CUDA where there is one
-    dtype: Literal["float32", "float64"]  # of the products with rows; p×p work is float64 always
+    dtype: Literal["auto", "float32", "float64"]  # of the products with rows; p×p work is float64 always
