@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .peers
+AUDIT := .audit
 export DO_NOT_TRACK := 1
 # Stages are started as `python -m stages.<verb>`: the environment's interpreter comes first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install curate summary server test test-slow kill soak peers lint types check format clean
+.PHONY: help install curate summary server test test-slow kill soak peers lint audit faults types check format clean
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -62,9 +63,22 @@ $(PEERS)/.%:
 	$(PEERS)/$*/bin/python -m pip install --quiet --disable-pip-version-check $(REQUIRES)
 	@touch $@
 
-lint: $(VENV)/.installed-dev ## Check style.
+lint: $(VENV)/.installed-dev ## Check style, known insecure patterns, pins and licences.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive diva stages flows
+	$(BIN)/python .ci/environment.py
+
+audit: $(AUDIT)/.installed ## Look the pinned versions up in the index's list of known vulnerabilities.
+	$(AUDIT)/bin/pip-audit --strict --progress-spinner off --no-deps --disable-pip --requirement constraints.txt
+
+$(AUDIT)/.installed:
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check "pip-audit>=2.10,<3"
+	@touch $@
+
+faults: $(VENV)/.installed-dev ## Meet every fault of docs/reliability.md, and write there what came of it.
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
 types: $(VENV)/.installed-dev ## Check types.
 	$(BIN)/mypy

@@ -1,7 +1,7 @@
 """Prefect on this machine: ``python -m flows.server`` starts server and worker; a run without them brings a server.
 
-Both listen on loopback only, ask for a token, and keep their books in the project's ``.prefect`` (see prefect.toml): who
-may start a flow runs code as this user, and on loopback that would be everybody with a login on this machine.
+Both listen on loopback only, ask for a token, and keep their books in the project's ``.prefect`` (see prefect.toml).
+Who may start a flow runs code as this user: without a token that would be everybody with a login on this machine.
 """
 
 import http.client
@@ -44,7 +44,7 @@ def command(port: int) -> list[str]:
 
 
 def token() -> str:
-    """What `make server` wants to hear, made once, readable by this user alone; Prefect's own commands are told, too."""
+    """What `make server` wants to hear, made once, for this user's eyes alone; Prefect's own commands are told, too."""
     if not TOKEN.is_file():
         HOME.mkdir(exist_ok=True)
         TOKEN.touch(0o600)

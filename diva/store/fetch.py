@@ -106,8 +106,8 @@ def _require(path: Path, url: str, checksum: str) -> None:
     if checked(path, checksum):
         return
     raise ValueError(
-        f"{redacted(url)} must have the checksum {checksum}, got {_digest(path, checksum)}: another file, or changed on "
-        "its way. Ask who made it which one is right; a new file is a new batch."
+        f"{redacted(url)} must have the checksum {checksum}, got {_digest(path, checksum)}: another file, or changed "
+        "on its way. Ask who made it which one is right; a new file is a new batch."
     )
 
 

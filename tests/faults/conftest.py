@@ -69,16 +69,16 @@ def _nights(root: Path, first: str, second: str, patch: pytest.MonkeyPatch) -> U
 
 
 @pytest.fixture
-def album(photographs: Undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Undisturbed]:
+def album(photographs: Undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Undisturbed:
     """A copy of the project of images, as the working directory."""
     project.copied(photographs.root, tmp_path)
     monkeypatch.chdir(tmp_path)
-    yield photographs._replace(root=tmp_path)
+    return photographs._replace(root=tmp_path)
 
 
 @pytest.fixture
-def pack(numbers: Undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Undisturbed]:
+def pack(numbers: Undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Undisturbed:
     """A copy of the project of ready features, as the working directory."""
     project.copied(numbers.root, tmp_path)
     monkeypatch.chdir(tmp_path)
-    yield numbers._replace(root=tmp_path)
+    return numbers._replace(root=tmp_path)

@@ -66,7 +66,9 @@ def test_a_device_without_memory_is_an_error_and_the_next_run_goes_on(
     batch = project.accept(ALBUM)
     with monkeypatch.context() as patch:
         patch.setattr(backbones.Backbone, "forward", forward)
-        with pytest.raises(MemoryError, match="cpu must have memory for one image at least.*Lower extract.batch_size"):
+        with pytest.raises(
+            MemoryError, match=r"cpu must have memory for one image at least.*Lower extract\.batch_size"
+        ):
             project.run_round()
     assert not paths.features(batch).exists()
     project.run_round()

@@ -27,7 +27,7 @@ from tests.faults.case import REFUSED, UNHARMED, Case
 from tests.faults.conftest import Undisturbed
 
 STRUCK = Path("struck")
-SECRET = "hunter2-s3cr3t"
+SECRET = "hunter2-s3cr3t"  # noqa: S105 - of nobody
 CODE = [path for folder in ("diva", "stages", "flows", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 

@@ -127,7 +127,9 @@ def test_features_cut_short_never_become_a_batch_that_every_night_stops_at(ready
 
 def test_features_of_another_width_are_refused_at_the_door(ready):
     np.savez(ready / "x.npz", features=np.ones((6, 4), "f"), labels=[0, 0, 0, 1, 1, 1])
-    assert verdict(ready) == "x.npz is refused: ready features must have the core's 5 columns, got 4 in deliveries/x.npz"
+    assert (
+        verdict(ready) == "x.npz is refused: ready features must have the core's 5 columns, got 4 in deliveries/x.npz"
+    )
 
 
 def test_images_beside_ready_features_are_refused_at_the_door(ready):

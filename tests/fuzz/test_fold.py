@@ -1,4 +1,4 @@
-"""The fold of rounds over a core: whatever rounds and people decide, no sample is lost and people have the last word."""
+"""The fold of rounds over a core: whatever rounds and people decide, no sample is lost, people have the last word."""
 
 from typing import Any
 
@@ -24,16 +24,14 @@ def decided(changes: dict[str, str], suggested: str) -> pl.DataFrame:
         {"sample_id": list(changes), "change": list(changes.values())}, {"sample_id": pl.String, "change": pl.String}
     )
     numbers = {name: pl.lit(0.5) for name in ("derivative", "margin", "score")}
-    return tables.conform(
-        frame.with_columns(**numbers, suggested_label=pl.lit(suggested), reason=pl.lit("because")).select(list(curated.DECISIONS)),
-        curated.DECISIONS, "decisions",
-    )  # fmt: skip
+    told = frame.with_columns(**numbers, suggested_label=pl.lit(suggested), reason=pl.lit("because"))
+    return tables.conform(told.select(list(curated.DECISIONS)), curated.DECISIONS, "decisions")
 
 
-people = st.dictionaries(
-    st.sampled_from(CORE + POOL), st.tuples(st.sampled_from(curated.DECIDED), st.sampled_from(CLASSES)), max_size=4
-)
-rounds = st.lists(st.tuples(st.sets(st.sampled_from(POOL), max_size=3), st.dictionaries(st.sampled_from(CORE + POOL), st.sampled_from(["remove", "relabel", "flag", "keep"]), max_size=4), st.sampled_from(CLASSES), people), min_size=1, max_size=4)  # fmt: skip
+anyone, label = st.sampled_from(CORE + POOL), st.sampled_from(CLASSES)
+people = st.dictionaries(anyone, st.tuples(st.sampled_from(curated.DECIDED), label), max_size=4)
+changes = st.dictionaries(anyone, st.sampled_from(["remove", "relabel", "flag", "keep"]), max_size=4)
+rounds = st.lists(st.tuples(st.sets(st.sampled_from(POOL), max_size=3), changes, label, people), min_size=1, max_size=4)
 
 
 def reviewed(said: dict[str, tuple[str, str]]) -> pl.DataFrame:
@@ -46,10 +44,10 @@ def test_the_fold_keeps_every_sample_once_and_obeys_people(turns: list[Any]) -> 
     pool = rows(POOL, "b001")
     state = curated.entered(rows(CORE, "core"), "core", "r000")
     before = set(CORE)
-    for number, (added, changes, suggested, said) in enumerate(turns, 1):
+    for number, (added, changed, suggested, said) in enumerate(turns, 1):
         members = set(state.filter(pl.col("status") == "member")["sample_id"])
-        fresh = {name: "add" for name in sorted(added - before)}
-        judged = {name: what for name, what in changes.items() if name in members}
+        fresh = dict.fromkeys(sorted(added - before), "add")
+        judged = {name: what for name, what in changed.items() if name in members}
         decisions = decided(fresh | judged, suggested)
         state = curated.apply(f"r{number:03d}", state, decisions, pool, reviewed(said))
         again = curated.apply(
@@ -80,9 +78,9 @@ def test_the_fold_keeps_every_sample_once_and_obeys_people(turns: list[Any]) -> 
 @given(rounds)
 def test_the_fold_does_not_depend_on_the_order_of_its_rows(turns: list[Any]) -> None:
     pool, state = rows(POOL, "b001"), curated.entered(rows(CORE, "core"), "core", "r000")
-    added, changes, suggested, said = turns[0]
-    judged = {name: what for name, what in changes.items() if name in CORE}
-    frames = [state, decided({name: "add" for name in sorted(added)} | judged, suggested), pool, reviewed(said)]
+    added, changed, suggested, said = turns[0]
+    judged = {name: what for name, what in changed.items() if name in CORE}
+    frames = [state, decided(dict.fromkeys(sorted(added), "add") | judged, suggested), pool, reviewed(said)]
     shuffled = [frame.sample(fraction=1.0, shuffle=True, seed=3) for frame in frames]
     first, second = (curated.apply("r001", *each) for each in (frames, shuffled))
     assert first.equals(second, null_equal=True)

@@ -80,10 +80,10 @@ TASKS = {
     "choose_ridge": lambda chunks, weights, ridge: choose_ridge(chunks, CLASSES, [ridge, 1.0], weights),
     "derivative": lambda chunks, weights, ridge: derivative(chunks, weights, ridge, Loss("calibrated", 2.0)),
     "hard_margin": lambda chunks, weights, ridge: derivative(chunks, weights, ridge, Loss("hard_margin")),
-    "reweight": lambda chunks, weights, ridge: reweight(chunks, CLASSES, ridge, steps=2).weights,
-    "detect": lambda chunks, weights, ridge: detect(chunks, CLASSES, ridge, with_derivative=True),
-    "extend": lambda chunks, weights, ridge: extend(chunks, chunks, CLASSES, ridge).index,
-    "train": lambda chunks, weights, ridge: train_by_leave_one_out(chunks, CLASSES, [ridge, 0.1]).model,
+    "reweight": lambda chunks, _, ridge: reweight(chunks, CLASSES, ridge, steps=2).weights,
+    "detect": lambda chunks, _, ridge: detect(chunks, CLASSES, ridge, with_derivative=True),
+    "extend": lambda chunks, _, ridge: extend(chunks, chunks, CLASSES, ridge).index,
+    "train": lambda chunks, _, ridge: train_by_leave_one_out(chunks, CLASSES, [ridge, 0.1]).model,
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Whatever bytes stand in a file, the answer is a value or a ValueError that names the file: no other error, no hang."""
+"""Whatever bytes a file holds, the answer is a value or a ValueError that names the file: no other error, no hang."""
 
 import io
 import json

@@ -1,0 +1,101 @@
+"""Runs every case and writes what came of it into docs/reliability.md: ``python -m tests.faults [pytest's options]``.
+
+``python -m tests.faults --list`` brings the list of cases up to date without running them.
+"""
+
+import importlib
+import platform
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.faults.case import CASES, Case
+
+PAGE = ROOT / "docs" / "reliability.md"
+TABLE = re.compile(r"(?<=<!-- cases -->\n).*?(?=<!-- end of cases -->)", re.DOTALL)
+COUNT = re.compile(r"(?<=<!-- count -->\n).*?(?=<!-- end of count -->)", re.DOTALL)
+
+
+class Outcomes:
+    """A plugin of pytest: how each case ended."""
+
+    def __init__(self) -> None:
+        self.ended: dict[Case, list[str]] = {}
+        self.case_of: dict[str, Case] = {}
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """Which test is which case."""
+        for item in items:
+            for mark in item.iter_markers("fault"):
+                self.case_of[item.nodeid] = mark.args[0]
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Every part of a test counts: its fixtures, itself, what is cleared away."""
+        case = self.case_of.get(report.nodeid)
+        if case is not None and (report.when == "call" or report.outcome != "passed"):
+            self.ended.setdefault(case, []).append(report.outcome)
+
+    def of(self, case: Case) -> str:
+        """passed, failed, skipped, or that it was not run."""
+        found = self.ended.get(case, ["not run"])
+        return "failed" if "failed" in found else found[0]
+
+
+def known() -> list[Case]:
+    """All cases, in the order of their modules."""
+    for path in sorted(Path(__file__).parent.glob("test_*.py")):
+        importlib.import_module(f"tests.faults.{path.stem}")
+    return list(CASES.values())
+
+
+def table(cases: Iterable[Case]) -> str:
+    """A line per case, by area."""
+    rows = [f"| {case.area} | {escaped(case.name)} | {escaped(case.what)} | {case.outcome} |" for case in cases]
+    return "\n".join(["| area | case | what is wrong | what comes of it |", "| --- | --- | --- | --- |", *rows]) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text for a cell."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+
+
+def count(ended: Mapping[Case, str]) -> str:
+    """How many ran, and how many came out as expected."""
+    outcomes = list(ended.values())
+    ran = [outcome for outcome in outcomes if outcome in ("passed", "failed")]
+    system = f"{platform.system()}, Python {platform.python_version()}"
+    text = f"**{len(outcomes)} cases: {len(ran)} run, {ran.count('passed')} survived** ({date.today().isoformat()}, {system})."
+    others = [f"{case.area}: {case.name} ({how})" for case, how in ended.items() if how != "passed"]
+    return "\n".join([text, *(f"- not survived or not run here: {other}" for other in others)]) + "\n"
+
+
+def written(pattern: re.Pattern[str], content: str) -> None:
+    """Replace a part of the page."""
+    page = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(pattern.sub(lambda _: content, page, count=1), encoding="utf-8")
+
+
+def main(arguments: list[str]) -> int:
+    """0 where every case came out as expected, or is skipped here."""
+    if arguments != ["--list"]:
+        outcomes = Outcomes()
+        status = pytest.main(
+            [str(Path(__file__).parent), "-q", "-p", "no:cacheprovider", *arguments], plugins=[outcomes]
+        )
+        cases = list({*outcomes.case_of.values()})
+        order = {case: place for place, case in enumerate(known())}
+        written(COUNT, count({case: outcomes.of(case) for case in sorted(cases, key=order.__getitem__)}))
+    else:
+        status = 0
+    written(TABLE, table(known()))
+    return int(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
