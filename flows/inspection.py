@@ -15,22 +15,30 @@ LOCK = SCRATCH / "inspection.lock"
 COMMAND = (sys.executable, "-m", "flows.inspection")
 
 
-@cache
-def checksum(place: Path, source: str) -> str:  # noqa: ARG001 - the key of the cache: a run hashes a delivery once
-    """Checksum of a delivery that can be read, and stand beside the core.
+def checksum(place: Path, source: str) -> str:
+    """Checksum of a delivery that can be read, and stand beside the core; a run looks at ``place`` once.
 
     Raises:
         ValueError: it cannot, or its reader crashed; the message names it.
     """
+    found, fault = look(place, source)
+    if fault:
+        raise ValueError(fault)
+    return found
+
+
+@cache
+def look(place: Path, source: str) -> tuple[str, str]:  # noqa: ARG001 - the key of the cache
+    """The checksum, or "" and what is wrong."""
     with leashed([*COMMAND, source], LOCK) as process:
         lines = [line for line in (process.stdout or "") if line.strip()]
         status = process.wait()
     if status == 0:
-        return lines[-1].strip()
+        return lines[-1].strip(), ""
     if status == 1 and lines:
-        raise ValueError(lines[-1].strip())
+        return "", lines[-1].strip()
     how = signal.strsignal(status - 128) if 128 < status < 128 + signal.NSIG else f"status {status}"
-    raise ValueError(f"{source} must be readable, but its reader crashed ({how}); do not trust where it came from.")
+    return "", f"{source} must be readable, but its reader crashed ({how}); do not trust where it came from."
 
 
 def main(source: str) -> int:

@@ -48,10 +48,10 @@ class Outcomes:
 
 
 def known() -> list[Case]:
-    """All cases, in the order of their modules."""
+    """All cases, by area and name."""
     for path in sorted(Path(__file__).parent.glob("test_*.py")):
         importlib.import_module(f"tests.faults.{path.stem}")
-    return list(CASES.values())
+    return sorted(CASES.values(), key=lambda case: (case.area, case.name.casefold()))
 
 
 def table(cases: Iterable[Case]) -> str:
@@ -88,9 +88,7 @@ def main(arguments: list[str]) -> int:
         status = pytest.main(
             [str(Path(__file__).parent), "-q", "-p", "no:cacheprovider", *arguments], plugins=[outcomes]
         )
-        cases = list({*outcomes.case_of.values()})
-        order = {case: place for place, case in enumerate(known())}
-        written(COUNT, count({case: outcomes.of(case) for case in sorted(cases, key=order.__getitem__)}))
+        written(COUNT, count({case: outcomes.of(case) for case in known()}))
     else:
         status = 0
     written(TABLE, table(known()))

@@ -210,7 +210,7 @@ DURING = [
 def test_what_happens_to_an_image_while_others_are_read_is_told(
     album: Undisturbed, fault: Case, spoil: Callable[[Path], object], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, batch, read = extra(), project.accept(ALBUM), datasets.read_image
+    path, batch, read = extra(), project.accept(ALBUM), datasets.read_bytes
 
     def late(name: str, *options: object) -> object:
         if Path(name) == path:
@@ -218,7 +218,7 @@ def test_what_happens_to_an_image_while_others_are_read_is_told(
         return read(name, *options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(datasets, "read_image", late)
+        patch.setattr(datasets, "read_bytes", late)
         project.run_round()
     check_set_aside(album.released, batch, path, kind)
 

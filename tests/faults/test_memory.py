@@ -23,12 +23,12 @@ LIMITED = """
 import re, resource, sys
 from diva.vision import datasets
 from stages import command, extract
-read = datasets.read_image
+read = datasets.read_bytes
 def limited(*arguments):
     held = int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1]) << 10
     resource.setrlimit(resource.RLIMIT_AS, (held + (24 << 20), resource.RLIM_INFINITY))
     return read(*arguments)
-datasets.read_image = limited
+datasets.read_bytes = limited
 command.run(extract.extract, "batch")
 """
 
@@ -101,7 +101,7 @@ def test_no_image_is_set_aside_for_want_of_memory(album: Undisturbed) -> None:
 
 @Case("no file can be opened", "memory", "the process holds as many files as it may", REFUSED).test
 def test_no_image_is_set_aside_for_want_of_file_handles(album: Undisturbed, monkeypatch: pytest.MonkeyPatch) -> None:
-    batch, read, limits = project.accept(ALBUM), datasets.read_image, resource.getrlimit(resource.RLIMIT_NOFILE)
+    batch, read, limits = project.accept(ALBUM), datasets.read_bytes, resource.getrlimit(resource.RLIMIT_NOFILE)
 
     def starved(path: str, *options: object) -> object:
         if not path.endswith("105.png"):
@@ -113,7 +113,7 @@ def test_no_image_is_set_aside_for_want_of_file_handles(album: Undisturbed, monk
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
     with monkeypatch.context() as patch:
-        patch.setattr(datasets, "read_image", starved)
+        patch.setattr(datasets, "read_bytes", starved)
         with pytest.raises(OSError, match=r"Too many open files\. Lower extract.*photos/cat/105\.png"):
             project.run_round()
     project.run_round()
