@@ -14,6 +14,7 @@ Buffers live as long as a `Workspace`, so that a pass allocates once.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,15 +41,21 @@ class Workspace:
 @contextmanager
 def exactly() -> Iterator[None]:
     """Within, torch multiplies float32 as float32: no TF32 on CUDA, no bfloat16 on the CPU."""
-    chosen = torch.get_float32_matmul_precision()
-    if chosen == "highest":
+    backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # torch's stubs
+    chosen = [backend.fp32_precision for backend in backends]  # either way of choosing shows here
+    if not {"tf32", "bf16"} & set(chosen):
         yield
         return
-    torch.set_float32_matmul_precision("highest")
+    _set(backends, ["ieee"] * len(backends))
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(chosen)
+        _set(backends, chosen)
+
+
+def _set(backends: tuple[Any, ...], precisions: list[str]) -> None:
+    for backend, precision in zip(backends, precisions, strict=True):
+        backend.fp32_precision = precision
 
 
 def times(rows: Tensor, matrix: Tensor, work: Workspace | None = None, name: str = "") -> Tensor:

@@ -79,20 +79,37 @@ def test_a_matrix_that_is_not_positive_definite_has_no_root():
     assert products.inverse_root(torch.full((3, 3), torch.nan, dtype=torch.float64)) is None
 
 
-@pytest.mark.parametrize("precision", ["medium", "high", "highest"])
-def test_float32_products_are_float32_whatever_torch_is_set_to(precision):
-    chosen = torch.get_float32_matmul_precision()
+def legacy(precision):
+    torch.set_float32_matmul_precision(precision)
+
+
+def by_backend(precision):
+    torch.backends.cuda.matmul.fp32_precision = precision
+    torch.backends.mkldnn.matmul.fp32_precision = {"tf32": "bf16"}.get(precision, precision)
+
+
+@pytest.mark.parametrize(
+    ("choose", "precision"),
+    [(legacy, "medium"), (legacy, "high"), (legacy, "highest"), (by_backend, "tf32"), (by_backend, "ieee")],
+)
+def test_float32_products_are_float32_whatever_torch_is_set_to(choose, precision):
+    backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    before = [backend.fp32_precision for backend in backends]
     z = rows(64, 64, torch.float32)
     exact = z.double().T @ z.double()
-    torch.set_float32_matmul_precision(precision)
+    choose(precision)
+    chosen = [backend.fp32_precision for backend in backends]
     try:
         total = torch.zeros(64, 64, dtype=torch.float64)
         products.add_gram(total, z, None, Workspace())
         assert relative_error(products.mirror(total), exact) < 1e-6  # bfloat16 would be off by 1e-3
         assert relative_error(products.times(z, z).double(), z.double() @ z.double()) < 1e-6
-        assert torch.get_float32_matmul_precision() == precision
+        with products.exactly():
+            assert not {"tf32", "bf16"} & {backend.fp32_precision for backend in backends}
+        assert [backend.fp32_precision for backend in backends] == chosen
     finally:
-        torch.set_float32_matmul_precision(chosen)
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
 
 
 def test_a_workspace_hands_the_same_memory_out_again():
