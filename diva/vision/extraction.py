@@ -86,7 +86,10 @@ def extract(
     run = Run(Forward(backbone, place, files.steps), files)
     firsts = range(start, len(files), batch_size)
     batches = (range(first, min(first + batch_size, len(files))) for first in firsts)
-    with threads(place, workers) as (decoders, runners), Progress(start, len(files), progress) as shown:
+    with (
+        threads(place, workers, getattr(backbone, "one_at_a_time", False)) as (decoders, runners),
+        Progress(start, len(files), progress) as shown,
+    ):
         read = ahead(batches, lambda rows: (rows, [decoders.submit(run.read, row) for row in rows]), 1)
         for parts in ahead(read, lambda batch: run.start(runners, *batch), 1):
             block = joined([part.result() for part in parts])
@@ -130,17 +133,20 @@ class Run:
 
 
 @contextmanager
-def threads(device: torch.device, workers: int) -> Iterator[tuple[Executor, Executor]]:
+def threads(device: torch.device, workers: int, one_at_a_time: bool = False) -> Iterator[tuple[Executor, Executor]]:
     """Threads that decode and threads that run the network: on the CPU the same ones, each computing on one core.
 
-    So features do not depend on how many there are, and no core waits for another.
+    So features do not depend on how many there are, and no core waits for another. A network that must run
+    ``one_at_a_time`` has one thread, with all cores.
     """
     cores = torch.get_num_threads()
-    cuda = device.type == "cuda"
     alone = functools.partial(torch.set_num_threads, 1)  # holds for the thread that says it, and for new ones
     with ThreadPoolExecutor(workers or cores, "decode", alone) as decoders, ExitStack() as more:
-        # two for CUDA: while one fetches its features, the other's batch is on the card
-        runners = more.enter_context(ThreadPoolExecutor(2, "network")) if cuda else decoders
+        runners: Executor = decoders
+        if device.type == "cuda" or one_at_a_time:
+            count = 1 if one_at_a_time else 2  # while one fetches its features, the other's batch is on the card
+            every = functools.partial(torch.set_num_threads, cores)
+            runners = more.enter_context(ThreadPoolExecutor(count, "network", every))
         try:
             yield decoders, runners
         finally:

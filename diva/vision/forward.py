@@ -87,7 +87,7 @@ def frozen(backbone: Backbone) -> nn.Module:
 
     Only torchvision's own: in others Python may decide what happens, of which a graph knows nothing.
     """
-    if not backbone.name or ":" in backbone.name:
+    if not isinstance(backbone, Backbone) or not backbone.name or ":" in backbone.name:
         return backbone
     sample = torch.randn(3, 3, backbone.size, backbone.size, generator=torch.Generator().manual_seed(0))
     sample = sample.to(memory_format=torch.channels_last)

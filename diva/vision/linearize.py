@@ -35,6 +35,8 @@ class Linearized(nn.Module):
     Attributes are those of the backbone, ``width`` being d + p.
     """
 
+    one_at_a_time = True  # a call lends the network other parameters, which a second thread would find there
+
     outputs: Tensor
     columns: Tensor
     signs: Tensor

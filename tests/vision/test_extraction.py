@@ -1,6 +1,7 @@
 import csv
 import logging
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -71,6 +72,29 @@ def test_the_number_of_threads_changes_no_bit(backbone, paths, workers):
     got = run(backbone, paths, batch_size=4, workers=workers)
     assert np.array_equal(got[1], expected[1])
     assert got[2] == expected[2]
+
+
+class Alone(nn.Module):
+    """Takes note of the threads that are in it at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.within, self.most = 0, 0
+
+    def forward(self, images):
+        self.within += 1
+        self.most = max(self.most, self.within)
+        time.sleep(0.01)
+        self.within -= 1
+        return images.mean((2, 3))
+
+
+def test_a_network_that_must_run_alone_does(paths):
+    for alone in (True, False):
+        network = Backbone(Alone(), 8)
+        network.one_at_a_time = alone
+        run(network, paths, batch_size=1, workers=4)
+        assert (network.network.most == 1) == alone
 
 
 def test_a_pass_that_ends_early_leaves_no_thread_behind(backbone, paths):
