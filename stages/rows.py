@@ -20,6 +20,8 @@ from stages import cluster
 
 Rows = Prepared | Parts
 
+MOST = 1 << 26  # predictions (rows × classes) at once, of which the closed forms keep a few copies: some gigabytes
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -114,6 +116,7 @@ def stored(frame: pl.DataFrame, classes: Sequence[str], chunk_size: int, width: 
     files = frame["features"].unique(maintain_order=True)
     file, labels = codes(frame["features"], files.to_list()), codes(frame["label"], classes)
     allocate = pinned if torch.cuda.is_available() else np.empty
+    chunk_size = max(1, min(chunk_size, MOST // max(1, len(classes))))  # which changes nothing beyond rounding
     return FeatureRows.indexed(files.to_list(), file, frame["row"].to_numpy(), labels, chunk_size, width, allocate)
 
 

@@ -156,3 +156,18 @@ def test_a_script_in_a_class_stays_text_on_the_page(tmp_path: Path, monkeypatch:
     assert "&lt;script&gt;alert(1)&lt;" in page
     assert script not in page
     assert "onerror='alert(2)'" not in page
+
+
+@Case("100,000 classes in the core", "labels", "two samples of each: predictions are rows × classes", UNHARMED).test
+def test_chunks_shrink_where_classes_are_many(pack: Undisturbed) -> None:
+    from stages import rows
+
+    core = index.read(paths.CORE)
+    many = [*project.CLASSES, *(f"class {number:06d}" for number in range(100_000))]
+    assert rows.stored(core, many, 8192).chunk_size == rows.MOST // len(many) < 1000
+    assert rows.stored(core, project.CLASSES, 8192).chunk_size == 8192
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "MOST", 12)  # four rows of three classes at once
+        project.half_night("good.npz")
+        project.night("more.npz")
+    assert project.alike(project.released(), pack.released)
