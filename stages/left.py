@@ -30,7 +30,7 @@ def left(book: ledger.Ledger, state: pl.DataFrame, pool: pl.DataFrame, classes: 
     people = tables.read(paths.review(entry.review), curated.REVIEW)
     candidates = reviewed(unused, people)
     members = state.filter(pl.col("status") == "member")
-    turn, noise = choose(members, candidates, pool, classes, fit, settings, state)
+    turn, noise = choose(members, candidates, pool, classes, fit, settings, state, people)
     model = solve(moments(rows.prepared(members, classes, fit), len(classes)), fit.ridge)
     judged = candidates.with_columns(
         gain=pl.Series(turn.gain.numpy()),
