@@ -22,6 +22,7 @@ T = TypeVar("T")
 PATIENCE = 2.0  # seconds without a bar: most work is done by then
 QUIET = 30.0  # seconds between lines of a log
 DRAWN = 0.2  # seconds between two states of the bar
+LONG = 100_000  # from which a bar says 100k
 CLEAR = "\r\x1b[K"
 
 
@@ -36,21 +37,23 @@ class Work:
 
     def told(self) -> str:
         """``1,200 of 5,000 rows, 400 rows/s, 10 s left``."""
-        share, rate = (
-            f"{self.done:,} of {self.total:,} {self.unit}",
-            self.done / max(time.monotonic() - self.begun, 1e-9),
-        )
+        rate = self.done / max(time.monotonic() - self.begun, 1e-9)
+        share = f"{self.done:,} of {self.total:,} {self.unit}" if self.total else f"{self.done:,} {self.unit}"
         if not self.done:
             return share
         speed = f"{rate:,.0f} {self.unit}/s" if rate >= 1 else f"{1 / rate:,.1f} s each"
-        return f"{share}, {speed}, {max(0, self.total - self.done) / rate:,.0f} s left"
+        left = f", {max(0, self.total - self.done) / rate:,.0f} s left" if self.total else ""
+        return f"{share}, {speed}{left}"
 
     def drawn(self, name: str, width: int) -> str:
         """The same as a bar."""
         from tqdm import tqdm  # where nobody looks, nobody waits for it
 
         elapsed, unit = time.monotonic() - self.begun, f" {self.unit}"
-        text: str = tqdm.format_meter(self.done, self.total, elapsed, ncols=width - 1, prefix=name, unit=unit)
+        text: str = tqdm.format_meter(
+            self.done, self.total, elapsed, ncols=width - 1, prefix=name, unit=unit,
+            unit_scale=max(self.done, self.total) >= LONG,
+        )  # fmt: skip
         return text
 
 
@@ -138,7 +141,7 @@ def track(items: Iterable[T], total: int, unit: str, size: Callable[[T], int] | 
 
     Args:
         items: what is looped over.
-        total: how many there are, or the sum of their sizes.
+        total: how many there are, or the sum of their sizes; 0 where nobody knows.
         unit: what is counted, in the plural.
         size: of an item; 1 unless given.
     """

@@ -135,3 +135,11 @@ def test_a_loop_that_fails_takes_its_bar_along() -> None:
 def test_a_line_says_share_rate_and_time_left(done: int, said: str) -> None:
     work = progress.Work("rows", 1000, done, time.monotonic() - 10)
     assert work.told().startswith(said)
+
+
+def test_what_nobody_knows_the_length_of_still_has_a_rate() -> None:
+    work = progress.Work("bytes", 0, 2_000_000, time.monotonic() - 10)
+    assert work.told().startswith("2,000,000 bytes, ")
+    assert work.told().endswith(" bytes/s")
+    assert "2.00M" in work.drawn("download", 80)
+    assert "%" not in work.drawn("download", 80)

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urldefrag, urlsplit
 
-from tqdm import tqdm
-
+from diva.progress import track
 from diva.redaction import redacted
 
 logger = logging.getLogger(__name__)
@@ -136,10 +135,8 @@ def _go_on(url: str, partial: Path) -> None:
         length = int(answer.headers.get("Content-Length") or 0)
         if shutil.disk_usage(partial.parent).free < length + SPARE:
             raise OSError(errno.ENOSPC, f"{length} bytes are to come, and the disk has no room for them")
-        with tqdm(desc=partial.name, total=length or None, unit="B", unit_scale=True, disable=None) as bar:
-            for piece in _pieces(answer, length or None):
-                file.write(piece)
-                bar.update(len(piece))
+        for piece in track(_pieces(answer, length or None), length, "bytes", len):
+            file.write(piece)
 
 
 def _pieces(answer: IO[bytes], length: int | None) -> Iterator[bytes]:
