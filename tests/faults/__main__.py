@@ -1,12 +1,14 @@
 """Runs every case and writes what came of it into docs/reliability.md: ``python -m tests.faults [pytest's options]``.
 
-``python -m tests.faults --list`` brings the list of cases up to date without running them.
+``python -m tests.faults --list`` brings the list of cases up to date without running them; with names of test files, only
+the cases in these are run and counted.
 """
 
 import importlib
 import platform
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
@@ -71,8 +73,10 @@ def count(ended: Mapping[Case, str]) -> str:
     ran = [outcome for outcome in outcomes if outcome in ("passed", "failed")]
     system = f"{platform.system()}, Python {platform.python_version()}"
     text = f"**{len(outcomes)} cases: {len(ran)} run, {ran.count('passed')} survived** ({date.today().isoformat()}, {system})."
-    others = [f"{case.area}: {case.name} ({how})" for case, how in ended.items() if how != "passed"]
-    return "\n".join([text, *(f"- not survived or not run here: {other}" for other in others)]) + "\n"
+    told = [f"- {how}: {case.area}: {case.name}" for case, how in ended.items() if how in ("failed", "skipped")]
+    left = Counter(case.area for case, how in ended.items() if how == "not run")
+    told += [f"- not run this time: {', '.join(f'{area} ({number})' for area, number in left.items())}"] if left else []
+    return "\n".join([text, *told]) + "\n"
 
 
 def written(pattern: re.Pattern[str], content: str) -> None:
@@ -85,9 +89,8 @@ def main(arguments: list[str]) -> int:
     """0 where every case came out as expected, or is skipped here."""
     if arguments != ["--list"]:
         outcomes = Outcomes()
-        status = pytest.main(
-            [str(Path(__file__).parent), "-q", "-p", "no:cacheprovider", *arguments], plugins=[outcomes]
-        )
+        where = [] if any(argument.endswith(".py") for argument in arguments) else [str(Path(__file__).parent)]
+        status = pytest.main([*where, "-q", "-p", "no:cacheprovider", *arguments], plugins=[outcomes])
         written(COUNT, count({case: outcomes.of(case) for case in known()}))
     else:
         status = 0

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -90,6 +90,7 @@ TASKS = {
 @pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
 def test_figures_are_finite_or_refused(task: Any) -> None:
     @given(problems())
+    @settings(max_examples=25)
     def run(problem: tuple[InMemory, Tensor, float]) -> None:
         check(lambda: task(*problem))
 
