@@ -28,6 +28,7 @@ LEASH = SCRATCH / "leash.lock"
 LOCK = Path("dvc.lock")
 BUSY = ("Unable to acquire lock", "is busy, it is being blocked by")
 DIGEST = re.compile(r"^[0-9a-f]{32}(\.dir)?$")
+SCARCE, FEW = 1 << 24, 1000  # bytes and inodes left, below which a failure is likely the disk's
 TAIL = 30  # lines of a failed command that its error repeats
 
 Log = Callable[[str], None]
@@ -92,7 +93,17 @@ def _stream(command: Sequence[str], log: Log) -> None:
         text = "\n".join(tail)
         kind = BusyError if any(sign in text for sign in BUSY) else CommandError
         words = " ".join(Path(command[0]).name if i == 0 else w for i, w in enumerate(command))
-        raise kind(redacted(f"{words} failed:\n{text}"))
+        raise kind(redacted(f"{words} failed:\n{text}{room()}"))
+
+
+def room() -> str:
+    """What to do about a disk with hardly any room, which DVC does not always name; "" where there is enough."""
+    disk = os.statvfs(".")
+    if disk.f_bavail * disk.f_frsize < SCARCE:
+        return f"\nThe disk has {disk.f_bavail * disk.f_frsize >> 10} kB left: make room, then run again."
+    if disk.f_files and disk.f_favail < FEW:  # some file systems have no such limit
+        return f"\nThe disk has {disk.f_favail} inodes left: delete files, then run again."
+    return ""
 
 
 def _lines(process: "subprocess.Popen[str]") -> Iterator[str]:
