@@ -1,6 +1,7 @@
 """dvc.yaml says what the code does: dependencies are import closures, params are what is read, imports go one way."""
 
 import ast
+import shutil
 import subprocess
 import sys
 
@@ -94,3 +95,21 @@ def test_stages_without_numbers_start_without_torch(module):
     told = "import sys, importlib; importlib.import_module(sys.argv[1]); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", told, module], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not HEAVY & set(loaded.stdout.split())
+
+
+def test_git_takes_nothing_of_data_but_the_ledger_metrics_and_what_names_plain_data(tmp_path):
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    taken = ["data/ledger.yaml", "data/base.dvc", "data/reviews/v001.parquet.dvc", "data/metrics/rounds/r001.json"]
+    left = [
+        "data/raw/core/1.png",
+        "data/curated/r001.parquet",
+        "data/reviews/v001.parquet",
+        "data/release/train.parquet",
+    ]
+    for name in (*taken, *left):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    subprocess.run(["git", "add", "--all"], cwd=tmp_path, check=True)
+    told = subprocess.run(["git", "ls-files", "data"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert told.stdout.split() == sorted(taken)
