@@ -55,7 +55,9 @@ def git(*arguments: str, check: bool = True) -> str:
     if done.returncode == 0:
         return done.stdout.rstrip("\n")
     if check:
-        raise CommandError(redacted(f"git {' '.join(arguments)} failed:\n{(done.stdout + done.stderr).strip()}"))
+        raise CommandError(
+            redacted(f"git {' '.join(arguments)} failed:\n{(done.stdout + done.stderr).strip()}{room()}")
+        )
     return ""
 
 
