@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import yaml
+from scmrepo.git import Git
 
 from tests.closure import ROOT, closure, imports, sections
 
@@ -113,3 +114,6 @@ def test_git_takes_nothing_of_data_but_the_ledger_metrics_and_what_names_plain_d
     subprocess.run(["git", "add", "--all"], cwd=tmp_path, check=True)
     told = subprocess.run(["git", "ls-files", "data"], cwd=tmp_path, check=True, capture_output=True, text=True)
     assert told.stdout.split() == sorted(taken)
+    scm = Git(str(tmp_path))  # DVC looks for names of plain data with another reader of .gitignore
+    assert not any(scm.is_ignored(str(tmp_path / name)) for name in taken)
+    assert not any(scm.is_ignored(f"{tmp_path / name}/") for name in ("data", "data/reviews"))
