@@ -56,7 +56,7 @@ def main() -> None:
     evaluation.write("classes", curves.by_class(test, shown))
     evaluation.write("steps", curves.steps(trial, members, ridge, reweighting, settings.steps))
     evaluation.write("left", left(book, state, pool, trial.classes))
-    logger.info("test error of the core %(error).4f [%(low).4f, %(high).4f]", metrics["sets"]["core"])
+    logger.info("test error of the core %(error).4f [%(low).4f, %(high).4f]", trained["core"])
 
 
 def test_rows(

@@ -1,20 +1,21 @@
 """Labels called wrong, by ours or another method, and as a table: for the core's scores and for the rounds."""
 
+from typing import cast, get_args
+
 import polars as pl
 
-from diva.detect import Detection, detect
+from diva.detect import Detection, Score, detect
 from diva.methods import registry
 from stages import rows
 from stages.params.curate import Curate
 
-OURS = ("soft", "margin", "derivative")  # one fit gives all of them, streamed
-
 
 def suspicion(chunks: rows.Rows, classes: int, ridge: float, method: str, settings: Curate) -> Detection:
     """Scores by ``method``, flags by the section's rule; margin, suggestion and derivative are ours in any case."""
-    given = None if method in OURS else registry.scores(method, *rows.gathered(chunks), classes=classes)
+    ours = method in get_args(Score)  # one fit gives all of them, streamed
+    given = None if ours else registry.scores(method, *rows.gathered(chunks), classes=classes)
     return detect(
-        chunks, classes, ridge, score=method if given is None else "soft", rule=settings.rule,
+        chunks, classes, ridge, score=cast(Score, method) if ours else "soft", rule=settings.rule,
         second_round=settings.second_round, with_derivative=True, given=given,
     )  # fmt: skip
 

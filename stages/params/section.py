@@ -1,11 +1,13 @@
 """Reads one section of params.yaml into its model, or says which key is wrong, what was expected and what was got."""
 
 import reprlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from diva.store import paths
 
@@ -26,14 +28,27 @@ def shown(value: Any) -> str:
     return short.repr(value)
 
 
-def explain(error: ValidationError, where: str) -> str:
-    """One line per mistake: where, what was expected, what was got."""
-    lines = []
+def explain(error: ValidationError, section: Any, where: str) -> str:
+    """One line per mistake: where, what was expected (any one of several), what was got."""
+    expected: dict[str, list[str]] = {}
+    got = {}
     for fault in error.errors():
-        key = ".".join([where, *map(str, fault["loc"])])
-        got = "nothing" if fault["type"] == "missing" else shown(fault["input"])
-        lines.append(f"{key}: {fault['msg'].lower()}, got {got}.")
-    return "\n".join(lines)
+        key = ".".join([where, *_keys(fault, section)])
+        expected.setdefault(key, []).append(fault["msg"].lower())
+        got[key] = "nothing" if fault["type"] == "missing" else shown(fault["input"])
+    return "\n".join(f"{key}: {' or '.join(messages)}, got {got[key]}." for key, messages in expected.items())
+
+
+def _keys(fault: ErrorDetails, section: Any) -> Iterator[str]:
+    """The fault's place as keys of the section, without pydantic's names for the alternatives of a union."""
+    for part in fault["loc"]:
+        if isinstance(section, dict) and (part in section or fault["type"] == "missing"):
+            section = section.get(part)
+        elif isinstance(section, list) and isinstance(part, int):
+            section = section[part]
+        else:
+            continue
+        yield str(part)
 
 
 def validate(section: Any, model: type[S], where: str) -> S:
@@ -41,7 +56,7 @@ def validate(section: Any, model: type[S], where: str) -> S:
     try:
         return model.model_validate(section)
     except ValidationError as error:
-        raise ValueError(f"{explain(error, where)}\nKeys of {where}: {', '.join(model.model_fields)}.") from None
+        raise ValueError(f"{explain(error, section, where)}\nKeys of {where}: {', '.join(model.model_fields)}.") from None
 
 
 def load(path: Path = paths.PARAMS) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Faults of labels: what has none, or one that cannot be used, is set aside; a core that cannot be is refused."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from diva.store import index, paths, sources
 from tests.faults import project
 from tests.faults.case import REFUSED, SET_ASIDE, UNHARMED, Case
 from tests.faults.conftest import GOOD, Undisturbed
+from tests.report.test_page import known
 
 BAD = Path("bad.npz")
 CLASSES = list(project.CLASSES)
@@ -153,7 +155,7 @@ def test_a_script_in_a_class_stays_text_on_the_page(tmp_path: Path, monkeypatch:
     evaluate.main()
     report.main()
     page = paths.REPORT.read_text(encoding="utf-8")
-    assert "&lt;script&gt;alert(1)&lt;" in page
+    assert script in json.dumps(known(page), ensure_ascii=False)
     assert script not in page
     assert "onerror='alert(2)'" not in page
 

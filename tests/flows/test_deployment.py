@@ -12,13 +12,14 @@ pytestmark = pytest.mark.xdist_group("flows")  # one worker, one server
 
 @pytest.fixture(scope="module")
 def artifacts(deployed) -> dict[str, dict]:
-    """Artifacts of the deployment's run, as JSON, by key."""
+    """Artifacts of the deployment's run, the server's first, as JSON, by key."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import ArtifactFilter
 
     with get_client(sync_client=True) as client:
         found = client.read_artifacts(artifact_filter=ArtifactFilter())
-    return {artifact.key: artifact.model_dump(mode="json") for artifact in found}
+    newest_first = sorted(found, key=lambda artifact: artifact.created, reverse=True)
+    return {artifact.key: artifact.model_dump(mode="json") for artifact in newest_first}
 
 
 def test_a_run_of_the_deployment_publishes_what_was_delivered(deployed):
