@@ -5,8 +5,8 @@ import torch
 
 from diva.extend import Noise, Round
 from diva.losses import THRESHOLD
-from diva.ridge import RidgeModel, moments, solve
-from diva.store import curated, ledger, paths, tables
+from diva.ridge import RidgeModel, solve
+from diva.store import curated, index, ledger, paths, tables
 from diva.store.evaluation import LEFT
 from stages import rows
 from stages.extend import choose, reviewed
@@ -31,7 +31,7 @@ def left(book: ledger.Ledger, state: pl.DataFrame, pool: pl.DataFrame, classes: 
     candidates = reviewed(unused, people)
     members = state.filter(pl.col("status") == "member")
     turn, noise = choose(members, candidates, pool, classes, fit, settings, state, people)
-    model = solve(moments(rows.prepared(members, classes, fit), len(classes)), fit.ridge)
+    model = solve(rows.moments_of(members, index.read(paths.CORE), classes, fit), fit.ridge)
     judged = candidates.with_columns(
         gain=pl.Series(turn.gain.numpy()),
         derivative=pl.Series(turn.derivative.numpy()),
