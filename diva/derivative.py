@@ -58,7 +58,7 @@ class Adjoint:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the second pass saw of each row, so that the third does not compute it again.
+    """What the second pass saw of each row, in the rows' dtype, so that the third does not compute it again.
 
     Attributes:
         quadratic: g (n,) = zᵀCz.
@@ -71,9 +71,9 @@ class Seen:
     margin: Tensor
 
     @staticmethod
-    def nothing(n: int, device: torch.device) -> "Seen":
-        """Zeros, to be filled chunk by chunk."""
-        return Seen(*(torch.zeros(n, dtype=torch.float64, device=device) for _ in range(3)))
+    def nothing(n: int, like: Tensor) -> "Seen":
+        """Zeros in the dtype and on the device of ``like``, to be filled chunk by chunk."""
+        return Seen(*(like.new_zeros(n) for _ in range(3)))
 
     def put(self, rows: slice, part: "Seen") -> None:
         """Fill in one chunk."""
@@ -89,9 +89,9 @@ class RowDerivatives:
     """Per row of what was asked about.
 
     Attributes:
-        derivative: ∂L/∂α (n,).
-        quadratic: g (n,) = zᵀCz.
-        margin: m (n,) of the leave-one-out prediction (the plain prediction for rows outside the model).
+        derivative: ∂L/∂α (n,) float64.
+        quadratic: g (n,) = zᵀCz, in the rows' dtype.
+        margin: m (n,) of the leave-one-out prediction (the plain prediction for rows outside the model), likewise.
     """
 
     derivative: Tensor
@@ -107,7 +107,7 @@ class DatasetDerivative:
         values: ∂L/∂α (n,) float64, on the CPU; all 0 where nothing validates.
         loss: L; NaN where nothing validates.
         validating: how many rows validate, Σv.
-        margin: m (n,).
+        margin: m (n,) in the rows' dtype, on the CPU.
         model: the ridge model at α.
     """
 
@@ -151,15 +151,15 @@ def member_pass(
     quadratic: Tensor | None = None,
 ) -> tuple[Adjoint, Seen]:
     """`member_adjoint`, with all that it saw of the rows; ``quadratic`` is g (n,) where it is known."""
-    sums, local = _Sums(model), Local(model)
-    seen = Seen.nothing(chunks.shape[0], model.head.device)
+    sums, local, seen = _Sums(model), Local(model), None
     for (z, labels, rows), alpha in weighted(chunks, weights):
+        seen = seen or Seen.nothing(chunks.shape[0], z)
         known = None if quadratic is None else quadratic[rows].to(z)
         found = leave_one_out(z, labels, alpha, local.like(z), known, sums.work)
         part, v, gradients = _pull(found, labels, loss, validating, rows)
         seen.put(rows, part)
         sums.add(z, gradients, alpha * part.pull, v, loss.values(found.predictions, labels))
-    return sums.adjoint(), seen
+    return sums.adjoint(), seen or Seen.nothing(0, model.head)
 
 
 @over_parts()
@@ -229,14 +229,16 @@ def member_derivatives(
         seen: of `member_pass`; then ``quadratic``, ``loss`` and ``validating`` are not needed, nor their work.
     """
     third, values = _Third(model, adjoint), torch.zeros(chunks.shape[0], dtype=torch.float64, device=model.head.device)
-    whole = seen or Seen.nothing(len(values), values.device)
+    whole = seen
     for (z, labels, rows), alpha in weighted(chunks, weights):
         outputs, pulled = third.outputs(z)
+        whole = whole or Seen.nothing(len(values), z)
         if seen is None:
             g = third.quadratic(z) if quadratic is None else quadratic[rows].to(z)
             found = left_out(outputs, labels, alpha, g, model.ridge)
             whole.put(rows, _pull(found, labels, loss, validating, rows)[0])
         values[rows] = third.derivative(z, labels, outputs, pulled, whole.take(rows, z)).double()
+    whole = whole or Seen.nothing(0, values)
     return RowDerivatives(values, whole.quadratic, whole.margin)
 
 

@@ -171,8 +171,8 @@ def extend_round(
     if pool_validates:
         adjoint = adjoint + outsider_adjoint(pool, model, loss)
     rows = outsider_derivatives(pool, model, adjoint, loss if pool_validates else None, quadratic)
-    derivative, margin = rows.derivative.cpu(), rows.margin.cpu()
-    gain = derivative / (1 + rows.quadratic.cpu())
+    derivative, margin, quadratic = rows.derivative.cpu(), rows.margin.cpu().double(), rows.quadratic.double()
+    gain = derivative / (1 + quadratic.cpu())
     order, candidates = choose(derivative, gain, margin, loss, only_candidates=stop)
     steered = adjoint.validating > 0
     if preferred is not None:
@@ -182,7 +182,7 @@ def extend_round(
     return Round(
         allowed[: per_round if steered else 0], derivative, gain, margin, candidates,
         adjoint.validating, _mean(adjoint), _why_stop(steered, candidates, per_round, len(margin), stop, waiting),
-        rows.quadratic,
+        quadratic,
     )  # fmt: skip
 
 

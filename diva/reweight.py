@@ -147,7 +147,7 @@ def reweight(
         history.append(Step(derivative.loss, derivative.validating, float(derivative.values.abs().max())))
         alpha = step(alpha, derivative.values, step_size)
     assert first is not None  # noqa: S101  # the loop runs at least once
-    return Reweighting(alpha, first.values, first.margin, tuple(history), chosen, first.model, held_out)
+    return Reweighting(alpha, first.values, first.margin.double(), tuple(history), chosen, first.model, held_out)
 
 
 def stop_at(held_out: tuple[float, ...]) -> int:

@@ -56,7 +56,9 @@ def validate(section: Any, model: type[S], where: str) -> S:
     try:
         return model.model_validate(section)
     except ValidationError as error:
-        raise ValueError(f"{explain(error, section, where)}\nKeys of {where}: {', '.join(model.model_fields)}.") from None
+        raise ValueError(
+            f"{explain(error, section, where)}\nKeys of {where}: {', '.join(model.model_fields)}."
+        ) from None
 
 
 def load(path: Path = paths.PARAMS) -> dict[str, Any]:
