@@ -29,10 +29,11 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.machine import description
+from diva.device import resolve
 from diva.store.features import Failure
 from diva.vision.backbones import Backbone, load_backbone
 from diva.vision.datasets import ImageFiles
-from diva.vision.extraction import extract, pick_device
+from diva.vision.extraction import extract
 from diva.vision.transforms import ResizeCrop, Transform, read_image
 
 BATCH = 64
@@ -142,7 +143,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.count, options.turns = 128, 1
-    backbone, device = load_backbone(options.backbone, options.weights), pick_device(options.device)
+    backbone, device = load_backbone(options.backbone, options.weights), torch.device(resolve(options.device))
     with tempfile.TemporaryDirectory() as folder:
         found = sorted(str(path) for path in options.images.rglob("*.jpg")) if options.images else []
         step = max(1, len(found) // options.count)

@@ -34,7 +34,10 @@ class Chunks(Protocol):
     def __iter__(self) -> Iterator[Chunk]: ...
 
 
-def chunk_rows(width: int, memory: int, most: int = 16_384) -> int:
+MOST = 16_384  # rows of a chunk on the processor
+
+
+def chunk_rows(width: int, memory: int, most: int = MOST) -> int:
     """Rows of ``width`` float32 features that, with a buffer of their size, take ``memory`` bytes; 1,024 at least.
 
     Products are as fast at any size in between (measured at p = 512 and 1,280); what counts is that rows and buffer

@@ -73,6 +73,7 @@ class Detection:
         suggested: (n,) class codes.
         rate: ε̂, the estimated share of wrong labels.
         temperature: T*.
+        model: of these rows; of those that the second round kept, where there was one.
     """
 
     score: Tensor
@@ -82,6 +83,7 @@ class Detection:
     suggested: Tensor
     rate: float
     temperature: float
+    model: RidgeModel
 
 
 def judge(
@@ -172,7 +174,7 @@ def detect(
     scores = ours if given is None else given.cpu().double()
     rate = error_rate(judgement)
     flagged = flag(rule, scores, judgement, derivative, rate)
-    return Detection(scores, judgement.margin, derivative, flagged, judgement.predicted, rate, temperature)
+    return Detection(scores, judgement.margin, derivative, flagged, judgement.predicted, rate, temperature, model)
 
 
 def error_rate(judgement: Judgement) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from diva.chunks import chunk_rows
+from diva.chunks import MOST, chunk_rows
 
 FULL_RATE = {(6, 0), (7, 0), (8, 0), (9, 0), (10, 0)}  # compute capabilities: P100, V100, A100, H100/H200, B200
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
@@ -16,7 +16,11 @@ TYPICAL = 2**24  # bytes of a last cache where the system does not tell
 
 
 def resolve(name: str) -> str:
-    """``auto`` is CUDA where there is one."""
+    """``auto`` is CUDA where there is one; ValueError where the device asked for is absent."""
+    if name not in ("auto", "cpu") and not name.startswith("cuda"):
+        raise ValueError(f"device must be auto, cpu or cuda, got {name}.")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError("device must be present, got cuda without a usable GPU; set device to auto or cpu.")
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
@@ -33,6 +37,11 @@ def chunk_size(width: int, device: str) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         return 1 << (chunk_rows(width, free // 8, most=2**18).bit_length() - 1)
     return 1 << (chunk_rows(width, cache()).bit_length() - 1)
+
+
+def at_most(rows: int, device: str) -> int:
+    """A chunk size that was chosen on another device: no more than memory takes where this one is the processor."""
+    return rows if torch.device(device).type == "cuda" else min(rows, MOST)
 
 
 def cache() -> int:

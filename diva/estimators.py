@@ -30,19 +30,21 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
 
 from diva.derivative import dataset_derivative
 from diva.detect import Rule, Score
 from diva.detect import detect as detect_rows
 from diva.extend import ValidateOn
 from diva.extend import extend as extend_rows
-from diva.inputs import Array, Data, Engine, Precision, Ridge, Size, read, read_features, read_labels, to_codes
+from diva.inputs import Array, Engine, Precision, Ridge, Size, read, read_features, read_labels, to_codes
 from diva.loo import leave_one_out
 from diva.losses import Loss, LossName
 from diva.normalize import Normalization
+from diva.precision import Fit, fit
 from diva.reweight import Step
 from diva.reweight import reweight as reweight_rows
-from diva.ridge import RidgeModel, weighted
+from diva.ridge import weighted
 
 
 @dataclass(frozen=True)
@@ -150,14 +152,16 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         validate_data(self, X, y, skip_check_array=True)
         data = read(self._engine(), rows, y, sample_weight)
         present = data.weights > 0
+        fitted = fit(data.chunks, len(data.classes), data.ridge, data.weights)
         derivative = dataset_derivative(
-            data.chunks, len(data.classes), data.ridge, Loss("all"), weights=data.weights, validating=present
-        )
+            fitted.chunks, len(data.classes), data.ridge, Loss("all"),
+            weights=data.weights, validating=present, model=fitted.model,
+        )  # fmt: skip
         self.classes_, self.ridge_, self.scaling_ = data.classes, data.ridge, data.chunks.scaling
         head = derivative.model.head.cpu().numpy().T
         head = head[1:] - head[:1] if len(head) == 2 else head
         self.coef_, self.intercept_ = head[:, :-1].copy(), head[:, -1].copy()
-        self.loo_predictions_, self.leverage_ = _left_out(data, derivative.model)
+        self.loo_predictions_, self.leverage_ = _left_out(fitted, data.weights)
         self.derivative_ = derivative.values.numpy()
         return self
 
@@ -307,11 +311,11 @@ def extend(
     return Extension(found.index.numpy(), found.derivative.numpy(), found.round.numpy(), history, found.stop)
 
 
-def _left_out(data: Data, model: RidgeModel) -> tuple[Array, Array]:
+def _left_out(fitted: Fit, weights: Tensor) -> tuple[Array, Array]:
     """Predictions f (n, k) and leverages h (n,)."""
     predictions, leverage = [], []
-    for (z, labels, _), alpha in weighted(data.chunks, data.weights):
-        left_out = leave_one_out(z, labels, alpha, model.to(z))
+    for (z, labels, _), alpha in weighted(fitted.chunks, weights):
+        left_out = leave_one_out(z, labels, alpha, fitted.model.to(z))
         predictions.append(left_out.predictions.cpu())
         leverage.append(left_out.leverage.cpu())
     return torch.cat(predictions).numpy(), torch.cat(leverage).numpy()

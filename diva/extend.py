@@ -63,6 +63,7 @@ class Round:
         loss: the validation loss before the addition; NaN where nothing validates.
         stop: why no further round should follow, or None.
         quadratic: g (n_pool,), for the round that follows.
+        model: of the members.
     """
 
     index: Tensor
@@ -74,6 +75,7 @@ class Round:
     loss: float
     stop: str | None
     quadratic: Tensor
+    model: RidgeModel
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ def extend_round(
     return Round(
         allowed[: per_round if steered else 0], derivative, gain, margin, candidates,
         adjoint.validating, _mean(adjoint), _why_stop(steered, candidates, per_round, len(margin), stop, waiting),
-        quadratic,
+        quadratic, model,
     )  # fmt: skip
 
 

@@ -76,6 +76,11 @@ class RidgeModel:
     residual: float = 0.0
     rounding: float = 0.0
 
+    @property
+    def accuracy(self) -> dict[str, float]:
+        """How well it is solved: condition, residual, rounding."""
+        return {"condition": self.condition, "residual": self.residual, "rounding": self.rounding}
+
     @cached_property
     def inverse(self) -> Tensor:
         """C (p, p), symmetric."""
@@ -173,7 +178,8 @@ def solve(moments: Moments, ridge: float) -> RidgeModel:
 
     Raises:
         ValueError: if ``ridge`` is not positive and finite, or float64 does not resolve the solution to `ACCURACY`:
-            the Gram matrix is not numerically positive definite with it, or too ill-conditioned.
+            the Gram matrix is not numerically positive definite with it, too ill-conditioned, or the equations are not
+            solved as far as that condition asks.
     """
     if not 0 < ridge < float("inf"):
         raise ValueError(f"ridge must be positive and finite, got {ridge}.")
@@ -199,6 +205,11 @@ def solve(moments: Moments, ridge: float) -> RidgeModel:
     left = moments.cross - shifted @ head
     size = largest * torch.linalg.norm(head) + torch.linalg.norm(moments.cross)
     residual = float(torch.linalg.norm(left) / size) if size > 0 else 0.0
+    if not condition * residual <= ACCURACY:
+        raise ValueError(
+            f"ridge must be large enough for a relative accuracy of {ACCURACY:g}, got {ridge}: the residual is "
+            f"{residual:.1e}, the condition number {condition:.1e}; check the features for NaN and infinity."
+        )
     return RidgeModel(head, root, ridge, condition, residual, moments.rounding * inverse_norm)
 
 

@@ -40,7 +40,7 @@ class Cluster:
         # a task rather than scattered data: what is lost with a worker can be had again
         everywhere = self._submit(dict, shared)
         groups = [parts[start : start + GROUP] for start in range(0, len(parts), GROUP)]
-        busy = 2 * len(self.client.nthreads()) // GROUP + 1  # groups that keep every worker at work
+        busy = 2 * sum(self.client.nthreads().values()) // GROUP + 1  # groups that keep every thread at work
         rows: list[tuple[Any, ...]] = []
 
         def sums() -> Iterator[tuple[Any, ...]]:
@@ -120,5 +120,9 @@ def surroundings(folder: str) -> dict[str, str]:
     """What must be the same everywhere."""
     import torch
 
-    there = "is there" if Path(folder).is_dir() else "is absent"
-    return {folder: there, "python": f"{sys.version_info[0]}.{sys.version_info[1]}", "torch": torch.__version__}
+    return {
+        folder: "is there" if Path(folder).is_dir() else "is absent",
+        "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
+        "torch": torch.__version__,
+        "CUDA": "is there" if torch.cuda.is_available() else "is absent",
+    }

@@ -125,6 +125,7 @@ def row(trial: Trial, head: Head, errors: Errors, baseline: Errors, size: int) -
     return {
         "size": size,
         "ridge": head.model.ridge,
+        **head.model.accuracy,
         **trial.interval(errors),
         **trial.interval(errors - baseline, "difference"),
         "loo_error": head.loo_error,

@@ -146,6 +146,7 @@ def report(name: str, pool: str, turn: Round, noise: Noise, decisions: pl.DataFr
         "validating": turn.validating,
         "loss": turn.loss if math.isfinite(turn.loss) else None,
         "stop": turn.stop or "none",
+        **turn.model.accuracy,
     }
     tables.write_json(paths.METRICS / "rounds" / f"{name}.json", metrics)
     more = turn.stop or "more to come"

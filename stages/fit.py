@@ -34,7 +34,7 @@ def fit() -> None:
     width = FeatureFile(core["features"][0]).shape[1]
     size = device.chunk_size(width + 1, place) if settings.chunk_size == "auto" else settings.chunk_size
     dtype = device.precision(place) if settings.dtype == "auto" else getattr(torch, settings.dtype)
-    raw = rows.stored(core, classes, size)
+    raw = rows.stored(core, classes, size, place=place)
     scale = scaling(raw) if settings.normalize == "standardize" else None
     chunks = rows.spread(raw, lambda part: Prepared(part, settings.normalize, scaling=scale, device=place, dtype=dtype))
     choice = choose_ridge(chunks, len(classes), settings.ridges)
@@ -75,8 +75,7 @@ def report(fit: rows.Fit, model: RidgeModel, samples: int) -> None:
     """Metrics and a line for the log."""
     numbers = {"ridge": fit.ridge, "temperature": fit.temperature, "loo_error": fit.loo_error}
     counts = {"samples": samples, "classes": len(fit.classes), "excluded": fit.excluded}
-    solved = {"condition": model.condition, "residual": model.residual, "rounding": model.rounding}
-    tables.write_json(paths.metrics("fit"), numbers | counts | solved)
+    tables.write_json(paths.metrics("fit"), numbers | counts | model.accuracy)
     edge = {fit.grid[0]["ridge"], fit.grid[-1]["ridge"]}
     logger.info("ridge %g, temperature %.3g, leave-one-out error %.4f", fit.ridge, fit.temperature, fit.loo_error)
     if fit.ridge in edge and len(fit.grid) > 1:

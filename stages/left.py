@@ -5,8 +5,9 @@ import torch
 
 from diva.extend import Noise, Round
 from diva.losses import THRESHOLD
-from diva.ridge import RidgeModel, solve
-from diva.store import curated, index, ledger, paths, tables
+from diva.products import times
+from diva.ridge import RidgeModel
+from diva.store import curated, ledger, paths, tables
 from diva.store.evaluation import LEFT
 from stages import rows
 from stages.extend import choose, reviewed
@@ -31,12 +32,11 @@ def left(book: ledger.Ledger, state: pl.DataFrame, pool: pl.DataFrame, classes: 
     candidates = reviewed(unused, people)
     members = state.filter(pl.col("status") == "member")
     turn, noise = choose(members, candidates, pool, classes, fit, settings, state, people)
-    model = solve(rows.moments_of(members, index.read(paths.CORE), classes, fit), fit.ridge)
     judged = candidates.with_columns(
         gain=pl.Series(turn.gain.numpy()),
         derivative=pl.Series(turn.derivative.numpy()),
         margin=pl.Series(turn.margin.numpy()),
-        **predicted(rows.prepared(candidates, classes, fit), model, classes, fit.temperature),
+        **predicted(rows.prepared(candidates, classes, fit), turn.model, classes, fit.temperature),
     )
     rejected = unused.join(candidates, on="sample_id", how="anti", maintain_order="left")
     told = judged.with_columns(reason=reason(turn, noise, settings))
@@ -47,7 +47,7 @@ def predicted(chunks: rows.Rows, model: RidgeModel, classes: list[str], temperat
     """Suggested label argmax f, and the soft score 1 − softmax(T f)_y, of rows outside the model."""
     codes, scores = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0, dtype=torch.float64)]
     for z, labels, _ in chunks:
-        outputs = (z @ model.head.to(z)).double()
+        outputs = times(z, model.head.to(z)).double()
         codes.append(outputs.argmax(1).cpu())
         scores.append(1 - torch.softmax(temperature * outputs, 1).gather(1, labels[:, None])[:, 0].cpu())
     names = [classes[code] for code in torch.cat(codes).tolist()]

@@ -12,6 +12,7 @@ import polars as pl
 import torch
 
 from diva.chunks import InMemory
+from diva.device import resolve
 from diva.loo import choose_ridge
 from diva.multimodal import Curve, curve
 from diva.normalize import Prepared
@@ -91,11 +92,10 @@ def prepared(names: Named, fit: rows.Fit) -> Prepared:
             f"embeddings must have {width} columns, as the images' features, got {names.features.shape[1]}; images "
             "and names need the two towers of one network."
         )
-    codes = np.array([fit.classes.index(label) for label in names.labels])
-    dtype = {"float32": torch.float32, "float64": torch.float64}[fit.dtype]
-    scaling = rows.read_scaling(fit.normalize)
+    codes = rows.codes(pl.Series(names.labels, dtype=pl.String), fit.classes)
+    dtype, scaling = getattr(torch, fit.dtype), rows.read_scaling(fit.normalize)
     chunks = InMemory(names.features, codes, fit.chunk_size)
-    return Prepared(chunks, fit.normalize, scaling=scaling, device=rows.device(fit.device), dtype=dtype)
+    return Prepared(chunks, fit.normalize, scaling=scaling, device=resolve(fit.device), dtype=dtype)
 
 
 def report(shots: str, core: pl.DataFrame, labels: list[str], ridge: float, found: Curve) -> None:

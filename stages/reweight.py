@@ -41,6 +41,7 @@ def main() -> None:
         "samples": len(weighed),
         "held_out": held_out,
         "loss": [step["loss"] for step in history],
+        **result.start.accuracy,
     }
     tables.write_json(paths.metrics("reweight"), metrics)
     logger.info("%d steps over %d samples; held-out error %s", len(history), len(weighed), held_out)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
+from diva import device
 from diva.normalize import Normalization, Prepared, Scaling
 from diva.parallel import Parts, cuts
 from diva.ridge import Moments, moments, relabelled
@@ -86,13 +87,13 @@ def moments_of(frame: pl.DataFrame, core: pl.DataFrame, classes: Sequence[str], 
     k = len(classes)
     if len(gone) + len(changed) + len(came) >= len(frame):
         return moments(prepared(frame, classes, fit), k)
-    sums = read_moments(k).to(device(fit.device))
+    sums = read_moments(k).to(device.resolve(fit.device))
     for rows, sign in ((came, 1), (gone, -1)):
         if len(rows):
             part = moments(prepared(rows, classes, fit), k)
             sums = sums + part if sign > 0 else sums - part
     if len(changed):
-        before = torch.tensor([classes.index(label) for label in changed["label"]])
+        before = torch.from_numpy(codes(changed["label"], classes))
         after = prepared(changed.with_columns(label="now"), classes, fit)
         sums = relabelled(sums, after, before, k)
     return sums
@@ -106,39 +107,36 @@ def read_scaling(normalize: Normalization) -> Scaling | None:
         return Scaling(torch.from_numpy(file["mean"][:]), torch.from_numpy(file["scale"][:]))
 
 
-def device(name: str) -> str:
-    """``auto`` is CUDA where there is one."""
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+def stored(
+    frame: pl.DataFrame, classes: Sequence[str], chunk_size: int, width: int | None = None, place: str = "cpu"
+) -> FeatureRows:
+    """The features that the rows of ``frame`` (an index, a curated set) name, with codes of their ``label``.
 
-
-def stored(frame: pl.DataFrame, classes: Sequence[str], chunk_size: int, width: int | None = None) -> FeatureRows:
-    """The features that the rows of ``frame`` (an index, a curated set) name, with codes of their ``label``."""
+    They are read into memory from which the way to ``place``, a device, is short.
+    """
     files = frame["features"].unique(maintain_order=True)
     file, labels = codes(frame["features"], files.to_list()), codes(frame["label"], classes)
-    allocate = pinned if torch.cuda.is_available() else np.empty
+    allocate = np.empty if torch.device(place).type == "cpu" else pinned
     chunk_size = max(1, min(chunk_size, MOST // max(1, len(classes))))  # which changes nothing beyond rounding
     return FeatureRows.indexed(files.to_list(), file, frame["row"].to_numpy(), labels, chunk_size, width, allocate)
 
 
 def codes(names: pl.Series, known: Sequence[str]) -> npt.NDArray[np.int32]:
     """Each name's place among those that are known."""
-    return names.replace_strict(known, range(len(known)), return_dtype=pl.Int32).to_numpy()
+    return names.replace_strict(known, range(len(known)), return_dtype=pl.Int32).to_numpy(writable=True)
 
 
 def pinned(shape: tuple[int, int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Page-locked memory: the way from it to a GPU is short."""
+    """Page-locked memory."""
     kind = {"float16": torch.float16, "float32": torch.float32}[dtype.name]
     return torch.empty(shape, dtype=kind, pin_memory=True).numpy()
 
 
 def prepared(frame: pl.DataFrame, classes: Sequence[str], fit: Fit) -> Rows:
     """The same, as the tensors that the closed forms take."""
-    rows = stored(frame, classes, fit.chunk_size, width_of_moments())
-    dtype = {"float32": torch.float32, "float64": torch.float64}[fit.dtype]
-    scaling = read_scaling(fit.normalize)
-    return spread(
-        rows, lambda part: Prepared(part, fit.normalize, scaling=scaling, device=device(fit.device), dtype=dtype)
-    )
+    place, dtype, scaling = device.resolve(fit.device), getattr(torch, fit.dtype), read_scaling(fit.normalize)
+    rows = stored(frame, classes, device.at_most(fit.chunk_size, place), width_of_moments(), place)
+    return spread(rows, lambda part: Prepared(part, fit.normalize, scaling=scaling, device=place, dtype=dtype))
 
 
 def spread(rows: FeatureRows, prepare: Callable[[FeatureRows], Prepared]) -> Rows:

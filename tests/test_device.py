@@ -34,3 +34,22 @@ def test_float64_is_chosen_where_the_card_has_it_at_full_rate(monkeypatch, capab
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     assert device.precision("cuda") == dtype
     assert device.precision("cpu") == torch.float32
+
+
+def test_devices_by_name():
+    assert device.resolve("cpu") == "cpu"
+    assert device.resolve("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(ValueError, match="must be auto, cpu or cuda"):
+        device.resolve("tpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_an_absent_gpu_is_named():
+    with pytest.raises(ValueError, match="without a usable GPU"):
+        device.resolve("cuda")
+
+
+def test_a_chunk_chosen_on_a_card_is_cut_down_on_the_processor():
+    assert device.at_most(2**18, "cpu") == 16_384
+    assert device.at_most(1000, "cpu") == 1000
+    assert device.at_most(2**18, "cuda") == 2**18

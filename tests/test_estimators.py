@@ -450,3 +450,13 @@ def test_the_front_door_imports_nothing_of_the_pipeline():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_left_out_predictions_are_in_float64_where_float32_is_not_enough():
+    random = np.random.default_rng(0)
+    X = random.standard_normal((40, 60)) @ np.diag(np.logspace(0, -5, 60))
+    y = np.arange(40) % 3
+    exact = DivaClassifier(ridge=1e-6, normalize="none", dtype="float64", device="cpu").fit(X.astype(np.float32), y)
+    chosen = DivaClassifier(ridge=1e-6, normalize="none", dtype="float32", device="cpu").fit(X.astype(np.float32), y)
+    np.testing.assert_allclose(chosen.leverage_, exact.leverage_, rtol=1e-9)
+    np.testing.assert_allclose(chosen.loo_predictions_, exact.loo_predictions_, rtol=1e-6)

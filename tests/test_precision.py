@@ -3,6 +3,7 @@ import logging
 import pytest
 import torch
 
+from diva import products
 from diva.chunks import InMemory
 from diva.derivative import dataset_derivative
 from diva.losses import Loss
@@ -81,3 +82,16 @@ def test_rounding_adds_up_whether_rows_come_or_go():
     q = problem()
     whole, part = moments(q.chunks(), q.classes), moments(q.part(slice(0, 9)), q.classes)
     assert (whole + part).rounding == (whole - part).rounding == whole.rounding + part.rounding > 0
+
+
+def test_equations_that_are_not_solved_far_enough_are_an_error(monkeypatch):
+    q = problem(condition=1e3)
+    exact = products.inverse_root
+
+    def spoilt(matrix):
+        return exact(matrix) * (1 + 0.05 * torch.sin(torch.arange(len(matrix), dtype=matrix.dtype)))
+
+    sums = moments(q.chunks(), q.classes)
+    monkeypatch.setattr(products, "inverse_root", spoilt)
+    with pytest.raises(ValueError, match="the residual is"):
+        solve(sums, 0.1)

@@ -23,6 +23,7 @@ import torchvision
 from torch import Tensor
 from tqdm import tqdm
 
+from diva.device import resolve
 from diva.store.features import Failure
 from diva.store.streams import ahead
 from diva.vision import jpeg
@@ -52,15 +53,6 @@ class Speed(NamedTuple):
     images: int
 
 
-def pick_device(device: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU; ValueError where the device asked for is absent."""
-    if device not in ("auto", "cpu") and not device.startswith("cuda"):
-        raise ValueError(f"device must be auto, cpu or cuda, got {device}.")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError("device must be present, got cuda without a usable GPU; set device to auto or cpu.")
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-
-
 def extract(
     backbone: Backbone,
     files: ImageFiles,
@@ -82,7 +74,7 @@ def extract(
         device: "auto", "cpu" or "cuda".
         progress: show a bar (a terminal) or a line now and then (a log).
     """
-    place = pick_device(device)
+    place = torch.device(resolve(device))
     run = Run(Forward(backbone, place, files.steps), files)
     firsts = range(start, len(files), batch_size)
     batches = (range(first, min(first + batch_size, len(files))) for first in firsts)

@@ -12,7 +12,7 @@ from torch import nn
 from diva.vision import extraction
 from diva.vision.backbones import Backbone, load_backbone
 from diva.vision.datasets import ImageFiles
-from diva.vision.extraction import attributes, extract, measure, pick_device
+from diva.vision.extraction import attributes, extract, measure
 from diva.vision.transforms import ResizeCrop
 
 TRANSFORM = ResizeCrop(32, 32)
@@ -139,19 +139,6 @@ def test_measure_counts_images_per_second(backbone, paths):
     assert 0 < speed.images_per_second < 1e6
     with pytest.raises(ValueError, match="at least one image"):
         measure(backbone, TRANSFORM, [])
-
-
-def test_devices():
-    assert pick_device("cpu").type == "cpu"
-    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(ValueError, match="must be auto, cpu or cuda"):
-        pick_device("tpu")
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_an_absent_gpu_is_named():
-    with pytest.raises(ValueError, match="without a usable GPU"):
-        pick_device("cuda")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
