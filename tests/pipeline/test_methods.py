@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import polars as pl
+import pytest
 
 from tests.pipeline.conftest import ran
 
 
+@pytest.mark.slow
 def test_other_methods_score_and_choose(fresh, tmp_path):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 150)

@@ -89,6 +89,7 @@ def relative_to_pack(run: Copy, shared_data) -> float:
     return max(worst)
 
 
+@pytest.mark.slow
 def test_ready_features_without_any_image(fresh, shared_data, tmp_path):
     with np.load(shared_data / "features/flowers102_mobilenetv2.npz", allow_pickle=False) as pack:
         x, y, x_test, y_test = (pack[name] for name in ("x_train", "y_train", "x_test", "y_test"))
