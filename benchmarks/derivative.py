@@ -1,6 +1,7 @@
 """What the dataset derivative costs beside the plain matrix products that it needs.
 
     python -m benchmarks.derivative [--threads 2] [--repeats 5] [--out FILE.json] [--quick]
+    python -m benchmarks.derivative --device cuda --shape 2000000 2048 1000 --out FILE.json
 
     floor          4 products n×p×p (two ZᵀZ, two ZA) and 4 of n×p×k (three ZH, one ZᵀG), chunk by chunk as the
                    derivative does them, by torch or by scipy's BLAS, whichever took less
@@ -11,14 +12,9 @@
     ten times      the derivative of all rows over that of a tenth
 
 Ratios are of medians over interleaved repeats, of the least times, and of the least processor times (on a machine that
-others use, too, these mean most). Rows are random, not negative, of unit norm, float32, in memory.
+others use, too, these mean most). Rows are random, not negative, of unit norm, float32, in memory. On a GPU the floor is
+the card's own matrix rate at these shapes: its share that is reached is 1 / (derivative / floor).
 """
-
-import os
-import sys
-
-if "--threads" in sys.argv:  # before torch and BLAS are loaded
-    os.environ["OMP_NUM_THREADS"] = sys.argv[sys.argv.index("--threads") + 1]
 
 import argparse
 import json
@@ -32,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.machine import description
+from benchmarks.machine import description, threads
 from diva import blas
 from diva.chunks import InMemory
 from diva.derivative import dataset_derivative, member_pass, outsider_derivatives
@@ -40,6 +36,7 @@ from diva.device import chunk_size
 from diva.grid import choose_ridge
 from diva.loo import leave_one_out, quadratics
 from diva.losses import Loss
+from diva.products import Workspace
 from diva.ridge import moments, solve
 
 SHAPES = ((200_000, 512, 100), (50_000, 1280, 100))
@@ -59,19 +56,19 @@ class Rows:
 
     def chunks(self, n: int | None = None) -> InMemory:
         """The first n rows, or all."""
-        return InMemory(self.z[:n], self.labels[:n], chunk_size(self.z.shape[1], "cpu"))
+        return InMemory(self.z[:n], self.labels[:n], chunk_size(self.z.shape[1], self.z.device.type))
 
 
-def rows(n: int, p: int, k: int) -> Rows:
+def rows(n: int, p: int, k: int, device: str = "cpu") -> Rows:
     """Rows as a network gives them: not negative, of unit norm, a constant column last."""
-    g = torch.Generator().manual_seed(0)
-    z = torch.randn(n, p, generator=g).clamp_min_(0)
+    g = torch.Generator(device).manual_seed(0)
+    z = torch.randn(n, p, generator=g, device=device).clamp_min_(0)
     z /= torch.linalg.vector_norm(z, dim=1, keepdim=True)
     z[:, -1] = 1
-    teacher = torch.randn(p, k, generator=g)
+    teacher = torch.randn(p, k, generator=g, device=device)
     labels = torch.cat([(part @ teacher).argmax(1) for part in z.split(8192)])
-    wrong = torch.rand(n, generator=g) < 0.1
-    labels[wrong] = torch.randint(k, (int(wrong.sum()),), generator=g)
+    wrong = torch.rand(n, generator=g, device=device) < 0.1
+    labels[wrong] = torch.randint(k, (int(wrong.sum()),), generator=g, device=device)
     return Rows(z, labels, k)
 
 
@@ -80,10 +77,9 @@ class Floor:
 
     def __init__(self, problem: Rows, by: str) -> None:
         self.problem, self.by = problem, by
-        (_, p), k, m = problem.z.shape, problem.k, chunk_size(problem.z.shape[1], "cpu")
-        self.square, self.narrow, self.values = torch.randn(p, p), torch.randn(p, k), torch.randn(m, k)
-        self.wide, self.outputs = torch.empty(m, p), torch.empty(m, k)
-        self.gram, self.cross = torch.empty(p, p), torch.empty(p, k)
+        (_, p), k, m, new = problem.z.shape, problem.k, problem.chunks().chunk_size, problem.z.new_empty
+        self.square, self.narrow, self.values = new(p, p).normal_(), new(p, k).normal_(), new(m, k).normal_()
+        self.wide, self.outputs, self.gram, self.cross = new(m, p), new(m, k), new(p, p), new(p, k)
 
     def times(self, z: Tensor, matrix: Tensor, out: Tensor) -> None:
         """``out`` ← zA."""
@@ -119,16 +115,16 @@ def torch_transposed(z: Tensor, values: Tensor, out: Tensor) -> None:
     torch.mm(z.T, values, out=out)
 
 
-def measure(shape: tuple[int, int, int], repeats: int) -> dict[str, Any]:
+def measure(shape: tuple[int, int, int], repeats: int, device: str = "cpu") -> dict[str, Any]:
     """Times and ratios at one shape."""
-    problem, k = rows(*shape), shape[2]
+    problem, k = rows(*shape, device), shape[2]
     chunks = problem.chunks()
     model = solve(moments(chunks, k), RIDGE)
     adjoint, _ = member_pass(chunks, model, LOSS)
     g = quadratics(chunks, model)
     work: dict[str, Callable[[], object]] = {
-        **{f"floor, {by}": Floor(problem, by).derivative for by in libraries()},
-        **{f"pool floor, {by}": Floor(problem, by).pool for by in libraries()},
+        **{f"floor, {by}": Floor(problem, by).derivative for by in libraries(device)},
+        **{f"pool floor, {by}": Floor(problem, by).pool for by in libraries(device)},
         "derivative": lambda: dataset_derivative(chunks, k, RIDGE, LOSS),
         "a tenth": lambda: dataset_derivative(problem.chunks(len(problem.z) // 10), k, RIDGE, LOSS),
         "pool, leverages known": lambda: outsider_derivatives(chunks, model, adjoint, None, g),
@@ -140,15 +136,16 @@ def measure(shape: tuple[int, int, int], repeats: int) -> dict[str, Any]:
     return {"n": shape[0], "p": shape[1], "k": k, "chunk": chunks.chunk_size, "ratios": ratios(times), "seconds": times}
 
 
-def libraries() -> list[str]:
-    return ["torch", "blas"] if blas.ROUTINES is not None else ["torch"]
+def libraries(device: str) -> list[str]:
+    return ["torch", "blas"] if blas.ROUTINES is not None and device == "cpu" else ["torch"]
 
 
 def one_fit(problem: Rows) -> None:
     """Moments, factorisation, leave-one-out error."""
     model = solve(moments(problem.chunks(), problem.k), RIDGE).to(problem.z)
+    work = Workspace()
     for z, labels, _ in problem.chunks():
-        predictions = leave_one_out(z, labels, torch.ones(len(z)), model).predictions
+        predictions = leave_one_out(z, labels, z.new_ones(len(z)), model, work=work).predictions
         (predictions.argmax(1) != labels).sum()
 
 
@@ -160,6 +157,8 @@ def interleaved(work: dict[str, Callable[[], object]], repeats: int) -> dict[str
         for name, run in work.items():
             start, began = time.perf_counter(), time.process_time()
             run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
             if turn:
                 seconds[name].append(time.perf_counter() - start)
                 processor[name].append(time.process_time() - began)
@@ -191,12 +190,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--shape", type=int, nargs=3, metavar=("N", "P", "K"))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows, three repeats: under a minute")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    threads(options.threads)
     shapes, repeats = (QUICK, 3) if options.quick else (SHAPES, options.repeats)
-    found = [measure(shape, repeats) for shape in shapes]
+    shapes = (tuple(options.shape),) if options.shape else shapes
+    found = [measure(shape, repeats, options.device) for shape in shapes]
     for each in found:
         print(f"n = {each['n']}, p = {each['p']}, k = {each['k']}")
         for name, ratio in each["ratios"].items():

@@ -8,12 +8,6 @@ pool. The pass it is held against is the first round's third pass over the pool,
 and margins; with `members_and_pool` the pool's share of the second pass counts as part of it.
 """
 
-import os
-import sys
-
-if "--threads" in sys.argv:  # before torch and BLAS are loaded
-    os.environ["OMP_NUM_THREADS"] = sys.argv[sys.argv.index("--threads") + 1]
-
 import argparse
 import json
 from pathlib import Path
@@ -22,7 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.derivative import BY, LOSS, RIDGE, Rows, interleaved, rows
-from benchmarks.machine import description
+from benchmarks.machine import description, threads
 from diva.chunks import Chained, Subset
 from diva.derivative import member_adjoint, outsider_adjoint, outsider_derivatives
 from diva.extend import ValidateOn, downdated, extend_round
@@ -98,7 +92,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--quick", action="store_true", help="a pool of 20,000, three repeats: under a minute")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    threads(options.threads)
     n_pool, repeats = (20_000, 3) if options.quick else (200_000, options.repeats)
     found = [measure(n_pool, size, repeats) for size in (64, 1000)]
     for each in found:

@@ -6,6 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
+
+
+def threads(count: int) -> None:
+    """From here on torch and the BLAS that scipy ships compute in ``count`` threads."""
+    torch.set_num_threads(count)
+    threadpool_limits(count)
 
 
 def description() -> dict[str, Any]:

@@ -19,10 +19,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from benchmarks.machine import description
+from benchmarks.machine import description, threads
 from benchmarks.streaming import CHUNK, K, P, measured, write
 from diva.derivative import dataset_derivative
 from diva.losses import Loss
@@ -70,7 +69,7 @@ def cluster(paths: list[Path], n: int, workers: int, repeats: int) -> dict[str, 
     """One process and the cluster in turns, and the cluster with a worker killed half-way."""
     from distributed import Client, LocalCluster
 
-    torch.set_num_threads(workers)
+    threads(workers)
     part = max(CHUNK, n * TIMES // (8 * workers))
     with (
         LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0") as made,

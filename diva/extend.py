@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from diva import products
-from diva.chunks import Chained, Chunks, Subset
+from diva.chunks import Chained, Chunks, InMemory, Subset
 from diva.derivative import Adjoint, member_adjoint, outsider_adjoint, outsider_derivatives
 from diva.loo import leave_one_out
 from diva.losses import THRESHOLD, Loss, LossName, margins
@@ -289,15 +289,23 @@ def extend(
         left -= len(new)
         kept = unused[unused].scatter(0, turn.index, False)
         unused[new] = False
-        rows = Subset(pool, torch.isin(torch.arange(n_pool), new))
+        rows: Chunks = Subset(pool, torch.isin(torch.arange(n_pool), new))
         quadratic = None
-        if len(new) <= UPDATED * pool.shape[1]:
-            joined = torch.cat([z for z, _, _ in rows])
-            quadratic = downdated(Subset(pool, unused), turn.quadratic[kept.to(turn.quadratic.device)], model, joined)
+        if len(new) <= UPDATED * pool.shape[1]:  # few: they are read once
+            rows = gathered(rows)
+            known = turn.quadratic[kept.to(turn.quadratic.device)]
+            quadratic = downdated(Subset(pool, unused), known, model, rows.features)
         # Cholesky anew: an update of the factor by r rows takes 2rp² of slower work against p³/3, and its inverse more.
         sums = sums + moments(rows, classes)
         model = solve(sums, ridge)
     return _extension(added, history, "the budget is spent" if n_pool else "the pool is empty")
+
+
+def gathered(chunks: Chunks) -> InMemory:
+    """All rows at once, as one chunk of tensors."""
+    parts = list(chunks)
+    features, labels = torch.cat([part.features for part in parts]), torch.cat([part.labels for part in parts])
+    return InMemory(features, labels, max(1, len(labels)))
 
 
 def _extension(added: list[Tensor], history: list[Round], why: str) -> Extension:
