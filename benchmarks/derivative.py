@@ -12,8 +12,8 @@
     ten times      the derivative of all rows over that of a tenth
 
 Ratios are of medians over interleaved repeats, of the least times, and of the least processor times (on a machine that
-others use, too, these mean most). Rows are random, not negative, of unit norm, float32, in memory. On a GPU the floor is
-the card's own matrix rate at these shapes: its share that is reached is 1 / (derivative / floor).
+others use, too, these mean most). Rows are random, not negative, of unit norm, float32, in memory. On a GPU the floor
+is the card's own matrix rate at these shapes: its share that is reached is 1 / (derivative / floor).
 """
 
 import argparse
