@@ -57,9 +57,10 @@ def fit() -> None:
 def without_test(core: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The core without test images and near-duplicates, and without classes that this leaves one sample of."""
     threshold, samples = section.read("duplicates", Duplicates).near_duplicate, manifest.read(paths.manifest("test"))
-    tested = core["sample_id"].is_in(samples["sample_id"].implode())
+    test = index.index("test", samples, paths.features("test"))
+    tested = core["sample_id"].is_in(samples["sample_id"].implode()) | index.delivered_ready(core, test)
     others = core.filter(~tested)
-    left, close = near.apart(others, index.index("test", samples, paths.features("test")), others, threshold)
+    left, close = near.apart(others, test, others, threshold)
     alone = pl.len().over("label") == 1
     refused = [
         manifest.set_aside(core.filter(tested), "in the test set: test images never train", "Nothing to do."),

@@ -6,6 +6,7 @@ numbers plus a journal, so that a killed run continues where it stopped), then g
 takes its real one when whole. An empty batch gives a file of n = 0 rows of width p = 0.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from diva.store.atomic import replacing, write_text
 from diva.store.slabs import read_rows
 
 DTYPES = ("float16", "float32")
+SLAB = 8192  # rows read or written at once
 LOSS = 1e-2  # what rounding may change of a row's norm
 SMALLEST, LARGEST = 1e-18, 1e18  # norms whose squares single precision holds: later sums are of squares
 ABSENT = (
@@ -147,8 +149,8 @@ class FeatureWriter:
             file.attrs.update(self.attributes)
             # contiguous: rows are read in slabs, and equal input gives equal bytes
             features = file.create_dataset("features", shape, self.dtype, track_times=False)
-            for start in range(0, len(labels), 8192):
-                stop = min(start + 8192, len(labels))
+            for start in range(0, len(labels), SLAB):
+                stop = min(start + SLAB, len(labels))
                 features[start:stop] = self._gathered(start, stop)
             _put(file, "labels", np.array([code[label] for label in labels], dtype=np.int32))
             length = max([32, *map(len, sample_id)])
@@ -221,6 +223,19 @@ class FeatureFile:
         """Features of some rows, in the order asked for."""
         with opened(self.path) as file:
             return file["features"][rows] if isinstance(rows, slice) else read_rows(file["features"], np.asarray(rows))
+
+    def contents(self) -> list[str]:
+        """What ``contents`` says of each row."""
+        parts = (self.read(slice(start, start + SLAB)) for start in range(0, self.shape[0], SLAB))
+        return [content for part in parts for content in contents(part)]
+
+
+def contents(features: Array) -> Iterator[str]:
+    """Hexadecimal sha256 of each row (m, p) in single precision: equal numbers are equal in any file and any type."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        numbers = np.asarray(features).astype("<f4") + np.float32(0)  # -0 is 0
+    for row in numbers:
+        yield hashlib.sha256(row.tobytes()).hexdigest()
 
 
 @contextmanager

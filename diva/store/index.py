@@ -1,5 +1,6 @@
 """An index: which samples there are, and in which row of which file of features each of them lies."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -69,10 +70,27 @@ def index(batch: str, samples: pl.DataFrame, features: Path) -> pl.DataFrame:
     return tables.conform(joined.with_columns(**{name: pl.lit(value) for name, value in where.items()}), SCHEMA, batch)
 
 
+def delivered_ready(rows: pl.DataFrame, others: pl.DataFrame) -> pl.Series:
+    """Which index rows are ready features equal to one of others: the same content, whatever id a file gave it."""
+    known = {content for content in _contents(others) if content}
+    return pl.Series([content in known for content in _contents(rows)], dtype=pl.Boolean)
+
+
+def _contents(rows: pl.DataFrame) -> Iterator[str]:
+    """Hash of each row's features where they came ready; "" of images, whose id is the hash of their content."""
+    held: dict[str, list[str]] = {}
+    for path, row in rows.select("features", "row").iter_rows():
+        if path not in held:
+            stored = FeatureFile(path)
+            held[path] = stored.contents() if stored.attributes.get("backbone") == "ready" else []
+        yield held[path][row] if held[path] else ""
+
+
 def admit(
     candidates: pl.DataFrame,
     taken: pl.DataFrame,
     classes: set[str] | None,
+    tested: pl.DataFrame | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Candidates that may enter the pool, and the others as rows of a quarantine.
 
@@ -80,9 +98,13 @@ def admit(
         candidates: index of one batch.
         taken: sample_id and batch of all that came before: core, test, earlier batches of the pool.
         classes: of the core; None to admit any class.
+        tested: index of the test set, whose content must not come in under another id either.
     """
     before = taken.select("sample_id", earlier="batch").unique("sample_id", keep="first", maintain_order=True)
     joined = candidates.join(before, on="sample_id", how="left", maintain_order="left")
+    if tested is not None:
+        test = pl.lit(delivered_ready(joined, tested))
+        joined = joined.with_columns(earlier=pl.when(test).then(pl.lit("test")).otherwise("earlier"))
     repeated = pl.col("earlier").is_not_null()
     foreign = ~pl.col("label").is_in(sorted(classes)) if classes is not None else pl.lit(value=False)
     reason = pl.format("already delivered: in {}", "earlier")

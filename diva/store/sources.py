@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from diva.redaction import holds_secret, redacted
 from diva.store import archives, embedded, fetch, images, ledger, manifest, tables
+from diva.store.features import SLAB, contents
 from diva.store.images import Listed
 from diva.store.manifest import Delivery, Refused, Sample
 
@@ -244,7 +245,7 @@ class Ready:
         return f"sha256:{tables.sha256(self.path)}"
 
     def read(self, folder: Path) -> Delivery:  # noqa: ARG002 - they stay where they are
-        """One row per labelled sample; ids as given, or the hash of the row's bytes."""
+        """One row per labelled sample; ids as given, or the hash of the row's numbers."""
         from diva.store.ready import open_ready
 
         ready = open_ready(self.path)
@@ -316,11 +317,11 @@ def _checksum_of_url(source: str) -> str:
     return match[2]
 
 
-def _hashes(features: Any, chunk_size: int = 4096) -> Iterator[str]:
-    """Ids of the rows of ``features`` (n, p), read chunk by chunk."""
-    for start in range(0, len(features), chunk_size):
-        for row in np.ascontiguousarray(features[start : start + chunk_size]):
-            yield hashlib.sha256(row.tobytes()).hexdigest()[: manifest.ID_LENGTH]
+def _hashes(features: Any) -> Iterator[str]:
+    """Ids of the rows of ``features`` (n, p), read slab by slab."""
+    for start in range(0, len(features), SLAB):
+        for content in contents(features[start : start + SLAB]):
+            yield content[: manifest.ID_LENGTH]
 
 
 class DataSet:

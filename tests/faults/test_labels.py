@@ -27,9 +27,7 @@ def labelled(*more: object) -> Callable[[], Path]:
         seeds = [*GOOD, *range(900, 900 + len(more))]
         if any(not isinstance(label, str) for label in more):  # a parquet knows nulls
             rows = np.stack([np.random.default_rng(seed).normal(size=6) + 2 * np.eye(6)[seed % 3] for seed in seeds])
-            ids = sources._hashes(rows.astype(np.float32))  # as they would have without their own
-            frame = {"features": rows.tolist(), "labels": labels, "sample_id": list(ids)}
-            pl.DataFrame(frame).write_parquet("bad.parquet")
+            pl.DataFrame({"features": rows.tolist(), "labels": labels}).write_parquet("bad.parquet")
             return Path("bad.parquet")
         return project.pack(BAD, seeds, labels=labels)
 
@@ -64,6 +62,29 @@ def of_the_test_set() -> Path:
     return project.pack(BAD, [*GOOD, 50, 51])
 
 
+def rows(path: Path) -> tuple[np.ndarray, list[str]]:
+    """Features and labels of a file of ``project.pack``."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return arrays["features"], arrays["labels"].tolist()
+
+
+def of_the_test_set_in_float64() -> Path:
+    features, _ = rows(of_the_test_set())
+    return project.pack(BAD, [*GOOD, 50, 51], features=features.astype(np.float64))
+
+
+def of_the_test_set_as_lists() -> Path:
+    features, labels = rows(of_the_test_set())
+    pl.DataFrame({"features": features.tolist(), "labels": labels}).write_parquet("bad.parquet")
+    return Path("bad.parquet")
+
+
+def of_the_test_set_with_names() -> Path:
+    """The good rows under their hashes, as without names; those of the test set under names of their own."""
+    known = sources.open_source(str(project.pack(BAD, GOOD)), {}).read(Path()).samples["sample_id"].to_list()
+    return project.pack(BAD, [*GOOD, 50, 51], sample_id=np.array([*known, "mine", "too"]))
+
+
 PLANTED = [
     bad("missing", "no label in a row", labelled(None), "no label"),
     bad("empty", "a label of nothing, and one of blanks", labelled("", "  "), "no label", "no label"),
@@ -72,6 +93,9 @@ PLANTED = [
     bad("conflicting", "equal content under two labels", conflicting, "same content under another label", "same content"),
     bad("conflicting with the core", "content of the core under another label", of_the_core, "already delivered"),
     bad("of the test set", "content of the test set, offered for training", of_the_test_set, "already delivered", "already delivered"),
+    bad("of the test set in float64", "the same numbers in twice the bits", of_the_test_set_in_float64, "already delivered", "already delivered"),
+    bad("of the test set as lists", "the same numbers in a parquet", of_the_test_set_as_lists, "already delivered", "already delivered"),
+    bad("of the test set by other names", "the same numbers under a sample_id of their own", of_the_test_set_with_names, "already delivered", "already delivered"),
 ]  # fmt: skip
 
 
@@ -137,6 +161,15 @@ def test_no_test_image_trains_even_if_the_core_has_it(place: Path) -> None:
     project.night(project.pack(Path("good.npz"), GOOD))
     tested = pl.read_parquet(paths.manifest("test"))["sample_id"]
     assert not set(tested) & set(project.released()["sample_id"])
+
+
+@Case("a test image in the core by another name", "labels", "the same under a sample_id of its own", SET_ASIDE).test
+def test_no_test_image_trains_under_another_name(place: Path) -> None:
+    names = np.array([f"s{number}" for number in range(20)])
+    project.begin(str(project.pack(Path("core.npz"), [*range(18), 50, 51], sample_id=names)), "test.npz")
+    assert project.quarantine("core", "fit")["reason"].str.starts_with("in the test set").to_list() == [True, True]
+    assert not {"s18", "s19"} & set(index.read(paths.CORE)["sample_id"])
+    project.night(project.pack(Path("good.npz"), GOOD))
 
 
 @Case("a class that is a program", "labels", "markup and a script as the name of a class", UNHARMED).test

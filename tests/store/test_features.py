@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from diva.store.features import Failure, FeatureFile, FeatureWriter
+from diva.store.features import Failure, FeatureFile, FeatureWriter, contents
 
 MADE = {"backbone": "resnet18", "weights": "none", "seed": 3, "manifest_sha256": "ab"}
 N, P = 23, 6
@@ -182,3 +182,15 @@ def test_this_module_needs_neither_torch_nor_polars():
     script = "import sys, json, diva.store.features; print(json.dumps([m for m in sys.modules if '.' not in m]))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True).stdout)
     assert not {"torch", "polars", "pydantic", "torchvision"} & set(loaded)
+
+
+def test_equal_numbers_have_one_content_in_any_type_and_any_file(tmp_path):
+    numbers = np.random.default_rng(0).integers(-9, 9, (5, 3)).astype(np.float16)
+    numbers[0, 0] = 0
+    kinds = [list(contents(numbers.astype(kind))) for kind in ("f2", "<f4", ">f4", "f8", "i8")]
+    kinds.append(list(contents(np.where(numbers == 0, np.float16(-0.0), numbers))))
+    writer = FeatureWriter(tmp_path / "x.h5", {}, "float16")
+    writer.append(numbers)
+    writer.finish(list("ababa"), list("stuvw"))
+    assert all(kind == FeatureFile(tmp_path / "x.h5").contents() for kind in kinds)
+    assert len(set(kinds[0])) == 5
