@@ -26,6 +26,14 @@ __all__ = ["Limits", "check", "checked", "download", "is_archive", "root", "sift
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 DENSEST = 100  # how much larger than itself an archive may unpack: images do not compress
 SMALL = 1 << 28  # bytes to which any archive may unpack
+LONGEST = 1 << 20  # bytes of a header
+HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 PIECE = 1 << 20
 REMEDY = "Pack the images themselves, by relative names."
 
@@ -37,6 +45,23 @@ class Limits(BaseModel):
 
     max_bytes: int | None = Field(None, ge=1)
     max_files: int = Field(1_000_000, ge=1)
+
+
+class Entry(tarfile.TarInfo):
+    """A member whose header is as short as headers are; tarfile reads them into memory, however long."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "Entry":
+        """A member, or a header of the next one."""
+        info = super().frombuf(buf, encoding, errors)
+        if info.type in HEADERS and info.size > LONGEST:
+            raise ValueError(f"a header of {info.size} bytes, where {LONGEST} hold any name")
+        return info
+
+    def _refused(self, *_: object) -> "Entry":
+        raise ValueError("a sparse file, whose map may be of any length")
+
+    _proc_sparse = _proc_gnusparse_10 = _refused  # what tarfile calls to read such a map
 
 
 class Member(NamedTuple):
@@ -110,14 +135,13 @@ def check(archive: Path, limits: Limits) -> None:
 def _within(archive: Path, limits: Limits, room: int) -> Iterator[Member]:
     """The entries, as long as they keep to the limits."""
     most = min(limits.max_bytes or max(SMALL, DENSEST * archive.stat().st_size), room)
-    size, count = 0, 0
-    for member in members(archive):
-        count += not member.info.isdir()
+    size = 0
+    for count, member in enumerate(members(archive), 1):
         size += member.info.size if member.info.isreg() else 0
         if size > most or count > limits.max_files:
             raise ValueError(
-                f"{archive} must unpack to at most {most} bytes and {limits.max_files} files, got more: it may be a "
-                "bomb. If it is not, give the batch the options max_bytes and max_files."
+                f"{archive} must unpack to at most {most} bytes and {limits.max_files} files and folders, got more: it "
+                "may be a bomb. If it is not, give the batch the options max_bytes and max_files."
             )
         yield member
 
@@ -145,13 +169,22 @@ def members(archive: Path) -> Iterator[Member]:
 
 def archive_kind(archive: Path) -> str:
     """zip or tar, by content: a downloaded file has no telling name."""
-    return "zip" if zipfile.is_zipfile(archive) and not tarfile.is_tarfile(archive) else "tar"
+    if not zipfile.is_zipfile(archive):
+        return "tar"
+    try:
+        with tarfile.open(archive, tarinfo=Entry):
+            return "tar"
+    except tarfile.TarError:
+        return "zip"
 
 
 def _of_tar(archive: Path) -> Iterator[Member]:
-    with tarfile.open(archive, "r:*") as file:
-        for info in file:
+    with tarfile.open(archive, "r:*", tarinfo=Entry) as file:
+        while info := file.next():
+            if sum(len(name) + len(value) for name, value in file.pax_headers.items()) > LONGEST:
+                raise ValueError(f"headers for all members of more than {LONGEST} bytes")
             yield Member(info, file.extractfile(info) if info.isreg() else None)
+            file.members.clear()  # type: ignore[attr-defined]  # it keeps all that it has seen
         if file.fileobj is not None:
             file.fileobj.seek(file.offset)
             if file.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:

@@ -133,6 +133,57 @@ def bomb_zip() -> Path:
     return zipped(*((f"photos/cat/{number}.png", bytes(20_000_000)) for number in range(3)))
 
 
+def with_header(kind: bytes, content: bytes) -> Callable[[], Path]:
+    """A tar.gz whose first member is a header."""
+
+    def plant() -> Path:
+        with tarfile.open(TAR, "w:gz", compresslevel=1) as file:
+            info = entry("header", kind)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+            file.add(ALBUM)
+        return TAR
+
+    return plant
+
+
+def long_name() -> Path:
+    return with_header(tarfile.GNUTYPE_LONGNAME, b"a" * 20_000_000)()
+
+
+def long_attributes() -> Path:
+    text = f" comment={'a' * 20_000_000}\n"
+    return with_header(tarfile.XHDTYPE, f"{len(text) + 8}{text}".encode())()
+
+
+def global_attributes() -> Path:
+    """Headers that count for all members, each of them short."""
+    with tarfile.open(TAR, "w:gz", compresslevel=1) as file:
+        for number in range(30):
+            text = f" DIVA.{number:02d}={'a' * 99_984}\n"
+            info = entry("header", tarfile.XGLTYPE)
+            info.size = len(text) + 6
+            file.addfile(info, io.BytesIO(f"{info.size}{text}".encode()))
+            file.addfile(entry(f"photos/cat{number}", tarfile.DIRTYPE))
+        file.add(ALBUM)
+    return TAR
+
+
+def sparse() -> Path:
+    """A file with holes, told in 40,000 pieces."""
+    info = entry("photos/cat/sparse.png")
+    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"}
+    pieces = b"40000\n" + b"1\n1\n" * 40_000
+    return tar((info, pieces + bytes(-len(pieces) % 512)))
+
+
+def many_folders() -> Path:
+    with tarfile.open(TAR, "w:gz", compresslevel=1) as file:
+        for number in range(200):
+            file.addfile(entry(f"photos/{number}", tarfile.DIRTYPE))
+    return TAR
+
+
 def encrypted() -> Path:
     """A zip whose members say that they need a password."""
     content = bytearray(zipped().read_bytes())
@@ -164,6 +215,15 @@ def bad_archive(name: str, what: str, plant: Callable[[], Path], said: str = "mu
 REFUSALS = [
     bad_archive("a tar bomb", "60 MB of zeros in 260 kB", bomb_tar, "must unpack to at most"),
     bad_archive("a zip bomb", "60 MB of zeros in 60 kB", bomb_zip, "must unpack to at most"),
+    bad_archive("a bomb in a long name", "20 MB of name in 90 kB", long_name, "a header of 20000000 bytes"),
+    bad_archive("a bomb in a header", "20 MB of attributes in 90 kB", long_attributes, "a header of 20000"),
+    bad_archive(
+        "a bomb in many headers",
+        "attributes of all members, more with each member",
+        global_attributes,
+        "headers for all members",
+    ),
+    bad_archive("a sparse file", "a member with holes, and a map of them", sparse, "a sparse file"),
     bad_archive("a truncated tar", "a .tar.gz cut after two thirds", cut(tar)),
     bad_archive("a tar that ends early", "a .tar cut between two members, which readers take for its end", cut_between),
     bad_archive("a truncated zip", "a .zip cut after two thirds", cut(zipped)),
@@ -190,11 +250,12 @@ def test_an_archive_that_cannot_be_trusted_is_refused_as_a_whole(
     assert project.same(project.released(), album.released)
 
 
-@Case("too many files", "archives", "more members than allowed", REFUSED).test
+@Case("too many files", "archives", "more members than allowed, files or folders", REFUSED).test
 def test_the_options_of_a_batch_limit_its_archive(album: Undisturbed) -> None:
-    with pytest.raises(ValueError, match=r"photos\.zip must unpack to .* and 5 files, got more"):
-        project.half_night(zipped(), {"max_files": 5})
-    project.take_back()
+    for archive, most in ((zipped(), 5), (many_folders(), 100)):
+        with pytest.raises(ValueError, match=rf"{archive} must unpack to .* and {most} files and folders, got more"):
+            project.half_night(archive, {"max_files": most})
+        project.take_back()
     project.half_night(zipped(), {"max_files": 9, "max_bytes": 1 << 20})
     project.night("more")
     assert project.alike(project.released(), album.released)
