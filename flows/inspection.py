@@ -1,17 +1,22 @@
 """A first look at a delivery, in a process of its own: ``python -m flows.inspection SOURCE`` prints its checksum.
 
-What comes from outside may be made to crash whatever reads it; parsers of HDF5 and parquet are large. A crash here
-refuses the delivery, and the night goes on.
+What comes from outside may be made to crash whatever reads it, or to keep it busy for ever; parsers of HDF5 and parquet
+are large. A crash here, or an hour without an end, refuses the delivery, and the night goes on.
 """
 
 import signal
+import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 from flows.commands import SCRATCH, leashed
 
 LOCK = SCRATCH / "inspection.lock"
+LIMIT = 3600.0  # seconds: at a disk's usual speed, half a terabyte
 COMMAND = (sys.executable, "-m", "flows.inspection")
 
 
@@ -30,15 +35,35 @@ def checksum(place: Path, source: str) -> str:
 @cache
 def look(place: Path, source: str) -> tuple[str, str]:  # noqa: ARG001 - the key of the cache
     """The checksum, or "" and what is wrong."""
-    with leashed([*COMMAND, source], LOCK) as process:
+    with leashed([*COMMAND, source], LOCK) as process, _limited(process) as late:
         lines = [line for line in (process.stdout or "") if line.strip()]
         status = process.wait()
+    if late.is_set():
+        return "", f"{source} must be readable within {LIMIT:.0f} s, but took too long; deliver it in parts."
     if status == 0:
         return lines[-1].strip(), ""
     if status == 1 and lines:
         return "", lines[-1].strip()
     how = signal.strsignal(status - 128) if 128 < status < 128 + signal.NSIG else f"status {status}"
     return "", f"{source} must be readable, but its reader crashed ({how}); do not trust where it came from."
+
+
+@contextmanager
+def _limited(process: "subprocess.Popen[str]") -> Iterator[threading.Event]:
+    """End a leashed process that lasts longer than the limit; the event says that it did."""
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        if process.stdin:
+            process.stdin.close()  # the leash
+
+    timer = threading.Timer(LIMIT, end)
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
 
 
 def main(source: str) -> int:

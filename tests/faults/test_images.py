@@ -134,6 +134,21 @@ def test_a_file_that_is_no_usable_image_is_set_aside_and_changes_nothing(
     check_set_aside(album.released, project.half_night(ALBUM), path, kind)
 
 
+@Case(
+    "a file of the kernel", "images", "a list that names one: no size, and content, which may never end", SET_ASIDE
+).test
+def test_a_file_of_the_kernel_is_never_read(album: Undisturbed) -> None:
+    endless = Path("/proc/kmsg")
+    if not endless.is_file():
+        pytest.skip("only Linux has such files")
+    good = [f"{path.as_posix()},{path.parent.name}\n" for path in sorted(ALBUM.rglob("*.png"))]
+    Path("photos.csv").write_text("".join(["path,label\n", *good, f"{endless},cat\n"]))
+    refused = project.quarantine(project.half_night("photos.csv"))
+    assert refused.select("path", "reason").rows() == [(endless.as_posix(), "zero bytes")]
+    project.night("more")
+    assert project.alike(project.released(), album.released)
+
+
 @contextmanager
 def unprivileged(root: Path) -> Iterator[None]:
     """Without root's rights, to whom every file is readable: as nobody, who owns the project."""

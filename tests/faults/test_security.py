@@ -285,6 +285,20 @@ def test_a_crash_while_a_delivery_is_looked_at_refuses_it(pack: Undisturbed, mon
 
 
 @Case(
+    "a delivery without an end", "security", "bytes that keep the process which reads them busy for ever", REFUSED
+).test
+def test_a_look_that_does_not_end_refuses_the_delivery(pack: Undisturbed, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(inspection, "COMMAND", (sys.executable, "-c", "import signal\nwhile True: signal.pause()"))
+        patch.setattr(inspection, "LIMIT", 0.2)
+        with pytest.raises(ValueError, match=r"endless\.h5 must be readable within .*took too long"):
+            inspection.checksum(pack.root, "endless.h5")
+    project.half_night("good.npz")
+    project.night("more.npz")
+    assert project.same(project.released(), pack.released)
+
+
+@Case(
     "a delivery looked at from outside",
     "security",
     "a good one and a broken one, each in a process of its own",

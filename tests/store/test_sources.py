@@ -1,5 +1,6 @@
 """Sources: what each kind brings, what is set aside and why, and that a changed delivery is seen."""
 
+import hashlib
 import io
 import os
 import sys
@@ -115,6 +116,17 @@ def test_what_cannot_be_used_is_set_aside_with_reason_and_remedy(photos: Path, t
         "pipe.png": "not a file: a folder, a named pipe or a device",
     }
     assert all(brought.refused["remedy"].str.len_chars() > 0)
+
+
+def test_no_more_of_a_file_is_read_than_its_size_says(tmp_path: Path) -> None:
+    kernel = Path("/proc/self/status")
+    if not kernel.is_file():
+        pytest.skip("only Linux has files with content and without a size")
+    assert images.digest(kernel) == hashlib.sha256().hexdigest()
+    listed = tmp_path / "list.csv"
+    listed.symlink_to(kernel)
+    with pytest.raises(ValueError, match=r"list\.csv must be a readable list: it must have 1 to \d+ bytes, got 0"):
+        sources.listing(listed)
 
 
 def test_an_image_of_too_many_pixels_is_set_aside(photos: Path, tmp_path: Path) -> None:
