@@ -9,7 +9,6 @@ run in evaluation mode, so they are never taken for the last one.
 import difflib
 import hashlib
 import importlib
-import pickle
 import threading
 import warnings
 from collections.abc import Callable, Mapping
@@ -233,7 +232,11 @@ def read_state(path: Path) -> State:
         raise ValueError(f"weights must be DEFAULT, none or an existing file, got {path}.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # its reader fails in any way on damaged bytes
+        if isinstance(error, OSError) and error.errno:  # the system's
+            raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"weights must be a state dict written by torch.save(network.state_dict(), …), got {path}: {reason}"

@@ -180,7 +180,8 @@ def test_a_file_of_another_network_is_refused_with_keys_and_remedy(weights_file)
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"", "state dict"), (b"no weights at all", "state dict"), (None, "existing file")]
+    ("content", "message"),
+    [(b"", "state dict"), (b"no weights at all", "state dict"), (b"q", "state dict"), (None, "existing file")],
 )
 def test_a_file_without_weights_is_refused(tmp_path, content, message):
     path = tmp_path / "weights.pth"
