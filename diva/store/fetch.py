@@ -64,7 +64,7 @@ def download(url: str, path: Path, checksum: str = "") -> None:
 
     Raises:
         ValueError: another kind of URL, or the file has another checksum.
-        OSError: the network failed at every attempt, or the disk has no room.
+        OSError: the network failed at every attempt, or the disk has no room; then nothing is left of it.
     """
     if not url.startswith(("https://", "http://")):
         raise ValueError(f"url must begin with https:// or http://, got {redacted(url)}.")
@@ -76,6 +76,8 @@ def download(url: str, path: Path, checksum: str = "") -> None:
             break
         except BROKEN as error:
             said = f"{redacted(url)} could not be fetched: {redacted(str(error))}; {_size(part)} bytes are here"
+            if getattr(error, "errno", None) == errno.ENOSPC:
+                part.unlink(missing_ok=True)  # or the disk would stay full
             if pause is None or not _may_recover(error):
                 raise OSError(said) from None
             logger.warning("%s; another attempt in %.0f s", said, pause)
@@ -133,10 +135,16 @@ def _go_on(url: str, partial: Path) -> None:
         return  # all of it is here, or what is here is of another file: the checksum tells
     with answer, partial.open("ab" if answer.status == http.client.PARTIAL_CONTENT else "wb") as file:
         length = int(answer.headers.get("Content-Length") or 0)
-        if shutil.disk_usage(partial.parent).free < length + SPARE:
-            raise OSError(errno.ENOSPC, f"{length} bytes are to come, and the disk has no room for them")
+        _require_room(partial, length)
         for piece in track(_pieces(answer, length or None), length, "bytes", len):
+            if not length:  # nobody knows how much is to come
+                _require_room(partial, len(piece))
             file.write(piece)
+
+
+def _require_room(partial: Path, size: int) -> None:
+    if shutil.disk_usage(partial.parent).free < size + SPARE:
+        raise OSError(errno.ENOSPC, f"{size} bytes or more are to come, and the disk has no room for them")
 
 
 def _pieces(answer: IO[bytes], length: int | None) -> Iterator[bytes]:

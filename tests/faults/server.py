@@ -1,5 +1,6 @@
 """A web server on loopback that can break off, lie, and lead elsewhere."""
 
+import contextlib
 import http.server
 import threading
 from collections.abc import Iterator
@@ -14,12 +15,14 @@ class Server(http.server.ThreadingHTTPServer):
         breaks: connections that end after a third of what they owe.
         ranges: whether it can go on in the middle.
         leads: where it redirects to; "" for nowhere.
+        endless: whether it says nothing of a length, and sends the content again and again.
         asked: what the requests asked for: their Range, and their Authorization.
     """
 
     def __init__(self, content: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.breaks, self.ranges, self.leads = content, 0, True, ""
+        self.endless = False
         self.asked: list[tuple[str | None, str | None]] = []
 
     @property
@@ -47,8 +50,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         rest = server.content[start:]
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(rest)))
+        if not server.endless:
+            self.send_header("Content-Length", str(len(rest)))
         self.end_headers()
+        with contextlib.suppress(OSError):  # until the other side has enough
+            while server.endless:
+                self.wfile.write(rest)
         if server.breaks:
             server.breaks -= 1
             rest = rest[: len(rest) // 3]

@@ -324,6 +324,28 @@ def test_the_next_run_goes_on_where_the_last_gave_up(album: Undisturbed, site: S
     assert project.alike(project.released(), album.released)
 
 
+@Case(
+    "a download without an end", "archives", "a server that says no length and sends until the disk is full", REFUSED
+).test
+def test_a_download_of_no_length_leaves_room_on_the_disk(
+    album: Undisturbed, site: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def usage(path: Path) -> object:
+        held = sum(file.stat().st_size for file in fetch.HERE.iterdir())
+        return real(path)._replace(free=fetch.SPARE + (8 << 20) - held)
+
+    real = fetch.shutil.disk_usage
+    site.endless = True
+    with monkeypatch.context() as patch:
+        patch.setattr(fetch.shutil, "disk_usage", usage)
+        with pytest.raises(ValueError, match=r"photos\.tar\.gz could not be fetched: .*no room"):
+            project.half_night(source(site))
+    assert not list(fetch.HERE.iterdir()), "what filled the disk is gone"
+    project.take_back()
+    site.endless = False
+    check_unharmed(album, source(site))
+
+
 @Case("wrong checksum", "archives", "another file than the one that was accepted", REFUSED).test
 def test_another_file_under_the_same_url_is_refused(album: Undisturbed, site: Server) -> None:
     right, good = source(site), site.content
