@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from diva.report import page
-from diva.store import curated, index, paths
+from diva.store import curated, index, manifest, paths
 from stages import report
 from tests.finished import CALLED, finish, indexed
 from tests.report.browser import Reader, applied, chromium
@@ -32,10 +32,10 @@ def browser() -> Iterator[Any]:
         yield found
 
 
-def written(change: Any = None) -> str:
+def written(change: Any = None, megabytes: float = 9) -> str:
     """The address of a page made here, of a made-up run."""
     data = report.read()
-    html = page.render(data if change is None else change(data), page.Limits(30, 96, 1000, 9))
+    html = page.render(data if change is None else change(data), page.Limits(30, 96, 1000, megabytes))
     paths.REPORT.parent.mkdir(parents=True, exist_ok=True)
     paths.REPORT.write_text(html, encoding="utf-8")
     return paths.REPORT.absolute().as_uri()
@@ -230,6 +230,43 @@ def test_a_page_that_is_served_saves_each_decision_and_says_what_the_server_refu
             assert "note must not begin with 'forgotten'" in reader.page.locator("#progress").inner_text()
             assert set(saved(served)) == {ids[1], ids[5]}
             assert all(f"127.0.0.1:{served.port}/" in url for url in reader.outside)
+    finally:
+        served.end()
+
+
+def deliver_in_place(place: Path) -> None:
+    """Let the core be a folder beside the project's data, named by its absolute path."""
+    (place / "photos").mkdir()
+    for file in paths.raw("core").iterdir():
+        file.rename(place / "photos" / file.name)
+    there = pl.col("path").str.replace("data/raw/core", f"{place}/photos", literal=True)
+    state = curated.read("r001").with_columns(there)
+    curated.write(paths.curated("r001"), state)
+    core = manifest.read(paths.manifest("core")).with_columns(there)
+    manifest.write(paths.manifest("core"), core)
+    index.write(paths.CORE, indexed("core"))
+    index.write(paths.pool("b001"), indexed("b001"))
+
+
+def test_samples_of_an_absolute_source_are_shown_from_their_files_on_disk_and_served(
+    place: Path, browser: Any, project: Path
+) -> None:
+    finish()
+    deliver_in_place(place)
+    images = "[...document.querySelectorAll('#panel img')]"
+    address = written(megabytes=0)  # no room for thumbnails
+    served = start(place, [], project)
+    try:
+        for where, prefix in ((address, "file:///"), (served.address, f"http://127.0.0.1:{served.port}/")):
+            with Reader(browser, where) as reader:
+                reader.press("j")
+                reader.page.wait_for_function(f"() => {images}.every((one) => one.naturalWidth > 0)")
+                sources = reader.page.evaluate(f"() => {images}.map((one) => one.src)")
+                assert len(sources) == 7
+                assert all(one.startswith(prefix) and "/photos/" in one for one in sources)
+                link = reader.page.locator("#panel dd a").evaluate("(one) => one.href")
+                assert link.startswith(prefix)
+                assert link.endswith(f"{place}/photos/00000.png")
     finally:
         served.end()
 

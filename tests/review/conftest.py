@@ -90,7 +90,10 @@ def Decision(sample_id: str, decision: str, label: str | None = None, note: str 
 
 
 def build(root: Path) -> list[str]:
-    """A project of a core of four images, in place outside data/, and a report; return the samples' ids."""
+    """A project of a core of four images, in place outside data/, and a report; return the samples' ids.
+
+    Of two of them the path is absolute, as it is where the folder was named so.
+    """
     generator = np.random.default_rng(0)
     rows = []
     for name, label in zip(NAMES, LABELS, strict=True):
@@ -98,7 +101,7 @@ def build(root: Path) -> list[str]:
         file.parent.mkdir(exist_ok=True)
         Image.fromarray(generator.integers(0, 255, (6, 6, 3), dtype=np.uint8)).save(file)
         sample_id = hashlib.sha256(file.read_bytes()).hexdigest()[: manifest.ID_LENGTH]
-        rows.append(manifest.Sample(sample_id, f"../photos/{name}", label, 6, 6))
+        rows.append(manifest.Sample(sample_id, str(file) if len(rows) % 2 else f"../photos/{name}", label, 6, 6))
     here = Path.cwd()
     os.chdir(root)
     try:

@@ -1,5 +1,11 @@
 // What the page carries: samples as columns, thumbnails, and how to show them. Names become text, never markup.
 
+/** What the head says of the page, undefined where it says nothing. */
+export const meta = (key) => document.querySelector(`meta[name="${key}"]`)?.content;
+
+/** What the review server wants to hear; empty where it does not serve the page. */
+export const token = (meta("diva-review") && new URLSearchParams(location.search).get("token")) ?? "";
+
 /** The text of a compressed block of the page. */
 export async function unpack(id) {
   const text = atob(document.getElementById(id).textContent);
@@ -26,11 +32,12 @@ function thumbnail(row) {
   return found ? `data:image/${found.startsWith("iVBOR") ? "png" : "webp"};base64,${found}` : null;
 }
 
-/** Where a sample's file lies, seen from this page; null where it lies outside the data. */
+/** Where a sample's file lies, seen from this page: on disk, or at the server, whose token stands for the disk's root. */
 export function address(known, row) {
-  if (!known.linked[row]) return null;
+  if (!known.linked[row]) return null; // outside the data
   const path = known.paths[row].split("/").map(encodeURIComponent).join("/");
-  return path.startsWith("/") ? `file://${path}` : `../../${path}`;
+  if (!path.startsWith("/")) return `../../${path}`;
+  return meta("diva-review") ? `/${token}${path}` : `file://${path}`;
 }
 
 /** An element with attributes and children; strings become text, what is empty or false is left out. */

@@ -1,7 +1,5 @@
 // What the reader decides: kept in this browser, and saved by `diva review --serve` where that serves the page.
-import { make } from "./data.js";
-
-const meta = (key) => document.querySelector(`meta[name="${key}"]`)?.content;
+import { make, meta, token } from "./data.js";
 
 /** The reader's decisions, by sample: decision, label, note. */
 export class Decisions {
@@ -9,7 +7,6 @@ export class Decisions {
     this.known = known;
     this.key = `diva-review:${meta("diva-project")}`;
     this.server = meta("diva-review"); // only where the review server put it
-    this.token = new URLSearchParams(location.search).get("token") ?? "";
     this.message = "";
     this.listeners = [];
     this.queue = Promise.resolve();
@@ -94,7 +91,7 @@ export class Decisions {
   }
 
   async ask(method, address, body) {
-    const headers = { "X-DIVA-Token": this.token, ...(body && { "Content-Type": "application/json" }) };
+    const headers = { "X-DIVA-Token": token, ...(body && { "Content-Type": "application/json" }) };
     const answer = await fetch(address, { method, headers, body: body && JSON.stringify(body) });
     if (!answer.ok) throw new Error((await answer.text()).slice(0, 300) || `the server answered ${answer.status}`);
     return answer;
