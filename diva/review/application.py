@@ -63,7 +63,7 @@ class Review:
                 Route("/", self.enter),
                 Route("/decisions", self.listed, methods=["GET"]),
                 Route("/decisions", self.decide, methods=["PUT"]),
-                Route("/decisions/{sample_id}", self.take_back, methods=["DELETE"]),
+                Route("/decisions/{sample_id:path}", self.take_back, methods=["DELETE"]),
                 Route("/{token}/{place:path}", self.look),
             ]
         )

@@ -22,6 +22,7 @@ from diva.store import curated, index, ledger, manifest, paths, tables
 
 NAMES = ("0.png", "<script>alert(1)</script>.png", "😀 שלום.png", "50%2e#?.png")
 LABELS = ("cat", "<script>alert(1)</script>", "cat", "😀")
+FEATURES_ALONE = "train/0001 50%?#é"  # what came as features bears names of its own
 PAGE = "<!doctype html><html><HEAD lang='en'><title>Report</title></HEAD><body><h1>Report</h1></body></html>"
 
 
@@ -90,9 +91,9 @@ def Decision(sample_id: str, decision: str, label: str | None = None, note: str 
 
 
 def build(root: Path) -> list[str]:
-    """A project of a core of four images, in place outside data/, and a report; return the samples' ids.
+    """A project of a core of four images, in place outside data/, a sample without one, and a report; return the samples' ids.
 
-    Of two of them the path is absolute, as it is where the folder was named so.
+    Of two images the path is absolute, as it is where the folder was named so.
     """
     generator = np.random.default_rng(0)
     rows = []
@@ -102,6 +103,7 @@ def build(root: Path) -> list[str]:
         Image.fromarray(generator.integers(0, 255, (6, 6, 3), dtype=np.uint8)).save(file)
         sample_id = hashlib.sha256(file.read_bytes()).hexdigest()[: manifest.ID_LENGTH]
         rows.append(manifest.Sample(sample_id, str(file) if len(rows) % 2 else f"../photos/{name}", label, 6, 6))
+    rows.append(manifest.Sample(FEATURES_ALONE, "features.h5", LABELS[0]))
     here = Path.cwd()
     os.chdir(root)
     try:

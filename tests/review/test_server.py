@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from diva.review import guard
-from tests.review.conftest import NAMES, Decision, Served, build, start
+from tests.review.conftest import FEATURES_ALONE, NAMES, Decision, Served, build, start
 
 pytestmark = pytest.mark.xdist_group("review-server")
 
@@ -209,6 +209,13 @@ def test_a_decision_is_on_disk_when_it_is_answered(served: Served) -> None:
     assert [row["sample_id"] for row in pending(served)] == [second]
     assert served.ask("DELETE", f"/decisions/{second}").status == 204
     assert not (served.root / "data/reviews/pending.csv").exists()
+
+
+def test_a_decision_on_a_sample_of_any_name_can_be_taken_back(served: Served) -> None:
+    assert served.put(FEATURES_ALONE, "reject") == 204
+    assert [row["sample_id"] for row in pending(served)] == [FEATURES_ALONE]
+    assert served.ask("DELETE", f"/decisions/{quote(FEATURES_ALONE, safe='')}").status == 204
+    assert pending(served) == []
 
 
 def test_a_review_goes_on_where_it_was_left(tmp_path: Path, project: Path) -> None:
