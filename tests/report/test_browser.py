@@ -130,6 +130,30 @@ def test_decisions_stay_in_the_browser_and_can_be_undone_noted_and_relabelled(pl
         assert reader.rows() == [1]
 
 
+EARLIER = """(id) => {
+  const key = Object.keys(localStorage).find((one) => one.startsWith("diva-review"));
+  const made = JSON.parse(localStorage[key]);
+  localStorage[key] = JSON.stringify([...made, [id, { decision: "relabel", label: "", note: "" }]]);
+}"""
+
+
+def test_no_label_is_changed_to_none(place: Path, browser: Any) -> None:
+    """Neither by a key, where nothing is suggested, nor by what a browser kept."""
+    finish()
+    state = curated.read("r001").with_columns(suggested_label=pl.lit(None, pl.String))
+    curated.write(paths.curated("r001"), state)
+    with Reader(browser, written()) as reader:
+        reader.view("all")
+        reader.press("j", "l", "Enter")
+        assert reader.page.locator("#progress").inner_text() == "Nothing decided yet."
+        reader.page.keyboard.type("dog")
+        reader.press("Enter")
+        reader.page.evaluate(EARLIER, state["sample_id"][9])
+        reader.page.reload()
+        reader.page.wait_for_selector("html[data-ready]")
+        assert [(row["decision"], row["label"]) for row in reader.export()] == [("relabel", "dog")]
+
+
 def test_keys_rest_while_the_reader_writes_and_help_lists_them(place: Path, browser: Any) -> None:
     finish()
     with Reader(browser, written()) as reader:

@@ -51,7 +51,8 @@ export class Decisions {
   kept() {
     try {
       const found = JSON.parse(localStorage.getItem(this.key) ?? "[]");
-      return new Map(found.filter(([id, one]) => this.known.row.has(id) && typeof one?.decision === "string"));
+      const whole = (one) => typeof one?.decision === "string" && (one.decision !== "relabel" || one.label);
+      return new Map(found.filter(([id, one]) => this.known.row.has(id) && whole(one)));
     } catch {
       return new Map();
     }

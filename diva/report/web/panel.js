@@ -33,7 +33,7 @@ export class Panel {
     const act = (text, key, does) => button({ "aria-keyshortcuts": key }, does, text, make("kbd", {}, key));
     const options = known.labels.map((text) => make("option", { value: text }, text));
     this.select = make("select", { "aria-label": "The right label" }, ...options);
-    this.select.value = label(known, known.suggested[row]);
+    this.select.value = known.labels[known.suggested[row]] ?? ""; // none is chosen where none is suggested
     this.select.addEventListener("keydown", (event) => event.key === "Enter" && this.relabel());
     this.note = make("input", { type: "text", "aria-label": "Note", placeholder: "note (n)", maxlength: 500 });
     this.note.addEventListener("change", () => this.annotate());
@@ -59,6 +59,7 @@ export class Panel {
   }
 
   relabel() {
+    if (!this.select.value) return;
     this.decide("relabel", this.select.value);
     this.gallery.choose(this.row, true);
   }
