@@ -1,6 +1,7 @@
 """What people said of samples, against what the scores had said: who overruled what, and how often scores were right.
 
-A sample that people took down says nothing about its label and is left out.
+A sample that people took down says nothing about its label and is left out; so is one that no score had judged, as most
+that were left in the pool: nobody was overruled there.
 """
 
 import math
@@ -18,9 +19,17 @@ Z = 1.96  # quantile of the normal distribution, for intervals of 95 %
 
 
 class Reviewed(NamedTuple):
-    """Counts and precision, as tables; ``samples`` says of how many."""
+    """Counts and precision, as tables, of samples that scores had judged.
+
+    Attributes:
+        samples: that people reviewed.
+        unjudged: those of them that no score had judged.
+        overruled: who overruled what.
+        precision: of the scores.
+    """
 
     samples: int
+    unjudged: int
     overruled: Table
     precision: Table
 
@@ -41,21 +50,21 @@ def said(states: Sequence[pl.DataFrame]) -> pl.DataFrame:
 
 
 def judged(review: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
-    """Decisions beside what scores had said; ``wrong``: whether people found the given label wrong."""
-    kept = review.filter(~FORGOTTEN_ROW)
-    joined = kept.join(before, on="sample_id", how="left", maintain_order="left")
+    """Decisions beside what scores had said, if they had; ``wrong``: whether people found the given label wrong."""
+    scored = before.filter(pl.col("score").is_not_null())
+    joined = review.join(scored, on="sample_id", how="inner", maintain_order="left")
     relabelled = (pl.col("decision") == "relabel") & (pl.col("label") != pl.col("given_label"))
     return joined.with_columns(
-        called=pl.col("called").fill_null(value=False),
-        wrong=((pl.col("decision") == "reject") | relabelled.fill_null(value=True)),
+        wrong=(pl.col("decision") == "reject") | relabelled.fill_null(value=False),
         as_suggested=(pl.col("label") == pl.col("suggested_label")).fill_null(value=False),
     )
 
 
 def reviewed(review: pl.DataFrame, before: pl.DataFrame) -> Reviewed:
     """Both tables."""
-    found = judged(review, before)
-    return Reviewed(len(found), overruled(found), precision(found))
+    kept = review.filter(~FORGOTTEN_ROW)
+    found = judged(kept, before)
+    return Reviewed(len(kept), len(kept) - len(found), overruled(found), precision(found))
 
 
 def overruled(found: pl.DataFrame) -> Table:

@@ -42,6 +42,20 @@ def test_takedowns_are_no_opinion_of_a_label() -> None:
     assert reviewed(review, BEFORE).samples == 1
 
 
+def test_nobody_is_overruled_where_no_score_had_judged() -> None:
+    """Neither on a sample that no set has, as those left in the pool, nor on one that entered a set unscored."""
+    unscored = BEFORE.head(1).with_columns(sample_id=pl.lit("f"), score=pl.lit(None, pl.Float64), called=False)
+    review = decisions(
+        ("left", "relabel", "dog", None), ("f", "reject", None, None), ("d", "reject", None, None),
+    )  # fmt: skip
+    found = reviewed(review, pl.concat([BEFORE, unscored]))
+    assert (found.samples, found.unjudged) == (3, 2)
+    assert [row.cells[1:] for row in found.overruled.rows] == [
+        ("0", "0", "0", "0", "0", "0"),
+        ("0", "1", "0", "0", "1", "1"),
+    ]
+
+
 def test_without_reviews_the_precision_is_undefined() -> None:
     found = reviewed(tables.empty(curated.REVIEW), BEFORE)
     assert found.samples == 0
