@@ -1,7 +1,8 @@
 """Prefect on this machine: ``python -m flows.server`` starts server and worker; a run without them brings a server.
 
 Both listen on loopback only, ask for a token, and keep their books in the project's ``.prefect`` (see prefect.toml).
-Who may start a flow runs code as this user: without a token that would be everybody with a login on this machine.
+Who may start a flow runs code as this user: without a token that would be everybody with a login on this machine. The
+token is told to nobody but a process of this user's: while ours is down, anybody may listen at its address.
 """
 
 import http.client
@@ -13,9 +14,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+import psutil
 
 from flows.commands import SCRATCH, leashed
 
@@ -28,7 +31,7 @@ TOKEN, PROFILES = HOME / "token", HOME / "profiles.toml"
 SERVED, ASKED = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"  # what a server wants, what a client gives
 
 
-def answers(port: int = PORT) -> bool:
+def answers(port: int) -> bool:
     """Whether a Prefect server is ready on this machine."""
     try:
         connection = http.client.HTTPConnection(HOST, port, timeout=2)
@@ -36,6 +39,28 @@ def answers(port: int = PORT) -> bool:
         return connection.getresponse().status == http.client.OK
     except (OSError, http.client.HTTPException):
         return False
+
+
+def ours(port: int) -> bool:
+    """Whether it is this user who listens on that port of this machine."""
+    return any(
+        link.status == psutil.CONN_LISTEN and link.laddr == (HOST, port)
+        for process in psutil.process_iter()
+        for link in _links(process)
+    )
+
+
+def _links(process: psutil.Process) -> list[Any]:
+    """Connections of a process, if it is this user's."""
+    with suppress(psutil.Error):
+        if process.uids().effective == os.geteuid():
+            return process.net_connections("tcp4")
+    return []
+
+
+def ready(port: int) -> bool:
+    """Whether a server of this user's is ready: such a one may be told the token."""
+    return answers(port) and ours(port)
 
 
 def command(port: int) -> list[str]:
@@ -83,9 +108,9 @@ def temporary() -> Iterator[str]:
 
 
 def wait_for(port: int, status: Callable[[], int | None]) -> None:
-    """Return once the server answers; RuntimeError where its process ends, or takes too long."""
+    """Return once the server is ready; RuntimeError where its process ends, or takes too long."""
     end = time.monotonic() + PATIENCE
-    while not answers(port):
+    while not ready(port):
         if status() is not None or time.monotonic() > end:
             raise RuntimeError(f"Prefect's server does not answer on port {port}; `prefect server start` tells why.")
         time.sleep(0.2)

@@ -30,7 +30,7 @@ def settle_server() -> None:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     if "PREFECT_API_URL" in os.environ:
         return
-    if server.answers():
+    if server.ready(server.PORT):
         server.introduce()
     else:
         os.environ["PREFECT_API_URL"] = HELD.enter_context(server.temporary())

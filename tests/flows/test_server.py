@@ -1,15 +1,19 @@
 """Prefect's server on this machine: loopback, and a token of its own."""
 
 import os
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import psutil
 import pytest
 
-from flows import server
+from flows import server, terminal
 
 pytestmark = pytest.mark.xdist_group("flows")
 
@@ -24,6 +28,53 @@ def status(url: str, login: str = "") -> int:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
+
+
+ANSWERS = """
+import os, socket, sys
+os.setuid(int(sys.argv[1]))
+listening = socket.create_server(("127.0.0.1", 0))
+print(listening.getsockname()[1], flush=True)
+while True:
+    asked, _ = listening.accept()
+    asked.recv(1 << 16)
+    asked.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n")
+    asked.close()
+"""
+NOBODY = 65534
+
+
+@contextmanager
+def answering(user: int) -> Iterator[int]:
+    """Somebody's program that answers as a Prefect server does; yields its port."""
+    with subprocess.Popen([sys.executable, "-c", ANSWERS, str(user)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own", "another's"])
+def test_the_token_is_told_to_a_server_of_this_user_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    user = os.geteuid() if own or os.geteuid() else NOBODY
+    for name in ("PREFECT_API_URL", server.ASKED):
+        monkeypatch.setenv(name, "")  # so that what is set below is taken back
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(server, "temporary", lambda: nullcontext("http://temporary"))
+    token = server.token()
+    with answering(user) as port:
+        if not own and user != NOBODY:  # who may not become another says that the listener is
+            monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+        monkeypatch.setattr(server, "PORT", port)
+        assert server.answers(port)
+        assert server.ready(port) == own
+        terminal.settle_server()
+    assert os.environ.get(server.ASKED) == (token if own else None)
+    assert os.environ.get("PREFECT_API_URL") == (None if own else "http://temporary")
 
 
 @pytest.mark.slow  # a server's first start
