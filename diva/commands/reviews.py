@@ -56,10 +56,16 @@ def _apply(file: Path | None) -> None:
     if file is None and not paths.PENDING.exists():
         raise ValueError("--finish must have decisions to publish, got none; `diva review --serve` saves them.")
     with pending.alone():
-        chosen = file or paths.PENDING
-        _decide(reviews.reviewed(ledger.read(), chosen), "review" if file is None else f"review {file.name}")
-        if file is None:
-            paths.PENDING.unlink()
+        book = ledger.read()
+        if file is not None:
+            _decide(reviews.reviewed(book, file), f"review {file.name}")
+            return
+        said, gone = pending.overtaken(paths.PENDING, reviews.known(book))
+        if len(said):
+            _decide(reviews.fresh(book, said), "review")
+        paths.PENDING.unlink()
+        if gone:
+            console.show([("set aside", f"{len(gone):,} decisions on samples taken down since: {', '.join(gone)}")])
 
 
 def _standing() -> None:
@@ -79,7 +85,7 @@ def _standing() -> None:
             ("obeyed", f"{book.latest} obeys {obeyed}" + (f"; {NEXT}" if newest != obeyed else "")),
         ]
     )
-    _waiting(len(Pending(reviews.known(book))) if paths.PENDING.exists() else 0)
+    _waiting(len(Pending(lambda: reviews.known(book))) if paths.PENDING.exists() else 0)
 
 
 def _waiting(number: int) -> None:

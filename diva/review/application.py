@@ -12,6 +12,7 @@ The page learns from ``<meta name="diva-review" content="/decisions">`` that it 
 import mimetypes
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -47,12 +48,12 @@ class Review:
 
     Args:
         pending: where decisions go.
-        gallery: images of samples.
+        gallery: images of samples, as they are now.
         token: whoever has it may look and decide.
         root: the project's folder, absolute.
     """
 
-    def __init__(self, pending: Pending, gallery: Gallery, token: str, root: Path) -> None:
+    def __init__(self, pending: Pending, gallery: Callable[[], Gallery], token: str, root: Path) -> None:
         self.pending, self.gallery, self.token, self.root = pending, gallery, token, root
         self.page = root / paths.REPORT
 
@@ -85,7 +86,7 @@ class Review:
             return self._page()
         if place.startswith(f"{self.page.parent}/"):
             return self._beside(place)
-        picture = self.gallery.picture(place)
+        picture = self.gallery().picture(place)
         return Response(picture.content, media_type=picture.kind) if picture else _absent()
 
     def _page(self) -> Response:

@@ -1,8 +1,9 @@
 """The images that the report may link: those of samples, as they were curated, and nothing else on this machine.
 
 A link of the page leads to an address of the server that mirrors the file's own place, below the token: relative links
-work here as they do from disk, and the page begins absolute ones with its token. Whether a file is shown is decided by what is known of it: its path must be that of a
-sample, its content must have that sample's hash, and it must be an image.
+work here as they do from disk, and the page begins absolute ones with its token. Whether a file is shown is decided by
+what is known of it: its path must be that of a sample, its content must have that sample's hash, and it must be an
+image.
 """
 
 import hashlib

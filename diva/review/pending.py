@@ -2,9 +2,12 @@
 
 import fcntl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+
+import polars as pl
 
 from diva.store import decisions, paths
 from diva.store.decisions import Decision, Known
@@ -16,16 +19,17 @@ class Pending:
     """The decisions of a review that goes on.
 
     Args:
-        about: what there is to decide about.
-        file: where they are kept; decisions that lie there already are taken over.
+        about: tells what there is to decide about now.
+        file: where they are kept; decisions that lie there already are taken over, on samples taken down since, too:
+            they wait until ``overtaken`` names them.
 
     Raises:
         ValueError: the file holds what is no decision (any more).
     """
 
-    def __init__(self, about: Known, file: Path = paths.PENDING) -> None:
+    def __init__(self, about: Callable[[], Known], file: Path = paths.PENDING) -> None:
         self.about, self.file = about, file
-        found = decisions.read(file, about) if file.exists() else decisions.frame([])
+        found = read(file, about()) if file.exists() else decisions.frame([])
         self._kept = {row[0]: Decision(*row) for row in found.iter_rows()}
         self._lock = threading.Lock()
 
@@ -37,7 +41,7 @@ class Pending:
 
     def put(self, raw: Decision) -> None:
         """Keep a decision; a later one on the same sample takes its place. ValueError where it cannot be."""
-        decision = decisions.checked(raw, self.about)
+        decision = decisions.checked(raw, self.about())
         with self._lock:
             self._write({**self._kept, decision.sample_id: decision})
 
@@ -55,6 +59,18 @@ class Pending:
         else:
             self.file.unlink(missing_ok=True)
         self._kept = kept  # only once it is on disk
+
+
+def read(file: Path, about: Known) -> pl.DataFrame:
+    """The decisions of a file, whether or not their samples were taken down since."""
+    return decisions.read(file, replace(about, gone=frozenset()))
+
+
+def overtaken(file: Path, about: Known) -> tuple[pl.DataFrame, list[str]]:
+    """The decisions of a file that can still be published, and the samples that were taken down since the others."""
+    found = read(file, about)
+    gone = pl.col("sample_id").is_in(list(about.gone))
+    return found.filter(~gone), found.filter(gone)["sample_id"].to_list()
 
 
 @contextmanager

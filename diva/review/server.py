@@ -8,12 +8,11 @@ from pathlib import Path
 
 import uvicorn
 
-from diva.review import images
 from diva.review.application import Review
+from diva.review.current import Current
 from diva.review.guard import Guard
-from diva.review.images import Gallery
 from diva.review.pending import Pending, alone
-from diva.store import ledger, paths, reviews
+from diva.store import paths
 
 HOST = "127.0.0.1"
 
@@ -31,10 +30,10 @@ def serve(port: int, say: Callable[[str], None]) -> int:
     """
     if not paths.REPORT.is_file():
         raise ValueError(f"{paths.REPORT} must exist, got nothing; `make curate` makes it.")
-    book, root, token = ledger.read(), Path.cwd(), secrets.token_urlsafe(32)
+    current, root, token = Current(Path.cwd()), Path.cwd(), secrets.token_urlsafe(32)
     with alone(), socket.create_server((HOST, port)) as listening:
-        pending = Pending(reviews.known(book))
-        review = Review(pending, Gallery(images.samples(book), root), token, root)
+        pending = Pending(current.about)
+        review = Review(pending, current.gallery, token, root)
         own = listening.getsockname()[1]
         say(f"http://{HOST}:{own}/?token={token}")
         run(Guard(review.application(), own), listening)

@@ -80,9 +80,9 @@ def forget(book: ledger.Ledger, sample_id: Sequence[str], why: str = "") -> pl.D
     """
     _require(book, pl.Series(sample_id, dtype=pl.String))
     before = set(read(book).filter(FORGOTTEN_ROW)["sample_id"])
-    fresh = [name for name in dict.fromkeys(sample_id) if name not in before]
+    names = [name for name in dict.fromkeys(sample_id) if name not in before]
     note = f"{FORGOTTEN}: {why}" if why else FORGOTTEN
-    return _decisions(pl.DataFrame({"sample_id": fresh}, {"sample_id": pl.String}), "reject", None, note)
+    return _decisions(pl.DataFrame({"sample_id": names}, {"sample_id": pl.String}), "reject", None, note)
 
 
 def forgotten(book: ledger.Ledger) -> pl.DataFrame:
@@ -118,7 +118,11 @@ def reviewed(book: ledger.Ledger, file: Path) -> pl.DataFrame:
     Raises:
         ValueError: no such table, or rows that cannot be: one error that names all of them with their lines.
     """
-    said = decisions.read(file, known(book))
+    return fresh(book, decisions.read(file, known(book)))
+
+
+def fresh(book: ledger.Ledger, said: pl.DataFrame) -> pl.DataFrame:
+    """Decisions without those that stand already."""
     return said.join(read(book), on=said.columns, how="anti", nulls_equal=True, maintain_order="left")
 
 

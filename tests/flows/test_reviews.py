@@ -52,16 +52,22 @@ def test_a_review_makes_the_next_round_exactly_so_without_any_delivery(published
 
 
 def test_decisions_that_wait_are_published_and_wait_no_more(published: Project) -> None:
-    first = curated.read("r001")["sample_id"][0]
+    first, second = curated.read("r001")["sample_id"].head(2)
     assert "must have decisions to publish" in published.run("diva", "review", "--finish", check=False).stderr
     paths.PENDING.write_text(f"sample_id,decision,label,note\n{first},reject,,\n")
     assert "data" not in published.git("status", "--porcelain"), "git does not see it"
     assert "1 decisions" in published.run("diva", "review").stdout
-    published.run("diva", "review", "--finish")
-    assert reviews.read(ledger.read())["sample_id"].to_list() == [first]
+    with paths.PENDING.open("a") as file:
+        file.write(f"{second},accept,,\n")
+    published.run("diva", "forget", second)
+    assert "2 decisions" in published.run("diva", "review").stdout
+    told = " ".join(published.run("diva", "review", "--finish").stdout.split())
+    assert f"set aside 1 decisions on samples taken down since: {second}" in told
+    said = reviews.read(ledger.read()).select("sample_id", "decision", "note")
+    assert set(said.rows()) == {(first, "reject", None), (second, "reject", "forgotten")}
     assert not paths.PENDING.exists()
     told = " ".join(published.run("diva", "review").stdout.split())
-    assert "published v001: 1 reject" in told
+    assert "published v002: 2 reject" in told
     assert "r001 obeys v000; the next round obeys them" in told
 
 

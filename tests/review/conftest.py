@@ -91,7 +91,7 @@ def Decision(sample_id: str, decision: str, label: str | None = None, note: str 
 
 
 def build(root: Path) -> list[str]:
-    """A project of a core of four images, in place outside data/, a sample without one, and a report; return the samples' ids.
+    """A project of a core and a report; return the samples' ids: four of images outside data/, one that has none.
 
     Of two images the path is absolute, as it is where the folder was named so.
     """
@@ -125,6 +125,19 @@ def write(samples: pl.DataFrame) -> None:
     ledger.write(paths.LEDGER, ledger.start(ledger.Batch(source="photos", checksum="none", options={})))
     paths.REPORT.parent.mkdir()
     paths.REPORT.write_text(PAGE)
+
+
+def arrive(batch: str) -> str:
+    """Put the tables of a batch of one image on disk, in the working directory; return the image's id."""
+    file = Path("../photos") / f"{batch}.png"
+    Image.new("RGB", (6, 6), "red").save(file)
+    sample_id = hashlib.sha256(file.read_bytes()).hexdigest()[: manifest.ID_LENGTH]
+    rows = manifest.samples([manifest.Sample(sample_id, str(file), LABELS[0], 6, 6)])
+    manifest.write(paths.manifest(batch), rows)
+    where = {"batch": batch, "features": f"data/features/{batch}.h5", "checksum": "none"}
+    columns = {name: pl.lit(value) for name, value in where.items()}
+    index.write(paths.pool(batch), rows.with_columns(row=pl.int_range(pl.len()), **columns).select(list(index.SCHEMA)))
+    return sample_id
 
 
 def start(root: Path, ids: list[str], project: Path, *options: str) -> Served:

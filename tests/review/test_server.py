@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from diva.review import guard
-from tests.review.conftest import FEATURES_ALONE, NAMES, Decision, Served, build, start
+from diva.store import ledger, paths, reviews
+from tests.review.conftest import FEATURES_ALONE, NAMES, Decision, Served, arrive, build, start
 
 pytestmark = pytest.mark.xdist_group("review-server")
 
@@ -247,6 +248,34 @@ def test_a_review_goes_on_where_it_was_left(tmp_path: Path, project: Path) -> No
     finally:
         second.process.kill()
         second.process.communicate()
+
+
+def test_an_open_server_knows_what_came_and_what_was_taken_down(
+    tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "project"
+    root.mkdir()
+    ids = build(root)
+    served = start(root, ids, project)
+    monkeypatch.chdir(root)
+    try:
+        assert served.put(ids[0], "accept") == 204
+        book = ledger.read()
+        later, _ = reviews.write(book, reviews.forget(book, [ids[0]]), "forget")
+        ledger.write(paths.LEDGER, ledger.accept(later, None, "more", {}, "none"))
+        refusal = served.ask("PUT", "/decisions", Decision(ids[0], "accept"))
+        assert refusal.status == 422
+        assert b"was not taken down" in refusal.body, "although the tables of the batch are not there yet"
+        new = arrive("b001")
+        assert served.put(new, "reject") == 204
+        assert [row["sample_id"] for row in pending(served)] == [ids[0], new]
+        assert served.ask("GET", urljoin(page(served), "../../../photos/b001.png")).status == 200
+    finally:
+        said = served.end()
+    assert "2 decisions" in said
+    again = start(root, ids, project)
+    assert len(json.loads(again.ask("GET", "/decisions").body)) == 2, "what a takedown overtook is in nobody's way"
+    again.end()
 
 
 def test_without_a_report_there_is_nothing_to_serve(tmp_path: Path, project: Path) -> None:

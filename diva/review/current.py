@@ -1,0 +1,58 @@
+"""What the project holds now: a server stays open while batches arrive and samples are taken down."""
+
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from diva.review import images
+from diva.review.images import Gallery
+from diva.store import ledger, paths, reviews
+from diva.store.decisions import Known
+
+
+class Current:
+    """What there is to decide about and to show, read anew once the ledger is another.
+
+    Args:
+        root: the project's folder, which is the working directory.
+
+    Raises:
+        ValueError: there is no project, or a part of it is missing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root, self._lock, self._seen = root, threading.Lock(), _stamp()
+        book = ledger.read()
+        self._about, self._gallery = reviews.known(book), Gallery(images.samples(book), root)
+
+    def about(self) -> Known:
+        """What there is to decide about."""
+        with self._lock:
+            self._look()
+            return self._about
+
+    def gallery(self) -> Gallery:
+        """Images of samples."""
+        with self._lock:
+            self._look()
+            return self._gallery
+
+    def _look(self) -> None:
+        """Read anew; of a delivery that is on its way, the ledger knows before its tables are there: ask again then."""
+        stamp = _stamp()
+        if stamp == self._seen:
+            return
+        with suppress(ValueError, OSError):
+            book = ledger.read()
+            self._about = replace(self._about, gone=frozenset(reviews.forgotten(book)["sample_id"]))
+            self._about, self._gallery = reviews.known(book), Gallery(images.samples(book), self.root)
+            self._seen = stamp
+
+
+def _stamp() -> tuple[int, int, int] | None:
+    """Tells one state of the ledger from another: it is only ever replaced, never written over."""
+    with suppress(OSError):
+        told = paths.LEDGER.stat()
+        return told.st_ino, told.st_mtime_ns, told.st_size
+    return None
