@@ -55,6 +55,7 @@ def write(
     workers: int = 0,
 ) -> None:
     """The pack of two sources; see the module."""
+    out.parent.mkdir(parents=True, exist_ok=True)  # before the work, which would be lost
     with tempfile.TemporaryDirectory() as folder:
         parts = {"train": read(train, "train", Path(folder) / "train")}
         parts["test"] = read(test or train, "test", Path(folder) / "test")

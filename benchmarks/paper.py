@@ -15,7 +15,9 @@ starts from. --out also writes FILE.png. Means over the seeds (of the planted no
 """
 
 import argparse
+import hashlib
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -85,8 +87,7 @@ def read(options: argparse.Namespace) -> tuple[str, Arrays]:
     if options.data:
         from benchmarks import images
 
-        name = options.data.removeprefix("dataset:").partition("@")[0]
-        path = Path(f"{Path(name).name}_{options.network}.npz")
+        path = Path(cached(options))
         if not path.is_file():
             images.write(
                 path, options.data, options.test, options.network, options.weights, ["horizontal_flip", "vertical_flip"]
@@ -99,6 +100,14 @@ def read(options: argparse.Namespace) -> tuple[str, Arrays]:
         arrays |= {"x_train_horizontal_flip": pixels[:, :, ::-1], "x_train_vertical_flip": pixels[:, ::-1]}
         arrays = {key: x.reshape(len(x), -1) if x.ndim > 2 else x for key, x in arrays.items()}
     return Path(features).stem, arrays
+
+
+def cached(options: argparse.Namespace) -> str:
+    """The name of the pack of --data, in the folder one is in: another for each source, test, network and weights."""
+    name = Path(options.data.removeprefix("dataset:").partition("@")[0]).name
+    made_of = json.dumps([options.data, options.test, options.network, options.weights])
+    told = re.sub(r"[^\w.-]+", "-", f"{name}_{options.network}")[:80]
+    return f"{told}_{hashlib.sha256(made_of.encode()).hexdigest()[:12]}.npz"
 
 
 def about(name: str, arrays: Arrays) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import paper, paper_tables
+from benchmarks import images, paper, paper_tables
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +63,34 @@ def test_a_data_set_that_is_unknown_is_named():
     options = argparse.Namespace(data="dataset:cub20", test=None, network="resnet34", weights="none", features=None)
     with pytest.raises(ValueError, match="data set must be one of cub200"):
         paper.read(options)
+
+
+def named(**changed):
+    given = {"data": "dataset:flowers102", "test": None, "network": "resnet34", "weights": "DEFAULT"}
+    return paper.cached(argparse.Namespace(**given | changed))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"weights": "none"}, {"test": "elsewhere"}, {"data": "dataset:flowers102@root"}, {"network": "resnet18"}],
+)
+def test_features_are_reused_only_where_source_test_network_and_weights_are_the_same(changed):
+    assert named() == named()
+    assert named(**changed) != named()
+
+
+def test_a_pack_lies_in_one_file_whatever_its_network_is_called():
+    name = named(network="open_clip:ViT-B-32/laion2b_s34b_b79k")
+    assert "/" not in name
+    assert name.startswith("flowers102_open_clip-ViT-B-32-laion2b")
+
+
+def test_the_folder_of_a_pack_is_made_before_anything_is_extracted(tmp_path, monkeypatch):
+    def extracted(*_):
+        assert (tmp_path / "new").is_dir()
+        return {"x_train": np.zeros(1)}
+
+    monkeypatch.setattr("benchmarks.images.read", lambda *_: ([], np.zeros(0)))
+    monkeypatch.setattr("benchmarks.images.pack", extracted)
+    images.write(tmp_path / "new" / "pack.npz", "train", "test", "resnet18", "none", [])
+    assert (tmp_path / "new" / "pack.npz").is_file()
