@@ -89,7 +89,7 @@ def pack(
     if projection:
         network = linearize.Linearized(network, projection)
     names = np.unique(parts["train"][1])
-    arrays = {"class_name": names}
+    arrays = {"class_name": names, "network": np.array(network.name), "weights": np.array(told(weights))}
     if name.startswith(clip.PREFIX):
         spoken = [clip.spoken(label) for label in names.tolist()]
         arrays |= {"x_names": clip.embed_names(name, weights, spoken), "y_names": np.arange(len(names))}
@@ -103,6 +103,11 @@ def pack(
         variant = variants.Variant(known[key]["name"], known[key]["arguments"], transform)
         arrays[f"x_train_{key}"] = features(network, parts["train"][0], variant, workers)
     return arrays
+
+
+def told(weights: str) -> str:
+    """Weights without the folders they lie in."""
+    return Path(weights).name
 
 
 def features(network: Any, paths: list[str], transform: transforms.Transform, workers: int) -> np.ndarray:

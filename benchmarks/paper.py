@@ -1,6 +1,7 @@
 """Every experiment of the paper on one data set, beside the paper's own figures where the data set is the same.
 
-    python -m benchmarks.paper [--features FILE.npz|digits] [--seeds 5] [--splits 10] [--only NAME …] [--out FILE.json]
+    python -m benchmarks.paper [--features FILE.npz|digits] [--seeds 5] [--splits 10] [--processes N]
+                               [--only NAME …] [--out FILE.json]
     python -m benchmarks.paper --data dataset:NAME[@ROOT]|FOLDER [--test FOLDER] [--network resnet34] [--weights …]
 
 table1        test error of Reweight by the paper's rule and by ours, and of both baselines, at 0 and 20 % wrong labels
@@ -20,7 +21,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,29 +30,26 @@ import torch
 from sklearn.metrics import f1_score, roc_auc_score
 
 from benchmarks import baselines, paper_tables, problems
-from benchmarks.accuracy import RIDGES, Pack, from_arrays, split, wrong_labels
+from benchmarks.accuracy import RIDGES, Pack, from_arrays, wrong_labels
+from benchmarks.jobs import Arrays, Workers, gathered, mean
 from benchmarks.machine import description
+from benchmarks.paper_extend import extension
 from diva.augment import augment, choose_block_ridge
 from diva.blocks import Interleaved
-from diva.chunks import InMemory, Subset
+from diva.chunks import InMemory
 from diva.derivative import dataset_derivative
 from diva.detect import detect
 from diva.evaluation import Head
-from diva.extend import extend
-from diva.loo import choose_ridge, leave_one_out
+from diva.grid import choose_ridge
+from diva.loo import leave_one_out
 from diva.multimodal import curve
 from diva.normalize import Prepared
 from diva.reweight import prepare_loss, reweight, step
-from diva.ridge import Moments, moments, solve, weighted
+from diva.ridge import weighted
 
 NOISE = 0.2
 STEPS = 15  # of the overfitting plot
-RULES = {  # of Extend: loss, who validates
-    "hard_margin, members": ("hard_margin", "members"),
-    "hard_margin, members_and_pool": ("hard_margin", "members_and_pool"),
-    "calibrated, members_and_pool": ("calibrated", "members_and_pool"),
-}
-Arrays = dict[str, np.ndarray]
+UNION = (("hard_margin", "untransformed"), ("calibrated", "untransformed"), ("hard_margin", "all"))  # loss, validating
 
 
 def main() -> None:
@@ -64,18 +62,30 @@ def main() -> None:
     parser.add_argument("--weights", default="DEFAULT")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--processes", type=int, help="each of one thread; one a core where not given")
     parser.add_argument("--only", nargs="*", choices=EXPERIMENTS, default=list(EXPERIMENTS))
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     name, arrays = read(options)
-    result: dict[str, Any] = about(name, arrays) | {"seconds": {}}
+    work = Workers(arrays, options.processes)
+    try:
+        measure(name, work, options)
+    finally:
+        work.close()
+
+
+def measure(name: str, work: Workers, options: argparse.Namespace) -> None:
+    """Each experiment in turn; written after each, so that what was measured is not lost."""
+    result: dict[str, Any] = about(name, work.arrays) | {"processes": work.processes, "seconds": {}}
+    print("\n".join(paper_tables.set_up(result)), flush=True)
     for experiment in options.only:
         start = time.perf_counter()
-        result[experiment] = EXPERIMENTS[experiment](arrays, options)
+        result[experiment] = EXPERIMENTS[experiment](work, options)
         result["seconds"][experiment] = round(time.perf_counter() - start, 1)
         print("\n".join(paper_tables.told(experiment, result)), flush=True)
-        if options.out:  # after each, so that what was measured is not lost
+        if options.out:
             options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"\n{sum(result['seconds'].values()):.0f} s in all, {work.processes} processes")
     if options.out:
         from benchmarks import paper_figures  # matplotlib
 
@@ -115,39 +125,78 @@ def about(name: str, arrays: Arrays) -> dict[str, Any]:
     pack = from_arrays(arrays)
     known = next((key for key in paper_tables.PAPER if name.startswith(key)), None)
     shape = {"train": len(pack.y), "test": pack.test.shape[0], "classes": pack.classes, "features": pack.x.shape[1]}
-    return {"pack": name, **shape, "machine": description(), "paper": paper_tables.PAPER.get(known or "")}
+    ours = {
+        "network": network(name, arrays),
+        "classes": pack.classes,
+        "training images a class": round(len(pack.y) / pack.classes, 1),
+    }
+    setup = {"ours": ours, "paper": paper_tables.SETUP.get(known or "")}
+    return {
+        "pack": name,
+        **shape,
+        "setup": setup,
+        "machine": description(),
+        "paper": paper_tables.PAPER.get(known or ""),
+    }
 
 
-def each_noise(pack: Pack, arrays: Arrays, seeds: int) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Levels of noise with their draws of labels; real wrong labels, where there are any, are the only level."""
+def network(name: str, arrays: Arrays) -> str:
+    """What made the features: as the pack says, or as its name does."""
+    if name == "digits":
+        return "none: the pixels"
+    if "network" in arrays:
+        return f"{arrays['network']}, weights {arrays['weights']}"
+    return f"{name.partition('_')[2] or 'unknown'} (by the name of the pack)"
+
+
+def levels(arrays: Arrays, seeds: int) -> dict[str, list[int | None]]:
+    """Levels of noise with the seeds of their draws; real wrong labels, where there are any, are the only level."""
     if "y_train_clean" in arrays:
-        yield "as given", [pack.y]
-        return
-    for share in (0.0, NOISE):
-        yield f"{share:.0%} wrong", [wrong_labels(pack.y, pack.classes, share, s) for s in range(seeds if share else 1)]
+        return {"as given": [None]}
+    return {"0% wrong": [None], f"{NOISE:.0%} wrong": list(range(seeds))}
 
 
-def table1(arrays: Arrays, options: argparse.Namespace) -> dict[str, Any]:
-    """Test errors before and after Reweight, and of the baselines."""
-    pack, found = from_arrays(arrays), dict[str, Any]()
+def drawn_labels(pack: Pack, seed: int | None) -> np.ndarray:
+    """The labels as they are, or a draw of wrong ones."""
+    return pack.y if seed is None else wrong_labels(pack.y, pack.classes, NOISE, seed)
+
+
+def table1(work: Workers, options: argparse.Namespace) -> dict[str, Any]:
+    """Test errors before and after Reweight, and of the baselines, which are tuned on the first draw of a level."""
+    found, names = dict[str, Any](), list(baselines.BASELINES)
+    draws = levels(work.arrays, options.seeds)
+    tuned = iter(work.each(tune, [(name, seeds[0]) for seeds in draws.values() for name in names]))
+    settings = {level: {name: next(tuned) for name in names} for level in draws}
+    jobs = [(seed, settings[level]) for level, seeds in draws.items() for seed in seeds]
+    errors_of = iter(work.each(one_draw, jobs))
+    for level, seeds in draws.items():
+        errors = gathered(next(errors_of) for _ in seeds)
+        found[level] = {name: with_gain(name, errors) for name in errors}
+        found[level]["tuned"] = {name: {"lr": lr, "epochs": epochs} for name, (lr, epochs) in settings[level].items()}
+    return found
+
+
+def tune(arrays: Arrays, name: str, seed: int | None) -> tuple[float, int]:
+    """Learning rate and epochs of a baseline."""
+    pack = from_arrays(arrays)
+    return baselines.tune(pack.x, drawn_labels(pack, seed), pack.classes, name)
+
+
+def one_draw(arrays: Arrays, seed: int | None, settings: dict[str, tuple[float, int]]) -> dict[str, float]:
+    """Test errors by method on one draw of the labels."""
+    pack = from_arrays(arrays)
+    y = drawn_labels(pack, seed)
+    rows = pack.rows(np.arange(len(y)), y)
+    ridge = choose_ridge(rows, pack.classes, RIDGES).ridge
+    errors = {"ridge regression": pack.error(rows, ridge)}
+    for loss, steps in (("hard_margin", 3), ("calibrated", 3), ("calibrated", "auto")):
+        weights = reweight(rows, pack.classes, ridge, loss=loss, steps=steps).weights
+        errors[f"Reweight, {loss}, {steps} steps"] = pack.error(rows, ridge, weights)
     known = np.isin(arrays["y_test"], np.unique(arrays["y_train"]))
     test = torch.as_tensor(arrays["x_test"][known]).float(), torch.as_tensor(parts(pack.test))
-    for level, draws in each_noise(pack, arrays, options.seeds):
-        errors: dict[str, list[float]] = {}
-        settings = {name: baselines.tune(pack.x, draws[0], pack.classes, name) for name in baselines.BASELINES}
-        for seed, y in enumerate(draws):
-            rows = pack.rows(np.arange(len(y)), y)
-            ridge = choose_ridge(rows, pack.classes, RIDGES).ridge
-            errors.setdefault("ridge regression", []).append(pack.error(rows, ridge))
-            for loss, steps in (("hard_margin", 3), ("calibrated", 3), ("calibrated", "auto")):
-                weights = reweight(rows, pack.classes, ridge, loss=loss, steps=steps).weights
-                errors.setdefault(f"Reweight, {loss}, {steps} steps", []).append(pack.error(rows, ridge, weights))
-            for name, setting in settings.items():
-                trained = baselines.train(pack.x, y, pack.classes, name, setting, seed)
-                errors.setdefault(name, []).append(trained.error(*test))
-        found[level] = {name: with_gain(name, errors) for name in errors}
-        found[level]["tuned"] = {name: {"lr": lr, "epochs": epochs} for name, (lr, epochs) in settings.items()}
-    return found
+    for name, setting in settings.items():
+        errors[name] = baselines.train(pack.x, y, pack.classes, name, setting, seed or 0).error(*test)
+    return errors
 
 
 def with_gain(name: str, errors: dict[str, list[float]]) -> dict[str, float]:
@@ -161,137 +210,79 @@ def parts(chunks: Prepared) -> np.ndarray:
     return np.concatenate([labels.numpy() for _, labels, _ in chunks])
 
 
-def mean(name: str, values: Any) -> dict[str, float]:
-    """Mean and deviation under the names of the results."""
-    values = np.asarray(values, dtype=float)
-    return {name: float(values.mean()), f"{name}_spread": float(values.std(ddof=1)) if len(values) > 1 else 0.0}
-
-
-def extension(arrays: Arrays, options: argparse.Namespace) -> dict[str, Any]:
-    """Errors of the core and after each tenth of the pool, by rule; where Extend itself would stop."""
-    pack, found = from_arrays(arrays), dict[str, Any]()
-    shares = {"clean pool": 0.0} if "y_train_clean" in arrays else {"clean pool": 0.0, "30% of the pool wrong": 0.3}
-    for level, share in shares.items():
-        curves: dict[str, list[list[float]]] = {}
-        stops: dict[str, list[dict[str, float]]] = {}
-        for seed in range(options.splits if not share else -(-options.splits // 2)):
-            core, pool = split(pack, seed)
-            labels = wrong_labels(pack.y[pool], pack.classes, share, 1000 + seed)
-            start, rest = pack.rows(core, pack.y[core]), pack.rows(pool, labels)
-            ridge = choose_ridge(start, pack.classes, RIDGES).ridge
-            sums, per_round = moments(start, pack.classes), max(1, len(pool) // 10)
-            drawn = torch.as_tensor(np.random.default_rng(2000 + seed).permutation(len(pool)))
-            curves.setdefault("uniform", []).append(followed(pack, sums, rest, ridge, drawn, per_round))
-            for rule, (loss, validate_on) in RULES.items():
-                options_of = {"loss": loss, "validate_on": validate_on, "per_round": per_round, "stop": False}
-                turns = extend(start, rest, pack.classes, ridge, **options_of)
-                curves.setdefault(rule, []).append(followed(pack, sums, rest, ridge, turns.index, per_round))
-                willing = next((i for i, turn in enumerate(turns.history) if turn.candidates < per_round), 10)
-                stops.setdefault(rule, []).append({"round": willing, "error": curves[rule][-1][min(willing, 10)]})
-        found[level] = summary_of_curves(curves, stops)
-    return found
-
-
-def followed(
-    pack: Pack, sums: Moments, pool: Prepared, ridge: float, order: torch.Tensor, per_round: int
-) -> list[float]:
-    """Test errors in percent with 0, 1, … 10 tenths of the pool added in this order."""
-    errors = []
-    for turn in range(11):
-        head = Head(solve(sums, ridge), float("nan"))
-        errors.append(100 * float((~head.correct(pack.test)).double().mean()))
-        new = torch.zeros(pool.shape[0], dtype=torch.bool)
-        stop = (turn + 1) * per_round if turn < 9 else len(order)
-        new[order[turn * per_round : stop]] = True
-        sums = sums + moments(Subset(pool, new), pack.classes)
-    return errors
-
-
-def summary_of_curves(curves: dict[str, list[list[float]]], stops: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """Means over the splits; gains over uniform choice at half of the pool, paired by split."""
-    arrays = {rule: np.array(rows) for rule, rows in curves.items()}
-    half = {rule: rows[:, 5] for rule, rows in arrays.items()}
-    uniform = half.pop("uniform")
-    return {
-        "curves": {
-            rule: {"mean": rows.mean(0).tolist(), "spread": rows.std(0).tolist()} for rule, rows in arrays.items()
-        },
-        "at half": {
-            rule: {"error": float(rows.mean()), **mean("gain", uniform - rows)} for rule, rows in half.items()
-        },
-        "uniform at half": float(uniform.mean()),
-        "lowest": {
-            rule: {"error": float(rows.mean(0).min()), "share of the pool": int(rows.mean(0).argmin()) / 10,
-                   "all": float(rows[:, -1].mean())}
-            for rule, rows in arrays.items()
-        },
-        "own stop": {
-            rule: {**mean("error", [row["error"] for row in rows]),
-                   "share of the pool": float(np.mean([row["round"] for row in rows])) / 10}
-            for rule, rows in stops.items()
-        },
-    }  # fmt: skip
-
-
-def detection(arrays: Arrays, options: argparse.Namespace) -> dict[str, Any]:
+def detection(work: Workers, options: argparse.Namespace) -> dict[str, Any]:
     """The derivative of right and wrong labels; F1 and AUC of the paper's and of our rule."""
-    pack, rows = from_arrays(arrays), list[dict[str, float]]()
-    real = np.unique(arrays["y_train_clean"], return_inverse=True)[1] if "y_train_clean" in arrays else None
-    histogram: dict[str, Any] = {}
-    for seed in range(1 if real is not None else options.seeds):
-        y = pack.y if real is not None else wrong_labels(pack.y, pack.classes, NOISE, seed)
-        wrong = y != (pack.y if real is None else real)
-        data = pack.rows(np.arange(len(y)), y)
-        ridge = choose_ridge(data, pack.classes, RIDGES).ridge
-        theirs = detect(data, pack.classes, ridge, score="derivative", rule="derivative")
-        ours = detect(data, pack.classes, ridge)
-        rows.append(
-            {
-                "auc of the derivative": roc_auc_score(wrong, theirs.score),
-                "f1 at 0": f1_score(wrong, theirs.flagged),
-                "auc of soft": roc_auc_score(wrong, ours.score),
-                "f1 of the rule rate": f1_score(wrong, ours.flagged),
-            }
-        )
-        if not histogram:
-            edges = np.linspace(*np.quantile(theirs.score.numpy(), [0.005, 0.995]), 41)
-            counts = {"right": theirs.score.numpy()[~wrong], "wrong": theirs.score.numpy()[wrong]}
-            histogram = {key: np.histogram(values, edges)[0].tolist() for key, values in counts.items()}
-            histogram["edges"] = edges.tolist()
-    found = {name: mean("mean", [row[name] for row in rows]) for name in rows[0]}
-    return {**found, "wrong": float(wrong.mean()), "histogram": histogram}
+    seeds = [None] if "y_train_clean" in work.arrays else list(range(options.seeds))
+    found = work.each(one_detection, [(seed,) for seed in seeds])
+    rows = gathered(row for row, _ in found)
+    means = {name: mean("mean", values) for name, values in rows.items() if name != "wrong"}
+    return {**means, "wrong": rows["wrong"][-1], "histogram": found[0][1]}
 
 
-def augmentation(arrays: Arrays, options: argparse.Namespace) -> dict[str, Any]:  # noqa: ARG001 - as the others
+def one_detection(arrays: Arrays, seed: int | None) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Figures, and the histogram of the derivative, of one draw of wrong labels."""
+    pack = from_arrays(arrays)
+    right = np.unique(arrays["y_train_clean"], return_inverse=True)[1] if seed is None else pack.y
+    y = drawn_labels(pack, seed)
+    wrong, data = y != right, pack.rows(np.arange(len(y)), y)
+    ridge = choose_ridge(data, pack.classes, RIDGES).ridge
+    theirs = detect(data, pack.classes, ridge, score="derivative", rule="derivative")
+    ours = detect(data, pack.classes, ridge)
+    row = {
+        "auc of the derivative": roc_auc_score(wrong, theirs.score),
+        "f1 at 0": f1_score(wrong, theirs.flagged),
+        "auc of soft": roc_auc_score(wrong, ours.score),
+        "f1 of the rule rate": f1_score(wrong, ours.flagged),
+        "wrong": float(wrong.mean()),
+    }
+    scores = theirs.score.numpy()
+    edges = np.linspace(*np.quantile(scores, [0.005, 0.995]), 41)
+    counts = {
+        key: np.histogram(scores[which], edges)[0].tolist() for key, which in (("right", ~wrong), ("wrong", wrong))
+    }
+    return row, {**counts, "edges": edges.tolist()}
+
+
+def augmentation(work: Workers, options: argparse.Namespace) -> dict[str, Any]:  # noqa: ARG001 - as the others
     """The share of the weight that each variant gets, with the images alone and with all validating."""
-    names = ["identity", *(key.removeprefix("x_train_") for key in arrays if key.startswith("x_train_"))]
+    names = variants_in(work.arrays)
     if len(names) == 1:
         return {"lacks": "variants of the images: make a pack with `python -m benchmarks.images --variants …`"}
+    union, classes = union_of(work.arrays)
+    ridge = choose_block_ridge(union, classes, RIDGES, len(names))
+    found = work.each(one_union, [(ridge, *setting) for setting in UNION])
+    told = {f"{loss}, {who} validating": shares for (loss, who), shares in zip(UNION, found, strict=True)}
+    return {"ridge": ridge, **told}
+
+
+def variants_in(arrays: Arrays) -> list[str]:
+    """The identity, and the transforms that a pack holds."""
+    return ["identity", *(key.removeprefix("x_train_") for key in arrays if key.startswith("x_train_"))]
+
+
+def union_of(arrays: Arrays) -> tuple[Interleaved, int]:
+    """Rows of all variants, and k."""
     pack = from_arrays(arrays)
-    files = [arrays["x_train" if name == "identity" else f"x_train_{name}"] for name in names]
-    union = Interleaved([Prepared(InMemory(x, pack.y, 1024)) for x in files])
-    ridge = choose_block_ridge(union, pack.classes, RIDGES, len(names))
-    found: dict[str, Any] = {"ridge": ridge}
-    for loss, validate_on in (
-        ("hard_margin", "untransformed"),
-        ("calibrated", "untransformed"),
-        ("hard_margin", "all"),
-    ):
-        draws = 10 if validate_on == "untransformed" else 0
-        worth = augment(
-            union, pack.classes, ridge, variants=len(names), loss=loss, validate_on=validate_on, draws=draws
-        )  # fmt: skip
-        spread = worth.drawn.std(0).tolist() if draws else [0.0] * len(names)
-        shares = zip(names, worth.union.probabilities.tolist(), spread, worth.errors.tolist(), strict=True)
-        found[f"{loss}, {validate_on} validating"] = {
-            name: {"probability": share, "spread": deviation, "loo_error": 100 * error}
-            for name, share, deviation, error in shares
-        }
-    return found
+    files = [arrays["x_train" if name == "identity" else f"x_train_{name}"] for name in variants_in(arrays)]
+    return Interleaved([Prepared(InMemory(x, pack.y, 1024)) for x in files]), pack.classes
 
 
-def multimodal(arrays: Arrays, options: argparse.Namespace, shots: int = 20) -> dict[str, Any]:
+def one_union(arrays: Arrays, ridge: float, loss: Any, validate_on: Any) -> dict[str, dict[str, float]]:
+    """The shares of the variants by one rule."""
+    (union, classes), names = union_of(arrays), variants_in(arrays)
+    draws = 10 if validate_on == "untransformed" else 0
+    worth = augment(union, classes, ridge, variants=len(names), loss=loss, validate_on=validate_on, draws=draws)
+    spread = worth.drawn.std(0).tolist() if draws else [0.0] * len(names)
+    shares = zip(names, worth.union.probabilities.tolist(), spread, worth.errors.tolist(), strict=True)
+    return {
+        name: {"probability": share, "spread": deviation, "loo_error": 100 * error}
+        for name, share, deviation, error in shares
+    }
+
+
+def multimodal(work: Workers, options: argparse.Namespace, shots: int = 20) -> dict[str, Any]:
     """Test error while names of classes are added to few images."""
+    arrays = work.arrays
     if "x_names" not in arrays:
         return {
             "lacks": "embeddings of the class names in the space of the images: give --data with "
@@ -313,23 +304,27 @@ def multimodal(arrays: Arrays, options: argparse.Namespace, shots: int = 20) -> 
     return {"shots": shots, "sizes": list(found.sizes), "willing": found.willing, **errors}
 
 
-def overfitting(arrays: Arrays, options: argparse.Namespace) -> dict[str, Any]:  # noqa: ARG001 - as the others
+def overfitting(work: Workers, options: argparse.Namespace) -> dict[str, Any]:  # noqa: ARG001 - as the others
     """Leave-one-out error, loss and test error after each step of Reweight."""
-    pack, found = from_arrays(arrays), dict[str, Any]()
+    losses = ("hard_margin", "calibrated")
+    return dict(zip(losses, work.each(steps_of, [(loss,) for loss in losses]), strict=True))
+
+
+def steps_of(arrays: Arrays, name: Any) -> dict[str, Any]:
+    """The same, by one loss."""
+    pack = from_arrays(arrays)
     rows = pack.rows(np.arange(len(pack.y)), pack.y)
     ridge = choose_ridge(rows, pack.classes, RIDGES).ridge
-    for name in ("hard_margin", "calibrated"):
-        loss = prepare_loss(name, rows, pack.classes, ridge, None)
-        weights, path = torch.ones(len(pack.y), dtype=torch.float64), list[tuple[float, float, float]]()
-        for _ in range(STEPS + 1):
-            derivative = dataset_derivative(rows, pack.classes, ridge, loss, weights=weights)
-            path.append((derivative.loss, loo_error(rows, derivative.model, weights), pack.error(rows, ridge, weights)))
-            weights = step(weights, derivative.values, 0.5)
-        keys = ("loss", "leave-one-out error", "test error")
-        found[name] = {key: [point[i] for point in path] for i, key in enumerate(keys)}
-        lowest = int(np.argmin(found[name]["test error"]))
-        found[name]["turns after"] = lowest
-    return found
+    loss = prepare_loss(name, rows, pack.classes, ridge, None)
+    weights, path = torch.ones(len(pack.y), dtype=torch.float64), list[tuple[float, float, float]]()
+    for _ in range(STEPS + 1):
+        derivative = dataset_derivative(rows, pack.classes, ridge, loss, weights=weights)
+        wrong = ~Head(derivative.model, float("nan")).correct(pack.test)
+        path.append((derivative.loss, loo_error(rows, derivative.model, weights), 100 * float(wrong.double().mean())))
+        weights = step(weights, derivative.values, 0.5)
+    keys = ("loss", "leave-one-out error", "test error")
+    found: dict[str, Any] = {key: [point[i] for point in path] for i, key in enumerate(keys)}
+    return found | {"turns after": int(np.argmin(found["test error"]))}
 
 
 def loo_error(rows: Prepared, model: Any, weights: torch.Tensor) -> float:
@@ -340,7 +335,7 @@ def loo_error(rows: Prepared, model: Any, weights: torch.Tensor) -> float:
     return 100 * wrong / rows.shape[0]
 
 
-EXPERIMENTS: dict[str, Callable[[Arrays, argparse.Namespace], dict[str, Any]]] = {
+EXPERIMENTS: dict[str, Callable[[Workers, argparse.Namespace], dict[str, Any]]] = {
     "table1": table1, "extend": extension, "detection": detection, "augmentation": augmentation,
     "multimodal": multimodal, "overfitting": overfitting,
 }  # fmt: skip

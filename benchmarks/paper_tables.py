@@ -20,6 +20,27 @@ PAPER: dict[str, dict[str, Any]] = {  # ResNet-34, ImageNet, last layer; errors 
     }.items()
 }  # fmt: skip
 
+SETUP: dict[str, dict[str, Any]] = {  # of the data sets' own training lists, which the paper uses
+    name: {"network": "ResNet-34, ImageNet", "classes": classes, "training images a class": images}
+    for name, (classes, images) in {
+        "aircraft": (100, 66.7), "cub200": (200, 30.0), "mit67": (67, 80.0), "flowers102": (102, 10.0),
+        "cars": (196, 41.6), "caltech256": (256, 60.0),
+    }.items()
+}  # fmt: skip
+
+
+def set_up(result: dict[str, Any]) -> Iterator[str]:
+    """What was measured on, the paper's set-up beside it."""
+    ours, theirs = result["setup"]["ours"], result["setup"]["paper"]
+    yield "{pack}: {train} training and {test} test rows of {features} features".format_map(result)
+    for key, value in ours.items():
+        if theirs is None:
+            yield f"  {key:25}{value}"
+        else:
+            yield f"  {key:25}{value}; the paper: {theirs[key]}{'' if value == theirs[key] else ' (differs)'}"
+    if theirs is None:
+        yield "  The paper does not use this data set."
+
 
 def told(experiment: str, result: dict[str, Any]) -> Iterator[str]:
     """The lines of one experiment."""

@@ -6,7 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import images, paper, paper_tables
+from benchmarks import accuracy, baselines, images, paper, paper_extend, paper_tables
+from benchmarks.accuracy import from_arrays
+from benchmarks.jobs import Workers
+from diva.grid import choose_ridge
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +21,7 @@ def pack() -> paper.Arrays:
 
 @pytest.mark.parametrize("experiment", [name for name in paper.EXPERIMENTS if name != "table1"])
 def test_an_experiment_gives_figures_and_lines_of_text(pack, experiment):
-    found = paper.EXPERIMENTS[experiment](pack, argparse.Namespace(seeds=2, splits=2))
+    found = paper.EXPERIMENTS[experiment](Workers(pack, 1), argparse.Namespace(seeds=2, splits=2))
     result = paper.about("digits", pack) | {experiment: found, "seconds": {experiment: 0.1}}
     text = "\n".join(paper_tables.told(experiment, json.loads(json.dumps(result))))
     assert text.strip().startswith(experiment)
@@ -26,8 +29,9 @@ def test_an_experiment_gives_figures_and_lines_of_text(pack, experiment):
 
 
 def test_table_1_holds_both_rules_and_both_baselines(pack, monkeypatch):
-    monkeypatch.setattr("benchmarks.baselines.GRID", ((3.0, 3),))
-    found = paper.table1(pack, argparse.Namespace(seeds=2))
+    monkeypatch.setattr("benchmarks.baselines.RATES", (3.0,))
+    monkeypatch.setattr("benchmarks.baselines.EPOCHS", (2, 3))
+    found = paper.table1(Workers(pack, 1), argparse.Namespace(seeds=2))
     for level in ("0% wrong", "20% wrong"):
         assert {"Reweight, hard_margin, 3 steps", "Reweight, calibrated, 3 steps"} < set(found[level])
         assert {"Active Bias (Chang et al.)", "learning to reweight (Ren et al.)"} < set(found[level])
@@ -37,8 +41,51 @@ def test_table_1_holds_both_rules_and_both_baselines(pack, monkeypatch):
     assert "20.23" in "\n".join(paper_tables.told("table1", result))  # the paper's figure beside ours
 
 
+def test_the_differences_to_the_papers_set_up_are_said(pack):
+    result = paper.about("flowers102_mobilenetv2", pack)
+    assert result["setup"]["ours"]["classes"] == 10
+    assert result["setup"]["paper"]["classes"] == 102
+    text = "\n".join(paper_tables.set_up(result))
+    assert "mobilenetv2 (by the name of the pack); the paper: ResNet-34, ImageNet (differs)" in text
+    assert "10; the paper: 102 (differs)" in text
+    assert "does not use this data set" in "\n".join(paper_tables.set_up(paper.about("digits", pack)))
+
+
+def test_two_processes_find_what_one_does(pack):
+    options, two = argparse.Namespace(seeds=2), Workers(pack, 2)
+    try:
+        found = paper.detection(two, options)
+    finally:
+        two.close()
+    assert found == paper.detection(Workers(pack, 1), options)
+
+
+@pytest.mark.parametrize("name", baselines.BASELINES)
+def test_a_setting_is_tuned_by_what_training_at_it_gives(pack, name, monkeypatch):
+    monkeypatch.setattr("benchmarks.baselines.EPOCHS", (2, 4))
+    x, y = pack["x_train"], pack["y_train"]
+    chosen = baselines.tune(x, y, 10, name)
+    rest, held = baselines.halves(x, y, 10, 0)
+    errors = {}
+    for lr in baselines.RATES:
+        for epochs in (2, 4):  # each anew, to its own number of epochs
+            *_, head = baselines.BASELINES[name][0](rest, held, lr, epochs, 0)
+            errors[lr, epochs] = baselines.Classifier(head, rest.features).error(held.features, held.labels)
+    assert errors[chosen] == min(errors.values())
+
+
+def test_extension_follows_the_error_of_the_head_that_the_rows_train(pack):
+    (curves, _), data = paper_extend.one_split(pack, 0.0, 0), from_arrays(pack)
+    core, pool = accuracy.split(data, 0)
+    ridge = choose_ridge(data.rows(core, data.y[core]), 10, accuracy.RIDGES).ridge
+    everything = np.r_[core, pool]
+    for curve in curves.values():
+        assert curve[0] == pytest.approx(data.error(data.rows(core, data.y[core]), ridge))
+        assert curve[-1] == pytest.approx(data.error(data.rows(everything, data.y[everything]), ridge))
+
+
 def test_both_flips_of_digits_lose_weight(pack):
-    shares = paper.augmentation(pack, argparse.Namespace())["hard_margin, untransformed validating"]
+    shares = paper.augmentation(Workers(pack, 1), argparse.Namespace())["hard_margin, untransformed validating"]
     assert shares["identity"]["probability"] > max(
         shares[f"{way}_flip"]["probability"] for way in ("horizontal", "vertical")
     )
@@ -47,14 +94,14 @@ def test_both_flips_of_digits_lose_weight(pack):
 def test_names_of_classes_are_added_where_a_pack_holds_them(pack):
     means = np.stack([pack["x_train"][pack["y_train"] == c].mean(0) for c in range(10)])
     named = pack | {"x_names": means, "y_names": np.arange(10)}
-    found = paper.multimodal(named, argparse.Namespace(seeds=2), shots=2)
+    found = paper.multimodal(Workers(named, 1), argparse.Namespace(seeds=2), shots=2)
     assert found["sizes"][0] == 0
     assert found["extend"][-1] < found["extend"][0]
 
 
 def test_the_figures_are_drawn(pack, tmp_path):
     figures = pytest.importorskip("benchmarks.paper_figures", reason="matplotlib is not installed")
-    found = paper.detection(pack, argparse.Namespace(seeds=1))
+    found = paper.detection(Workers(pack, 1), argparse.Namespace(seeds=1))
     figures.draw(paper.about("digits", pack) | {"detection": found}, tmp_path / "digits.png")
     assert (tmp_path / "digits.png").stat().st_size > 10_000
 

@@ -11,6 +11,7 @@ Reference: Chang, Learned-Miller, McCallum, Active Bias: Training More Accurate 
 Variance Samples, NeurIPS 2017. It is a baseline of the DIVA paper's Table 1.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -68,6 +69,15 @@ def fit(
     data: Labelled, watched: Labelled, epochs: int, burn_in: int, batch_size: int, lr: float, seed: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The same, and the trained head (p + 1, k) over `diva.methods.softmax.rows`."""
+    for found in after_epochs(data, watched, epochs, burn_in, batch_size, lr, seed):
+        history, seen, head = found
+    return history, seen, head
+
+
+def after_epochs(
+    data: Labelled, watched: Labelled, epochs: int, burn_in: int, batch_size: int, lr: float, seed: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """What `fit` returns, after each epoch in turn; the tensors are those that training goes on with."""
     check(epochs, batch_size, lr)
     if not 0 <= burn_in <= epochs:
         raise ValueError(f"burn_in must lie in 0..{epochs} (the epochs), got {burn_in}.")
@@ -87,7 +97,7 @@ def fit(
             head -= lr / len(own) * z[own].T @ (weights[own, None] * difference)
         history += (visited - history) / (epoch + 1)
         seen += (1 + errors(others, watched.labels, head).gather(1, watched.labels[:, None])[:, 0] - seen) / (epoch + 1)
-    return history, seen, head
+        yield history, seen, head
 
 
 def closeness_weights(history: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ Reference: Ren, Zeng, Yang, Urtasun, Learning to Reweight Examples for Robust De
 Algorithm 1.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -76,6 +77,15 @@ def mean_weights(data: Labelled, trusted: Labelled, epochs: int, batch_size: int
 
 def fit(data: Labelled, trusted: Labelled, epochs: int, batch_size: int, lr: float, seed: int) -> tuple[Tensor, Tensor]:
     """The same, and the trained head (p + 1, k) over `diva.methods.softmax.rows`."""
+    for found in after_epochs(data, trusted, epochs, batch_size, lr, seed):
+        total, head = found
+    return (total / epochs).cpu(), head
+
+
+def after_epochs(
+    data: Labelled, trusted: Labelled, epochs: int, batch_size: int, lr: float, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Sums of m·w (n,) and the head after each epoch in turn; the tensors are those that training goes on with."""
     check(epochs, batch_size, lr)
     z, checks = rows(data.features, data.features), rows(trusted.features, data.features)
     head = z.new_zeros(z.shape[1], data.classes)
@@ -90,7 +100,7 @@ def fit(data: Labelled, trusted: Labelled, epochs: int, batch_size: int, lr: flo
             w = weights(z[own], difference, checks[drawn], trusted_difference)
             head -= lr * z[own].T @ (w[:, None] * difference)
             total[own] += len(own) * w.double()
-    return (total / epochs).cpu(), head
+        yield total, head
 
 
 def weights(z: Tensor, difference: Tensor, checks: Tensor, trusted_difference: Tensor) -> Tensor:
