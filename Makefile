@@ -38,11 +38,11 @@ summary: $(VENV)/.installed ## Print what the last run did.
 server: $(VENV)/.installed ## Start a Prefect server and a worker on this machine (Ctrl-C ends both).
 	$(BIN)/python -m flows.server
 
-test: $(VENV)/.installed-dev ## Run the tests (minutes).
-	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadgroup
+test: $(VENV)/.installed-dev ## Run the tests (minutes; two processes, a thread each).
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadgroup
 
 test-slow: $(VENV)/.installed-dev ## Run the slow tests too (real photographs through the whole pipeline).
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 kill: $(VENV)/.installed-dev ## Kill nightly runs at 35 random moments; the result must be that of an undisturbed run.
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.flows.kill --group 25 --alone 10
