@@ -19,14 +19,19 @@ from tests.flows.kill import wait_for_none
 from tests.flows.project import Project
 
 Disturbance = Callable[[Project, random.Random, float], str]
+# a run in a session of its own that ends with this process, however that ends (PR_SET_PDEATHSIG)
+BOUND = (
+    "import ctypes, runpy; ctypes.CDLL(None).prctl(1, 9); "
+    "runpy.run_module('flows.nightly', run_name='__main__', alter_sys=True)"
+)
+NIGHTLY = (sys.executable, "-c", BOUND)
 
 
 def killed(project: Project, chance: random.Random, span: float, alone: bool = False, how: int = signal.SIGKILL) -> str:
     """The run's process group, or the flow's process alone, at a random moment."""
     delay = chance.uniform(0.3, span)
     with (project.root / ".dvc" / "killed.log").open("w") as log:
-        command = (sys.executable, "-m", "flows.nightly")
-        run = project.start(*command, start_new_session=True, stdout=log, stderr=subprocess.STDOUT)
+        run = project.start(*NIGHTLY, start_new_session=True, stdout=log, stderr=subprocess.STDOUT)
         try:
             status = run.wait(delay)
         except subprocess.TimeoutExpired:
@@ -106,7 +111,7 @@ def ledger_broken(project: Project, chance: random.Random, span: float) -> str:
 
 def two_at_once(project: Project, chance: random.Random, span: float) -> str:
     """A second run begins while one is at work."""
-    first = project.start(sys.executable, "-m", "flows.nightly")
+    first = project.start(*NIGHTLY)
     pause = threading.Event()
     while first.poll() is None and not holds(project, first.pid):
         pause.wait(0.05)

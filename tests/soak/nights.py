@@ -2,7 +2,9 @@
 
 Every night a delivery of real features arrives and the nightly flow takes it in, with real git, DVC and stages; in one
 of ten something goes wrong first (see disturbances). People take samples down and relabel some now and then, and every
-twenty nights the history is compacted. After each night the curated set must equal what a plain script computes from
+twenty nights the history is compacted. What makes the set runs for real every night; what only tells of it (weights,
+errors, the page: most of a night's processor time) does so in every tenth, in the last, and wherever something goes
+wrong, and is a stand-in otherwise. After each night the curated set must equal what a plain script computes from
 the accepted deliveries (see accepted); at the end every version is verified, and this process, which ran all the flows,
 must hold no more memory and open files than after its first nights.
 """
@@ -12,11 +14,14 @@ import json
 import os
 import random
 import resource
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +36,9 @@ from tests.soak.packs import Deliveries, pack
 
 COMPACTED = 20  # nights between two compactions
 SHARE = 0.1  # of the nights in which something goes wrong
-HEAVY = ("fit", "score", "extend", "reweight", "evaluate", "report")  # with light stand-ins in the short soak
+WHOLE = 10  # nights between two in which all stages are real
+TELLING = ("reweight", "evaluate", "report")  # stages that change nothing in the set; stand-ins in the other nights
+HEAVY = ("fit", "score", "extend", *TELLING)  # stand-ins every night of the short soak
 WARM = 10  # nights after which memory must not grow any more
 GROWTH = 1.15  # of memory since then that is no leak but the allocator's
 Plan = dict[int, str]
@@ -52,6 +59,7 @@ class Night:
     memory_mib: float
     open_files: int
     equal: bool
+    whole: bool = False  # every stage real
 
 
 class Soak:
@@ -60,20 +68,19 @@ class Soak:
     Args:
         root: for the project.
         api: address of the Prefect server that serves all nights.
-        light: with stand-ins for the stages that import torch.
+        light: with stand-ins for the stages that import torch, every night.
     """
 
     def __init__(self, root: Path, api: str, light: bool = False) -> None:
-        self.source = pack()
+        self.source, self.light = pack(), light
         self.project = create(root, api, light=False, per_round=1000)
-        if light:
-            stand_in(self.project, HEAVY)
+        stand_in(self.project, HEAVY if light else TELLING)
         self.deliveries = Deliveries(self.source, root)
         (root / ".git/info/exclude").write_text("deliveries/\npacks/\n")
         self.begin()
         self.gone: list[str] = []
         self.relabelled: dict[str, str] = {}
-        self.span = 20.0  # seconds of a night
+        self.span = 20.0  # seconds of a night in which something goes wrong
 
     def begin(self) -> None:
         """A ledger of ready features."""
@@ -85,8 +92,20 @@ class Soak:
             ledger.write(Path("data/ledger.yaml"), sources.accept(book, "test", "packs/test.npz", {}))
         self.project.commit("Ready features")
 
-    def night(self, number: int, wrong: str, chance: random.Random) -> Night:
+    def stage(self, whole: bool) -> None:
+        """Let all stages be real for a night, or stand-ins those that only tell of the set."""
+        before = (self.project.root / "dvc.yaml").read_text()
+        shutil.copy(ROOT / "dvc.yaml", self.project.root)
+        if not whole:
+            stand_in(self.project, TELLING)
+        if before != (self.project.root / "dvc.yaml").read_text():
+            self.project.commit("All stages" if whole else "Stand-ins for some stages")
+
+    def night(self, number: int, wrong: str, chance: random.Random, whole: bool = False) -> Night:
         """One night: a delivery, what goes wrong, the run after it, what people do the next day."""
+        whole = whole and not self.light
+        if not self.light:
+            self.stage(whole)
         begun = time.monotonic()
         told, tags = self.deliveries.deliver(number), len(self.project.tags())
         with at(self.project):
@@ -96,8 +115,9 @@ class Soak:
         assert len(self.project.tags()) == tags + 1, f"night {number}: {self.project.tags()[tags:]}"
         equal = self.state() == self.wanted()
         if not wrong:
-            self.span = time.monotonic() - begun
+            self.span = (1.0 if whole or self.light else 1.5) * (time.monotonic() - begun)
         row = self.row(number, told, f"{wrong}: {disturbed}" if wrong else "", str(state.message), begun, equal)
+        row.whole = whole
         self.day_after(number, chance)
         return row
 
@@ -174,7 +194,8 @@ def run(soak: Soak, nights: int, seed: int, say: Callable[[str], object] = print
     chance = random.Random(seed)  # noqa: S311 - moments and kinds, not secrets
     planned, rows, begun, spent = plan(nights, chance), [], time.monotonic(), processor()
     for number in range(1, nights + 1):
-        rows.append(soak.night(number, planned.get(number, ""), chance))
+        wrong = planned.get(number, "")
+        rows.append(soak.night(number, wrong, chance, bool(wrong) or number % WHOLE == 1 or number == nights))
         say(line(rows[-1]))
         assert rows[-1].equal, f"night {number}: the set is not that of the accepted deliveries"
     seconds, spent = time.monotonic() - begun, processor() - spent
@@ -184,6 +205,7 @@ def run(soak: Soak, nights: int, seed: int, say: Callable[[str], object] = print
         "features": soak.source.name,
         "nights": nights,
         "disturbed": len(planned),
+        "whole": sum(row.whole for row in rows),
         "rounds": len([tag for tag in soak.project.tags() if tag.endswith(".0")]),
         "versions": len(soak.project.tags()),
         "verified": verified.count("as published"),
@@ -235,6 +257,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file for the result")
     told = parser.parse_args()
     out = told.out.absolute() if told.out else None
+    end_cleanly()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         os.chdir(folder)
         os.environ |= {"PREFECT_HOME": folder, "PYTHONPATH": str(ROOT), "DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1"}
@@ -243,14 +266,27 @@ def main() -> None:
 
         with server.temporary() as api:
             os.environ["PREFECT_API_URL"] = api
-            result = {"machine": machine} | run(
-                Soak(Path(folder) / "project", api, told.light), told.nights, told.seed, say
-            )
+            soak = Soak(Path(folder) / "project", api, told.light)
+            result = {"machine": machine()} | run(soak, told.nights, told.seed, say)
     if out:
         out.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     say(f"{result['nights']} nights in {result['minutes']} minutes, {result['disturbed']} disturbed: ")
     say(f"{result['rounds']} rounds, {result['versions']} versions, all equal and verified; grown: {result['grown']}")
     sys.exit(1 if result["grown"] else 0)
+
+
+def end_cleanly() -> None:
+    """Let a soak that is told to end take down what it started; what a SIGKILL leaves ends by its leashes."""
+
+    def end(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        sys.exit(128 + number)  # through all blocks: the folder goes, too
+
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, end)
 
 
 def say(text: str) -> None:

@@ -1,10 +1,19 @@
 """Four nights, one of them killed, one after a compaction; `make soak` has sixty, with the real stages."""
 
+import json
+import os
 import random
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
 
 import numpy as np
+import psutil
 import pytest
 
+from tests.flows.project import ROOT
 from tests.soak import accepted, disturbances, nights, packs
 
 pytestmark = pytest.mark.xdist_group("flows")  # one worker, one server
@@ -61,3 +70,42 @@ def test_the_plain_script_takes_down_and_relabels(tmp_path):
     ids = [name for name, _, _ in accepted.rows(tmp_path / "core.npz")] + [accepted.rows(tmp_path / "b.npz")[2][0]]
     found = accepted.expected(*files[:2], files[2:], [ids[0]], {ids[2]: "x"})
     assert list(found.values()) == [("x", "core", "removed"), ("y", "core", "member"), ("x", "b001", "member")]
+
+
+@pytest.mark.slow  # a server of its own, and a fresh clone at the end
+def test_a_soak_ends_with_its_result_in_a_file_and_none_of_its_processes_left(tmp_path):
+    result = tmp_path / "result.json"
+    done = soak("--nights", "2", "--light", "--out", str(result), cwd=tmp_path)
+    told, _ = done.communicate()
+    assert done.returncode == 0, told
+    found = json.loads(result.read_text())
+    assert (found["nights"], found["rounds"], found["equal"], found["grown"]) == (2, 2, 2, [])
+    assert found["machine"]["cores"] > 0
+    assert "2 nights in" in told
+
+
+@pytest.mark.slow  # as above
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_soak_that_is_killed_leaves_no_process_behind(tmp_path, number):
+    run = soak("--nights", "2", "--light", cwd=tmp_path)
+    own, started = psutil.Process(run.pid), {}
+    while run.poll() is None and not any("dvc" in words for words in started.values()):
+        threading.Event().wait(0.2)
+        for child in own.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # or a zombie
+                started[child] = child.cmdline()
+    assert any("server" in words for words in started.values())
+    run.send_signal(number)
+    run.communicate()
+    _, left = psutil.wait_procs(list(started), timeout=60)
+    assert not left
+    assert number == signal.SIGKILL or not list(tmp_path.glob("soak-*"))
+
+
+def soak(*arguments, cwd):
+    """``python -m tests.soak.nights``, with its folder below ``cwd``."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.soak.nights", *arguments], cwd=ROOT, env=environment | {"TMPDIR": str(cwd)},
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
