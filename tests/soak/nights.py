@@ -224,6 +224,7 @@ def processor() -> float:
 
 def clone_is_whole(project: Project) -> None:
     """What is published is all that a fresh clone needs."""
+    project.dvc("push")  # decisions of the last day, which no night has pushed yet
     clone = Project(project.root.with_name("clone"), project.api)
     project.git("clone", "--quiet", str(project.root), str(clone.root))
     clone.dvc("remote", "modify", "--local", "local", "url", str(project.root / ".remote"))

@@ -75,13 +75,13 @@ def test_the_plain_script_takes_down_and_relabels(tmp_path):
 @pytest.mark.slow  # a server of its own, and a fresh clone at the end
 def test_a_soak_ends_with_its_result_in_a_file_and_none_of_its_processes_left(tmp_path):
     result = tmp_path / "result.json"
-    done = soak("--nights", "2", "--light", "--out", str(result), cwd=tmp_path)
+    done = soak("--nights", "3", "--light", "--out", str(result), cwd=tmp_path)
     told, _ = done.communicate()
     assert done.returncode == 0, told
     found = json.loads(result.read_text())
-    assert (found["nights"], found["rounds"], found["equal"], found["grown"]) == (2, 2, 2, [])
+    assert (found["nights"], found["rounds"], found["equal"], found["grown"]) == (3, 3, 3, [])
     assert found["machine"]["cores"] > 0
-    assert "2 nights in" in told
+    assert "3 nights in" in told
 
 
 @pytest.mark.slow  # as above
