@@ -42,7 +42,7 @@ def main() -> None:
     state = curated.read(book.latest)
     test, about, held = test_rows(core, fit, settings)
     trial = Trial(settings, fit, test, fit.with_classes(pl.concat([pool["label"], state["label"]])), held)
-    members = newest(state, pool)
+    members = newest(state, pool, release.obeyed(book))
     trained, errors = sets(trial, core, pool, members)
     metrics = {
         "test": about,
@@ -76,10 +76,10 @@ def _about(samples: int, kind: str, caveat: str, unknown_class: int) -> dict[str
     return {"samples": samples, "kind": kind, "caveat": caveat, "unknown_class": unknown_class}
 
 
-def newest(state: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
+def newest(state: pl.DataFrame, pool: pl.DataFrame, review: pl.DataFrame) -> pl.DataFrame:
     """Members of the newest set, and the rest of the pool where that is weighed too; with their weights."""
     weights = tables.read(paths.WEIGHTS, release.WEIGHTS).select("sample_id", "weight")
-    members = release.complete(state, weights, pool).filter(pl.col("status") == "member")
+    members = release.complete(state, weights, pool, review).filter(pl.col("status") == "member")
     return members.join(weights, on="sample_id", how="left", maintain_order="left")
 
 

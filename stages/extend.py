@@ -11,6 +11,7 @@ from diva.losses import Loss
 from diva.methods import registry
 from diva.ridge import solve
 from diva.store import curated, index, ledger, paths, tables
+from diva.store.curated import reviewed
 from stages import rows
 from stages.command import run
 from stages.params.curate import Curate
@@ -50,16 +51,6 @@ def present(state: pl.DataFrame, review: pl.DataFrame) -> pl.DataFrame:
     """Members, and among them what people brought back."""
     back = review.filter(pl.col("decision") != "reject")["sample_id"]
     return state.filter((pl.col("status") == "member") | pl.col("sample_id").is_in(back.implode()))
-
-
-def reviewed(frame: pl.DataFrame, review: pl.DataFrame) -> pl.DataFrame:
-    """``frame`` as people left it: without what they rejected, under the labels they gave or let stand."""
-    said = review.select("sample_id", "decision", reviewed="label")
-    joined = frame.join(said, on="sample_id", how="left", maintain_order="left")
-    kept = joined.filter(pl.col("decision").ne_missing("reject"))
-    given = "given_label" if "given_label" in frame.columns else "label"
-    stands = pl.when(pl.col("decision") == "accept").then(given).otherwise("label")
-    return kept.with_columns(label=pl.coalesce("reviewed", stands)).select(frame.columns)
 
 
 def choose(

@@ -8,9 +8,10 @@ from diva.losses import THRESHOLD
 from diva.products import times
 from diva.ridge import RidgeModel
 from diva.store import curated, ledger, paths, tables
+from diva.store.curated import reviewed
 from diva.store.evaluation import LEFT
 from stages import rows
-from stages.extend import choose, reviewed
+from stages.extend import choose
 from stages.params.extend import Extend
 from stages.params.section import validate
 

@@ -16,7 +16,8 @@ def main() -> None:
     setting, book = section.read("release", Release).weights, ledger.read()
     newest = book.latest
     weights = tables.read(paths.WEIGHTS, release.WEIGHTS)
-    state = release.complete(curated.read(newest), weights, index.read(paths.pool(ledger.newest_pool(book))))
+    pool = index.read(paths.pool(ledger.newest_pool(book)))
+    state = release.complete(curated.read(newest), weights, pool, release.obeyed(book))
     held_out = json.loads(paths.metrics("reweight").read_text(encoding="utf-8")).get("held_out")
     verdict = release.verdict(setting, held_out)
     train, removed = release.frames(state, weights, verdict.kept)

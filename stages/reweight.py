@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def newest(over: str) -> pl.DataFrame:
-    """Members of the newest set; with ``everything``, also what the pool still holds."""
+    """Members of the newest set; with ``everything``, also what the pool still holds, as people left it."""
     book = ledger.read()
     state = curated.read(book.latest)
     members = state.filter(pl.col("status") == "member")
@@ -56,7 +56,8 @@ def newest(over: str) -> pl.DataFrame:
         return members
     pool = index.read(paths.pool(ledger.newest_pool(book)))
     rest = pool.join(state, on="sample_id", how="anti", maintain_order="left")
-    return pl.concat([members.select(pool.columns[:-1]), rest.select(pool.columns[:-1])])
+    kept = curated.reviewed(rest, release.obeyed(book))
+    return pl.concat([members.select(pool.columns[:-1]), kept.select(pool.columns[:-1])])
 
 
 def weigh(

@@ -175,6 +175,16 @@ def entered(rows: pl.DataFrame, origin: str, round_: str) -> pl.DataFrame:
     return tables.conform(rows.with_columns(**columns, **unknown).select(list(SCHEMA)), SCHEMA, "additions")
 
 
+def reviewed(frame: pl.DataFrame, review: pl.DataFrame) -> pl.DataFrame:
+    """``frame`` as people left it: without what they rejected, under the labels they gave or let stand."""
+    said = review.select("sample_id", "decision", reviewed="label")
+    joined = frame.join(said, on="sample_id", how="left", maintain_order="left")
+    kept = joined.filter(pl.col("decision").ne_missing("reject"))
+    given = "given_label" if "given_label" in frame.columns else "label"
+    stands = pl.when(pl.col("decision") == "accept").then(given).otherwise("label")
+    return kept.with_columns(label=pl.coalesce("reviewed", stands)).select(frame.columns)
+
+
 def _by_sample(decisions: pl.DataFrame) -> pl.DataFrame:
     """One row per sample: which changes it meets, the newest values, the reason of its gravest change."""
     gravity = pl.col("change").replace_strict({name: rank for rank, name in enumerate(CHANGES)}, return_dtype=pl.Int8)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from diva.store import curated, tables
+from diva.store import curated, ledger, paths, tables
 
 TRAIN: tables.Schema = {
     "sample_id": pl.String,
@@ -60,17 +60,24 @@ def verdict(setting: str, held_out: Mapping[str, Any] | None) -> Verdict:
     )
 
 
-def complete(state: pl.DataFrame, weights: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
+def complete(state: pl.DataFrame, weights: pl.DataFrame, pool: pl.DataFrame, review: pl.DataFrame) -> pl.DataFrame:
     """The set, and after it the rest of the pool where that is weighed too (``reweight.over: everything``).
 
     Args:
         state: a curated set.
         weights: of its members, and of the rest of the pool or not.
         pool: the newest index.
+        review: the decisions of people that the set obeys, and so does the rest of the pool.
     """
     rest = pool.join(state, on="sample_id", how="anti", maintain_order="left")
     weighed = rest.join(weights, on="sample_id", how="semi", maintain_order="left")
-    return curated.ordered(pl.concat([state, curated.entered(weighed, "pool", UNCHOSEN)]))
+    entered = curated.reviewed(curated.entered(weighed, "pool", UNCHOSEN), review)
+    return curated.ordered(pl.concat([state, entered]))
+
+
+def obeyed(book: ledger.Ledger) -> pl.DataFrame:
+    """The decisions of people that the newest set obeys."""
+    return tables.read(paths.review(ledger.obeyed_review(book)), curated.REVIEW)
 
 
 def frames(state: pl.DataFrame, weights: pl.DataFrame, kept: bool) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -117,7 +117,8 @@ def released(held: Held) -> Iterator[Fault]:
     book, setting = held.book, held.stages["release"]["params"][str(paths.PARAMS)]["release"]["weights"]
     weights = held.table(paths.WEIGHTS, release.WEIGHTS)
     rows = held.table(paths.pool(ledger.newest_pool(book)), index.SCHEMA)
-    state = release.complete(held.table(paths.curated(book.latest), curated.SCHEMA), weights, rows)
+    said = held.table(paths.review(ledger.obeyed_review(book)), curated.REVIEW)
+    state = release.complete(held.table(paths.curated(book.latest), curated.SCHEMA), weights, rows, said)
     judged = json.loads(versions.text(held.version, paths.metrics("reweight"))).get("held_out")
     verdict = release.verdict(setting, judged)
     train, removed = release.frames(state, weights, verdict.kept)

@@ -4,7 +4,8 @@ import polars as pl
 from polars.testing import assert_frame_equal
 
 from diva.store import curated
-from stages.extend import present, reviewed
+from diva.store.curated import reviewed
+from stages.extend import present
 
 STATE = pl.DataFrame(
     {
