@@ -2,16 +2,28 @@
 
 Stages run as processes of their own, which DVC starts; they find the cluster by an environment variable
 (`stages.cluster`), of which DVC knows nothing: where sums are computed changes no result.
+
+Whoever reaches a scheduler runs code as its user, on loopback everybody with a login. So a cluster of this machine
+talks TLS, with a key and a certificate made for the run: those who have them are its own processes, and stages.
 """
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
 
 from flows.options import Address, Runner
 
 ADDRESS = "DIVA_DASK_ADDRESS"  # as in `stages.cluster`, which imports torch
+# where Dask's own configuration has the files that a client shows
+TLS = {
+    "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": "tls_ca_file",
+    "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT": "tls_client_cert",
+    "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY": "tls_client_key",
+}
 
 
 @contextmanager
@@ -29,17 +41,38 @@ def workers(runner: Runner, address: Address = None) -> Iterator[None]:
     except ImportError:
         raise ValueError("runner dask needs prefect-dask, got none: pip install 'diva-curation[dask]'.") from None
     logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells of every connection
-    before = os.environ.get(ADDRESS)
-    # this machine's workers compute with one thread each, as many of them as there are cores
-    local = None if address else {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
-    with DaskTaskRunner(address=address, cluster_kwargs=local) as cluster:
+    with ExitStack() as stack:
+        local, files = (None, {}) if address else ours(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        cluster = stack.enter_context(DaskTaskRunner(address=address, cluster_kwargs=local))
         try:
-            os.environ[ADDRESS] = cluster.client.scheduler.address
+            found = cluster.client.scheduler.address
         except OSError as error:
             raise ValueError(f"address must be of a Dask scheduler, got {address}: {error}.") from None
-        try:
-            yield
-        finally:
-            os.environ.pop(ADDRESS)
-            if before is not None:
-                os.environ[ADDRESS] = before
+        stack.enter_context(environment({ADDRESS: found, **files}))
+        yield
+
+
+def ours(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """How to start a cluster of this machine, and what to tell its clients: files in ``folder``, this user's alone."""
+    from distributed import Security
+
+    security, files = Security.temporary(), {}  # type: ignore[no-untyped-call]
+    for name, key in TLS.items():
+        path = folder / f"{key}.pem"
+        path.touch(0o600)
+        path.write_text(getattr(security, key), encoding="utf-8")
+        files[name] = str(path)
+    # this machine's workers compute with one thread each, as many of them as there are cores
+    return {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "security": security}, files
+
+
+@contextmanager
+def environment(told: Mapping[str, str]) -> Iterator[None]:
+    """These variables within the block, and what they were before after it."""
+    before = {name: os.environ.get(name) for name in told}
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})

@@ -1,17 +1,20 @@
 """A run on a cluster: its stages are told of it, and nothing else."""
 
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from flows import options
-from flows.cluster import ADDRESS, workers
+from flows.cluster import ADDRESS, TLS, workers
 from flows.commands import leashed
 from flows.options import Options
 from stages import cluster
 
 distributed = pytest.importorskip("distributed")
+Security = distributed.Security
 pytestmark = pytest.mark.xdist_group("dask")
 
 
@@ -36,6 +39,43 @@ def test_what_the_environment_said_before_is_put_back(scheduler, monkeypatch):
     with workers("dask", scheduler):
         assert os.environ[ADDRESS] == scheduler
     assert os.environ[ADDRESS] == "tcp://mine:1"
+
+
+CONNECT = """
+import sys
+from distributed import Client
+try:
+    with Client(sys.argv[1], timeout=5) as client:
+        print(client.submit(sum, [20, 22]).result(), len(client.nthreads()) > 0)
+except OSError as error:
+    print("refused", type(error).__name__)
+"""
+
+
+def test_a_cluster_of_this_machine_listens_to_none_but_its_own_stages():
+    def ask(address, **change):
+        done = subprocess.run(
+            [sys.executable, "-c", CONNECT, address],
+            env=os.environ | change,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    with workers("dask"):
+        address, files = os.environ[ADDRESS], [Path(os.environ[name]) for name in TLS]
+        assert address.startswith("tls://127.0.0.1:")
+        assert {file.stat().st_mode & 0o077 for file in (*files, *(file.parent for file in files))} == {0}
+        assert ask(address) == "42 True", "as a stage"
+        assert ask(address.replace("tls://", "tcp://")).startswith("refused")
+        made = Security.temporary()
+        others = {name: str(files[0].with_name(f"other-{key}")) for name, key in TLS.items()}
+        for name, key in TLS.items():
+            Path(others[name]).write_text(getattr(made, key))
+        assert ask(address, **others).startswith("refused")
+    assert not any(file.exists() for file in files)
+    assert not set(TLS) & set(os.environ)
 
 
 def test_threads_need_no_cluster():
