@@ -14,7 +14,6 @@ import json
 import os
 import random
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -74,6 +73,7 @@ class Soak:
     def __init__(self, root: Path, api: str, light: bool = False) -> None:
         self.source, self.light = pack(), light
         self.project = create(root, api, light=False, per_round=1000)
+        self.pipeline = (self.project.root / "dvc.yaml").read_text()
         stand_in(self.project, HEAVY if light else TELLING)
         self.deliveries = Deliveries(self.source, root)
         (root / ".git/info/exclude").write_text("deliveries/\npacks/\n")
@@ -95,7 +95,7 @@ class Soak:
     def stage(self, whole: bool) -> None:
         """Let all stages be real for a night, or stand-ins those that only tell of the set."""
         before = (self.project.root / "dvc.yaml").read_text()
-        shutil.copy(ROOT / "dvc.yaml", self.project.root)
+        (self.project.root / "dvc.yaml").write_text(self.pipeline)
         if not whole:
             stand_in(self.project, TELLING)
         if before != (self.project.root / "dvc.yaml").read_text():
