@@ -19,6 +19,7 @@ import sys
 import typer
 
 from diva.commands import project, reviews, versions
+from diva.plain import plain
 
 app = typer.Typer(
     help="Versioned, curated training sets by the derivative of the leave-one-out loss.",
@@ -34,7 +35,7 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"diva: {error}\n")
+        sys.stderr.write(plain(f"diva: {error}\n"))
         sys.exit(1)
 
 

@@ -6,10 +6,10 @@ from rich import box
 from rich.table import Table as Drawing
 from rich.text import Text
 
+from diva.plain import plain as shown
 from diva.texts import Column, Row, Table
 
 WIDE = 110  # columns of a terminal that shows every column of a table
-CONTROL = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
 COLOURS = {"better": "green", "worse": "red", "": ""}
 
 
@@ -49,4 +49,4 @@ def _cell(row: Row, column: Column, text: str) -> Text:
 
 def plain(text: str, style: str = "") -> Text:
     """Text as it is: what would steer the terminal, in a label or a file's name, is shown instead of obeyed."""
-    return Text(text.translate(CONTROL), style=style)
+    return Text(shown(text), style=style)

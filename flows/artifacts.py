@@ -15,6 +15,7 @@ from prefect.artifacts import (
 )
 from prefect.context import TaskRunContext
 
+from diva.plain import markdown
 from diva.store import curated, ledger, paths
 from diva.store.ledger import Ledger
 from flows import work
@@ -134,7 +135,7 @@ def new_batches(book: Ledger, name: str) -> list[str]:
 def extracted(batch: str) -> str:
     """What extraction and the pool counted of a batch."""
     images, pool = work.metrics("extract", batch) or {}, work.metrics("pool", batch) or {}
-    reasons = ", ".join(f"{count} {reason}" for reason, count in pool.get("reasons", {}).items())
+    reasons = ", ".join(f"{count} {markdown(reason)}" for reason, count in pool.get("reasons", {}).items())
     admitted = f"{images.get('extracted', 0)} extracted, {pool.get('admitted', 0)} admitted to the pool"
     return f"{admitted}, {pool.get('quarantined', 0)} set aside ({reasons})" if reasons else admitted
 
@@ -142,4 +143,9 @@ def extracted(batch: str) -> str:
 def show_deliveries(outcomes: list[str]) -> None:
     """What became of tonight's deliveries."""
     if outcomes:
-        create_markdown_artifact(key="deliveries", markdown="\n".join(f"- {line}" for line in outcomes))
+        create_markdown_artifact(key="deliveries", markdown=listed(outcomes))
+
+
+def listed(lines: list[str]) -> str:
+    """A list in Markdown; what is from outside in its lines is text."""
+    return "\n".join(f"- {markdown(line)}" for line in lines)

@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from diva.plain import plain
 from diva.redaction import redacted
 from diva.store import atomic
 
@@ -56,7 +57,7 @@ def git(*arguments: str, check: bool = True) -> str:
         return done.stdout.rstrip("\n")
     if check:
         raise CommandError(
-            redacted(f"git {' '.join(arguments)} failed:\n{(done.stdout + done.stderr).strip()}{room()}")
+            plain(redacted(f"git {' '.join(arguments)} failed:\n{(done.stdout + done.stderr).strip()}{room()}"))
         )
     return ""
 
@@ -110,7 +111,7 @@ def room() -> str:
 
 def _lines(process: "subprocess.Popen[str]") -> Iterator[str]:
     for line in process.stdout or ():
-        if text := redacted(line.rstrip()):  # URLs of remotes may hold a login
+        if text := plain(redacted(line.rstrip())):  # URLs of remotes may hold a login, names may steer a terminal
             yield text
 
 

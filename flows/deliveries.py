@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import fsspec  # type: ignore[import-untyped]
 
+from diva.plain import plain
 from diva.store import archives, ledger, paths, sources
 from diva.store.ledger import Ledger
 from flows import inspection
@@ -118,7 +119,7 @@ def new(book: Ledger, watch: str) -> list[Arrival]:
     found = [arrival for arrival in Watched(watch).arrivals() if arrival.source not in known]
     for arrival in found:
         if arrival.waits:
-            logger.info("Delivery %s waits: %s.", arrival.name, arrival.waits)
+            logger.info("Delivery %s waits: %s.", plain(arrival.name), plain(arrival.waits))
     return [arrival for arrival in found if not arrival.waits]
 
 
@@ -144,9 +145,9 @@ def judge(book: Ledger, arrival: Arrival) -> Verdict:
     try:
         found = inspection.checksum(Path(arrival.source).absolute(), arrival.source)
     except (ValueError, OSError) as error:
-        return Verdict(None, f"{arrival.name} is refused: {error}")
+        return Verdict(None, plain(f"{arrival.name} is refused: {error}"))
     same = ledger.delivered(book, found)
     if same:
-        return Verdict(None, f"{arrival.name} was delivered before, as {same}; nothing is added")
+        return Verdict(None, f"{plain(arrival.name)} was delivered before, as {same}; nothing is added")
     accepted = ledger.accept(book, None, arrival.source, {}, found)
-    return Verdict(accepted, f"{arrival.name} is {ledger.newest_pool(accepted)}")
+    return Verdict(accepted, f"{plain(arrival.name)} is {ledger.newest_pool(accepted)}")

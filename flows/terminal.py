@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import NoReturn
 
+from diva.plain import plain
 from flows import lock, server, work
 from flows.options import Options
 
@@ -15,13 +16,13 @@ BUSY = 75  # EX_TEMPFAIL: try again later
 
 def say(text: str) -> None:
     """A line on standard output."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(plain(text) + "\n")
     sys.stdout.flush()
 
 
 def stop(error: BaseException) -> NoReturn:
     """End the process with the error's message."""
-    sys.stderr.write(f"{error}\n")
+    sys.stderr.write(plain(f"{error}\n"))
     sys.exit(BUSY if isinstance(error, lock.RunningError) else 1)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from diva import progress
+from diva.plain import Lines, plain
 
 
 def run(stage: Callable[..., None], *options: str) -> NoReturn:
@@ -14,7 +15,9 @@ def run(stage: Callable[..., None], *options: str) -> NoReturn:
 
     A mistake in the input is one message on stderr and exit code 1; a traceback is left to faults of the program.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log = logging.StreamHandler(sys.stderr)
+    log.setFormatter(Lines("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[log])
     parser = argparse.ArgumentParser(prog=f"python -m {_module(stage)}", description=stage.__doc__)
     for option in options:
         parser.add_argument(f"--{option}", required=True)
@@ -22,7 +25,7 @@ def run(stage: Callable[..., None], *options: str) -> NoReturn:
         with progress.shown(_module(stage).rpartition(".")[2]):
             stage(**vars(parser.parse_args()))
     except (ValueError, OSError, MemoryError) as error:
-        sys.stderr.write(f"{_module(stage)}: {str(error) or 'memory does not suffice.'}\n")
+        sys.stderr.write(plain(f"{_module(stage)}: {str(error) or 'memory does not suffice.'}\n"))
         sys.exit(1)
     sys.exit(0)
 

@@ -41,7 +41,8 @@ def diff(
     old, new = store.find(before), store.find(after)
     rows = difference.between(old, new)
     if as_json:
-        print(json.dumps(difference.as_json(old.name, new.name, rows), ensure_ascii=False, indent=2))
+        told = json.dumps(difference.as_json(old.name, new.name, rows), ensure_ascii=False, indent=2)
+        print(told.translate({code: f"\\u{code:04x}" for code in range(127, 160)}))  # would steer a terminal
     else:
         console.show(*portrait.changed(old, new, rows))
 

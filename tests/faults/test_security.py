@@ -1,6 +1,7 @@
 """What comes from outside is never run, and what is secret never shown."""
 
 import ast
+import html
 import io
 import logging
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from markdown_it import MarkdownIt
 
 from diva.redaction import HIDDEN, holds_secret, redacted
 from diva.store import ledger, paths, ready
@@ -279,6 +281,39 @@ def test_a_crash_while_a_delivery_is_looked_at_refuses_it(pack: Undisturbed, mon
         patch.setattr(inspection, "COMMAND", (sys.executable, "-c", "import os; os.abort()"))
         with pytest.raises(ValueError, match=r"bad\.h5 must be readable, but its reader crashed \(Aborted\)"):
             inspection.checksum(pack.root, "bad.h5")
+    project.half_night("good.npz")
+    project.night("more.npz")
+    assert project.same(project.released(), pack.released)
+
+
+@Case(
+    "a name that steers a terminal", "security", "an escape sequence, and Markdown of an image in the header", REFUSED
+).test
+def test_a_hostile_name_is_text_wherever_it_is_told(
+    pack: Undisturbed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flows import artifacts, deliveries, terminal
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    watch = pack.root / "deliveries"
+    watch.mkdir()
+    name = "\x1b]0;owned\x07\x9b2J<b>_x_.csv"
+    (watch / name).write_text("![](https://host.example/x.png),b\n1,2\n")
+    (watch / f"{name}.complete").touch()
+    (arrival,) = deliveries.new(ledger.read(), "deliveries")
+    verdict = deliveries.judge(ledger.read(), arrival)
+    assert verdict.book is None
+    assert "![](https://host.example/x.png)" in verdict.outcome, "the reason names the columns"
+    assert not set("\x1b\x07\x9b") & set(verdict.outcome)
+    page = MarkdownIt("commonmark").render(artifacts.listed([verdict.outcome]))
+    assert not re.search("<(?!/?(ul|li)>)", page), page
+    assert html.unescape(page).count("![](https://host.example/x.png)") == 1
+    terminal.say(name)
+    with pytest.raises(SystemExit):
+        terminal.stop(ValueError(name))
+    told = capsys.readouterr()
+    assert not set("\x1b\x07\x9b") & set(told.out + told.err)
+    assert told.out.count("owned") == told.err.count("owned") == 1
     project.half_night("good.npz")
     project.night("more.npz")
     assert project.same(project.released(), pack.released)

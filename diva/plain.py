@@ -1,0 +1,26 @@
+"""Text from outside, before a terminal or a page shows it: names, labels and messages stay words and steer nothing."""
+
+import logging
+import re
+
+# all control characters but tab and line break
+CONTROL = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
+MARKS = re.compile(r"([!-/:-@\[-`{-~])")  # all that Markdown could read as more than itself
+
+
+def plain(text: str) -> str:
+    """``text`` as it is, but what would steer a terminal is shown instead of obeyed, and bytes of no text are spelt."""
+    return text.encode("utf-8", "backslashreplace").decode().translate(CONTROL)
+
+
+def markdown(text: str) -> str:
+    """Markdown that shows one line of ``text``: no image is fetched, nothing is linked or marked up."""
+    return MARKS.sub(r"\\\1", " ".join(plain(text).split()))
+
+
+class Lines(logging.Formatter):
+    """Writes a log for a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's lines, ``plain``."""
+        return plain(super().format(record))
