@@ -83,7 +83,7 @@ faults: $(VENV)/.installed-dev ## Meet every fault of docs/reliability.md, and w
 types: $(VENV)/.installed-dev ## Check types.
 	$(BIN)/mypy
 
-check: lint types test ## All of the above.
+check: lint audit types test ## Style, vulnerabilities (needs the network), types, tests.
 
 format: $(VENV)/.installed-dev ## Format the code.
 	$(BIN)/ruff check --fix .
