@@ -39,7 +39,7 @@ REMEDY = "Pack the images themselves, by relative names."
 
 
 class Limits(BaseModel):
-    """What an archive may unpack to; ``max_bytes`` where it is not known what it should be: 100 times its size."""
+    """What an archive may unpack to; ``max_bytes`` None for 100 times its size, or 256 MiB if that is more."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
