@@ -49,15 +49,10 @@ def test_the_fold_keeps_every_sample_once_and_obeys_people(turns: list[Any]) -> 
         fresh = dict.fromkeys(sorted(added - before), "add")
         judged = {name: what for name, what in changed.items() if name in members}
         decisions = decided(fresh | judged, suggested)
-        state = curated.apply(f"r{number:03d}", state, decisions, pool, reviewed(said))
-        again = curated.apply(
-            f"r{number:03d}",
-            *(
-                frame.sample(fraction=1.0, shuffle=True, seed=1)
-                for frame in (state.clear(), decisions.clear(), pool, reviewed(said))
-            ),
-        )
-        assert again.is_empty()
+        frames = [state, decisions, pool, reviewed(said)]
+        shuffled = [frame.sample(fraction=1.0, shuffle=True, seed=number) for frame in frames]
+        state, again = (curated.apply(f"r{number:03d}", *each) for each in (frames, shuffled))
+        assert again.equals(state, null_equal=True)
         before |= set(fresh)
         assert set(state["sample_id"]) == before
         assert state["sample_id"].is_unique().all()
