@@ -72,11 +72,14 @@ def count(ended: Mapping[Case, str]) -> str:
     outcomes = list(ended.values())
     ran = [outcome for outcome in outcomes if outcome in ("passed", "failed")]
     system = f"{platform.system()}, Python {platform.python_version()}"
-    text = f"**{len(outcomes)} cases: {len(ran)} run, {ran.count('passed')} survived** ({date.today().isoformat()}, {system})."
-    told = [f"- {how}: {case.area}: {case.name}" for case, how in ended.items() if how in ("failed", "skipped")]
+    told = f"{len(ran)} run, {ran.count('passed')} survived, {outcomes.count('skipped')} skipped"
+    text = f"**{len(outcomes)} cases: {told}** ({date.today().isoformat()}, {system})."
+    lines = [f"- {how}: {case.area}: {case.name}" for case, how in ended.items() if how in ("failed", "skipped")]
     left = Counter(case.area for case, how in ended.items() if how == "not run")
-    told += [f"- not run this time: {', '.join(f'{area} ({number})' for area, number in left.items())}"] if left else []
-    return "\n".join([text, *told]) + "\n"
+    lines += (
+        [f"- not run this time: {', '.join(f'{area} ({number})' for area, number in left.items())}"] if left else []
+    )
+    return "\n".join([text, *lines]) + "\n"
 
 
 def written(pattern: re.Pattern[str], content: str) -> None:
