@@ -89,7 +89,7 @@ def require_same_source(book: Ledger, source: str) -> None:
     core, new = attributes(Path(book.batches["core"].source)), attributes(Path(source))
     other = [f"{key} is {new[key]!r}, the core's {core[key]!r}" for key in new if core.get(key, new[key]) != new[key]]
     if other:
-        raise ValueError(f"ready features must be made as the core's were: {'; '.join(other)}")
+        raise ValueError(f"{source} must be made as the core's features were: {'; '.join(other)}; make it anew.")
     require_same_kind(made(paths.features("core")), source)
 
 

@@ -16,7 +16,7 @@ from diva.store import paths
 from stages import evaluate
 from tests.faults import project
 from tests.faults.case import REFUSED, SET_ASIDE, UNHARMED, Case
-from tests.faults.conftest import GOOD, Undisturbed
+from tests.faults.conftest import GOOD, MORE, Undisturbed
 
 BAD = Path("bad.npz")
 LABELS = [project.CLASSES[seed % 3] for seed in GOOD]
@@ -146,12 +146,14 @@ def test_degenerate_features_give_finite_figures(
     assert train.filter(pl.col("origin") == "pool").height == 4
 
 
-def hdf5(path: str = "bad.h5", **changes: object) -> Path:
+def hdf5(path: str = "bad.h5", backbone: str = "", **changes: object) -> Path:
     """Ready features as HDF5."""
     with h5py.File(path, "w") as file:
         for name, values in ({"features": rows(), "labels": np.array(LABELS, "S9")} | changes).items():
             if values is not None:
                 file.create_dataset(name, data=values)
+        if backbone:
+            file.attrs.update({"backbone": backbone, "weights": "DEFAULT", "weights_sha256": "ab", "transform": "{}"})
     return Path(path)
 
 
@@ -165,14 +167,6 @@ def cut_npz() -> Path:
     path = shutil.copy("good.npz", BAD)
     os.truncate(path, Path(path).stat().st_size * 2 // 3)
     return Path(path)
-
-
-def other_backbone() -> Path:
-    path = hdf5()
-    for name, backbone in ((path, "resnet50"), (hdf5("core.h5"), "resnet18")):
-        with h5py.File(name, "r+") as file:
-            file.attrs.update({"backbone": backbone, "weights": "DEFAULT", "weights_sha256": "ab", "transform": "{}"})
-    return path
 
 
 def external_link() -> Path:
@@ -273,3 +267,21 @@ def test_a_file_that_is_no_features_is_refused_and_the_next_delivery_is_taken(
     project.half_night("good.npz")
     project.night("more.npz")
     assert project.same(project.released(), pack.released)
+
+
+@Case("HDF5 of another backbone", "features", "features of resnet50, where the core's are of resnet18", REFUSED).test
+def test_features_of_another_backbone_are_refused_and_the_next_delivery_is_taken(
+    numbers: Undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    core, test = range(18), project.pack(Path("test.npz"), range(50, 56))
+    labels = np.array([project.CLASSES[seed % 3] for seed in core], "S9")
+    project.begin(str(hdf5("core.h5", "resnet18", features=rows(core), labels=labels)), str(test))
+    before = project.files()
+    with pytest.raises(ValueError, match=r"bad\.h5 must be made .*backbone is 'resnet50', the core's 'resnet18'"):
+        project.taste(hdf5("bad.h5", "resnet50"))
+    assert project.files() == before
+    project.taste(hdf5("good.h5", "resnet18"))
+    project.half_night("good.h5")
+    project.night(project.pack(Path("more.npz"), MORE))
+    assert project.alike(project.released(), numbers.released)

@@ -193,16 +193,33 @@ def test_a_script_in_a_class_stays_text_on_the_page(tmp_path: Path, monkeypatch:
     assert "onerror='alert(2)'" not in page
 
 
-@Case("100,000 classes in the core", "labels", "two samples of each: predictions are rows × classes", UNHARMED).test
+@pytest.mark.slow
+@Case("2,000 classes in the core", "labels", "two samples of each: predictions are rows × classes", UNHARMED).test
+def test_a_core_of_very_many_classes_is_fitted_scored_and_extended(place: Path) -> None:
+    many = [f"class {number:04d}" for number in range(2000)]
+    core = np.random.default_rng(1).normal(size=(4000, 6)).astype(np.float32)
+    everyone = [*many, *many, *(CLASSES[number % 3] for number in range(18))]
+    own, _ = rows(project.pack(Path("few.npz"), range(18)))
+    packed = project.pack(Path("core.npz"), [0], features=np.concatenate([core, own]), labels=np.array(everyone))
+    project.begin(str(packed), "test.npz", reweight={"steps": 0})
+    assert project.quarantine("core", "download", "fit").is_empty()
+    project.night(project.pack(Path("good.npz"), GOOD))
+    train = project.released()
+    assert set(train["label"]) == {*many, *CLASSES}
+    assert train.filter(pl.col("origin") == "pool").height == 4
+    assert train.select(pl.col("weight", "margin").is_finite().all()).row(0) == (True, True)
+
+
+@Case("chunks of four rows", "labels", "as few at once as 100,000 classes leave room for", UNHARMED).test
 def test_chunks_shrink_where_classes_are_many(pack: Undisturbed) -> None:
-    from stages import rows
+    from stages import rows as chunks
 
     core = index.read(paths.CORE)
     many = [*project.CLASSES, *(f"class {number:06d}" for number in range(100_000))]
-    assert rows.stored(core, many, 8192).chunk_size == rows.MOST // len(many) < 1000
-    assert rows.stored(core, project.CLASSES, 8192).chunk_size == 8192
+    assert chunks.stored(core, many, 8192).chunk_size == chunks.MOST // len(many) < 1000
+    assert chunks.stored(core, project.CLASSES, 8192).chunk_size == 8192
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "MOST", 12)  # four rows of three classes at once
+        patch.setattr(chunks, "MOST", 12)  # four rows of three classes at once
         project.half_night("good.npz")
         project.night("more.npz")
     assert project.alike(project.released(), pack.released)
