@@ -73,7 +73,7 @@ Harm = Callable[[int], "contextmanager[None]"]
 CASES = [
     Case("a disk that is full", "disk", "not a byte left", REFUSED).param(full, 0, "left"),
     Case("a disk that becomes full", "disk", "room for the ledger, not for the night", REFUSED).param(
-        full, 1 << 16, ""
+        full, 1 << 16, "left"
     ),
     Case("a disk that becomes full late", "disk", "room for some stages", REFUSED).param(full, 1 << 17, "make room"),
     Case("no inodes left", "disk", "not one", REFUSED).param(without_inodes, 0, "left"),

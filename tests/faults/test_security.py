@@ -242,7 +242,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @Case(
-    "a password in a git remote", "security", "a push to a remote whose URL has a login, and which is gone", UNHARMED
+    "a password in a git remote", "security", "a push to a remote whose URL has a login, and which is gone", REFUSED
 ).test
 def test_a_login_of_a_git_remote_is_in_no_error_and_no_log(repository: Path, caplog: pytest.LogCaptureFixture) -> None:
     commands.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--allow-empty", "--message", "a")
@@ -255,7 +255,7 @@ def test_a_login_of_a_git_remote_is_in_no_error_and_no_log(repository: Path, cap
     assert SECRET not in str(told.value)
 
 
-@Case("a password in a DVC remote", "security", "a push to a DVC remote with a login, which is gone", UNHARMED).test
+@Case("a password in a DVC remote", "security", "a push to a DVC remote with a login, which is gone", REFUSED).test
 def test_a_login_of_a_dvc_remote_is_in_no_error_and_no_log(repository: Path, caplog: pytest.LogCaptureFixture) -> None:
     subprocess.run([sys.executable, "-m", "dvc", "add", "--quiet", "a.txt"], check=True)
     with caplog.at_level(logging.DEBUG), pytest.raises(commands.CommandError) as told:
