@@ -1,5 +1,6 @@
 """How far work is: a bar in a terminal, quiet lines elsewhere, nothing where nobody asked for it."""
 
+import hashlib
 import io
 import logging
 import os
@@ -7,6 +8,7 @@ import pty
 import re
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from pathlib import Path
@@ -14,10 +16,12 @@ from pathlib import Path
 import pytest
 
 from diva import progress
+from diva.store import archives, tables
 
 STAGE = """
 import logging, sys, time
 from diva import progress
+from diva.store import archives, tables
 progress.QUIET = 0.3
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 with progress.shown("slow", patience=0.2):
@@ -113,6 +117,26 @@ def test_sizes_are_counted_and_another_thread_is_left_alone() -> None:
         other.start()
         other.join()
         assert seen == [0, 0]
+
+
+def test_hashing_and_unpacking_tell_how_far_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, archive = tmp_path / "file", tmp_path / "file.tar"
+    file.write_bytes(b"x" * (2 * tables.PIECE + 1))
+    with tarfile.open(archive, "w") as packed:
+        packed.add(file, "file")
+    seen: list[tuple[str, int]] = []
+
+    class Seen(progress.Work):
+        def __init__(self, unit: str, total: int) -> None:
+            seen.append((unit, total))
+            super().__init__(unit, total)
+
+    monkeypatch.setattr(progress, "Work", Seen)
+    with progress.shown("work"):
+        assert tables.sha256(file) == hashlib.sha256(file.read_bytes()).hexdigest()
+        (tmp_path / "unpacked").mkdir()
+        assert archives.sift(archive, tmp_path / "unpacked", archives.Limits()) == []
+    assert seen == [("bytes", file.stat().st_size), ("files", 0)]
 
 
 def test_a_loop_that_fails_takes_its_bar_along() -> None:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from diva import duplicates
+from diva.progress import rows_of, track
 from diva.store.streams import FeatureRows
 
 CHUNK = 4096
@@ -48,7 +49,7 @@ def evidence(asked: pl.DataFrame, core: pl.DataFrame, nearest: int = 3) -> dict[
     queries = np.concatenate([part for _, part in directions(asked, mean)])
     found = {name: Nearest(queries, asked[name].to_list(), nearest) for name in ("given_label", "suggested_label")}
     own = asked["sample_id"].to_list()
-    for place, part in directions(core, mean):
+    for place, part in track(directions(core, mean), len(core), "core images", rows_of):
         for side in found.values():
             side.see(part, core["label"][place].to_list(), core["sample_id"][place].to_list(), own)
     given, suggested = (side.neighbours() for side in found.values())

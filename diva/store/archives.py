@@ -18,6 +18,7 @@ from typing import IO, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from diva.progress import track
 from diva.store.fetch import checked, download
 from diva.store.images import Fault, Listed
 
@@ -117,7 +118,7 @@ def sift(archive: Path, folder: Path, limits: Limits) -> list[Listed]:
     """
     aside = []
     with _reading(archive):
-        for info, content in _within(archive, limits, shutil.disk_usage(folder).free):
+        for info, content in track(_within(archive, limits, shutil.disk_usage(folder).free), 0, "files"):
             fault = _written(info, content, folder)
             if fault:
                 aside.append(Listed(folder / info.name, info.name, None, fault))
@@ -127,7 +128,7 @@ def sift(archive: Path, folder: Path, limits: Limits) -> list[Listed]:
 def check(archive: Path, limits: Limits) -> None:
     """Read an archive to its end without writing anything; ValueError where ``sift`` would refuse it."""
     with _reading(archive):
-        for _, content in _within(archive, limits, shutil.disk_usage(archive.parent).free):
+        for _, content in track(_within(archive, limits, shutil.disk_usage(archive.parent).free), 0, "files"):
             while content is not None and content.read(PIECE):
                 pass
 

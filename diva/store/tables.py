@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 
 import polars as pl
 
+from diva.progress import track
 from diva.store import atomic
 
 T = TypeVar("T")
+PIECE = 1 << 20  # bytes that are hashed at once
 Schema = Mapping[str, type[pl.DataType]]
 
 
@@ -76,5 +78,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def sha256(path: Path) -> str:
     """Hexadecimal sha256 of a file's bytes."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        for piece in track(iter(lambda: file.read(PIECE), b""), path.stat().st_size, "bytes", len):
+            digest.update(piece)
+    return digest.hexdigest()

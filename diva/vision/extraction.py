@@ -8,11 +8,10 @@ import functools
 import itertools
 import json
 import logging
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,9 +20,9 @@ import PIL
 import torch
 import torchvision
 from torch import Tensor
-from tqdm import tqdm
 
 from diva.device import resolve
+from diva.progress import shown, track
 from diva.store.features import Failure
 from diva.store.streams import ahead
 from diva.vision import jpeg
@@ -33,7 +32,6 @@ from diva.vision.forward import Forward
 from diva.vision.transforms import Transform, describe
 
 logger = logging.getLogger(__name__)
-QUIET = 30.0  # seconds between lines of progress where no terminal shows a bar
 PART = 8  # images that the CPU computes at once: what layers hand on stays in its caches
 Entry = jpeg.Encoded | Tensor | Failure
 
@@ -72,21 +70,29 @@ def extract(
         batch_size: images per block; on CUDA also per forward pass.
         workers: threads that decode and, on the CPU, run the network; 0: as many as torch computes with.
         device: "auto", "cpu" or "cuda".
-        progress: show a bar (a terminal) or a line now and then (a log).
+        progress: show how far it is (see ``diva.progress``), and log the speed at the end.
     """
-    place = torch.device(resolve(device))
+    place, begun, images = torch.device(resolve(device)), time.monotonic(), 0
     run = Run(Forward(backbone, place, files.steps), files)
     firsts = range(start, len(files), batch_size)
     batches = (range(first, min(first + batch_size, len(files))) for first in firsts)
     with (
         threads(place, workers, getattr(backbone, "one_at_a_time", False)) as (decoders, runners),
-        Progress(start, len(files), progress) as shown,
+        shown("extract") if progress else nullcontext(),
     ):
         read = ahead(batches, lambda rows: (rows, [decoders.submit(run.read, row) for row in rows]), 1)
-        for parts in ahead(read, lambda batch: run.start(runners, *batch), 1):
-            block = joined([part.result() for part in parts])
-            shown.update(len(block.rows) + len(block.failures))
-            yield block
+        running = ahead(read, lambda batch: run.start(runners, *batch), 1)
+        for parts in track(running, len(files) - start, "images", _images_of) if progress else running:
+            images += _images_of(parts)
+            yield joined([part.result() for part in parts])
+    if progress and images:
+        seconds = max(time.monotonic() - begun, 1e-9)
+        logger.info("%d images in %.1f s (%.0f images/s).", images, seconds, images / seconds)
+
+
+def _images_of(parts: list[Future[Block]]) -> int:
+    """How many images a batch had, those included that went aside."""
+    return sum(len(block.rows) + len(block.failures) for block in (part.result() for part in parts))
 
 
 class Run:
@@ -165,39 +171,6 @@ def attributes(backbone: Backbone, transform: Transform) -> dict[str, str | int]
         "transform": json.dumps(describe(transform), sort_keys=True),
         "versions": json.dumps(versions, sort_keys=True),
     }
-
-
-class Progress:
-    """A bar with images per second and time left; where stderr is no terminal, a line in the log each half minute."""
-
-    def __init__(self, done: int, total: int, shown: bool = True) -> None:
-        self.done, self.total, self.first = done, total, done
-        terminal = shown and sys.stderr.isatty()
-        self.bar = tqdm(total=total, initial=done, unit=" images", desc="extract", disable=not terminal)
-        self.lines = shown and not terminal
-        self.begun = self.said = time.monotonic()
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-        if self.lines and self.done > self.first:
-            seconds = time.monotonic() - self.begun
-            logger.info("%d images in %.1f s (%.0f images/s).", self.done - self.first, seconds, self._speed())
-
-    def update(self, count: int) -> None:
-        """``count`` more images are done."""
-        self.done += count
-        self.bar.update(count)
-        now = time.monotonic()
-        if self.lines and now - self.said > QUIET:
-            self.said, speed = now, self._speed()
-            left = (self.total - self.done) / speed
-            logger.info("%d of %d images, %.0f images/s, %.0f s left.", self.done, self.total, speed, left)
-
-    def _speed(self) -> float:
-        return (self.done - self.first) / max(time.monotonic() - self.begun, 1e-9)
 
 
 def measure(

@@ -1,5 +1,6 @@
 import csv
 import logging
+import re
 import threading
 import time
 
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from diva.vision import extraction
+from diva import progress
 from diva.vision.backbones import Backbone, load_backbone
 from diva.vision.datasets import ImageFiles
 from diva.vision.extraction import attributes, extract, measure
@@ -124,13 +125,22 @@ def test_an_extraction_goes_on_where_memory_runs_out(paths, caplog, workers):
 
 
 def test_the_log_tells_the_speed_where_no_terminal_is(backbone, paths, caplog, capsys, monkeypatch):
-    monkeypatch.setattr(extraction, "QUIET", -1.0)
-    with caplog.at_level(logging.INFO):
-        run(backbone, paths, batch_size=4)
-    assert "4 of 11 images" in caplog.text
-    assert "s left" in caplog.text
-    assert "images/s)." in caplog.text
+    monkeypatch.setattr(progress, "QUIET", -1.0)
+    monkeypatch.setattr(progress, "DRAWN", 0.01)
+    files = ImageFiles(paths, TRANSFORM)
+    with caplog.at_level(logging.INFO), progress.shown("extract", patience=0.0):
+        for number, _ in enumerate(extract(backbone, files, batch_size=4, start=1, device="cpu")):
+            while number == 1 and "extract: 4 of 10 images" not in caplog.text:
+                time.sleep(0.01)
+    assert re.search(r"4 of 10 images, .*, \d+ s left", caplog.text)
+    assert re.search(r"10 images in [\d.]+ s \(\d+ images/s\)\.", caplog.text)
     assert capsys.readouterr().err == ""
+
+
+def test_no_progress_is_shown_where_none_is_wanted(backbone, paths, caplog):
+    with caplog.at_level(logging.INFO):
+        list(extract(backbone, ImageFiles(paths, TRANSFORM), device="cpu", progress=False))
+    assert "images" not in caplog.text
 
 
 def test_measure_counts_images_per_second(backbone, paths):
