@@ -1,6 +1,7 @@
 """The project's git repository: refuses uncommitted code, commits what the flows made, tags versions, pushes them."""
 
 from diva.store import paths
+from diva.store.versions import author
 from flows.commands import git, git_push
 
 CODE = ("diva", "stages", "flows", "dvc.yaml", "params.yaml", "pyproject.toml", ".dvc/config", ".dvcignore")
@@ -42,20 +43,13 @@ def commit(message: str) -> bool:
     own = [path for path in OWN if git("ls-files", "--cached", "--others", "--exclude-standard", "--", path)]
     git("add", "--all", "--", *own)
     # hooks are for what people write
-    git(*_author(), "commit", "--quiet", "--no-verify", "--only", "--message", message, "--", *own)
+    git(*author(), "commit", "--quiet", "--no-verify", "--only", "--message", message, "--", *own)
     return True
 
 
 def tag(name: str, message: str) -> None:
     """Publish: an annotated tag on the last commit."""
-    git(*_author(), "tag", "--annotate", "--message", message, name)
-
-
-def _author() -> list[str]:
-    """A name for machines that git was told none on."""
-    if git("config", "user.email", check=False) or git("var", "GIT_COMMITTER_IDENT", check=False):
-        return []
-    return ["-c", "user.name=DIVA", "-c", "user.email=diva@localhost"]
+    git(*author(), "tag", "--annotate", "--message", message, name)
 
 
 def unpushed(remote: str) -> bool:

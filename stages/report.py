@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from diva import summary
-from diva.report import page, reviewed
+from diva.report import charts, page, reviewed
 from diva.report.data import Data
 from diva.store import atomic, curated, evaluation, ledger, manifest, paths, release, reviews, tables
 from stages.command import run
@@ -105,14 +105,11 @@ def harmless(column: str) -> pl.Expr:
     return pl.col(column).str.replace_all("<", "‹", literal=True)
 
 
-def histogram(frame: pl.DataFrame, column: str, bins: int = 40) -> pl.DataFrame:
-    """How many samples, flagged or not, have values around each of ``bins`` centres."""
-    edges = np.histogram_bin_edges(frame[column].to_numpy(), bins)
-    counts = {
-        name: np.histogram(frame.filter(flag)[column].to_numpy(), edges)[0]
-        for name, flag in (("unflagged", ~pl.col("flagged")), ("flagged", pl.col("flagged")))
-    }
-    return pl.DataFrame({column: ((edges[:-1] + edges[1:]) / 2).round(6), **counts})
+def histogram(frame: pl.DataFrame, column: str) -> pl.DataFrame:
+    """How many samples, flagged or not, have values around each bin's centre."""
+    found = charts.histogram(frame[column].to_numpy(), frame["flagged"].to_numpy())
+    low, width, every, flagged = (np.array(found[name]) for name in ("low", "width", "all", "marked"))
+    return pl.DataFrame({column: (low + width / 2).round(6), "unflagged": every - flagged, "flagged": flagged})
 
 
 if __name__ == "__main__":

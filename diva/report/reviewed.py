@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from diva.report.data import called
 from diva.store.decisions import FORGOTTEN_ROW
 from diva.texts import NOTHING, Column, Row, Table, count, percent
 
@@ -42,10 +43,8 @@ def said(states: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """
     frames = []
     for state in states:
-        removed = (pl.col("status") == "removed") & (pl.col("suggested_label") != pl.col("given_label"))
-        wrong = pl.col("flagged") | removed.fill_null(value=False) | (pl.col("label") != pl.col("given_label"))
         own = state.filter(~pl.col("reason").str.starts_with("review:").fill_null(value=False))
-        frames.append(own.select("sample_id", "given_label", "score", "suggested_label", called=wrong))
+        frames.append(own.select("sample_id", "given_label", "score", "suggested_label", called=called()))
     return pl.concat(frames).unique("sample_id", keep="last", maintain_order=True)
 
 
@@ -77,10 +76,10 @@ def overruled(found: pl.DataFrame) -> Table:
         "relabelled otherwise": relabel & ~own,
     }
     rows = []
-    for name, called in (("called wrong", True), ("not called", False)):
-        part = found.filter(pl.col("called") == called)
+    for name, told in (("called wrong", True), ("not called", False)):
+        part = found.filter(pl.col("called") == told)
         numbers = [int(part.select(condition.sum()).item()) for condition in kinds.values()]
-        against = int((part["wrong"] != called).sum())
+        against = int((part["wrong"] != told).sum())
         rows.append(Row((name, *map(count, numbers), count(against), count(len(part)))))
     columns = [Column("the scores", number=False), *map(Column, kinds), Column("overruled"), Column("reviewed")]
     return Table(
@@ -90,10 +89,10 @@ def overruled(found: pl.DataFrame) -> Table:
 
 def precision(found: pl.DataFrame) -> Table:
     """Of reviewed samples that scores called wrong, the share that people found wrong too; by score."""
-    called = found.filter("called")
-    rows = [_row("all", called)]
+    told = found.filter("called")
+    rows = [_row("all", told)]
     for low, high in reversed(list(pairwise(BANDS))):
-        part = called.filter((pl.col("score") > low) & (pl.col("score") <= high))
+        part = told.filter((pl.col("score") > low) & (pl.col("score") <= high))
         if len(part):
             rows.append(_row(f"score {low:g} to {high:g}", part))
     titles = ("reviewed", "wrong indeed", "precision, %")

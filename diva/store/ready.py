@@ -57,11 +57,6 @@ class StoredRows:
         return values
 
 
-def is_ready(path: str | Path) -> bool:
-    """Whether the suffix is one of a file of features (a parquet may be a list of images as well: look inside)."""
-    return Path(path).suffix.lower() in SUFFIXES
-
-
 def open_ready(path: str | Path) -> Ready:
     """Open a file of ready features.
 

@@ -132,7 +132,7 @@ def tag(name: str, message: str | None = None) -> None:
     """Publish the last commit under this name: an annotated tag, never moved."""
     if not name.startswith("curated@") or not NAME.match(name):
         raise ValueError(f"name must be curated@v<major>.<minor>.<patch>, got {name}.")
-    git(*_author(), "tag", "--annotate", "--message", message or name, name)
+    git(*author(), "tag", "--annotate", "--message", message or name, name)
 
 
 def commit(message: str, *content: str) -> str:
@@ -141,12 +141,12 @@ def commit(message: str, *content: str) -> str:
     if not git("diff", "--cached", "--name-only", "--", *(content or CONTENT)):
         return git("rev-parse", "HEAD")
     # hooks are for what people write
-    git(*_author(), "commit", "--quiet", "--no-verify", "--only", "--message", message, "--", *(content or CONTENT))
+    git(*author(), "commit", "--quiet", "--no-verify", "--only", "--message", message, "--", *(content or CONTENT))
     return git("rev-parse", "HEAD")
 
 
-def _author() -> list[str]:
-    """A name for machines that git was told none on."""
+def author() -> list[str]:
+    """Arguments of git: a name for machines on which it was told none."""
     known = subprocess.run([_found("git"), "var", "GIT_COMMITTER_IDENT"], capture_output=True, check=False)  # noqa: S603
     return [] if known.returncode == 0 else ["-c", "user.name=DIVA", "-c", "user.email=diva@localhost"]
 

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from diva.store.features import FeatureWriter
-from diva.store.ready import is_ready, open_ready, read_ready
+from diva.store.ready import open_ready, read_ready
 
 X = np.random.default_rng(0).standard_normal((9, 4)).astype(np.float32)
 Y = np.array(["cat", "dog", "cat"] * 3)
@@ -56,7 +56,6 @@ def test_every_kind_of_file_holds_the_same(tmp_path, save):
     assert (sample_id is None) if save is npy else (sample_id.tolist() == IDS.tolist())
     got = np.concatenate(list(read_ready([str(path)] * 4, [8, 0, 3, 3], 3)))
     assert np.array_equal(got, X[[8, 0, 3, 3]])
-    assert is_ready(path)
 
 
 @pytest.mark.parametrize("save", [npz, npy, hdf5, lists])
