@@ -10,6 +10,7 @@ names. With --linearize the features are those of the network linearised in its 
 """
 
 import argparse
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import yaml
 from diva.store import sources
 from diva.vision import backbones, clip, datasets, extraction, linearize, transforms, variants
 
+logger = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -93,7 +95,7 @@ def pack(
     if name.startswith(clip.PREFIX):
         spoken = [clip.spoken(label) for label in names.tolist()]
         arrays |= {"x_names": clip.embed_names(name, weights, spoken), "y_names": np.arange(len(names))}
-    for part, (paths, labels) in parts.items():
+    for part, (paths, labels) in ((part, of_classes(names, part, *listed)) for part, listed in parts.items()):
         arrays[f"x_{part}"] = features(network, paths, transform, workers)
         arrays[f"y_{part}"] = np.searchsorted(names, labels)
     if projection:
@@ -103,6 +105,15 @@ def pack(
         variant = variants.Variant(known[key]["name"], known[key]["arguments"], transform)
         arrays[f"x_train_{key}"] = features(network, parts["train"][0], variant, workers)
     return arrays
+
+
+def of_classes(names: np.ndarray, part: str, paths: list[str], labels: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """The images of classes that train; how many are left out is said."""
+    known = np.isin(labels, names)
+    if not known.all():
+        some = ", ".join(np.unique(labels[~known])[:3].tolist())
+        logger.warning("%d images of %s left out: no training image has their class (%s)", (~known).sum(), part, some)
+    return [path for path, keep in zip(paths, known, strict=True) if keep], labels[known]
 
 
 def told(weights: str) -> str:

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import accuracy, baselines, images, paper, paper_extend, paper_tables
 from benchmarks.accuracy import from_arrays
@@ -141,3 +142,17 @@ def test_the_folder_of_a_pack_is_made_before_anything_is_extracted(tmp_path, mon
     monkeypatch.setattr("benchmarks.images.pack", extracted)
     images.write(tmp_path / "new" / "pack.npz", "train", "test", "resnet18", "none", [])
     assert (tmp_path / "new" / "pack.npz").is_file()
+
+
+def test_test_images_of_classes_that_do_not_train_are_left_out_and_counted(tmp_path, caplog):
+    for name in "abcd":
+        Image.new("RGB", (40, 40), (20 * ord(name) % 256, 90, 10)).save(tmp_path / f"{name}.png")
+    paths = {name: str(tmp_path / f"{name}.png") for name in "abcd"}
+    parts = {
+        "train": ([paths["a"], paths["c"]], np.array(["ant", "cat"])),
+        "test": ([paths["b"], paths["d"]], np.array(["bee", "cat"])),
+    }
+    arrays = images.pack(parts, "tests.vision.test_linearize:small", "none", [], 32, None, 0)
+    assert arrays["y_test"].tolist() == [1]
+    assert arrays["x_test"].shape[0] == 1
+    assert "1 images of test left out: no training image has their class (bee)" in caplog.text
