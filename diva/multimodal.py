@@ -7,6 +7,7 @@ order to add them, and the test error is followed while it does, beside that of 
 Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022, Sec. 5.5 and Fig. 5.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from diva.chunks import Chunks, Subset
 from diva.evaluation import Head
-from diva.extend import extend
+from diva.extend import Round, extend
 from diva.losses import LossName
 from diva.ridge import Moments, moments, solve
 
@@ -70,7 +71,7 @@ def curve(
     if not n or pool.shape[1] != core.shape[1]:
         raise ValueError(f"pool must hold rows of the core's width {core.shape[1]}, got shape {pool.shape}.")
     turns = extend(core, pool, classes, ridge, loss=loss, per_round=per_round, validate_on="members", stop=False)
-    willing = sum(min(turn.candidates, len(turn.index)) for turn in turns.history)
+    willing = _willing(turns.history, per_round)
     rest = torch.ones(n, dtype=torch.bool)
     rest[turns.index] = False  # where nothing validates any more, Extend chooses none; they come last
     order = torch.cat([turns.index, rest.nonzero()[:, 0]])
@@ -80,6 +81,16 @@ def curve(
     for _ in range(draws):
         follow.append(errors(torch.randperm(n, generator=generator), sizes, start, pool, test, classes, ridge))
     return Curve(order, sizes, follow[0], torch.stack(follow)[1:], willing)
+
+
+def _willing(history: Sequence[Round], per_round: int) -> int:
+    """How many are added up to the first round that lacks candidates; those behind it were forced in, or follow such."""
+    added = 0
+    for turn in history:
+        added += min(turn.candidates, len(turn.index))
+        if turn.candidates < per_round:
+            break
+    return added
 
 
 def errors(

@@ -3,6 +3,7 @@ import torch
 
 from diva.chunks import InMemory
 from diva.evaluation import train
+from diva.extend import extend
 from diva.multimodal import curve
 from diva.normalize import Prepared
 
@@ -54,6 +55,15 @@ def test_right_names_lower_the_error_and_forcing_wrong_ones_raises_it(found):
 
 def test_extend_would_have_stopped_before_the_wrong_ones(found):
     assert found.willing == CLASSES // 2
+
+
+@pytest.mark.parametrize(("seed", "per_round"), [(8, 1), (4, 2), (2, 3)])
+def test_what_is_willing_is_what_extend_adds_when_it_may_stop(seed, per_round):
+    core, pool, test = map(prepared, towers(seed))  # where forced additions bring up candidates again
+    rule = {"loss": "hard_margin", "per_round": per_round, "validate_on": "members"}
+    stopped = extend(core, pool, CLASSES, 0.1, **rule)
+    found = curve(core, pool, test, CLASSES, 0.1, draws=0, loss="hard_margin", per_round=per_round)
+    assert found.willing == len(stopped.index)
 
 
 def test_the_curve_is_that_of_heads_trained_anew(found):
