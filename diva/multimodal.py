@@ -84,7 +84,7 @@ def curve(
 
 
 def _willing(history: Sequence[Round], per_round: int) -> int:
-    """How many are added up to the first round that lacks candidates; those behind it were forced in, or follow such."""
+    """How many are added up to the first round that lacks candidates; later ones were forced in, or follow such."""
     added = 0
     for turn in history:
         added += min(turn.candidates, len(turn.index))

@@ -52,18 +52,26 @@ def create(name: str, tag: str | None = None) -> nn.Module:
         import open_clip
     except ImportError:
         raise ValueError(f"backbone {name} needs open_clip: pip install '.[clip]'.") from None
-    architecture = name.removeprefix(PREFIX)
-    if architecture.endswith(".json"):
-        if not Path(architecture).is_file():
-            raise ValueError(f"backbone must name an existing JSON file after {PREFIX}, got {architecture}.")
-        open_clip.add_model_config(architecture)
-        architecture = Path(architecture).stem
-    architecture = architecture.split("/")[0]
+    path = name.removeprefix(PREFIX)
+    if path.endswith(".json"):
+        if not Path(path).is_file():
+            raise ValueError(f"backbone must name an existing JSON file after {PREFIX}, got {path}.")
+        open_clip.add_model_config(path)
+    architecture, _ = split(name)
     if architecture not in open_clip.list_models():
         known = ", ".join(open_clip.list_models())
         raise ValueError(f"backbone must name an architecture of open_clip after {PREFIX}, got {name}; known: {known}.")
     model: nn.Module = open_clip.create_model(architecture, pretrained=tag, load_weights=tag is not None)
     return model.eval().requires_grad_(False)
+
+
+def split(name: str) -> tuple[str, str]:
+    """Architecture, as open_clip knows it, and tag (empty where there is none) of ``open_clip:…``."""
+    rest = name.removeprefix(PREFIX)
+    if rest.endswith(".json"):
+        return Path(rest).stem, ""
+    architecture, _, tag = rest.partition("/")
+    return architecture, tag
 
 
 def load_towers(name: str, weights: str, seed: int = 0) -> nn.Module:
@@ -95,8 +103,8 @@ def load_towers(name: str, weights: str, seed: int = 0) -> nn.Module:
 
 
 def _fetched(name: str) -> nn.Module:
-    _, _, tag = name.removeprefix(PREFIX).partition("/")
-    if not tag or name.endswith(".json"):
+    _, tag = split(name)
+    if not tag:
         raise ValueError(f"backbone must name the weights to fetch as {PREFIX}ARCHITECTURE/TAG, got {name}.")
     try:
         return create(name, tag)
@@ -110,7 +118,7 @@ def _fetched(name: str) -> nn.Module:
 def _where(name: str, tag: str) -> str:
     import open_clip
 
-    known = open_clip.get_pretrained_cfg(name.removeprefix(PREFIX).split("/")[0], tag) or {}
+    known = open_clip.get_pretrained_cfg(split(name)[0], tag) or {}
     return str(known.get("hf_hub") or known.get("url") or f"nowhere that open_clip knows for {tag}")
 
 
@@ -163,7 +171,7 @@ def embed_names(
     import open_clip
 
     towers: Any = load_towers(name, weights, seed)
-    tokenize = open_clip.get_tokenizer(Path(name.removeprefix(PREFIX).split("/")[0]).stem)
+    tokenize = open_clip.get_tokenizer(split(name)[0])  # known since the towers were made
     rows = []
     with torch.inference_mode():
         for label in names:

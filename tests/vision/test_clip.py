@@ -64,6 +64,13 @@ def test_both_towers_lead_to_one_space(tower, weights):
     assert np.allclose(embedded[0], (single / single.norm()).numpy(), atol=1e-6)
 
 
+def test_names_are_cut_into_as_many_tokens_as_the_architecture_of_a_path_reads(tmp_path):
+    short = TINY | {"text_cfg": TINY["text_cfg"] | {"context_length": 32}}
+    (tmp_path / "short-towers.json").write_text(json.dumps(short), encoding="utf-8")
+    embedded = clip.embed_names(f"open_clip:{tmp_path / 'short-towers.json'}", "none", ["cat " * 50, "dog"])
+    assert embedded.shape == (2, 16)
+
+
 def test_random_towers_depend_on_the_seed_alone(tower):
     before = torch.random.get_rng_state()
     one, two, three = (load_backbone(tower, "none", seed=seed)(torch.ones(1, 3, 32, 32)) for seed in (1, 1, 2))
