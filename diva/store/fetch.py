@@ -75,9 +75,9 @@ def download(url: str, path: Path, checksum: str = "") -> None:
             _go_on(url, part)
             break
         except BROKEN as error:
-            said = f"{redacted(url)} could not be fetched: {redacted(str(error))}; {_size(part)} bytes are here"
             if getattr(error, "errno", None) == errno.ENOSPC:
                 part.unlink(missing_ok=True)  # or the disk would stay full
+            said = f"{redacted(url)} could not be fetched: {redacted(str(error))}; {_size(part)} bytes are here"
             if pause is None or not _may_recover(error):
                 raise OSError(said) from None
             logger.warning("%s; another attempt in %.0f s", said, pause)
