@@ -1,6 +1,7 @@
 """The page in a real browser: nothing asked of the network, nothing run but its own script, the review by keyboard."""
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import polars as pl
 import pytest
 
 from diva.report import page
+from diva.report.data import samples
+from diva.report.gallery import figures
 from diva.store import curated, index, manifest, paths
 from stages import report
 from tests.finished import CALLED, finish, indexed
@@ -79,6 +82,28 @@ def test_views_filters_and_order_show_the_samples_they_name(place: Path, browser
         reader.view("left")
         reader.pick("reason", reader.page.locator('[name="reason"] option').nth(1).get_attribute("value") or "")
         assert reader.found() in (2, 4)
+
+
+ORDERS = {
+    "suspicious": ("score", -1), "trusted": ("score", 1), "wanted": ("derivative", 1), "harmful": ("derivative", -1),
+    "heavy": ("weight", -1), "light": ("weight", 1), "margin": ("margin", 1),
+}  # fmt: skip
+
+
+def test_each_order_is_that_of_the_values_with_missing_ones_last(place: Path, browser: Any) -> None:
+    finish()
+    values = [0.0, -0.0, 1e-9, -1e-9, None, 3.0, -3.0, 2.5, 2.501, 1e12, -1e12, float("nan")]
+    mixed = pl.Series([values[(5 * row) % len(values)] for row in range(30)])
+    state = curated.read("r001").with_columns(score=mixed, derivative=mixed.reverse(), margin=mixed)
+    curated.write(paths.curated("r001"), state)
+    data = report.read()
+    frame = samples(data)
+    with Reader(browser, written(lambda _: data)) as reader:
+        reader.view("all")
+        for sort, (column, direction) in ORDERS.items():
+            reader.pick("sort", sort)
+            known = [math.inf if value is None else direction * value for value in figures(frame[column])]
+            assert reader.rows() == sorted(range(len(frame)), key=lambda row: (known[row], row)), sort
 
 
 def test_another_method_brings_its_own_scores_and_calls(place: Path, browser: Any) -> None:

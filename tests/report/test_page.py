@@ -94,8 +94,8 @@ def test_the_policy_lets_in_two_scripts_by_their_hash_and_no_origin(place: Path)
     assert rules["connect-src"] == "'self'"
     assert set(rules["img-src"].split()) == {"'self'", "data:", "file:"}
     run = [tag for name, tag in outline.tags if name == "script" and tag["type"] != "application/octet-stream"]
-    assert run == [{"type": "module"}]
-    assert f'<script type="module">{assets.script()}</script>' in html
+    assert run == [{"type": "module", "async": None}]
+    assert f'<script type="module" async>{assets.script()}</script>' in html
     assert not {"iframe", "object", "img"} & {tag for tag, _ in outline.tags}
 
 

@@ -1,5 +1,5 @@
 // Charts: the library is unpacked when the first of them comes near; colours are the page's own, light or dark.
-import { unpack, make } from "./data.js";
+import { unpack, make, idle } from "./data.js";
 
 let library;
 
@@ -44,7 +44,9 @@ function dressed({ data, layout }) {
 /** Draws each chart when it comes near; returns what draws them anew in other colours. */
 export function charts(known) {
   const drawn = new Set();
-  const draw = async (place) => {
+  let turn = Promise.resolve(); // one chart at a time, so that whoever uses the page meanwhile hardly waits
+  const draw = (place) => (turn = turn.then(idle, idle).then(() => paint(place)));
+  const paint = async (place) => {
     const plotly = await (library ??= load());
     const { data, layout } = dressed(known.charts[place.dataset.chart]);
     await plotly.react(place, data, layout, { displayModeBar: false, responsive: true });

@@ -51,8 +51,10 @@ export class Decisions {
   kept() {
     try {
       const found = JSON.parse(localStorage.getItem(this.key) ?? "[]");
+      if (!found.length) return new Map();
+      const ids = new Set(this.known.ids);
       const whole = (one) => typeof one?.decision === "string" && (one.decision !== "relabel" || one.label);
-      return new Map(found.filter(([id, one]) => this.known.row.has(id) && whole(one)));
+      return new Map(found.filter(([id, one]) => ids.has(id) && whole(one)));
     } catch {
       return new Map();
     }

@@ -1,5 +1,5 @@
 // The gallery: which samples are shown, in which order, page by page.
-import { make, button, label, labels, picture, figure, count } from "./data.js";
+import { make, button, label, labels, picture, figure, count, ordered, idle } from "./data.js";
 import { decided } from "./decisions.js";
 
 const PAGE = 48;
@@ -33,7 +33,8 @@ export class Gallery {
     this.options();
     this.form.addEventListener("input", () => this.refresh());
     this.form.addEventListener("submit", (event) => event.preventDefault());
-    this.form.addEventListener("reset", () => setTimeout(() => this.refresh()));
+    const reset = this.form.querySelector('[type="reset"]'); // the event itself comes with every view
+    reset.addEventListener("click", () => setTimeout(() => this.refresh()));
     this.cards.addEventListener("click", (event) => {
       const card = event.target.closest("button.card");
       if (card) this.choose(Number(card.dataset.row), true);
@@ -82,16 +83,17 @@ export class Gallery {
     const [, column, direction] = SORTS[sort];
     const key = `${sort} ${column === "score" ? this.form.method.value : ""}`;
     if (!this.orders.has(key)) {
-      const values = column === "score" ? this.scored.score : this.known[column];
-      const keyed = Float64Array.from(values, (value) => (Number.isNaN(value) ? Infinity : direction * value));
-      this.orders.set(key, Int32Array.from(keyed.keys()).sort((one, other) => keyed[one] - keyed[other] || one - other));
+      this.orders.set(key, ordered(column === "score" ? this.scored.score : this.known[column], direction));
     }
     return this.orders.get(key);
   }
 
   /** Sorts what was not asked for yet while nothing else is to be done. */
-  prepare([next, ...later] = Object.keys(SORTS)) {
-    if (next) (window.requestIdleCallback ?? setTimeout)(() => (this.order(next), this.prepare(later)));
+  async prepare() {
+    for (const sort of Object.keys(SORTS)) {
+      await idle();
+      this.order(sort);
+    }
   }
 
   /** Whether a row passes the filters, as one function made for this turn. */
@@ -120,7 +122,7 @@ export class Gallery {
   /** Filters anew and shows the first page. */
   refresh() {
     this.form.querySelector(".why").hidden = this.view !== "left";
-    this.found = Array.from(this.order(this.form.sort.value).filter(this.passes()));
+    this.found = this.order(this.form.sort.value).filter(this.passes());
     Object.assign(this, { page: 0, current: -1 });
     this.draw();
     this.onChoose(-1);
@@ -131,7 +133,9 @@ export class Gallery {
     const key = `${view} ${this.form.method.value}`;
     const { called } = this.scored;
     if (!this.amounts.has(key)) {
-      this.amounts.set(key, this.known.ids.reduce((sum, _, row) => sum + VIEWS[view][1](this.known, row, called), 0));
+      let amount = 0;
+      for (let row = 0; row < this.known.ids.length; row++) amount += VIEWS[view][1](this.known, row, called);
+      this.amounts.set(key, amount);
     }
     return count(this.amounts.get(key));
   }
@@ -143,7 +147,7 @@ export class Gallery {
   draw() {
     const { found, page, pages } = this;
     const rows = found.slice(page * PAGE, (page + 1) * PAGE);
-    this.cards.replaceChildren(...rows.map((row) => make("li", {}, this.card(row))));
+    this.cards.replaceChildren(...Array.from(rows, (row) => make("li", {}, this.card(row))));
     const amount = found.length ? `${count(found.length)} ${found.length === 1 ? "sample" : "samples"}` : "No sample is like this.";
     document.getElementById("found").textContent = amount;
     turner(document.getElementById("pages"), page, pages);

@@ -1,5 +1,5 @@
 // Puts the page together: colours first, then samples, then charts.
-import { samples, picture } from "./data.js";
+import { samples, picture, idle } from "./data.js";
 import { Decisions } from "./decisions.js";
 import { Gallery } from "./gallery.js";
 import { Panel } from "./panel.js";
@@ -78,7 +78,8 @@ function progress(decisions) {
 
 let again = () => {};
 theme(() => again());
-const known = await samples();
+const known = await samples(); // while thumbnails still arrive
+if (document.readyState === "loading") await new Promise((whole) => document.addEventListener("DOMContentLoaded", whole));
 const decisions = new Decisions(known);
 const gallery = new Gallery(known, decisions);
 const panel = new Panel(known, decisions, gallery);
@@ -86,10 +87,11 @@ gallery.show("called");
 progress(decisions);
 keys(gallery, panel, decisions);
 document.documentElement.dataset.ready = String(Math.round(performance.now()));
-await new Promise((shown) => setTimeout(shown));
+decisions.restore();
+await idle(); // what follows lies further down
 extremes(known, gallery);
+await idle();
 pools(known, gallery);
 for (const place of document.querySelectorAll("[data-picture]")) place.replaceWith(picture(known, Number(place.dataset.picture), ""));
 again = charts(known);
 gallery.prepare();
-await decisions.restore();

@@ -1,5 +1,5 @@
 // Strips of thumbnails: extremes of weight by class, what rounds added, what was left.
-import { make, button, name, picture, figure, count } from "./data.js";
+import { make, button, name, picture, figure, count, ordered } from "./data.js";
 import { turner } from "./gallery.js";
 
 const CLASSES = 8; // a page of extremes
@@ -24,12 +24,10 @@ function grouped(rows, key) {
   return [...groups].sort(([one], [other]) => one - other);
 }
 
-const sorted = (rows, values) => rows.sort((one, other) => values[one] - values[other] || one - other);
-
 /** Of each class, what has the least weight and what has the most. */
 export function extremes(known, gallery) {
-  const weighed = [...known.weight.keys()].filter((row) => !Number.isNaN(known.weight[row]));
-  const classes = grouped(sorted(weighed, known.weight), (row) => known.label[row]);
+  const weighed = ordered(known.weight, 1).filter((row) => !Number.isNaN(known.weight[row]));
+  const classes = grouped(weighed, (row) => known.label[row]);
   const [place, pager, choice] = ["extremes", "extremes-pages", "weights-class"].map((id) => document.getElementById(id));
   const options = classes.map(([code]) => make("option", { value: code }, known.labels[code]));
   choice.replaceChildren(make("option", { value: "" }, "all"), ...options);
@@ -54,15 +52,15 @@ export function extremes(known, gallery) {
 
 /** What rounds added, the most wanted first; what was left, by reason, the most harmful first. */
 export function pools(known, gallery) {
-  const pool = [...known.ids.keys()].filter((row) => known.origins[known.origin[row]] === "pool");
+  const pool = known.origins.indexOf("pool");
   const fill = (place, left, column, names, field) => {
-    const groups = grouped(pool.filter((row) => (known.status[row] === 2) === left), (row) => known[column][row]);
+    const wanted = (row) => known.origin[row] === pool && (known.status[row] === 2) === left;
+    const groups = grouped(ordered(known.derivative, left ? -1 : 1).filter(wanted), (row) => known[column][row]);
     const section = ([code, rows]) => {
-      const first = left ? sorted(rows, known.derivative).slice(-STRIP).reverse() : sorted(rows, known.derivative).slice(0, STRIP);
       const more = button({ class: "quiet" }, () => gallery.show(place, { [field]: code }), "Show all");
       more.addEventListener("click", () => document.getElementById("gallery").scrollIntoView());
       const title = make("h4", {}, name(names[code] ?? "left"), make("span", { class: "amount" }, count(rows.length)));
-      const images = strip(known, gallery, first, (row) => known.labels[known.label[row]]);
+      const images = strip(known, gallery, rows.slice(0, STRIP), (row) => known.labels[known.label[row]]);
       return make("div", { class: "pool" }, make("div", { class: "row" }, title, more), images);
     };
     document.getElementById(place).replaceChildren(...(groups.length ? groups.map(section) : ["Nothing."]));
