@@ -4,7 +4,6 @@ import json
 import logging
 from functools import reduce
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,9 +11,10 @@ import polars as pl
 from diva.augment import Augmentation, augment, choose_block_ridge
 from diva.blocks import Interleaved
 from diva.store import atomic, features, index, manifest, paths, tables
-from diva.vision import backbones, datasets, extraction, linearize, transforms, variants
+from diva.vision import extraction, variants
 from stages import rows
 from stages.command import run
+from stages.extract import fill, network
 from stages.params import section
 from stages.params.augment import Augment
 from stages.params.extract import Extract
@@ -41,31 +41,26 @@ def main(batch: str) -> None:
     report(batch, list(files), found, len(frames[0]))
 
 
-def extract(batch: str, samples: pl.DataFrame, settings: Augment, network: Extract) -> dict[str, Path]:
+def extract(batch: str, samples: pl.DataFrame, settings: Augment, params: Extract) -> dict[str, Path]:
     """The file of features of each variant."""
-    weights = (network.weights, network.seed)
-    backbone = backbones.load_backbone(network.backbone, *weights, network.crop, network.weights_sha256)
-    backbone = linearize.linearized(backbone, network.linearize, network.projection)
-    own = transforms.ResizeCrop(network.resize, network.crop, network.mean, network.std)
-    made = extraction.attributes(backbone, backbone.preset or own)
-    made["manifest_sha256"] = manifest.checksum(paths.manifest(batch))
-    options: dict[str, Any] = {key: getattr(network, key) for key in ("batch_size", "workers", "device")}
+    backbone, own = network(params)
+    made = extraction.attributes(backbone, own) | {"manifest_sha256": manifest.checksum(paths.manifest(batch))}
     files = {}
     for name, wanted in settings.transforms.items():
-        variant = variants.Variant(wanted.name, wanted.arguments, backbone.preset or own, settings.seed)
+        variant = variants.Variant(wanted.name, wanted.arguments, own, settings.seed)
         told = made | {"transform": json.dumps(variant.described(), sort_keys=True)}
         files[name] = paths.augmented(batch, name)
-        writer = features.FeatureWriter(files[name], told, network.dtype)
-        images = datasets.ImageFiles(samples["path"].to_list(), variant, samples["sample_id"].to_list())
-        for block in extraction.extract(backbone, images, start=writer.done, **options):
-            writer.append(block.features, block.failures)
+        writer = fill(features.FeatureWriter(files[name], told, params.dtype), samples, backbone, variant, params)
         writer.finish(samples["label"].to_list(), samples["sample_id"].to_list())
     return files
 
 
 def complete(frames: list[pl.DataFrame]) -> list[pl.DataFrame]:
-    """The same, without images that one of them lacks."""
+    """The same, without images that one of them lacks; how many is said."""
     everywhere = reduce(lambda ids, frame: ids & set(frame["sample_id"]), frames, set(frames[0]["sample_id"]))
+    most = max(len(frame) for frame in frames)
+    if len(everywhere) < most:
+        logger.warning("%d of %d images left out: a variant of them could not be made", most - len(everywhere), most)
     return [frame.filter(pl.col("sample_id").is_in(list(everywhere))) for frame in frames]
 
 

@@ -37,22 +37,31 @@ def extract(batch: str) -> None:
 
 def from_images(batch: str, rows: pl.DataFrame, params: Extract) -> features.FeatureWriter:
     """Features of image files by a network."""
-    from diva.vision import (  # seconds that ready features need not wait
-        backbones,
-        datasets,
-        extraction,
-        linearize,
-        transforms,
-    )
+    from diva.vision import extraction  # seconds that ready features need not wait
+
+    backbone, transform = network(params)
+    writer = begun(batch, extraction.attributes(backbone, transform), params.dtype)
+    return fill(writer, rows, backbone, transform, params)
+
+
+def network(params: Extract) -> tuple[Any, Any]:
+    """The network, linearised where that is wanted, and the transform of its images."""
+    from diva.vision import backbones, linearize, transforms
 
     weights = (params.weights, params.seed)
     backbone = backbones.load_backbone(params.backbone, *weights, params.crop, params.weights_sha256)
     if not backbone.trained:
         logger.warning("%s is untrained (weights: none, seed %d): random features.", backbone.name, backbone.seed)
-    backbone = linearize.linearized(backbone, params.linearize, params.projection)
     own = transforms.ResizeCrop(params.resize, params.crop, params.mean, params.std)
-    transform = backbone.preset or own
-    writer = begun(batch, extraction.attributes(backbone, transform), params.dtype)
+    return linearize.linearized(backbone, params.linearize, params.projection), backbone.preset or own
+
+
+def fill(
+    writer: features.FeatureWriter, rows: pl.DataFrame, backbone: Any, transform: Any, params: Extract
+) -> features.FeatureWriter:
+    """The writer after the features of the images of a manifest that it does not hold yet."""
+    from diva.vision import datasets, extraction
+
     largest: Any = (rows["width"] * rows["height"].cast(pl.Int64)).max()  # download admitted them
     files = datasets.ImageFiles(rows["path"].to_list(), transform, rows["sample_id"].to_list(), largest)
     options: dict[str, Any] = {"batch_size": params.batch_size, "workers": params.workers, "device": params.device}

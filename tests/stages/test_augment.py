@@ -90,7 +90,14 @@ def test_features_of_a_variant_are_those_of_the_transformed_images(core):
     assert json.loads(across.attributes["transform"])["variant"] == "RandomHorizontalFlip"
 
 
-def test_an_image_that_one_variant_lacks_counts_in_none(core, monkeypatch):
+def test_images_that_download_admitted_are_transformed_however_large(core, monkeypatch, caplog):
+    monkeypatch.setattr("diva.vision.transforms.LIMIT", 10)  # stands for PIL's own
+    augment("core")
+    assert json.loads(paths.metrics("augment/core").read_text())["images"] == len(core)
+    assert "left out" not in caplog.text
+
+
+def test_an_image_that_one_variant_lacks_counts_in_none(core, monkeypatch, caplog):
     lost = core["sample_id"][7]
     real = index.index
 
@@ -101,6 +108,7 @@ def test_an_image_that_one_variant_lacks_counts_in_none(core, monkeypatch):
     monkeypatch.setattr(index, "index", without)
     augment("core")
     assert json.loads(paths.metrics("augment/core").read_text())["images"] == len(core) - 1
+    assert f"1 of {len(core)} images left out" in caplog.text
 
 
 def test_two_runs_give_the_same_bytes(core):
