@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from diva.store import verify, versions
 from tests.flows.here import Run, run_here
@@ -26,7 +26,9 @@ def stop(event, arguments):
     written = event == "os.rename" or (event == "open" and isinstance(arguments[1], str) and "w" in arguments[1])
     path = str(arguments[event == "os.rename"]) if written else ""
     if path.endswith(os.environ["STOP_AT"]):
-        os.close(os.open(os.environ["STOPPED"], os.O_CREAT))
+        with open(f"{os.environ['STOPPED']}.{os.getpid()}", "a") as file:
+            file.write(str(os.getpid()))
+        os.replace(file.name, os.environ["STOPPED"])
         while True:
             signal.pause()
 
@@ -85,8 +87,15 @@ def forget(project: Project, command: str) -> None:
         shutil.rmtree(path.parent, ignore_errors=True)  # one folder may hold several
 
 
-def stopped_at(project: Project, output: str, how: signal.Signals, alone: bool) -> None:
-    """Kill a run at the moment in which it gives an output its name, whatever process does so."""
+def stopped_at(project: Project, output: str, how: signal.Signals, whom: Literal["all", "flow", "stage"]) -> str:
+    """Kill a run at the moment in which it gives an output its name, whatever process does so; what the run said.
+
+    Args:
+        project: the run's.
+        output: the end of the file's path.
+        how: the signal.
+        whom: all processes of the run, the flow alone, or the process alone that is about to write the output.
+    """
     (project.root / "sitecustomize.py").write_text(STOP)
     marker = project.root / ".dvc" / "stopped"
     environment = project.environment | {"STOP_AT": output, "STOPPED": str(marker)}
@@ -101,7 +110,9 @@ def stopped_at(project: Project, output: str, how: signal.Signals, alone: bool) 
         assert run.poll() is None, told
         assert time.monotonic() < end, told
         pause.wait(0.05)
-    (os.kill if alone else os.killpg)(run.pid, how)
-    run.wait()
+    pid = int(marker.read_text()) if whom == "stage" else run.pid
+    (os.killpg if whom == "all" else os.kill)(pid, how)
+    run.wait(PATIENCE)
     wait_for_none(project.root)
     marker.unlink()
+    return (project.root / ".dvc" / "stopped.log").read_text()

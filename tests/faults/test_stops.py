@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -32,11 +33,20 @@ FIRST = {  # in the first
 REAL = {
     "extract": ("data/features/core.h5", "python -m stages.extract --batch core"),
     "fit": ("data/fit/fit.json", "python -m stages.fit"),
+    "score": ("data/scores/soft.parquet", "python -m stages.score --method soft"),
     "extend": ("data/rounds/r001.parquet", "python -m stages.extend --round r001"),
+    "reweight": ("data/weights/weights.parquet", "python -m stages.reweight"),
     "evaluate": ("data/metrics/evaluate.json", "python -m stages.evaluate"),
+    "report": ("data/report/index.html", "python -m stages.report"),
 }
-HOW = {"SIGKILL": (signal.SIGKILL, False), "SIGTERM": (signal.SIGTERM, True)}  # of the whole group; of the flow alone
-QUICK = ("curate", "SIGKILL")  # that every test run has
+Whom = Literal["all", "flow", "stage"]
+HOW: dict[str, tuple[signal.Signals, Whom]] = {
+    "SIGKILL in": (signal.SIGKILL, "all"),
+    "SIGTERM in": (signal.SIGTERM, "flow"),
+    "SIGTERM of": (signal.SIGTERM, "stage"),
+}
+TOLD = {"all": "of all processes", "flow": "of the flow alone", "stage": "of the stage's process alone"}
+QUICK = ("curate", "SIGKILL in")  # that every test run has
 
 
 @pytest.fixture(autouse=True)
@@ -46,12 +56,18 @@ def _never_hangs() -> None:
 
 def kills(stages: dict[str, tuple[str, str]], what: str) -> list[object]:
     return [
-        Case(f"{how} in {stage}{what}", "kills", f"{how} while {stage} gives its output a name", UNHARMED).param(
+        Case(f"{how} {stage}{what}", "kills", told(how, *stages[stage]), UNHARMED).param(
             stage, *stages[stage], how, marks=[] if (stage, how) == QUICK and not what else [pytest.mark.slow]
         )
         for stage in stages
         for how in HOW
     ]
+
+
+def told(how: str, output: str, command: str) -> str:
+    signal_, whom = HOW[how]
+    light = "; a light stand-in for the stage" if "light.py" in command else ""
+    return f"{signal_.name} {TOLD[whom]}, at the moment in which {output} gets its name{light}"
 
 
 @pytest.fixture
@@ -84,7 +100,8 @@ def real(api: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
 def killed_in_a_stage(scene: Scene, stage: str, output: str, command: str, how: str) -> None:
     tags = scene.project.tags()
     forget(scene.project, command)
-    stopped_at(scene.project, output, *HOW[how])
+    said = stopped_at(scene.project, output, *HOW[how])
+    assert HOW[how][1] != "stage" or f"failed to reproduce '{stage}" in said
     assert scene.project.tags() == tags, "published half"
     assert stage in {name.partition("@")[0] for name in scene.completes().stages}
 
@@ -126,5 +143,5 @@ OTHERS = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("case", "output"), OTHERS)
 def test_a_run_killed_between_stages_goes_on(before: Scene, case: Case, output: str) -> None:
-    stopped_at(before.project, output, signal.SIGKILL, alone=False)
+    stopped_at(before.project, output, signal.SIGKILL, "all")
     before.completes()
