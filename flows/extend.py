@@ -191,8 +191,14 @@ def publish_round(name: str) -> Version:
 
 
 def unfinished_round() -> str | None:
-    """The first round that is not published, alone in the ledger; those planned after it wait their turn."""
-    book: Ledger | None = ledger.read()
+    """The first round that is not published, alone in the ledger; those planned after it wait their turn.
+
+    It obeys what people have decided since it was planned, also where a run was killed while at work on it.
+    """
+    told = ledger.read()
+    book: Ledger | None = published.obedient(told, published.versions())
+    if book and book != told:
+        ledger.write(paths.LEDGER, book)
     while book:
         left = published.unfinished(book, published.versions())
         if left:

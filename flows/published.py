@@ -81,6 +81,12 @@ def plan(book: Ledger, settings: Settings, known: Mapping[int, Version]) -> Ledg
     return ledger.validated({**content, "latest": name})
 
 
+def obedient(book: Ledger, known: Mapping[int, Version]) -> Ledger:
+    """The ledger whose unpublished rounds obey the newest decisions: what was taken down is in no later version."""
+    rounds = done(book, known)
+    return ledger.obedient(book, rounds[-1] if rounds else ledger.origin(book, "rounds"))
+
+
 def set_plan_aside(book: Ledger, name: str) -> Ledger:
     """The ledger up to an unfinished round, which is published first; the rounds planned after it wait in a file."""
     ahead = prefix(book, name)
@@ -97,11 +103,16 @@ def next_planned(book: Ledger) -> Ledger | None:
         return None
     aside, last = ledger.read(PLANNED), number(book.latest)
     later = [name for name in ledger.chain(aside.rounds, "rounds") if number(name) > last]
-    if not later or {name: entry for name, entry in aside.rounds.items() if number(name) <= last} != book.rounds:
+    if not later or _chosen(aside, last) != _chosen(book, last):
         return None
     content = book.model_dump()
-    entry = aside.rounds[later[0]].model_dump()
+    entry = aside.rounds[later[0]].model_dump() | {"review": ledger.newest_review(book)}
     return ledger.validated({**content, "rounds": {**content["rounds"], later[0]: entry}, "latest": later[0]})
+
+
+def _chosen(book: Ledger, last: int) -> dict[str, Any]:
+    """What was chosen for each round so far; the decisions that it obeys may be newer than when it was planned."""
+    return {name: entry.model_dump(exclude={"review"}) for name, entry in book.rounds.items() if number(name) <= last}
 
 
 def checked(settings: Settings, where: str = str(paths.PARAMS)) -> tuple[Extend, Curate]:

@@ -11,13 +11,10 @@ logger = logging.getLogger(__name__)
 def curate(round: str) -> None:  # noqa: A002 - the option's name
     """The curated set after a round of the ledger."""
     entry = ledger.round_(ledger.read(), round)
-    state = curated.apply(
-        round,
-        curated.read(entry.previous),
-        tables.read(paths.decisions(round), curated.DECISIONS),
-        index.read(paths.pool(entry.pool)),
-        tables.read(paths.review(entry.review), curated.REVIEW),
-    )
+    before, pool = curated.read(entry.previous), index.read(paths.pool(entry.pool))
+    decided = tables.read(paths.decisions(round), curated.DECISIONS)
+    review = curated.possible(tables.read(paths.review(entry.review), curated.REVIEW), before, pool)
+    state = curated.apply(round, before, decided, pool, review)
     curated.write(paths.curated(round), state)
     counts = curated.counts(state)
     tables.write_json(paths.METRICS / "curate" / f"{round}.json", counts)

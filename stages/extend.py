@@ -31,7 +31,7 @@ def extend(round: str) -> None:  # noqa: A002  # the option's name
     settings = validate(entry.settings.get("extend"), Extend, f"{where}.extend")
     clean_up = validate(entry.settings.get("curate"), Curate, f"{where}.curate")
     state, pool = curated.read(entry.previous), index.read(paths.pool(entry.pool))
-    review = tables.read(paths.review(entry.review), curated.REVIEW)
+    review = curated.possible(tables.read(paths.review(entry.review), curated.REVIEW), state, pool)
     fit = rows.read_fit()
     classes = fit.with_classes(pool["label"])
     members = reviewed(present(state, review), review)

@@ -175,6 +175,15 @@ def entered(rows: pl.DataFrame, origin: str, round_: str) -> pl.DataFrame:
     return tables.conform(rows.with_columns(**columns, **unknown).select(list(SCHEMA)), SCHEMA, "additions")
 
 
+def possible(review: pl.DataFrame, previous: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
+    """The decisions that a round on this pool can obey: a label that only a later batch brings has to wait for it."""
+    classes = pl.concat([previous["given_label"], pool["label"]]).unique()
+    waits = (
+        (pl.col("decision") == "relabel") & pl.col("label").is_not_null() & ~pl.col("label").is_in(classes.implode())
+    )
+    return review.filter(~waits.fill_null(value=False))
+
+
 def reviewed(frame: pl.DataFrame, review: pl.DataFrame) -> pl.DataFrame:
     """``frame`` as people left it: without what they rejected, under the labels they gave or let stand."""
     said = review.select("sample_id", "decision", reviewed="label")

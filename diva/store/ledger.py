@@ -279,6 +279,18 @@ def plan_round(
     return validated({**content, "rounds": {**content["rounds"], name: entry}, "latest": name})
 
 
+def obedient(book: Ledger, after: str) -> Ledger:
+    """The ledger whose rounds after this one, which no version has yet, obey the newest version of people's decisions.
+
+    What was done of them so far has to be done again then, as their entries are others.
+    """
+    content, newest = book.model_dump(), newest_review(book)
+    for name in chain(book.rounds, "rounds"):
+        if number(name) > number(after):
+            content["rounds"][name]["review"] = newest
+    return validated(content)
+
+
 def plan_review(book: Ledger, what: str, checksum: str) -> Ledger:
     """The ledger with one more version of people's decisions, which the next round obeys."""
     newest = max(book.reviews, key=number, default=REVIEW_ORIGIN)

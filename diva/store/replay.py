@@ -100,7 +100,7 @@ def round_(held: Held, name: str) -> Iterator[Fault]:
         return
     schemas = (curated.SCHEMA, curated.DECISIONS, index.SCHEMA, curated.REVIEW)
     before, decided, rows, review = (held.table(*pair) for pair in zip(sources, schemas, strict=True))
-    state = curated.apply(name, before, decided, rows, review)
+    state = curated.apply(name, before, decided, rows, curated.possible(review, before, rows))
     yield from differ(made.as_posix(), state, held.table(made, curated.SCHEMA))
 
 

@@ -74,6 +74,23 @@ def test_rounds_set_aside_by_another_chain_are_dropped(fresh):
     assert extend.unfinished_round() in (None, "r001")
 
 
+def test_rounds_that_are_not_published_obey_what_people_decided_since(fresh):
+    ledger.write(paths.LEDGER, book(3))
+    assert extend.unfinished_round() == "r001"
+    fresh.git("tag", "-a", "curated@v0.1.0", "-m", "r001")
+    assert extend.unfinished_round() == "r002"
+    decided = ledger.plan_review(ledger.read(), "forget", "none")
+    ledger.write(paths.LEDGER, decided)
+    for name in ("r002", "r003"):
+        assert extend.unfinished_round() == name
+        found = ledger.read()
+        assert {key: entry.review for key, entry in found.rounds.items()} == {
+            "r001": "v000", **{key: "v001" for key in ("r002", "r003") if key <= name},
+        }  # fmt: skip
+        fresh.git("tag", "-a", f"curated@v0.{name[-1]}.0", "-m", name)
+    assert extend.unfinished_round() is None
+
+
 @pytest.mark.parametrize(
     ("metrics", "expected"), [(STOPPED, True), (NEXT, False), (None, False), ({"stop": "none", "added": 0}, True)]
 )

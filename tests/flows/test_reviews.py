@@ -4,11 +4,12 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from diva.store import curated, ledger, paths, reviews
+from diva.store import curated, ledger, paths, reviews, sources
 from flows import work
 from flows.options import Options
 from tests.flows.here import run_here
 from tests.flows.project import Project
+from tests.soak.disturbances import away
 
 pytestmark = pytest.mark.xdist_group("flows")
 
@@ -49,6 +50,43 @@ def test_a_review_makes_the_next_round_exactly_so_without_any_delivery(published
     again = published.run("diva", "review", "--apply", "review.csv").stdout
     assert "all of this was decided before" in again
     assert reviews.read(ledger.read()).height == 6
+
+
+def test_what_is_taken_down_before_a_round_is_published_is_in_no_later_version(published: Project) -> None:
+    """A round that DVC has made, but nobody could push: made again, without what was taken down meanwhile."""
+    published.deliver("d2", 300)
+    with away(published.root / ".remote"):
+        assert run_here().state.is_failed()
+    half = curated.read("r002")
+    gone = [half.filter(pl.col("status") == "member", round=name)["sample_id"][0] for name in ("r001", "r002")]
+    assert published.tags() == ["curated@v0.1.0"]
+    published.run("diva", "forget", *gone)
+    assert run_here().state.is_completed()
+    book = ledger.read()
+    assert [entry.review for entry in book.rounds.values()] == ["v000", "v001"]
+    assert published.tags() == ["curated@v0.1.0", "curated@v0.2.0"]
+    status = dict(curated.read("curated@v0.2.0").select("sample_id", "status").iter_rows())
+    assert {status.get(name, "absent") for name in gone} <= {"removed", "absent"}
+    assert not set(gone) & set(pl.read_parquet(paths.TRAIN)["sample_id"])
+    assert "as published" in published.run("diva", "verify", "--all").stdout
+
+
+def test_planned_rounds_obey_a_takedown_from_the_first_version_on(fresh: Project) -> None:
+    """As in a fresh clone: rounds planned and made by DVC alone, a takedown, the first night."""
+    fresh.deliver("d1", 200)
+    book = sources.accept(ledger.read(), None, "deliveries/d1", {})
+    settings = work.settings(Options())
+    for _ in range(2):
+        book = ledger.plan_round(book, {**settings, "extend": {**settings["extend"], "per_round": 30}})
+    ledger.write(paths.LEDGER, book)
+    fresh.dvc("repro")
+    fresh.commit("Rounds")
+    (gone,) = curated.read("r001").filter(round="r001")["sample_id"].head(1)
+    fresh.run("diva", "forget", gone)
+    assert run_here(max_rounds=2).state.is_completed()
+    assert fresh.tags() == ["curated@v0.1.0", "curated@v0.2.0"]
+    for version in fresh.tags():
+        assert gone not in curated.read(version).filter(status="member")["sample_id"], version
 
 
 def test_decisions_that_wait_are_published_and_wait_no_more(published: Project) -> None:

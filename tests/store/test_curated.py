@@ -282,3 +282,15 @@ def test_weights_are_kept_only_where_they_help(setting: str, held_out: Any, kept
     verdict = release.verdict(setting, held_out)
     assert verdict.kept is kept
     assert reason in verdict.reason
+
+
+def test_a_label_that_only_a_later_batch_brings_waits_for_it():
+    """A planned round may be older than the decisions it obeys."""
+    said = reviewed(("c0", "relabel", "zebra"), ("c1", "relabel", "c"), ("c2", "reject", None), ("c3", "accept", None))
+    early = curated.possible(said, START, INDEX)
+    assert early["sample_id"].to_list() == ["c1", "c2", "c3"]
+    state = curated.apply("r001", START, decided(), INDEX, early)
+    assert row(state, "c0")["label"] == "a"
+    later = INDEX.with_columns(label=pl.lit("zebra"))
+    assert curated.possible(said, state, later).equals(said)
+    assert row(curated.apply("r002", state, decided(), later, said), "c0")["label"] == "zebra"
