@@ -98,7 +98,10 @@ def forget(
     why: Annotated[str, typer.Option(help="Kept with the decision.")] = "",
     listed: Annotated[bool, typer.Option("--list", help="List what was taken down.")] = False,
 ) -> None:
-    """Take samples down: gone from every later version, whatever scores or later reviews say."""
+    """Take samples down: gone from every version published from now on, whatever scores or later reviews say.
+
+    Rounds that are planned or half done are made again without them. Versions published before keep what they hold.
+    """
     from diva.store import ledger, reviews
 
     book = ledger.read()
