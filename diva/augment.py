@@ -25,7 +25,7 @@ from diva.chunks import Chunks
 from diva.loo import temperatures
 from diva.losses import Loss, LossName
 from diva.reweight import Step, step
-from diva.ridge import Local, moments, solve, weighted
+from diva.ridge import Local, Moments, moments, solve, weighted
 
 ValidateOn = Literal["untransformed", "all"]
 
@@ -155,14 +155,18 @@ def choose_block_ridge(
     if not grid or min(grid) <= 0:
         raise ValueError(f"grid must hold positive ridges, got {list(grid)}.")
     kept = slice(0, 1 if validate_on == "untransformed" else None)
-    errors = {ridge: float(block_errors(chunks, classes, ridge, variants)[kept].mean()) for ridge in grid}
+    sums = moments(chunks, classes)
+    errors = {ridge: float(block_errors(chunks, classes, ridge, variants, sums)[kept].mean()) for ridge in grid}
     return max(ridge for ridge in grid if errors[ridge] == min(errors.values()))
 
 
-def block_errors(chunks: Chunks, classes: int, ridge: float, variants: int) -> Tensor:
-    """Classification error of each variant's rows, predicted without their block (variants,)."""
+def block_errors(chunks: Chunks, classes: int, ridge: float, variants: int, sums: Moments | None = None) -> Tensor:
+    """Classification error of each variant's rows, predicted without their block (variants,).
+
+    ``sums`` are the moments of the rows, where they are known.
+    """
     n, wrong = chunks.shape[0] // variants, torch.zeros(variants, dtype=torch.float64)
-    local = Local(solve(moments(chunks, classes), ridge))
+    local = Local(solve(moments(chunks, classes) if sums is None else sums, ridge))
     for (z, labels, _), alpha in weighted(chunks, None):
         predictions = leave_block_out(z, labels, alpha, local.like(z), variants).predictions
         wrong += (predictions.argmax(1) != labels).view(-1, variants).sum(0).cpu()

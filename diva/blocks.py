@@ -22,10 +22,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diva import products
 from diva.chunks import Chunk, Chunks
 from diva.derivative import DatasetDerivative
 from diva.loo import one_hot
 from diva.losses import Loss, margins
+from diva.products import Workspace
 from diva.ridge import Local, RidgeModel, moments, solve, weighted
 
 
@@ -100,10 +102,11 @@ def leave_block_out(features: Tensor, labels: Tensor, weights: Tensor, model: Ri
     """
     if size < 1 or len(features) % size:
         raise ValueError(f"size must divide the rows of every chunk ({len(features)}), got {size}.")
-    outputs = (features @ model.head).double()
+    outputs = products.times(features, model.head).double()
     targets = one_hot(labels, outputs)
-    halves = _in_blocks(features @ model.root, size)  # C = RRᵀ, so G = (Z_b R)(Z_b R)ᵀ
-    gram = (halves @ halves.mT).double()
+    halves = _in_blocks(products.times(features, model.root), size)  # C = RRᵀ, so G = (Z_b R)(Z_b R)ᵀ
+    with products.exactly():
+        gram = (halves @ halves.mT).double()
     roots = _in_blocks(weights[:, None].double(), size).sqrt()
     factor, failed = torch.linalg.cholesky_ex(torch.eye(size).to(gram) - roots * gram * roots.mT)
     if failed.any():
@@ -140,13 +143,15 @@ def block_derivative(
     n = chunks.shape[0]
     model = solve(moments(chunks, classes, weights), ridge)
     cross, gram = torch.zeros_like(model.head), torch.zeros_like(model.inverse)
-    total, validating = 0.0, 0.0
+    total, validating, work = 0.0, 0.0, Workspace()
     for z, labels, alpha, out, v in _passes(chunks, model, loss, size, weights, importance):
         pulled = _pulled(out, loss, labels, v, size)
         blocks = _in_blocks(z, size)
-        cross += z.T @ pulled.flatten(0, 1).to(z)
+        products.add_cross(cross, z, pulled.flatten(0, 1).to(z), work)
         weighted_residuals = _in_blocks(alpha[:, None].double(), size) * out.loo_residuals
-        gram += z.T @ ((weighted_residuals @ pulled.mT).to(z) @ blocks).flatten(0, 1)
+        with products.exactly():
+            mixed = (weighted_residuals @ pulled.mT).to(z) @ blocks
+        products.add_cross(gram, z, mixed.flatten(0, 1), work)
         total += float(v @ loss.values(out.predictions, labels))
         validating += float(v.sum())
     scale = 1 / validating if validating else 0.0
@@ -156,7 +161,8 @@ def block_derivative(
     for z, labels, _, out, v in _passes(chunks, model, loss, size, weights, importance):
         rows, start = slice(start, start + len(z)), start + len(z)
         own = out.gram @ _pulled(out, loss, labels, v, size) * out.loo_residuals
-        straight = ((z @ pull.to(z)) * out.residuals.flatten(0, 1)).sum(1) + ((z @ curvature.to(z)) * z).sum(1)
+        pulled_rows, curved = products.times(z, pull.to(z)), products.times(z, curvature.to(z))
+        straight = (pulled_rows * out.residuals.flatten(0, 1)).sum(1) + (curved * z).sum(1)
         values[rows] = straight.double() - scale * own.sum(2).flatten()
         margin[rows] = margins(out.predictions, labels)
     mean = total / validating if validating else float("nan")

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from diva import products
 from diva.chunks import Chunks
 from diva.grid import choose_ridge
 from diva.precision import fit
@@ -35,7 +36,7 @@ class Head:
 
     def correct(self, chunks: Chunks) -> Tensor:
         """Which rows the head classifies as labelled (n,), on the CPU."""
-        parts = [(z @ self.model.head.to(z)).argmax(1) == labels for z, labels, _ in chunks]
+        parts = [products.times(z, self.model.head.to(z)).argmax(1) == labels for z, labels, _ in chunks]
         return torch.cat(parts).cpu() if parts else torch.zeros(0, dtype=torch.bool)
 
 

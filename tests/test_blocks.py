@@ -1,10 +1,14 @@
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from diva.blocks import Interleaved, block_derivative, leave_block_out
 from diva.chunks import InMemory
 from diva.derivative import dataset_derivative
+from diva.evaluation import train
 from diva.losses import Loss
+from diva.methods import ridge_fit
+from diva.methods.inputs import Labelled
 from diva.normalize import Prepared
 from diva.ridge import moments, solve
 from tests import naive
@@ -162,3 +166,33 @@ def test_cuda_agrees_with_the_cpu():
     there = block_derivative(on_gpu, q.classes, q.ridge, loss, size=3, weights=q.weights)
     here = block_derivative(q.chunks(6), q.classes, q.ridge, loss, size=3, weights=q.weights)
     assert relative_error(there.values, here.values) < 1e-9
+
+
+class Watch(TorchDispatchMode):
+    """Which precisions float32 is multiplied in by torch itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.overloadpacket.__name__ in ("mm", "bmm", "addmm") and args[-1].dtype == torch.float32:
+            self.seen.add(torch.backends.mkldnn.matmul.fp32_precision)
+        return function(*args, **(kwargs or {}))
+
+
+def test_rows_are_multiplied_as_they_are_whatever_torch_is_set_to():
+    g = torch.Generator().manual_seed(0)
+    x, labels = torch.randn(40, 6, generator=g), torch.arange(40) // 2 % 3
+    chunks = Prepared(InMemory(x, labels, 16))
+    backend = torch.backends.mkldnn.matmul
+    before, backend.fp32_precision = backend.fp32_precision, "bf16"
+    try:
+        with Watch() as watch:
+            block_derivative(chunks, 3, 0.1, Loss("all"), size=2)
+            train(chunks, 3, 0.1).correct(chunks)
+            fitted = ridge_fit.fit(Labelled(x, labels, 3), ridge=0.1, normalize="unit")
+            ridge_fit.predictions(fitted, chunks)
+    finally:
+        backend.fp32_precision = before
+    assert watch.seen <= {"ieee", "none"}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diva import products
 from diva.chunks import InMemory
 from diva.grid import RIDGES, choose_ridge
 from diva.loo import leave_one_out
@@ -50,4 +51,4 @@ def loo_predictions(fitted: Fit) -> Tensor:
 
 def predictions(fitted: Fit, chunks: Prepared) -> Tensor:
     """Plain predictions (n, k) float64 of rows outside the model."""
-    return torch.cat([(z @ fitted.model.head.to(z)).double() for z, _, _ in chunks])
+    return torch.cat([products.times(z, fitted.model.head.to(z)).double() for z, _, _ in chunks])
