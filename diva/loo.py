@@ -13,9 +13,6 @@ from torch import Tensor
 
 from diva import products
 from diva.chunks import Chunks
-from diva.grid import RIDGES as RIDGES
-from diva.grid import RidgeChoice as RidgeChoice
-from diva.grid import choose_ridge as choose_ridge
 from diva.parallel import over_parts
 from diva.products import Workspace
 from diva.ridge import Local, RidgeModel, weighted

@@ -13,7 +13,7 @@ import torch
 
 from diva.chunks import InMemory
 from diva.device import resolve
-from diva.loo import choose_ridge
+from diva.grid import choose_ridge
 from diva.multimodal import Curve, curve
 from diva.normalize import Prepared
 from diva.store import atomic, index, manifest, paths, ready, tables

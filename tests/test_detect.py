@@ -5,7 +5,8 @@ from sklearn.metrics import roc_auc_score
 
 from diva.chunks import InMemory
 from diva.detect import Judgement, detect, error_rate, flag, judge
-from diva.loo import choose_ridge, temperatures
+from diva.grid import choose_ridge
+from diva.loo import temperatures
 from diva.losses import THRESHOLD, Loss, margins
 from diva.normalize import Prepared
 from diva.ridge import moments, solve

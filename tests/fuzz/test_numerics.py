@@ -14,7 +14,7 @@ from diva.derivative import dataset_derivative
 from diva.detect import detect
 from diva.evaluation import train_by_leave_one_out
 from diva.extend import extend
-from diva.loo import choose_ridge
+from diva.grid import choose_ridge
 from diva.losses import Loss
 from diva.reweight import reweight
 from diva.ridge import moments, solve

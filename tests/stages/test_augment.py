@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from diva.loo import choose_ridge
+from diva.grid import choose_ridge
 from diva.normalize import Prepared
 from diva.store import index, manifest, paths
 from diva.store.features import FeatureFile
