@@ -340,7 +340,7 @@ class DataSet:
         self.name, self.options, self.workers, self.max_pixels = catalog.get(name).name, options, workers, max_pixels
 
     def checksum(self) -> str:
-        """Of name and part alone; its archives have checksums of their own."""
+        """Of name and part alone; archives are checked when they are unpacked, where their authors give a checksum."""
         return "sha256:" + hashlib.sha256(f"dataset:{self.name}:{self.options.split}".encode()).hexdigest()
 
     def read(self, folder: Path) -> Delivery:

@@ -36,11 +36,12 @@ class Labelled(NamedTuple):
 
 
 class Remote(NamedTuple):
-    """A file to fetch: its name, address and checksum (empty where its authors give none)."""
+    """A file to fetch: name, address, checksum (empty where its authors give none), and what it unpacks to."""
 
     name: str
     url: str
     checksum: str = ""
+    holds: str = ""
 
 
 class NotHereError(ValueError):
@@ -56,12 +57,14 @@ class DataSet:
         title: of its paper.
         files: to fetch.
         read: lists the images of a split below a root; ``out`` takes those that lie in no file of their own.
+        hint: what to know where it cannot be fetched.
     """
 
     name: str
     title: str
     files: tuple[Remote, ...]
     read: Callable[[Path, str, Path], list[Labelled]]
+    hint: str = ""
 
 
 def listing(name: str, split: str, root: Path, out: Path, *, fetch: bool = True) -> list[Labelled]:
@@ -82,10 +85,11 @@ def listing(name: str, split: str, root: Path, out: Path, *, fetch: bool = True)
         raise ValueError(f"split must be train or test, got {split}.")
     if found := _sorted_folders(root, split):
         return found
-    try:
-        return wanted.read(root, split, out)
-    except NotHereError as missing:
-        _bring(wanted, root, missing, fetch)
+    for again in (False, True):
+        try:
+            return wanted.read(root, split, out)
+        except NotHereError as missing:
+            _bring(wanted, root, missing, fetch, again)
     try:
         return wanted.read(root, split, out)
     except NotHereError as missing:
@@ -100,9 +104,11 @@ def get(name: str) -> DataSet:
     raise ValueError(f"data set must be one of {', '.join(CATALOG)}, got {name!r}; near: {', '.join(near) or 'none'}.")
 
 
-def _bring(wanted: DataSet, root: Path, missing: NotHereError, fetch: bool) -> None:
-    """Fetch what is absent and unpack."""
+def _bring(wanted: DataSet, root: Path, missing: NotHereError, fetch: bool, again: bool) -> None:
+    """Fetch what is absent and unpack; ``again`` also that of which something lies there already."""
     for remote in wanted.files:
+        if not again and any(_below(root, remote.holds or remote.name)):
+            continue
         path = root / remote.name
         try:
             if not path.is_file():
@@ -113,9 +119,11 @@ def _bring(wanted: DataSet, root: Path, missing: NotHereError, fetch: bool) -> N
             files = "; ".join(f"{file.name} from {file.url}" for file in wanted.files)
             raise ValueError(
                 f"{wanted.title} must lie in {root}, but {missing} {error}. Put into {root} either the unpacked data "
-                f"set, in any usual layout, or its archives: {files}."
+                f"set, in any usual layout, or its archives: {files}.{wanted.hint}"
             ) from None
         if archives.is_archive(path):
+            if not archives.checked(path, remote.checksum):
+                raise ValueError(f"{path} must have the checksum {remote.checksum}, got another: fetch it again.")
             archives.unpack(path, root)
 
 
@@ -250,31 +258,37 @@ CATALOG = {
     for found in (
         DataSet("cub200", "Caltech-UCSD Birds 200-2011", (
             Remote("CUB_200_2011.tgz", "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
-                   "md5:97eceeb196236b17998738112f37df78"),
+                   "md5:97eceeb196236b17998738112f37df78", holds="CUB_200_2011"),
         ), _cub200),
         DataSet("aircraft", "FGVC-Aircraft", (
-            Remote("fgvc-aircraft-2013b.tar.gz", f"{OXFORD}/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz"),
+            Remote("fgvc-aircraft-2013b.tar.gz", f"{OXFORD}/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz",
+                   holds="fgvc-aircraft-2013b"),
         ), _aircraft),
         DataSet("cars", "Stanford Cars", (
-            Remote("cars_train.tgz", f"{STANFORD}/car196/cars_train.tgz", "md5:065e5b463ae28d29e77c1b4b166cfe61"),
-            Remote("cars_test.tgz", f"{STANFORD}/car196/cars_test.tgz", "md5:4ce7ebf6a94d07f1952d94dd34c4d501"),
-            Remote("car_devkit.tgz", f"{STANFORD}/cars/car_devkit.tgz", "md5:c3b158d763b6e2245038c8ad08e45376"),
+            Remote("cars_train.tgz", f"{STANFORD}/car196/cars_train.tgz",
+                   "md5:065e5b463ae28d29e77c1b4b166cfe61", holds="cars_train"),
+            Remote("cars_test.tgz", f"{STANFORD}/car196/cars_test.tgz",
+                   "md5:4ce7ebf6a94d07f1952d94dd34c4d501", holds="cars_test"),
+            Remote("car_devkit.tgz", f"{STANFORD}/cars/car_devkit.tgz",
+                   "md5:c3b158d763b6e2245038c8ad08e45376", holds="cars_meta.mat"),
             Remote("cars_test_annos_withlabels.mat", f"{STANFORD}/car196/cars_test_annos_withlabels.mat",
                    "md5:b0a2b23655a3edd16d84508592a98d10"),
-        ), _cars),
+        ), _cars, " torchvision reports Stanford's addresses as broken: a copy from elsewhere is taken with"
+                  " cars_train/, cars_test/, devkit/ and cars_test_annos_withlabels.mat in that folder."),
         DataSet("caltech256", "Caltech-256", (
             Remote("256_ObjectCategories.tar",
                    "https://data.caltech.edu/records/nyy15-4j048/files/256_ObjectCategories.tar",
-                   "md5:67b4f42ca05d46448c6bb8ecd2220f6d"),
+                   "md5:67b4f42ca05d46448c6bb8ecd2220f6d", holds="256_ObjectCategories"),
         ), _caltech256),
         DataSet("flowers102", "Oxford Flowers 102", (
-            Remote("102flowers.tgz", f"{OXFORD}/flowers/102/102flowers.tgz", "md5:52808999861908f626f3c1f4e79d11fa"),
+            Remote("102flowers.tgz", f"{OXFORD}/flowers/102/102flowers.tgz",
+                   "md5:52808999861908f626f3c1f4e79d11fa", holds="jpg"),
             Remote("imagelabels.mat", f"{OXFORD}/flowers/102/imagelabels.mat", "md5:e0620be6f572b9609742df49c70aed4d"),
             Remote("setid.mat", f"{OXFORD}/flowers/102/setid.mat", "md5:a5357ecc9cb78c4bef273ce3793fc85c"),
         ), _flowers102),
         DataSet("mit67", "MIT Indoor 67", (
             Remote("indoorCVPR_09.tar", "http://groups.csail.mit.edu/vision/LabelMe/NewImages/indoorCVPR_09.tar",
-                   "sha1:0b252516e746ba428b96af408d2e8162d9b08ac5"),
+                   "sha1:0b252516e746ba428b96af408d2e8162d9b08ac5", holds="Images"),
             Remote("TrainImages.txt", "https://web.mit.edu/torralba/www/TrainImages.txt"),
             Remote("TestImages.txt", "https://web.mit.edu/torralba/www/TestImages.txt"),
         ), _mit67),
@@ -285,9 +299,10 @@ CATALOG = {
                    "md5:eb5a983be6a315427106f1b164d9cef3"),
         ), _svhn),
         DataSet("pets", "Oxford-IIIT Pets", (
-            Remote("images.tar.gz", f"{OXFORD}/pets/data/images.tar.gz", "md5:5c4f3ee8e5d25df40f4fd59a7f44e54c"),
+            Remote("images.tar.gz", f"{OXFORD}/pets/data/images.tar.gz",
+                   "md5:5c4f3ee8e5d25df40f4fd59a7f44e54c", holds="images"),
             Remote("annotations.tar.gz", f"{OXFORD}/pets/data/annotations.tar.gz",
-                   "md5:95a8c909bbe2e81eed6a22bccdf3f68f"),
+                   "md5:95a8c909bbe2e81eed6a22bccdf3f68f", holds="annotations"),
         ), _pets),
     )
 }  # fmt: skip

@@ -169,8 +169,11 @@ def test_a_local_copy_is_recognised_whatever_folders_are_around_it(name, around,
 
 
 @EACH
-def test_archives_that_lie_there_are_unpacked(name, tmp_path):
+def test_archives_that_lie_there_are_unpacked(name, tmp_path, monkeypatch):
     expected = MAKERS[name](tmp_path / "made")
+    wanted = catalog.get(name)
+    files = tuple(remote._replace(checksum="") for remote in wanted.files)
+    monkeypatch.setitem(catalog.CATALOG, name, replace(wanted, files=files))
     pack(name, tmp_path / "made", tmp_path / "root")
     check(name, tmp_path / "root", tmp_path / "out", expected)
 
@@ -223,6 +226,30 @@ def test_a_fetched_file_must_have_its_checksum(served, tmp_path, monkeypatch):
     monkeypatch.setitem(catalog.CATALOG, "cub200", replace(wanted, files=files))
     with pytest.raises(ValueError, match=r"CUB_200_2011.tgz must have the checksum md5:97eceeb"):
         catalog.listing("cub200", "train", tmp_path / "root", tmp_path)
+
+
+def test_an_archive_that_lies_there_must_have_its_checksum(tmp_path):
+    MAKERS["cub200"](tmp_path / "made")
+    pack("cub200", tmp_path / "made", tmp_path / "root")
+    with pytest.raises(ValueError, match=r"CUB_200_2011.tgz must have the checksum md5:97eceeb"):
+        catalog.listing("cub200", "train", tmp_path / "root", tmp_path, fetch=False)
+
+
+def test_only_what_is_missing_is_fetched(served, tmp_path, monkeypatch):
+    folder, address = served
+    expected = cars(tmp_path / "root")
+    folder.mkdir()
+    shutil.move(tmp_path / "root" / "cars_test_annos_withlabels.mat", folder)  # the archives are not to be had
+    wanted = catalog.get("cars")
+    files = tuple(remote._replace(url=f"{address}/{remote.name}", checksum="") for remote in wanted.files)
+    monkeypatch.setitem(catalog.CATALOG, "cars", replace(wanted, files=files))
+    found = catalog.listing("cars", "test", tmp_path / "root", tmp_path)
+    assert names(found, expected["test"]) == expected["test"]
+
+
+def test_cars_say_where_a_copy_from_elsewhere_goes(tmp_path):
+    with pytest.raises(ValueError, match=r"addresses as broken: a copy from elsewhere is taken with cars_train/"):
+        catalog.listing("cars", "train", tmp_path, tmp_path, fetch=False)
 
 
 def test_a_copy_sorted_into_folders_is_taken_as_it_is(tmp_path):
