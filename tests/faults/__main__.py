@@ -20,6 +20,7 @@ from tests.conftest import ROOT
 from tests.faults.case import CASES, Case
 
 PAGE = ROOT / "docs" / "reliability.md"
+PROCESSES = ("-n", "2", "--dist", "loadgroup")
 TABLE = re.compile(r"(?<=<!-- cases -->\n).*?(?=<!-- end of cases -->)", re.DOTALL)
 COUNT = re.compile(r"(?<=<!-- count -->\n).*?(?=<!-- end of count -->)", re.DOTALL)
 
@@ -28,24 +29,18 @@ class Outcomes:
     """A plugin of pytest: how each case ended."""
 
     def __init__(self) -> None:
-        self.ended: dict[Case, list[str]] = {}
-        self.case_of: dict[str, Case] = {}
-
-    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        """Which test is which case."""
-        for item in items:
-            for mark in item.iter_markers("fault"):
-                self.case_of[item.nodeid] = mark.args[0]
+        self.ended: dict[tuple[str, str], list[str]] = {}
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Every part of a test counts: its fixtures, itself, what is cleared away."""
-        case = self.case_of.get(report.nodeid)
-        if case is not None and (report.when == "call" or report.outcome != "passed"):
-            self.ended.setdefault(case, []).append(report.outcome)
+        told = dict(report.user_properties).get("fault")
+        if told is not None and (report.when == "call" or report.outcome != "passed"):
+            area, name = told
+            self.ended.setdefault((area, name), []).append(report.outcome)
 
     def of(self, case: Case) -> str:
         """passed, failed, skipped, or that it was not run."""
-        found = self.ended.get(case, ["not run"])
+        found = self.ended.get(case.key, ["not run"])
         return "failed" if "failed" in found else found[0]
 
 
@@ -93,7 +88,7 @@ def main(arguments: list[str]) -> int:
     if arguments != ["--list"]:
         outcomes = Outcomes()
         where = [] if any(argument.endswith(".py") for argument in arguments) else [str(Path(__file__).parent)]
-        status = pytest.main([*where, "-q", "-p", "no:cacheprovider", *arguments], plugins=[outcomes])
+        status = pytest.main([*where, "-q", "-p", "no:cacheprovider", *PROCESSES, *arguments], plugins=[outcomes])
         written(COUNT, count({case: outcomes.of(case) for case in known()}))
     else:
         status = 0

@@ -41,8 +41,13 @@ class Case:
     def __post_init__(self) -> None:
         if self.outcome not in OUTCOMES:
             raise ValueError(f"outcome must be one of {OUTCOMES}, got {self.outcome!r}.")
-        if CASES.setdefault((self.area, self.name), self) != self:
+        if CASES.setdefault(self.key, self) != self:
             raise ValueError(f"name must be unique in its area, got {self.name!r} of {self.area} twice.")
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Area and name."""
+        return self.area, self.name
 
     def test(self, function: F) -> F:
         """Mark a test as this case's."""

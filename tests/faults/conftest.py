@@ -1,7 +1,7 @@
 """Projects in which a core and a test set are ready, and what undisturbed nights make of them."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,14 @@ class Undisturbed(NamedTuple):
 
     root: Path
     released: pl.DataFrame
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say in the report which case it was, also to a process that only counts."""
+    report = yield
+    report.user_properties += [("fault", list(mark.args[0].key)) for mark in item.iter_markers("fault")]
+    return report
 
 
 @pytest.fixture(autouse=True)
