@@ -11,6 +11,7 @@ Reference: Dukler et al., DIVA, ICLR 2022, Sec. 3 (which linearises the last lay
 projection: Charikar et al., Finding Frequent Items in Data Streams, ICALP 2002.
 """
 
+import logging
 from typing import Any
 
 import torch
@@ -19,8 +20,10 @@ from torch.func import functional_call, vjp, vmap
 
 from diva.vision.backbones import Backbone
 
+logger = logging.getLogger(__name__)
+
 DIRECTIONS = 4
-LARGEST = 1 << 22  # parameters of a block; of a larger one, its last layer alone
+LARGEST = 1 << 23  # parameters of a block (those of ResNets have 4.7 million); of a larger one, its last layer alone
 ENTRIES = 1 << 25  # of Jacobian rows that are in memory at once
 
 
@@ -47,6 +50,7 @@ class Linearized(nn.Module):
             raise ValueError(f"projection and directions must be at least 1, got {projection} and {directions}.")
         self.backbone, self.projection = backbone, projection
         self.block = last_block(backbone)
+        logger.info("%s is linearised in %s as well as in its last layer", backbone.name, self.block)
         self.name = f"{backbone.name} with last block to {projection}"
         self.weights, self.weights_sha256, self.seed = backbone.weights, backbone.weights_sha256, backbone.seed
         self.size, self.preset, self.trained = backbone.size, backbone.preset, backbone.trained

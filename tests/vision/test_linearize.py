@@ -15,7 +15,9 @@ from diva.vision.transforms import ResizeCrop
 BLOCKS = {  # whose last convolution runs last before the classifier
     "mobilenet_v3_small": "classifier",
     "shufflenet_v2_x0_5": "conv5",
-    "resnet18": "layer4.1.conv2",  # the block itself is too large
+    "resnet18": "layer4.1",
+    "resnet34": "layer4.2",
+    "resnet50": "layer4.2",
     "densenet121": "features.denseblock4.denselayer16",
 }
 
