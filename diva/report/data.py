@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from diva.store import ledger, tables
+from diva.store.decisions import FORGOTTEN_ROW
 from diva.summary import Run
 
 SAMPLES: tables.Schema = {
@@ -71,6 +72,11 @@ class Data:
     review: pl.DataFrame
     unreviewed: pl.DataFrame
 
+    @property
+    def taken_down(self) -> pl.DataFrame:
+        """Samples that the page must not show; they only count."""
+        return self.review.filter(FORGOTTEN_ROW).select("sample_id")
+
 
 def called() -> pl.Expr:
     """Whether a sample's label was called wrong: flagged, relabelled, or removed for another label."""
@@ -79,7 +85,10 @@ def called() -> pl.Expr:
 
 
 def samples(data: Data) -> pl.DataFrame:
-    """All samples of core and pool: the newest set, then what the pool still holds; with the schema ``SAMPLES``."""
+    """All samples of core and pool: the newest set, then what the pool still holds; with the schema ``SAMPLES``.
+
+    Those that were taken down are left out.
+    """
     left = data.left.with_columns(
         given_label="label",
         origin=pl.lit("pool"),
@@ -90,6 +99,7 @@ def samples(data: Data) -> pl.DataFrame:
     frame = pl.concat([data.state.with_columns(called=called()), left], how="diagonal")
     known = data.truth.unique("sample_id", keep="first", maintain_order=True)
     weighed = data.weights.select("sample_id", "weight", new_derivative="derivative")
+    frame = frame.join(data.taken_down, on="sample_id", how="anti", maintain_order="left")
     joined = frame.join(known, on="sample_id", how="left", maintain_order="left")
     joined = joined.join(weighed, on="sample_id", how="left", maintain_order="left")
     newest = joined.with_columns(derivative=pl.coalesce("new_derivative", "derivative"))

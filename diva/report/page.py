@@ -93,6 +93,7 @@ def neighbours(data: Data, frame: pl.DataFrame, calls: int) -> dict[str, evidenc
     reviewed = pl.col("reason").str.starts_with("review:").fill_null(value=False)
     undoubted = (pl.col("status") == "member") & (~called() | reviewed)
     trusted = data.state.filter((pl.col("origin") == "core") & undoubted)
+    trusted = trusted.join(data.taken_down, on="sample_id", how="anti", maintain_order="left")
     return evidence.evidence(asked, trusted.select("sample_id", "features", "row", "label"))
 
 

@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import gzip
 import json
 import re
@@ -10,7 +11,9 @@ import polars as pl
 import pytest
 
 from diva.report import assets, page
+from diva.report.data import Data
 from diva.store import curated, paths
+from diva.store.decisions import FORGOTTEN
 from stages import report
 from tests.finished import CALLED, finish
 
@@ -49,9 +52,9 @@ def parsed(html: str) -> Outline:
     return outline
 
 
-def rendered(**limits: Any) -> str:
+def rendered(data: Data | None = None, **limits: Any) -> str:
     return page.render(
-        report.read(), page.Limits(**{"calls": 30, "thumbnail": 96, "rows": 1000, "megabytes": 9} | limits)
+        data or report.read(), page.Limits(**{"calls": 30, "thumbnail": 96, "rows": 1000, "megabytes": 9} | limits)
     )
 
 
@@ -222,3 +225,16 @@ def test_all_text_stands_out_from_its_ground(scheme: int, ground: str, ink: str)
     }
     dark, light = sorted(luminance(colors[name][scheme]) for name in (ground, ink))
     assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def test_what_was_taken_down_is_neither_listed_nor_shown(place: Path) -> None:
+    finish()
+    whole = report.read()
+    gone = [*whole.state["sample_id"][:2], *whole.left["sample_id"][:1]]
+    review = pl.DataFrame(
+        {"sample_id": gone, "decision": "reject", "label": None, "note": f"{FORGOTTEN}: asked"}, curated.REVIEW
+    )
+    before, after = rendered(whole), rendered(dataclasses.replace(whole, review=review))
+    assert all(one in json.dumps(known(before)) for one in gone)
+    assert not [one for one in gone if one in json.dumps(known(after)) or one in after]
+    assert len(block(before, "thumbnails").splitlines()) == len(block(after, "thumbnails").splitlines()) + len(gone)
