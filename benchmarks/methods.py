@@ -83,6 +83,7 @@ ENTRIES = (
     Entry("cleanlab, Datalab", "cleanlab_datalab", environment="cleanlab"),
     Entry("pyDVL, KNN-Shapley", "pydvl_knn_shapley", environment="pydvl"),
     Entry("pyDVL, Data-OOB", "pydvl_data_oob", environment="pydvl"),
+    Entry("pyDVL, Data-OOB, 800 trees", "pydvl_data_oob_800", environment="pydvl"),
     Entry("OpenDataVal, KNN-Shapley", "opendataval_knn_shapley", environment="opendataval"),
 )
 OURS = ("soft", "margin", "derivative")  # their own flags: the rule `rate`, within the mispredicted

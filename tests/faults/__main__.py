@@ -1,11 +1,10 @@
 """Runs every case and writes what came of it into docs/reliability.md: ``python -m tests.faults [pytest's options]``.
 
-``python -m tests.faults --list`` brings the list of cases up to date without running them; with names of test files, only
-the cases in these are run and counted.
+``python -m tests.faults --list`` brings the list of cases up to date without running them; with names of test files, or
+``-k``, only those cases are run, and what is known of the others stays.
 """
 
 import importlib
-import platform
 import re
 import sys
 from collections import Counter
@@ -20,6 +19,8 @@ from tests.conftest import ROOT
 from tests.faults.case import CASES, Case
 
 PAGE = ROOT / "docs" / "reliability.md"
+HEADS = ("area", "case", "what is wrong", "what comes of it", "last run")
+NOT_YET = "—"
 PROCESSES = ("-n", "2", "--dist", "loadgroup")
 TABLE = re.compile(r"(?<=<!-- cases -->\n).*?(?=<!-- end of cases -->)", re.DOTALL)
 COUNT = re.compile(r"(?<=<!-- count -->\n).*?(?=<!-- end of count -->)", re.DOTALL)
@@ -38,10 +39,10 @@ class Outcomes:
             area, name = told
             self.ended.setdefault((area, name), []).append(report.outcome)
 
-    def of(self, case: Case) -> str:
-        """passed, failed, skipped, or that it was not run."""
-        found = self.ended.get(case.key, ["not run"])
-        return "failed" if "failed" in found else found[0]
+    def of(self, case: Case) -> str | None:
+        """passed, failed or skipped; None where it was not run."""
+        found = self.ended.get(case.key)
+        return None if found is None else "failed" if "failed" in found else found[0]
 
 
 def known() -> list[Case]:
@@ -51,10 +52,26 @@ def known() -> list[Case]:
     return sorted(CASES.values(), key=lambda case: (case.area, case.name.casefold()))
 
 
-def table(cases: Iterable[Case]) -> str:
-    """A line per case, by area."""
-    rows = [f"| {case.area} | {escaped(case.name)} | {escaped(case.what)} | {case.outcome} |" for case in cases]
-    return "\n".join(["| area | case | what is wrong | what comes of it |", "| --- | --- | --- | --- |", *rows]) + "\n"
+def table(cases: Iterable[Case], verdicts: Mapping[tuple[str, str], str]) -> str:
+    """A line per case, by area, with what came of it when it was last run."""
+    heads = [" | ".join(HEADS), " | ".join("---" for _ in HEADS)]
+    rows = [
+        " | ".join((case.area, escaped(case.name), escaped(case.what), case.outcome, verdicts.get(cell(case), NOT_YET)))
+        for case in cases
+    ]
+    return "".join(f"| {row} |\n" for row in [*heads, *rows])
+
+
+def cell(case: Case) -> tuple[str, str]:
+    """Area and name, as the table has them."""
+    return case.area, escaped(case.name)
+
+
+def verdicts() -> dict[tuple[str, str], str]:
+    """What the page says of each case's last run."""
+    (rows,) = TABLE.findall(PAGE.read_text(encoding="utf-8"))
+    cells = [re.split(r"(?<!\\) \| ", row[2:-2]) for row in rows.splitlines()[2:]]
+    return {(row[0], row[1]): row[4] for row in cells if len(row) == len(HEADS)}
 
 
 def escaped(text: str) -> str:
@@ -62,19 +79,16 @@ def escaped(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
 
 
-def count(ended: Mapping[Case, str]) -> str:
-    """How many ran, and how many came out as expected."""
-    outcomes = list(ended.values())
-    ran = [outcome for outcome in outcomes if outcome in ("passed", "failed")]
-    system = f"{platform.system()}, Python {platform.python_version()}"
-    told = f"{len(ran)} run, {ran.count('passed')} survived, {outcomes.count('skipped')} skipped"
-    text = f"**{len(outcomes)} cases: {told}** ({date.today().isoformat()}, {system})."
-    lines = [f"- {how}: {case.area}: {case.name}" for case, how in ended.items() if how in ("failed", "skipped")]
-    left = Counter(case.area for case, how in ended.items() if how == "not run")
-    lines += (
-        [f"- not run this time: {', '.join(f'{area} ({number})' for area, number in left.items())}"] if left else []
-    )
-    return "\n".join([text, *lines]) + "\n"
+def count(cases: Iterable[Case], verdicts: Mapping[tuple[str, str], str]) -> str:
+    """How many were run, and how many came out as expected; the others by name."""
+    found = {case: verdicts.get(cell(case), NOT_YET).split()[0] for case in cases}
+    number = Counter(found.values())
+    ran = number["passed"] + number["failed"]
+    lines = [f"**{len(found)} cases: {ran} run, {number['passed']} survived, {number['skipped']} skipped.**"]
+    lines += [f"- {how}: {case.area}: {case.name}" for case, how in found.items() if how in ("failed", "skipped")]
+    left = Counter(case.area for case, how in found.items() if how == NOT_YET)
+    lines += [f"- not run yet: {', '.join(f'{area} ({n})' for area, n in left.items())}"] if left else []
+    return "\n".join(lines) + "\n"
 
 
 def written(pattern: re.Pattern[str], content: str) -> None:
@@ -85,15 +99,15 @@ def written(pattern: re.Pattern[str], content: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """0 where every case came out as expected, or is skipped here."""
+    status, told = 0, verdicts()
     if arguments != ["--list"]:
-        outcomes = Outcomes()
+        outcomes, today = Outcomes(), date.today().isoformat()
         where = [] if any(argument.endswith(".py") for argument in arguments) else [str(Path(__file__).parent)]
-        status = pytest.main([*where, "-q", "-p", "no:cacheprovider", *PROCESSES, *arguments], plugins=[outcomes])
-        written(COUNT, count({case: outcomes.of(case) for case in known()}))
-    else:
-        status = 0
-    written(TABLE, table(known()))
-    return int(status)
+        status = int(pytest.main([*where, "-q", "-p", "no:cacheprovider", *PROCESSES, *arguments], plugins=[outcomes]))
+        told |= {cell(case): f"{found} {today}" for case in known() if (found := outcomes.of(case))}
+    written(TABLE, table(known(), told))
+    written(COUNT, count(known(), told))
+    return status
 
 
 if __name__ == "__main__":
