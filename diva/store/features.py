@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -198,7 +199,6 @@ class FeatureFile:
         attributes: how they were made.
         classes: names that the codes stand for.
         labels: (n,) codes.
-        sample_id: n ids.
 
     Raises:
         ValueError: the file is absent, cut short, or no file of features.
@@ -215,9 +215,15 @@ class FeatureFile:
             self.attributes: dict[str, Any] = {name: _plain(value) for name, value in file.attrs.items()}
             self.classes: list[str] = list(file["classes"].asstr()[:])
             self.labels: Codes = file["labels"][:]
-            self.sample_id: list[str] = [name.decode("ascii") for name in file["sample_id"][:]]
-        if len(self.labels) != n or len(self.sample_id) != n:
+            named = len(file["sample_id"])
+        if len(self.labels) != n or named != n:
             raise ValueError(f"{path} must have a label and a sample_id per row ({n}); delete it and extract again.")
+
+    @cached_property
+    def sample_id(self) -> list[str]:
+        """n ids; read only where they are asked for, because they take twenty times the memory of the labels."""
+        with opened(self.path) as file:
+            return [name.decode("ascii") for name in file["sample_id"][:]]
 
     def read(self, rows: Sequence[int] | slice = slice(None)) -> Array:
         """Features of some rows, in the order asked for."""
