@@ -262,16 +262,11 @@ def extend(
         ValueError: if ``budget`` or ``per_round`` is out of range.
     """
     n_pool = pool.shape[0]
-    if budget is not None and not 0 <= budget <= n_pool:
-        raise ValueError(f"budget must lie in 0..{n_pool} (the pool), got {budget}.")
-    per_round = max(1, n_pool // 10) if per_round is None else per_round
-    if per_round < 1:
-        raise ValueError(f"per_round must be at least 1, got {per_round}.")
+    left, per_round = _limits(n_pool, budget, per_round)
     fitted = fit(core, classes, ridge)
     core, pool, sums, model = fitted.chunks, fitted.like(pool), fitted.sums, fitted.model
     chosen = prepare_rule(loss, core, pool, classes, ridge, temperature, sums)
     unused = torch.ones(n_pool, dtype=torch.bool)
-    left = n_pool if budget is None else budget
     added: list[Tensor] = []
     history: list[Round] = []
     quadratic: Tensor | None = None
@@ -299,6 +294,15 @@ def extend(
         sums = sums + moments(rows, classes)
         model = solve(sums, ridge)
     return _extension(added, history, "the budget is spent" if n_pool else "the pool is empty")
+
+
+def _limits(n_pool: int, budget: int | None, per_round: int | None) -> tuple[int, int]:
+    """Samples to add in all, and in a round."""
+    if budget is not None and not 0 <= budget <= n_pool:
+        raise ValueError(f"budget must lie in 0..{n_pool} (the pool), got {budget}.")
+    if per_round is not None and per_round < 1:
+        raise ValueError(f"per_round must be at least 1, got {per_round}.")
+    return n_pool if budget is None else budget, max(1, n_pool // 10) if per_round is None else per_round
 
 
 def gathered(chunks: Chunks) -> InMemory:
