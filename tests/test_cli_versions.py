@@ -253,6 +253,7 @@ def test_an_export_for_fiftyone_is_the_layout_that_it_documents(published: Copy,
         assert all(row[name] is None for name in export.FIELDS if name not in known)
 
 
+@pytest.mark.slow  # the soak in the suite goes on after a compaction, too
 def test_a_compacted_history_goes_on_in_a_fresh_clone(
     published: Copy, compacted_versions: Copy, tmp_path: Path
 ) -> None:

@@ -13,7 +13,8 @@ from tests.flows.here import at
 from tests.flows.kill import state
 from tests.flows.project import Project, create
 
-pytestmark = pytest.mark.xdist_group("flows")
+# Slow: every test run kills three runs already, in tests/flows and in the soak.
+pytestmark = [pytest.mark.xdist_group("flows"), pytest.mark.slow]
 LATER = {  # in the second night, what each stage writes, and its command
     "download": ("data/manifests/b002.parquet", "python -m stages.download --batch b002"),
     "extract": ("data/features/b002.h5", "python light.py extract b002"),
@@ -46,7 +47,6 @@ HOW: dict[str, tuple[signal.Signals, Whom]] = {
     "SIGTERM of": (signal.SIGTERM, "stage"),
 }
 TOLD = {"all": "of all processes", "flow": "of the flow alone", "stage": "of the stage's process alone"}
-QUICK = ("curate", "SIGKILL in")  # that every test run has
 
 
 @pytest.fixture(autouse=True)
@@ -56,9 +56,7 @@ def _never_hangs() -> None:
 
 def kills(stages: dict[str, tuple[str, str]], what: str) -> list[object]:
     return [
-        Case(f"{how} {stage}{what}", "kills", told(how, *stages[stage]), UNHARMED).param(
-            stage, *stages[stage], how, marks=[] if (stage, how) == QUICK and not what else [pytest.mark.slow]
-        )
+        Case(f"{how} {stage}{what}", "kills", told(how, *stages[stage]), UNHARMED).param(stage, *stages[stage], how)
         for stage in stages
         for how in HOW
     ]
@@ -120,7 +118,6 @@ def test_a_first_run_killed_in_a_stage_goes_on(
     killed_in_a_stage(outset, stage, output, command, how)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("case", "stage", "output", "command", "how"), kills(REAL, ", the real stage"))
 def test_a_run_killed_in_a_real_stage_goes_on(
     real: Project, api: str, tmp_path: Path, case: Case, stage: str, output: str, command: str, how: str
@@ -140,7 +137,6 @@ OTHERS = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("case", "output"), OTHERS)
 def test_a_run_killed_between_stages_goes_on(before: Scene, case: Case, output: str) -> None:
     stopped_at(before.project, output, signal.SIGKILL, "all")
