@@ -40,34 +40,40 @@ def images():
     return torch.randn(5, 3, 10, 10, generator=torch.Generator().manual_seed(0))
 
 
-def jacobian(backbone, image):
-    """∂z/∂θ (d, |θ|) of one image, entry by entry of z."""
-    layer = backbone.network[2][0]
-    weights = [layer.weight.requires_grad_(True), layer.bias.requires_grad_(True)]
+def pulled_back(backbone, block, outputs, image):
+    """∂⟨u_i, z⟩/∂θ (r, |θ|) of one image, by autograd, for the rows u_i of ``outputs`` (r, d)."""
+    head = f"network.{backbone.head}."
+    named = backbone.get_submodule(f"network.{block}").named_parameters(f"network.{block}")
+    weights = [weight.requires_grad_(True) for name, weight in named if not name.startswith(head)]
     try:
         z = backbone(image[None])[0]
-        rows = [torch.autograd.grad(entry, weights, retain_graph=True) for entry in z]
+        rows = [torch.autograd.grad(output @ z, weights, retain_graph=True) for output in outputs]
     finally:
         for weight in weights:
             weight.requires_grad_(False)
     return torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
 
 
+def same_rows(network, backbone, images):
+    """Whether features are z and the projection of what autograd pulls back, both of unit norm."""
+    projection = torch.zeros(network.projection, network.outputs.shape[0] * network.entries)
+    projection[network.columns.flatten(), torch.arange(projection.shape[1])] = network.signs.flatten()
+    parts = []
+    for image in images:
+        phi = projection @ pulled_back(backbone, network.block, network.outputs, image).flatten()
+        parts.append([nn.functional.normalize(part, dim=0) for part in (backbone(image[None])[0], phi)])
+    return torch.allclose(network(images), torch.stack([torch.cat(part) for part in parts]), atol=1e-5)
+
+
 def test_rows_are_the_projected_jacobian_of_autograd(backbone, images):
     network = Linearized(backbone, 16, directions=3)
     assert (network.block, network.entries, network.width) == ("2", 4 * 5 * 9 + 5, 5 + 16)
-    projection = torch.zeros(16, 3 * network.entries)
-    projection[network.columns.flatten(), torch.arange(3 * network.entries)] = network.signs.flatten()
-    found = network(images)
-    for image, row in zip(images, found, strict=True):
-        phi = projection @ (network.outputs @ jacobian(backbone, image)).flatten()
-        z = backbone(image[None])[0]
-        assert torch.allclose(row, torch.cat([z / z.norm(), phi / phi.norm()]), atol=1e-5)
+    assert same_rows(network, backbone, images)
 
 
 def test_inner_products_survive_the_projection(backbone, images):
     network = Linearized(backbone, 4096, directions=2)
-    rows = torch.stack([(network.outputs @ jacobian(backbone, image)).flatten() for image in images])
+    rows = torch.stack([pulled_back(backbone, "2", network.outputs, image).flatten() for image in images])
     exact = nn.functional.normalize(rows, dim=1) @ nn.functional.normalize(rows, dim=1).T
     phi = network(images)[:, 5:]
     assert (phi @ phi.T - exact).abs().max() < 0.1
@@ -106,7 +112,11 @@ def test_it_extracts_like_any_backbone(backbone, tmp_path):
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_the_last_block_of_torchvisions_networks(name):
-    assert last_block(load_backbone(name, size=64)) == BLOCKS[name]
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    backbone = load_backbone(name, size=64)
+    network = Linearized(backbone, 8, directions=1)
+    assert network.block == BLOCKS[name]
+    assert same_rows(network, backbone, images)
 
 
 def test_the_last_layer_is_the_backbone_itself(backbone):
