@@ -25,9 +25,8 @@ RULES = {  # loss, who validates
 
 def extension(work: Workers, options: argparse.Namespace) -> dict[str, Any]:
     """Errors of the core and after each tenth of the pool, by rule; where Extend itself would stop."""
-    levels = {"clean pool": 0.0}
-    if "y_train_clean" not in work.arrays:
-        levels["30% of the pool wrong"] = 0.3
+    human = "y_train_clean" in work.arrays  # whose wrong labels are in the pack
+    levels = {"pool as given": 0.0} if human else {"clean pool": 0.0, "30% of the pool wrong": 0.3}
     draws = {level: -(-options.splits // (2 if share else 1)) for level, share in levels.items()}
     jobs = [(levels[level], seed) for level, count in draws.items() for seed in range(count)]
     found = iter(work.each(one_split, jobs))

@@ -54,9 +54,10 @@ def draw_table1(axis: Any, level: str, found: dict[str, Any]) -> None:
     rows = {name: row for name, row in found.items() if name != "tuned"}
     names = list(rows)[::-1]
     values = [rows[name]["error"] for name in names]
-    axis.barh(names, values, xerr=[rows[name]["error_spread"] for name in names], color="steelblue")
-    axis.set(xlim=(0.8 * min(values), 1.05 * max(values)), xlabel="test error, %", title=f"Table 1, {level}")
+    axis.errorbar(values, names, xerr=[rows[name]["error_spread"] for name in names], fmt="o", capsize=3)
+    axis.set(xlabel="test error, %", title=f"Table 1, {level}")
     axis.tick_params(axis="y", labelsize=7)
+    axis.grid(axis="x", alpha=0.3)
 
 
 def draw_extend(axis: Any, level: str, found: dict[str, Any]) -> None:
@@ -82,16 +83,12 @@ def draw_detection(axis: Any, _: str, found: dict[str, Any]) -> None:
 def draw_augmentation(axis: Any, _: str, found: dict[str, Any]) -> None:
     settings = {name: rows for name, rows in found.items() if name != "ridge"}
     names = list(next(iter(settings.values())))
-    width = 0.8 / len(settings)
     for place, (setting, rows) in enumerate(settings.items()):
-        at = np.arange(len(names)) + place * width
+        at = np.arange(len(names)) + 0.1 * (place - (len(settings) - 1) / 2)
         shares = [rows[name]["probability"] for name in names]
-        axis.bar(at, shares, width, yerr=[rows[name]["spread"] for name in names], label=setting)
+        axis.errorbar(at, shares, yerr=[rows[name]["spread"] for name in names], fmt="o", capsize=3, label=setting)
     axis.axhline(1 / len(names), color="black", linewidth=0.8, linestyle=":")
-    axis.set(
-        xticks=np.arange(len(names)) + 0.4 - width / 2, xticklabels=names, ylabel="p", title="Fig. 5, augmentation"
-    )
-    axis.set_ylim(0.8 / len(names))
+    axis.set(xticks=np.arange(len(names)), xticklabels=names, ylabel="p", title="Fig. 5, augmentation")
     axis.legend(fontsize=7)
 
 
