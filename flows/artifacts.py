@@ -85,7 +85,7 @@ def where(tag: str) -> str:
 
 
 def classes(state: pl.DataFrame, name: str) -> list[dict[str, Any]]:
-    """What a round added and removed, and what there is now, by class as given."""
+    """What a round added and removed, and what there is now, by class as given; Prefect reads cells as Markdown."""
     added, member = pl.col("round") == name, pl.col("status") == "member"
     counts = state.group_by(pl.col("given_label").alias("class")).agg(
         added=(added & (pl.col("origin") == "pool")).sum(),
@@ -93,7 +93,7 @@ def classes(state: pl.DataFrame, name: str) -> list[dict[str, Any]]:
         relabelled=(member & (pl.col("changed_in") == name) & (pl.col("label") != pl.col("given_label"))).sum(),
         members=member.sum(),
     )
-    return counts.sort("class").to_dicts()
+    return [row | {"class": markdown(row["class"])} for row in counts.sort("class").to_dicts()]
 
 
 def summary(book: Ledger, name: str, label: str) -> str:

@@ -97,7 +97,8 @@ def real(api: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def killed_in_a_stage(scene: Scene, stage: str, output: str, command: str, how: str) -> None:
     tags = scene.project.tags()
-    forget(scene.project, command)
+    if stage != "report":  # whose results DVC does not remember: git has some of its outputs
+        forget(scene.project, command)
     said = stopped_at(scene.project, output, *HOW[how])
     assert HOW[how][1] != "stage" or f"failed to reproduce '{stage}" in said
     assert scene.project.tags() == tags, "published half"
