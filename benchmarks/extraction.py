@@ -31,7 +31,8 @@ from torch import Tensor
 from benchmarks.machine import description
 from diva.device import resolve
 from diva.store.features import Failure
-from diva.vision.backbones import Backbone, load_backbone
+from diva.vision.backbone import Backbone
+from diva.vision.backbones import load_backbone
 from diva.vision.datasets import ImageFiles
 from diva.vision.extraction import extract
 from diva.vision.transforms import ResizeCrop, Transform, read_image

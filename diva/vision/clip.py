@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, normalize, resize, to_tensor
 
-from diva.vision.backbones import Backbone, read_state, sha256
+from diva.vision.backbone import Backbone
+from diva.vision.weights import read_state, sha256
 
 PREFIX = "open_clip:"
 PROMPTS = ("a photo of a {}.",)

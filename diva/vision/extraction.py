@@ -26,7 +26,7 @@ from diva.progress import shown, track
 from diva.store.features import Failure
 from diva.store.streams import ahead
 from diva.vision import jpeg
-from diva.vision.backbones import Backbone
+from diva.vision.backbone import Backbone
 from diva.vision.datasets import ImageFiles, collate
 from diva.vision.forward import Forward
 from diva.vision.transforms import Transform, describe

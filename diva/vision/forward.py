@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from diva.vision.backbones import Backbone
+from diva.vision.backbone import Backbone
 from diva.vision.datasets import LESS
 from diva.vision.transforms import Steps
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
-from diva.vision.backbones import Backbone
+from diva.vision.backbone import Backbone
 
 logger = logging.getLogger(__name__)
 

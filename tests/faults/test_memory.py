@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from diva.store import paths
-from diva.vision import backbones, datasets
+from diva.vision import datasets
+from diva.vision.backbone import Backbone
 from tests.conftest import ROOT
 from tests.faults import project
 from tests.faults.case import REFUSED, UNHARMED, Case
@@ -36,13 +37,13 @@ command.run(extract.extract, "batch")
 def full(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     """A device that holds ``most`` images."""
 
-    def forward(self: backbones.Backbone, images: torch.Tensor) -> torch.Tensor:
+    def forward(self: Backbone, images: torch.Tensor) -> torch.Tensor:
         if len(images) > most:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return real(self, images)
 
-    real = backbones.Backbone.forward
-    monkeypatch.setattr(backbones.Backbone, "forward", forward)
+    real = Backbone.forward
+    monkeypatch.setattr(Backbone, "forward", forward)
 
 
 @Case("a device that is too small for a batch", "memory", "the network finds no memory for four images", UNHARMED).test
@@ -57,15 +58,15 @@ def test_a_batch_that_does_not_fit_is_halved(album: Undisturbed, monkeypatch: py
 def test_a_device_without_memory_is_an_error_and_the_next_run_goes_on(
     album: Undisturbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def forward(self: backbones.Backbone, images: torch.Tensor) -> torch.Tensor:
+    def forward(self: Backbone, images: torch.Tensor) -> torch.Tensor:
         if hasattr(self, "width"):  # once it was tried with an image of zeros
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
         return real(self, images)
 
-    real = backbones.Backbone.forward
+    real = Backbone.forward
     batch = project.accept(ALBUM)
     with monkeypatch.context() as patch:
-        patch.setattr(backbones.Backbone, "forward", forward)
+        patch.setattr(Backbone, "forward", forward)
         with pytest.raises(
             MemoryError, match=r"cpu must have memory for one image at least.*Lower extract\.batch_size"
         ):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from diva.store import curated, index, ledger, manifest, ready, sources, tables
 from diva.store.features import FeatureFile
-from diva.vision.backbones import read_state
+from diva.vision.weights import read_state
 from stages.params import __main__ as validation
 from stages.params import section
 from tests.conftest import ROOT

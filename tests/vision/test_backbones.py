@@ -6,7 +6,9 @@ import torch
 import torchvision
 from torch import nn
 
-from diva.vision.backbones import Backbone, builder, last_layer, load_backbone, read_state, sha256
+from diva.vision.backbone import Backbone, last_layer
+from diva.vision.backbones import builder, load_backbone
+from diva.vision.weights import read_state, sha256
 
 WIDTHS = {
     "alexnet": 4096,

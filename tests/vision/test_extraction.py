@@ -11,7 +11,8 @@ from PIL import Image
 from torch import nn
 
 from diva import progress
-from diva.vision.backbones import Backbone, load_backbone
+from diva.vision.backbone import Backbone
+from diva.vision.backbones import load_backbone
 from diva.vision.datasets import ImageFiles
 from diva.vision.extraction import attributes, extract, measure
 from diva.vision.transforms import ResizeCrop

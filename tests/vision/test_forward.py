@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from diva.vision.backbones import Backbone, load_backbone
+from diva.vision.backbone import Backbone
+from diva.vision.backbones import load_backbone
 from diva.vision.forward import EQUAL, Forward, frozen
 from diva.vision.transforms import ResizeCrop
 
