@@ -47,6 +47,7 @@ def network():
 """  # few features: closed forms of 1,000 would take most of the time
 NEWEST = ("reweight", "release", "evaluate", "report")
 FIRST = (
+    "code",
     *(f"{verb}@{batch}" for batch in ("core", "test", "b001") for verb in ("download", "extract")),
     *("fit", "score@soft", "start", "pool@b001", "extend@r001", "curate@r001"),
     *NEWEST,

@@ -72,7 +72,9 @@ class Held:
         self.book, self.entries = ledger.parse(text, f"{paths.LEDGER} of {version.name}"), _yaml(text)
         methods = _yaml(versions.text(version, paths.PARAMS))["score"]["methods"]
         stages = _yaml(lock)["stages"]
-        self.wanted = expected(self.book, methods)
+        read = {dep["path"] for stage in stages.values() for dep in stage.get("deps", ())}
+        coded = any(path.startswith(f"{paths.CODE.as_posix()}/") for path in read)  # early versions have no such stage
+        self.wanted = [*(["code"] if coded else []), *expected(self.book, methods)]
         self.stages: dict[str, Any] = {name: stages[name] for name in self.wanted if name in stages}
         self.outs = self._outs(lock)
         self.files: dict[str, Path] = {}
@@ -97,7 +99,7 @@ class Held:
             self.faults += found
 
     def _of_git(self, mine: list[str], outs: set[str]) -> Iterator[Fault]:
-        """Outputs in git, and the code and metrics that stages read, are those that the lock names."""
+        """Outputs in git, and the ledger and metrics that stages read, are those that the lock names."""
         named = {dep["path"]: dep["md5"] for stage in self.stages.values() for dep in stage.get("deps", ())}
         wanted = {path: md5 for path, md5 in named.items() if path in set(mine)} | {out: self.outs[out] for out in outs}
         below = [path for path in mine if path in wanted or any(path.startswith(f"{out}/") for out in outs)]

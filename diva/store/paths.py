@@ -4,6 +4,7 @@ from pathlib import Path
 
 DATA = Path("data")
 BASE = DATA / "base"
+CODE = DATA / "code"
 LEDGER = DATA / "ledger.yaml"
 PARAMS = Path("params.yaml")
 FIT = DATA / "fit" / "fit.json"
@@ -23,6 +24,11 @@ REPORT = DATA / "report" / "index.html"
 def evaluation(table: str) -> Path:
     """A table of ``evaluate``: classes, steps or left."""
     return DATA / "evaluation" / f"{table}.parquet"
+
+
+def code(stage: str) -> Path:
+    """Digests of the files that a stage is made of."""
+    return CODE / f"{stage}.json"
 
 
 def raw(batch: str) -> Path:

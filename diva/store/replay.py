@@ -1,5 +1,6 @@
 """What a version holds, computed again from what it was made of: a fault where another table comes out.
 
+code     the files that stages ran are those of the commit
 batch    every row of the manifest has features or a reason why not
 pool     index(b) = index(b−1) and, after it, all of batch b but what was set aside
 round    set(r) = apply(set(r−1), decisions, review): the fold of the ledger
@@ -7,6 +8,7 @@ release  the newest set with its weights
 test     none of its samples in any of them
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,17 @@ from diva.store.features import FeatureFile
 from diva.store.held import Fault, Held
 
 SHOWN = 60  # characters of a value that a fault repeats
+
+
+def code(held: Held) -> Iterator[Fault]:
+    """The files that stages ran, by the digests that they depend on, are those of the commit."""
+    outs = held.stages.get("code", {}).get("outs", ())
+    ran = {item for out in outs for item in json.loads(held.file(Path(out["path"])).read_text("utf-8")).items()}
+    found = versions.contents(held.version, sorted({path for path, _ in ran}))
+    for path, digest in sorted(ran):
+        got = hashlib.sha256(found[path]).hexdigest() if path in found else "no such file"
+        if got != digest:
+            yield Fault(path, f"sha256 {digest}, which stages ran", f"{got} in the commit")
 
 
 def batch(held: Held, name: str) -> Iterator[Fault]:

@@ -1,6 +1,6 @@
 """Verify a version: everything that it holds is hashed and computed again; what differs is named.
 
-    bytes    every file is what ``dvc.lock`` says, every file in git what the stages read
+    bytes    every file is what ``dvc.lock`` says, the code in git what the stages ran
     ledger   the tag is the ledger's newest round, the lock knows every stage, with the ledger's own entries
     content  ``replay``: batches, pool, rounds, reviews and release computed again; no test image in training
 
@@ -100,6 +100,7 @@ def _entry(book: dict[str, Any], key: str) -> Any:
 def of_content(held: Held) -> Iterator[Fault]:
     """Every table computed again."""
     book = held.book
+    yield from told(replay.code, held)
     for name in ledger.order(book):
         yield from told(replay.batch, held, name)
     yield from told(replay.core, held)
