@@ -149,7 +149,9 @@ def tidy(book: Ledger) -> None:
     """
     rounds, links = set(ledger.sets(book)), set(ledger.pools(book))
     batches = {*book.batches}
-    known = {"curated": rounds, "rounds": rounds, "metrics/rounds": rounds, "metrics/curate": rounds, "pool": links}
+    known = dict.fromkeys(("curated", "moments", "rounds", "metrics/rounds", "metrics/curate"), rounds) | {
+        "pool": links
+    }
     known |= dict.fromkeys(("features", "truth", "manifests", "metrics/download", "metrics/extract"), batches)
     for folder, names in known.items():
         for file in (paths.DATA / folder).glob("[br][0-9]*.*"):

@@ -2,7 +2,7 @@
 
 import logging
 
-from diva.store import curated, index, ledger, manifest, paths, tables
+from diva.store import atomic, curated, index, ledger, manifest, paths, tables
 from stages.command import run
 
 logger = logging.getLogger(__name__)
@@ -16,6 +16,8 @@ def base(round: str) -> None:  # noqa: A002 - the option's name
     curated.write(paths.curated(round), state)
     index.write(paths.pool(entry.pool), pool)
     tables.write(paths.truth("base"), tables.read(paths.base("truth"), manifest.TRUTH), manifest.TRUTH)
+    stored = paths.BASE / "moments.h5"  # which bases of early versions lack
+    atomic.copy(stored if stored.is_file() else paths.MOMENTS, paths.moments(round))
     logger.info("%s: %d samples and a pool of %d, from %s", round, len(state), len(pool), entry.version)
 
 

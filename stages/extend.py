@@ -12,12 +12,13 @@ from diva.methods import registry
 from diva.ridge import solve
 from diva.store import curated, index, ledger, paths, tables
 from diva.store.curated import reviewed
-from stages import rows
+from stages import rows, sums
 from stages.command import run
 from stages.params.curate import Curate
 from stages.params.extend import Extend
 from stages.params.section import validate
 from stages.scored import suspicion, table
+from stages.sums import Counted
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ ACTIONS = {"weigh": "flag", "drop": "remove", "relabel": "relabel"}
 
 
 def extend(round: str) -> None:  # noqa: A002  # the option's name
-    """data/rounds/<round>.parquet, from what the round's ledger entry names and nothing else."""
+    """data/rounds/<round>.parquet, from what the round's ledger entry names and nothing else; the new set's moments."""
     entry = ledger.round_(ledger.read(), round)
     where = f"{paths.LEDGER}:rounds.{round}.settings"
     settings = validate(entry.settings.get("extend"), Extend, f"{where}.extend")
@@ -34,16 +35,19 @@ def extend(round: str) -> None:  # noqa: A002  # the option's name
     review = curated.possible(tables.read(paths.review(entry.review), curated.REVIEW), state, pool)
     fit = rows.read_fit()
     classes = fit.with_classes(pool["label"])
-    members = reviewed(present(state, review), review)
+    members = rows.counted(reviewed(present(state, review), review), entry.previous, pool, classes, fit)
     unused = reviewed(pool.join(state, on="sample_id", how="anti", maintain_order="left"), review)
     turn, noise = choose(members, unused, pool, classes, fit, settings, state, review)
     added = unused[turn.index.tolist()]
-    judged = pl.concat([frame.select("sample_id", "label", "features", "row") for frame in (members, added)])
+    judged = pl.concat([frame.select("sample_id", "label", "features", "row") for frame in (members.rows, added)])
     found = suspicion(rows.prepared(judged, classes, fit), len(classes), fit.ridge, clean_up.score, clean_up)
     scored = table(judged["sample_id"], found, classes)
     undecided = scored.join(review, on="sample_id", how="anti", maintain_order="left")
     decisions = pl.concat([additions(added["sample_id"], turn, scored), changes(undecided, ACTIONS[clean_up.action])])
     tables.write(paths.decisions(round), decisions, curated.DECISIONS)
+    after = curated.apply(round, state, tables.conform(decisions, curated.DECISIONS, "decisions"), pool, review)
+    kept = rows.moments_of(sums.members(after), members, classes, fit)
+    sums.write_round(round, kept, classes, pool, after)
     report(round, entry.pool, turn, noise, decisions)
 
 
@@ -54,7 +58,7 @@ def present(state: pl.DataFrame, review: pl.DataFrame) -> pl.DataFrame:
 
 
 def choose(
-    members: pl.DataFrame,
+    members: Counted,
     unused: pl.DataFrame,
     pool: pl.DataFrame,
     classes: list[str],
@@ -65,21 +69,21 @@ def choose(
 ) -> tuple[Round, Noise]:
     """One turn of Extend; the noise is judged on the whole pool, under the core's own model.
 
-    Moments are those of ``fit``, with what came, went or changed its label since: what people took down counts nowhere.
+    What people took down counts nowhere, also not in the core's moments.
     """
-    stored = index.read(paths.CORE)
-    core = reviewed(stored, review)
+    stored = sums.core(classes)
+    core = reviewed(stored.rows, review)
     core_model = solve(rows.moments_of(core, stored, classes, fit), fit.ridge)
     whole = rows.prepared(reviewed(pool, review), classes, fit)
     noise = assess_noise(rows.prepared(core, classes, fit), whole, core_model)
     calibrated = settings.loss == "calibrated"
     loss = Loss(settings.loss, fit.temperature if calibrated else 1.0, trim=noise.noisy or not calibrated)
-    ours, theirs = rows.prepared(members, classes, fit), rows.prepared(unused, classes, fit)
+    ours, theirs = rows.prepared(members.rows, classes, fit), rows.prepared(unused, classes, fit)
     preferred = None if settings.choose == "derivative" else order(settings.choose, ours, theirs, len(classes))
     turn = extend_round(
         ours, theirs, len(classes), fit.ridge, loss, preferred=preferred,
         per_round=size(settings, len(pool), state), per_class=settings.per_class,
-        validate_on=settings.validate_on, stop=settings.stop, sums=rows.moments_of(members, stored, classes, fit),
+        validate_on=settings.validate_on, stop=settings.stop, sums=members.moments,
     )  # fmt: skip
     return turn, noise
 

@@ -10,7 +10,7 @@ from diva.ridge import RidgeModel
 from diva.store import curated, ledger, paths, tables
 from diva.store.curated import reviewed
 from diva.store.evaluation import LEFT
-from stages import rows
+from stages import rows, sums
 from stages.extend import choose
 from stages.params.extend import Extend
 from stages.params.section import validate
@@ -31,7 +31,7 @@ def left(book: ledger.Ledger, state: pl.DataFrame, pool: pl.DataFrame, classes: 
     settings = validate(entry.settings.get("extend"), Extend, f"{paths.LEDGER}:rounds.{book.latest}.settings.extend")
     people = tables.read(paths.review(entry.review), curated.REVIEW)
     candidates = reviewed(unused, people)
-    members = state.filter(pl.col("status") == "member")
+    members = rows.counted(sums.members(state), book.latest, pool, classes, fit)
     turn, noise = choose(members, candidates, pool, classes, fit, settings, state, people)
     judged = candidates.with_columns(
         gain=pl.Series(turn.gain.numpy()),

@@ -17,7 +17,7 @@ from diva.grid import choose_ridge
 from diva.multimodal import Curve, curve
 from diva.normalize import Prepared
 from diva.store import atomic, index, manifest, paths, ready, tables
-from stages import rows
+from stages import rows, sums
 from stages.command import run
 from stages.params import section
 from stages.params.extract import Extract
@@ -86,14 +86,14 @@ def embedded(classes: Sequence[str], settings: Multimodal, network: Extract) -> 
 
 def prepared(names: Named, fit: rows.Fit) -> Prepared:
     """Embeddings as the closed forms want them, in the core's space."""
-    width = rows.width_of_moments()
+    width = sums.width()
     if names.features.shape[1] != width:
         raise ValueError(
             f"embeddings must have {width} columns, as the images' features, got {names.features.shape[1]}; images "
             "and names need the two towers of one network."
         )
     codes = rows.codes(pl.Series(names.labels, dtype=pl.String), fit.classes)
-    dtype, scaling = getattr(torch, fit.dtype), rows.read_scaling(fit.normalize)
+    dtype, scaling = getattr(torch, fit.dtype), sums.scaling(fit.normalize)
     chunks = InMemory(names.features, codes, fit.chunk_size)
     return Prepared(chunks, fit.normalize, scaling=scaling, device=resolve(fit.device), dtype=dtype)
 

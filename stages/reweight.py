@@ -24,11 +24,13 @@ logger = logging.getLogger(__name__)
 
 def main() -> None:
     """data/weights: a weight per sample, the history of the steps, the comparison on held-out folds."""
-    settings, fit = section.read("reweight", Reweight), rows.read_fit()
-    weighed = newest(settings.over)
+    settings, fit, book = section.read("reweight", Reweight), rows.read_fit(), ledger.read()
+    pool = index.read(paths.pool(ledger.newest_pool(book)))
+    weighed = newest(settings.over, book, pool)
     classes = fit.with_classes(weighed["label"])
     chunks = rows.prepared(weighed, classes, fit)
-    result = weigh(chunks, len(classes), fit.ridge, settings)
+    known = rows.counted(weighed, book.latest, pool, classes, fit)
+    result = weigh(chunks, len(classes), fit.ridge, settings, known.moments)
     columns = {"weight": result.weights, "derivative": result.derivative, "margin": result.margin}
     frame = pl.DataFrame({"sample_id": weighed["sample_id"], **{name: c.numpy() for name, c in columns.items()}})
     tables.write(paths.WEIGHTS, frame, release.WEIGHTS)
@@ -47,14 +49,12 @@ def main() -> None:
     logger.info("%d steps over %d samples; held-out error %s", len(history), len(weighed), held_out)
 
 
-def newest(over: str) -> pl.DataFrame:
+def newest(over: str, book: ledger.Ledger, pool: pl.DataFrame) -> pl.DataFrame:
     """Members of the newest set; with ``everything``, also what the pool still holds, as people left it."""
-    book = ledger.read()
     state = curated.read(book.latest)
     members = state.filter(pl.col("status") == "member")
     if over == "members":
         return members
-    pool = index.read(paths.pool(ledger.newest_pool(book)))
     rest = pool.join(state, on="sample_id", how="anti", maintain_order="left")
     kept = curated.reviewed(rest, release.obeyed(book))
     return pl.concat([members.select(pool.columns[:-1]), kept.select(pool.columns[:-1])])

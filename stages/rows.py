@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -15,9 +14,10 @@ from diva import device
 from diva.normalize import Normalization, Prepared, Scaling
 from diva.parallel import Parts, cuts
 from diva.ridge import Moments, moments, relabelled
-from diva.store import atomic, paths, tables
+from diva.store import paths, tables
 from diva.store.streams import FeatureRows
-from stages import cluster
+from stages import cluster, sums
+from stages.sums import Counted
 
 Rows = Prepared | Parts
 
@@ -49,62 +49,45 @@ def read_fit() -> Fit:
     return Fit(**json.loads(paths.FIT.read_text(encoding="utf-8")))
 
 
-def write_fit(fit: Fit, sums: Moments, scaling: Scaling | None) -> None:
+def write_fit(fit: Fit, core: Moments, scaling: Scaling | None) -> None:
     """data/fit/fit.json and data/fit/moments.h5."""
-    with atomic.replacing(paths.MOMENTS) as temporary, h5py.File(temporary, "w") as file:
-        numbers: dict[str, Any] = {"gram": sums.gram, "cross": sums.cross}
-        numbers |= {} if scaling is None else {"mean": scaling.mean, "scale": scaling.scale}
-        for name, values in numbers.items():
-            file.create_dataset(name, data=values.cpu().numpy(), track_times=False)
-        file.attrs["count"], file.attrs["rounding"] = sums.count, sums.rounding
+    sums.write(paths.MOMENTS, core, fit.classes, scaling)
     tables.write_json(paths.FIT, asdict(fit))
 
 
-def read_moments(classes: int) -> Moments:
-    """The core's moments; columns of zeros stand for classes that it lacks."""
-    with h5py.File(paths.MOMENTS, "r") as file:
-        gram, cross = torch.from_numpy(file["gram"][:]), torch.from_numpy(file["cross"][:])
-        lacking = torch.zeros(len(cross), classes - cross.shape[1], dtype=cross.dtype)
-        rounding = float(file.attrs.get("rounding", 0.0))  # files of earlier versions do not tell
-        return Moments(gram, torch.cat([cross, lacking], 1), int(file.attrs["count"]), rounding)
+def counted(frame: pl.DataFrame, name: str, pool: pl.DataFrame, classes: Sequence[str], fit: Fit) -> Counted:
+    """``frame``, a set much like that after the round ``name``, with its moments: from those stored there."""
+    return Counted(frame, moments_of(frame, sums.newest(name, pool, classes), classes, fit))
 
 
-def moments_of(frame: pl.DataFrame, core: pl.DataFrame, classes: Sequence[str], fit: Fit) -> Moments:
-    """Moments of the rows of ``frame``: the core's, with what came, went or changed its label since.
+def moments_of(frame: pl.DataFrame, known: Counted, classes: Sequence[str], fit: Fit) -> Moments:
+    """Moments of the rows of ``frame``: those of a known set, with what came, went or changed its label since.
 
     Each is summed anew only where that is less work.
 
     Args:
-        frame: sample_id, label, features, row; a set that grew out of the core.
-        core: the core's index, which the stored moments are of.
+        frame: sample_id, label, features, row.
+        known: a set of which most is in ``frame``, too.
         classes: names of the codes.
         fit: the problem.
     """
-    old = core.join(frame.select("sample_id", now="label"), on="sample_id", how="left", maintain_order="left")
+    old = known.rows.join(frame.select("sample_id", now="label"), on="sample_id", how="left", maintain_order="left")
     gone = old.filter(pl.col("now").is_null())
     changed = old.filter(pl.col("now") != pl.col("label"))
-    came = frame.join(core, on="sample_id", how="anti", maintain_order="left")
+    came = frame.join(known.rows, on="sample_id", how="anti", maintain_order="left")
     k = len(classes)
     if len(gone) + len(changed) + len(came) >= len(frame):
         return moments(prepared(frame, classes, fit), k)
-    sums = read_moments(k).to(device.resolve(fit.device))
+    found = known.moments.to(device.resolve(fit.device))
     for rows, sign in ((came, 1), (gone, -1)):
         if len(rows):
             part = moments(prepared(rows, classes, fit), k)
-            sums = sums + part if sign > 0 else sums - part
+            found = found + part if sign > 0 else found - part
     if len(changed):
         before = torch.from_numpy(codes(changed["label"], classes))
         after = prepared(changed.with_columns(label="now"), classes, fit)
-        sums = relabelled(sums, after, before, k)
-    return sums
-
-
-def read_scaling(normalize: Normalization) -> Scaling | None:
-    """Mean and scale of the core's features, where rows are standardized."""
-    if normalize != "standardize":
-        return None
-    with h5py.File(paths.MOMENTS, "r") as file:
-        return Scaling(torch.from_numpy(file["mean"][:]), torch.from_numpy(file["scale"][:]))
+        found = relabelled(found, after, before, k)
+    return found
 
 
 def stored(
@@ -134,8 +117,8 @@ def pinned(shape: tuple[int, int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
 
 def prepared(frame: pl.DataFrame, classes: Sequence[str], fit: Fit) -> Rows:
     """The same, as the tensors that the closed forms take."""
-    place, dtype, scaling = device.resolve(fit.device), getattr(torch, fit.dtype), read_scaling(fit.normalize)
-    rows = stored(frame, classes, device.at_most(fit.chunk_size, place), width_of_moments(), place)
+    place, dtype, scaling = device.resolve(fit.device), getattr(torch, fit.dtype), sums.scaling(fit.normalize)
+    rows = stored(frame, classes, device.at_most(fit.chunk_size, place), sums.width(), place)
     return spread(rows, lambda part: Prepared(part, fit.normalize, scaling=scaling, device=place, dtype=dtype))
 
 
@@ -152,9 +135,3 @@ def gathered(chunks: Rows) -> tuple[torch.Tensor, torch.Tensor]:
     """All rows at once, without the constant column, and their labels: for methods that do not stream."""
     parts = [(z[:, :-1], labels) for z, labels, _ in chunks]
     return torch.cat([z for z, _ in parts]), torch.cat([labels for _, labels in parts])
-
-
-def width_of_moments() -> int:
-    """Features per row, without the constant column."""
-    with h5py.File(paths.MOMENTS, "r") as file:
-        return int(file["gram"].shape[0]) - 1

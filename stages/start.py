@@ -2,7 +2,7 @@
 
 import logging
 
-from diva.store import curated, index, ledger, paths, tables
+from diva.store import atomic, curated, index, ledger, paths, tables
 from stages.command import run
 from stages.params import section
 from stages.params.curate import Curate
@@ -18,6 +18,7 @@ def start() -> None:
     curated.write(paths.curated(ledger.ORIGIN["rounds"]), state)
     index.write(paths.pool(ledger.ORIGIN["pool"]), tables.empty(index.SCHEMA))
     tables.write(paths.review(ledger.REVIEW_ORIGIN), tables.empty(curated.REVIEW), curated.REVIEW)
+    atomic.copy(paths.MOMENTS, paths.moments(ledger.ORIGIN["rounds"]))  # of the core: no round has stored any yet
     counts = curated.counts(state)
     tables.write_json(paths.metrics("start"), counts)
     logger.info("r000: %s", ", ".join(f"{count} {name}" for name, count in counts.items()))

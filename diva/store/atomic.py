@@ -1,6 +1,7 @@
 """Files that are whole or absent: written under a temporary name beside the target, then renamed."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,3 +25,9 @@ def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def copy(source: Path, target: Path) -> None:
+    """The content of ``source`` as ``target``, whole or not at all."""
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)

@@ -1,6 +1,6 @@
 """Compact: the newest set, the pool's index, and the features and images they name become plain data in data/base.
 
-    data/base/curated.parquet  pool.parquet  truth.parquet  features/<batch>.h5  raw/<batch>/…
+    data/base/curated.parquet  moments.h5  pool.parquet  truth.parquet  features/<batch>.h5  raw/<batch>/…
 
 The stage ``base`` puts the tables where the next round looks for them; the stages of the rounds and batches so far are
 gone, and with them the time that ``dvc repro`` takes to look at each. Core and test set stay as they are. Earlier
@@ -85,6 +85,7 @@ def gather(book: ledger.Ledger) -> Path:
     shutil.rmtree(FRESH, ignore_errors=True)
     for source, target in moves(pl.concat([frame.select("batch", "features", "path") for frame in (state, pool)])):
         _link(source, FRESH / target.relative_to(paths.BASE))
+    _link(paths.moments(book.latest), FRESH / "moments.h5")
     curated.write(FRESH / "curated.parquet", moved(state))
     index.write(FRESH / "pool.parquet", moved(pool))
     known = [paths.truth(name) for name in ledger.truths(book) if name not in ("core", "test")]

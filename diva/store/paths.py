@@ -91,6 +91,11 @@ def decisions(round_: str) -> Path:
     return DATA / "rounds" / f"{round_}.parquet"
 
 
+def moments(round_: str) -> Path:
+    """Moments of the set after a round."""
+    return DATA / "moments" / f"{round_}.h5"
+
+
 def review(version: str) -> Path:
     """Decisions of people."""
     return DATA / "reviews" / f"{version}.parquet"

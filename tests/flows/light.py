@@ -13,7 +13,7 @@ import polars as pl
 import yaml
 from PIL import Image
 
-from diva.store import curated, evaluation, features, index, ledger, manifest, paths, release, tables
+from diva.store import atomic, curated, evaluation, features, index, ledger, manifest, paths, release, tables
 
 PARAMS = yaml.safe_load(paths.PARAMS.read_text())
 
@@ -67,6 +67,7 @@ def extend(name: str) -> None:
         **{key: pl.lit(value) if isinstance(value, float) else value for key, value in values.items()},
     )
     tables.write(paths.decisions(name), added.select(list(curated.DECISIONS)), curated.DECISIONS)
+    atomic.copy(paths.moments(entry.previous), paths.moments(name))
     told = {"pool": entry.pool, "added": len(added), "removed": 0, "relabelled": 0, "flagged": 0}
     stop = "the pool is used up" if len(unused) <= most else "none"
     tables.write_json(paths.metrics(f"rounds/{name}"), told | {"candidates": len(unused), "stop": stop})

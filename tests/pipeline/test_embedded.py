@@ -73,6 +73,21 @@ def test_random_features_beat_raw_pixels(embedded):
     assert metrics(embedded, "fit")["loo_error"] < raw.error
 
 
+def test_moments_that_rounds_hand_on_are_those_of_their_sets(embedded, monkeypatch):
+    from diva.ridge import moments
+    from stages import rows, sums
+
+    monkeypatch.chdir(embedded.root)
+    fit = rows.read_fit()
+    for name in ("r001", "r002", "r003"):
+        state = sums.members(pl.read_parquet(f"data/curated/{name}.parquet"))
+        kept = sums.read(embedded.root / f"data/moments/{name}.h5", fit.classes)
+        fresh = moments(rows.prepared(state, fit.classes, fit), len(fit.classes))
+        assert kept.count == fresh.count == len(state)
+        assert (kept.gram - fresh.gram).norm() <= 1e-7 * fresh.gram.norm()  # float32 products, added up otherwise
+        assert (kept.cross - fresh.cross).norm() <= 1e-7 * fresh.cross.norm()
+
+
 def test_a_second_run_does_nothing(embedded):
     done = embedded.repro()
     assert ran(done) == set()

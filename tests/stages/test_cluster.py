@@ -20,7 +20,7 @@ from diva.ridge import Moments, moments, solve
 from diva.store import paths
 from diva.store.features import FeatureWriter
 from diva.store.streams import FeatureRows
-from stages import cluster, rows
+from stages import cluster, rows, sums
 from tests.problems import relative_error
 
 distributed = pytest.importorskip("distributed")
@@ -139,7 +139,7 @@ def test_rows_of_an_index_go_to_the_workers_where_the_environment_names_them(sch
         {"features": [str(files[0])] * 1000, "row": list(range(1000)), "label": [str(row % K) for row in range(1000)]}
     )
     chosen = rows.Fit(0.3, 8.0, [str(k) for k in range(K)], "unit", CHUNK, "cpu", "float32", 0.1, [], 0)
-    monkeypatch.setattr(rows, "width_of_moments", lambda: P)
+    monkeypatch.setattr(sums, "width", lambda: P)
     monkeypatch.setattr(cluster, "PART", 200)
     here = rows.prepared(frame, chosen.classes, chosen)
     monkeypatch.setenv(cluster.ADDRESS, scheduler)

@@ -22,6 +22,6 @@ def test_what_people_took_down_or_relabelled_is_so_in_the_rest_of_the_pool_too(w
     curated.write(paths.curated("r001"), curated.entered(pool.filter(sample_id="added"), "pool", "r001"))
     said = [("gone", "reject", None, "forgotten"), ("other", "relabel", "b", None)]
     tables.write(paths.review("v001"), pl.DataFrame(said, dict(curated.REVIEW), orient="row"), curated.REVIEW)
-    labels = newest("everything").select("sample_id", "label").rows()
+    labels = newest("everything", book, pool).select("sample_id", "label").rows()
     assert labels == [("added", "a"), ("other", "b"), ("rest", "a")]
-    assert newest("members")["sample_id"].to_list() == ["added"]
+    assert newest("members", book, pool)["sample_id"].to_list() == ["added"]

@@ -8,7 +8,9 @@ import torch
 
 from diva.normalize import Prepared
 from diva.ridge import moments
-from stages import rows
+from diva.store import paths
+from stages import rows, sums
+from stages.sums import Counted
 
 CLASSES = ["a", "b", "c"]
 FIT = rows.Fit(
@@ -37,6 +39,11 @@ def frame(tmp_path, monkeypatch):
     return frame
 
 
+def core(frame):
+    """The first forty, with the moments that are stored of them."""
+    return Counted(frame[:40], sums.read(paths.MOMENTS, CLASSES))
+
+
 def fresh(frame):
     return moments(rows.prepared(frame, CLASSES, FIT), len(CLASSES))
 
@@ -54,15 +61,16 @@ def fresh(frame):
 def test_moments_of_a_set_are_the_cores_with_what_changed(frame, kept, relabelled):
     changed = pl.when(pl.col("row").is_in(relabelled)).then(pl.lit("c")).otherwise("label")
     now = frame[list(kept)].with_columns(label=changed)
-    actual, expected = rows.moments_of(now, frame[:40], CLASSES, FIT), fresh(now)
+    actual, expected = rows.moments_of(now, core(frame), CLASSES, FIT), fresh(now)
     torch.testing.assert_close(actual.gram, expected.gram, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(actual.cross, expected.cross, rtol=1e-12, atol=1e-12)
     assert actual.count == expected.count == len(now)
 
 
 def test_what_went_counts_nowhere_though_it_stays_in_the_stored_sums(frame):
-    without = rows.moments_of(frame[1:40], frame[:40], CLASSES, FIT)
-    assert rows.read_moments(3).count == 40
+    stored = core(frame)
+    without = rows.moments_of(frame[1:40], stored, CLASSES, FIT)
+    assert stored.moments.count == 40
     assert without.count == 39
     z = next(iter(rows.prepared(frame[:1], CLASSES, FIT))).features[0]
-    torch.testing.assert_close(rows.read_moments(3).gram - without.gram, torch.outer(z, z), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(stored.moments.gram - without.gram, torch.outer(z, z), rtol=1e-9, atol=1e-12)

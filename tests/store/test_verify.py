@@ -152,10 +152,26 @@ def test_an_entry_of_the_ledger_changed_by_hand_is_named(mine: Copy) -> None:
     mine.edit("data/ledger.yaml", lambda book: book["rounds"]["r001"]["settings"]["extend"].update(per_round=11))
     forged.retag(mine, NEWEST)
     found = faults()
-    assert list(found) == ["dvc.lock"]
+    assert list(found) == ["data/ledger.yaml", "dvc.lock"]
     assert "made with rounds" in found["dvc.lock"][0]
     assert "'per_round': 11" in found["dvc.lock"][0]
     assert "'per_round': 10" in found["dvc.lock"][1]
+
+
+def test_code_that_is_not_what_stages_ran_is_named(mine: Copy) -> None:
+    with (mine.root / "diva/ridge.py").open("a") as file:
+        file.write("# later\n")
+    mine.run("git", "add", "diva")
+    forged.retag(mine, NEWEST)
+    found = faults()
+    assert list(found) == ["diva/ridge.py"]
+    assert "which stages ran" in found["diva/ridge.py"][0]
+
+
+def test_a_lock_that_no_longer_tells_of_the_code_is_named(mine: Copy) -> None:
+    mine.edit("dvc.lock", lambda lock: lock["stages"].pop("code"))
+    forged.retag(mine, NEWEST)
+    assert faults()["dvc.lock"] == ("a stage code, as the ledger asks", "none")
 
 
 def test_decisions_of_people_changed_by_hand_are_named(mine: Copy) -> None:
