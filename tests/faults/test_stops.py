@@ -27,6 +27,7 @@ LATER = {  # in the second night, what each stage writes, and its command
     "report": ("data/report/index.html", "python light.py report"),
 }
 FIRST = {  # in the first
+    "code": ("data/code/download.json", "python -m stages.code"),
     "fit": ("data/fit/fit.json", "python light.py fit"),
     "score": ("data/scores/soft.parquet", "python light.py score soft"),
     "start": ("data/curated/r000.parquet", "python -m stages.start"),

@@ -84,8 +84,8 @@ def test_moments_that_rounds_hand_on_are_those_of_their_sets(embedded, monkeypat
         kept = sums.read(embedded.root / f"data/moments/{name}.h5", fit.classes)
         fresh = moments(rows.prepared(state, fit.classes, fit), len(fit.classes))
         assert kept.count == fresh.count == len(state)
-        assert (kept.gram - fresh.gram).norm() <= 1e-7 * fresh.gram.norm()  # float32 products, added up otherwise
-        assert (kept.cross - fresh.cross).norm() <= 1e-7 * fresh.cross.norm()
+        assert (kept.gram - fresh.gram).norm() <= 1e-6 * fresh.gram.norm()  # float32 products, added up otherwise
+        assert (kept.cross - fresh.cross).norm() <= 1e-6 * fresh.cross.norm()
 
 
 def test_a_second_run_does_nothing(embedded):

@@ -56,6 +56,7 @@ def fit() -> pl.DataFrame:
     """The core's index, and scores that flag its first three samples."""
     core = index.index("core", manifest.read(paths.manifest("core")), extract("core"))
     index.write(paths.CORE, core)
+    paths.MOMENTS.write_bytes(b"moments")
     scored = core.select("sample_id").with_row_index("number")
     scored = scored.select(
         "sample_id",
