@@ -55,6 +55,7 @@ class Night:
     members: int
     removed: int
     seconds: float
+    processor_seconds: float
     memory_mib: float
     open_files: int
     equal: bool
@@ -106,7 +107,7 @@ class Soak:
         whole = whole and not self.light
         if not self.light:
             self.stage(whole)
-        begun = time.monotonic()
+        begun, spent = time.monotonic(), processor()
         told, tags = self.deliveries.deliver(number), len(self.project.tags())
         with at(self.project):
             disturbed = disturbances.ALL[wrong](self.project, chance, self.span) if wrong else ""
@@ -116,7 +117,7 @@ class Soak:
         equal = self.state() == self.wanted()
         if not wrong:
             self.span = (1.0 if whole or self.light else 1.5) * (time.monotonic() - begun)
-        row = self.row(number, told, f"{wrong}: {disturbed}" if wrong else "", str(state.message), begun, equal)
+        row = self.row(number, told, f"{wrong}: {disturbed}" if wrong else "", str(state.message), begun, spent, equal)
         row.whole = whole
         self.day_after(number, chance)
         return row
@@ -141,13 +142,16 @@ class Soak:
         """The command, in a process of its own."""
         return self.project.run(sys.executable, "-m", "diva.cli", *arguments).stdout
 
-    def row(self, number: int, told: str, disturbed: str, message: str, begun: float, equal: bool) -> Night:
+    def row(
+        self, number: int, told: str, disturbed: str, message: str, begun: float, spent: float, equal: bool
+    ) -> Night:
         """What there is to list of a night."""
         status = [row[2] for row in self.state().values()]
         me, version = psutil.Process(), self.project.tags()[-1]
         return Night(
             night=number, delivered=told, disturbed=disturbed, outcome=message, version=version,
             members=status.count("member"), removed=status.count("removed"), seconds=round(time.monotonic() - begun, 1),
+            processor_seconds=round(processor() - spent, 1),
             memory_mib=round(me.memory_info().rss / 2**20, 1), open_files=me.num_fds(), equal=equal,
         )  # fmt: skip
 
@@ -236,7 +240,8 @@ def clone_is_whole(project: Project) -> None:
 def line(row: Night) -> str:
     """A night in a line."""
     return (
-        f"{row.night:4d} {row.version:16s} {row.members:5d} members {row.removed:2d} removed {row.seconds:6.1f} s "
+        f"{row.night:4d} {row.version:16s} {row.members:5d} members {row.removed:2d} removed {row.seconds:6.1f} s, "
+        f"{row.processor_seconds:6.1f} s of a core, "
         f"{row.memory_mib:6.1f} MiB {row.open_files:3d} files {'equal' if row.equal else 'DIFFERS'}  "
         f"{row.delivered}{'; ' if row.disturbed else ''}{row.disturbed}"
     )
