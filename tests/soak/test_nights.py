@@ -54,7 +54,7 @@ def test_deliveries_hold_what_must_not_come_in(tmp_path):
 
 def test_growth_is_told_and_the_first_nights_are_not_counted():
     def night(memory, files):
-        return nights.Night(1, "", "", "", "", 0, 0, 0.0, memory, files, equal=True)
+        return nights.Night(1, "", "", "", "", 0, 0, 0.0, 0.0, memory, files, equal=True)
 
     calm = [night(100 + step, 20) for step in (*range(10), *([9] * 20))]
     assert nights.grown(calm) == []
