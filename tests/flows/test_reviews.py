@@ -72,6 +72,7 @@ def test_what_is_taken_down_before_a_round_is_published_is_in_no_later_version(p
 
 
 @pytest.mark.slow  # the same, for rounds that no run has begun yet
+@pytest.mark.usefixtures("api")
 def test_planned_rounds_obey_a_takedown_from_the_first_version_on(fresh: Project) -> None:
     """As in a fresh clone: rounds planned and made by DVC alone, a takedown, the first night."""
     fresh.deliver("d1", 200)
