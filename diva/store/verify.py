@@ -123,6 +123,6 @@ def told(check: Check, held: Held, *names: str) -> Iterator[Fault]:
         yield from check(held, *names)
     except AbsentError:
         return
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # a file may hold anything
         where = f"{check.__name__.rstrip('_')} {' '.join(names)}".rstrip()
         yield Fault(where, "what can be computed again", f"{error}")

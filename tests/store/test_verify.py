@@ -174,6 +174,13 @@ def test_a_lock_that_no_longer_tells_of_the_code_is_named(mine: Copy) -> None:
     assert faults()["dvc.lock"] == ("a stage code, as the ledger asks", "none")
 
 
+@pytest.mark.parametrize("content", [b"[1]", b'{"diva/ridge.py": {}}', b"no JSON"])
+def test_digests_that_are_none_are_a_fault_and_the_rest_is_verified(mine: Copy, content: bytes) -> None:
+    forged.forge(mine, "data/code/release.json", content)
+    forged.retag(mine, NEWEST)
+    assert list(faults()) == ["code"]
+
+
 def test_decisions_of_people_changed_by_hand_are_named(mine: Copy) -> None:
     rows = pl.read_parquet("data/reviews/v002.parquet")[1:]
     Path("data/reviews/v002.parquet").unlink()
