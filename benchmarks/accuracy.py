@@ -21,13 +21,13 @@ import torch
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from benchmarks.machine import description
-from diva.chunks import Chunks, InMemory
-from diva.detect import detect
-from diva.evaluation import train
-from diva.extend import extend
-from diva.grid import choose_ridge
-from diva.normalize import Prepared
-from diva.reweight import reweight
+from diva.curation.detect import detect
+from diva.curation.evaluation import train
+from diva.curation.extend import extend
+from diva.curation.reweight import reweight
+from diva.numerics.chunks import Chunks, InMemory
+from diva.numerics.grid import choose_ridge
+from diva.numerics.normalize import Prepared
 
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 

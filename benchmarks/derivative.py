@@ -29,15 +29,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import description, threads
-from diva import blas
-from diva.chunks import InMemory
-from diva.derivative import dataset_derivative, member_pass, outsider_derivatives
-from diva.device import chunk_size
-from diva.grid import choose_ridge
-from diva.loo import leave_one_out, quadratics
-from diva.losses import Loss
-from diva.products import Workspace
-from diva.ridge import moments, solve
+from diva.numerics import blas
+from diva.numerics.chunks import InMemory
+from diva.numerics.derivative import dataset_derivative, member_pass, outsider_derivatives
+from diva.numerics.device import chunk_size
+from diva.numerics.grid import choose_ridge
+from diva.numerics.leave_one_out import leave_one_out, quadratics
+from diva.numerics.losses import Loss
+from diva.numerics.products import Workspace
+from diva.numerics.ridge import moments, solve
 
 SHAPES = ((200_000, 512, 100), (50_000, 1280, 100))
 QUICK = ((20_000, 512, 100), (5_000, 1280, 100))

@@ -17,10 +17,10 @@ import torch
 
 from benchmarks.derivative import BY, LOSS, RIDGE, Rows, interleaved, rows
 from benchmarks.machine import description, threads
-from diva.chunks import Chained, Subset
-from diva.derivative import member_adjoint, outsider_adjoint, outsider_derivatives
-from diva.extend import ValidateOn, downdated, extend_round
-from diva.ridge import RidgeModel, moments, solve
+from diva.curation.extend import ValidateOn, downdated, extend_round
+from diva.numerics.chunks import Chained, Subset
+from diva.numerics.derivative import member_adjoint, outsider_adjoint, outsider_derivatives
+from diva.numerics.ridge import RidgeModel, moments, solve
 
 P, K = 512, 100
 

@@ -29,7 +29,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.machine import description
-from diva.device import resolve
+from diva.numerics.device import resolve
 from diva.store.features import Failure
 from diva.vision.backbone import Backbone
 from diva.vision.backbones import load_backbone

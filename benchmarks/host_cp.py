@@ -33,12 +33,12 @@ from torch import Tensor
 
 from benchmarks.machine import description
 from benchmarks.problems import Array, Problem, digits, load, problem
-from diva.chunks import InMemory
-from diva.evaluation import train_by_leave_one_out
+from diva.curation.evaluation import train_by_leave_one_out
 from diva.methods.host_cp import Settings, Subset, host_cp
 from diva.methods.host_cp_program import objective, smooth
 from diva.methods.registry import get
-from diva.normalize import Prepared
+from diva.numerics.chunks import InMemory
+from diva.numerics.normalize import Prepared
 
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 FRACTIONS = (0.05, 0.1, 0.2)

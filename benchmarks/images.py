@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from diva.store import sources
+from diva.ingest import sources
 from diva.vision import backbones, clip, datasets, extraction, linearize, transforms, variants
 
 logger = logging.getLogger(__name__)

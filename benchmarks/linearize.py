@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks import problems
 from benchmarks.accuracy import RIDGES, Pack, extend_gains, from_arrays, reweight_gains
 from benchmarks.machine import description
-from diva.grid import choose_ridge
+from diva.numerics.grid import choose_ridge
 
 
 def main() -> None:

@@ -37,15 +37,15 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from benchmarks import measured
 from benchmarks.machine import description
 from benchmarks.problems import Array, Problem, load, problem
-from diva.chunks import InMemory
-from diva.detect import error_rate, judge
-from diva.evaluation import train_by_leave_one_out
-from diva.grid import RIDGES
-from diva.loo import choose_temperature
+from diva.curation.detect import error_rate, judge
+from diva.curation.evaluation import train_by_leave_one_out
 from diva.methods.inputs import labelled
 from diva.methods.registry import get
 from diva.methods.ridge_fit import fit
-from diva.normalize import Prepared
+from diva.numerics.chunks import InMemory
+from diva.numerics.grid import RIDGES
+from diva.numerics.leave_one_out import choose_temperature
+from diva.numerics.normalize import Prepared
 
 FRACTIONS = (0.1, 0.2, 0.5)
 ROOT = Path(__file__).resolve().parent.parent

@@ -34,18 +34,18 @@ from benchmarks.accuracy import RIDGES, Pack, from_arrays, wrong_labels
 from benchmarks.jobs import Arrays, Workers, gathered, mean
 from benchmarks.machine import description
 from benchmarks.paper_extend import extension
-from diva.augment import augment, choose_block_ridge
-from diva.blocks import Interleaved
-from diva.chunks import InMemory
-from diva.derivative import dataset_derivative
-from diva.detect import detect
-from diva.evaluation import Head
-from diva.grid import choose_ridge
-from diva.loo import leave_one_out
-from diva.multimodal import curve
-from diva.normalize import Prepared
-from diva.reweight import prepare_loss, reweight, step
-from diva.ridge import weighted
+from diva.curation.augment import augment, choose_block_ridge
+from diva.curation.detect import detect
+from diva.curation.evaluation import Head
+from diva.curation.multimodal import curve
+from diva.curation.reweight import prepare_loss, reweight, step
+from diva.numerics.blocks import Interleaved
+from diva.numerics.chunks import InMemory
+from diva.numerics.derivative import dataset_derivative
+from diva.numerics.grid import choose_ridge
+from diva.numerics.leave_one_out import leave_one_out
+from diva.numerics.normalize import Prepared
+from diva.numerics.ridge import weighted
 
 NOISE = 0.2
 STEPS = 15  # of the overfitting plot

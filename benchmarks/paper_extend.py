@@ -8,12 +8,12 @@ import torch
 
 from benchmarks.accuracy import RIDGES, Pack, from_arrays, split, wrong_labels
 from benchmarks.jobs import Arrays, Workers, gathered, mean
-from diva import products
-from diva.chunks import Chunk, Subset
-from diva.extend import extend
-from diva.grid import choose_ridge
-from diva.normalize import Prepared
-from diva.ridge import Moments, moments
+from diva.curation.extend import extend
+from diva.numerics import products
+from diva.numerics.chunks import Chunk, Subset
+from diva.numerics.grid import choose_ridge
+from diva.numerics.normalize import Prepared
+from diva.numerics.ridge import Moments, moments
 
 TENTHS = 10
 RULES = {  # loss, who validates
@@ -70,7 +70,7 @@ def followed(
 
 
 def error(test: list[Chunk], sums: Moments, ridge: float) -> float:
-    """In percent, of the head alone: a factorisation and no inverse, a fifth of the time of `diva.ridge.solve`."""
+    """In percent, of the head alone: a factorisation and no inverse, a fifth of the time of `numerics.ridge.solve`."""
     shifted = sums.gram.clone()
     shifted.diagonal().add_(ridge)
     head = torch.cholesky_solve(sums.cross, torch.linalg.cholesky(shifted))

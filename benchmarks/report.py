@@ -25,10 +25,10 @@ import polars as pl
 from PIL import Image
 
 from benchmarks import machine
+from diva.ingest.images import digest
 from diva.report import page
 from diva.report.data import Data
 from diva.store import curated, evaluation, paths, release
-from diva.store.images import digest
 from diva.store.manifest import ID_LENGTH
 from stages import report
 from tests.finished import finish

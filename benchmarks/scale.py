@@ -24,10 +24,10 @@ from torch import Tensor
 
 from benchmarks.machine import description, threads
 from benchmarks.streaming import CHUNK, K, P, measured, write
-from diva.derivative import dataset_derivative
-from diva.losses import Loss
-from diva.normalize import Prepared
-from diva.parallel import Parts, cuts
+from diva.numerics.derivative import dataset_derivative
+from diva.numerics.losses import Loss
+from diva.numerics.normalize import Prepared
+from diva.numerics.parallel import Parts, cuts
 from diva.store.streams import FeatureRows
 from stages.cluster import Cluster
 

@@ -99,10 +99,10 @@ def derivative(source: str, rows: int, paths: list[str]) -> dict[str, float]:
     import torch
 
     from benchmarks.measured import peak_since, reset_peak
-    from diva.chunks import InMemory
-    from diva.derivative import dataset_derivative
-    from diva.losses import Loss
-    from diva.normalize import Prepared
+    from diva.numerics.chunks import InMemory
+    from diva.numerics.derivative import dataset_derivative
+    from diva.numerics.losses import Loss
+    from diva.numerics.normalize import Prepared
     from diva.store.streams import FeatureRows
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))

@@ -26,11 +26,11 @@ from torch import nn
 
 from benchmarks.machine import description
 from benchmarks.problems import Array, Problem, load, problem
-from diva.chunks import InMemory
-from diva.evaluation import train_by_leave_one_out
-from diva.grid import RIDGES
+from diva.curation.evaluation import train_by_leave_one_out
 from diva.methods.registry import scores
-from diva.normalize import Prepared
+from diva.numerics.chunks import InMemory
+from diva.numerics.grid import RIDGES
+from diva.numerics.normalize import Prepared
 
 METHODS = ("cg_score", "soft", "derivative", "knn_shapley", "learning_to_reweight")
 SHARES = tuple(round(0.1 * i, 1) for i in range(1, 10))

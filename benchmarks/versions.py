@@ -70,7 +70,7 @@ def seconds(folder: Path, *arguments: str) -> float:
     times = []
     for _ in range(5):
         begun = time.perf_counter()
-        command = [sys.executable, "-m", "diva.cli", *arguments]
+        command = [sys.executable, "-m", "diva.commands.cli", *arguments]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         told = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
         times.append(time.perf_counter() - begun)

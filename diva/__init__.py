@@ -1,7 +1,4 @@
-"""DIVA: versioned, curated training sets by the derivative of the leave-one-out loss.
+"""Curated training sets by the dataset derivative; see README.md in this folder for the derivation.
 
-Importing this package imports nothing heavy: a pipeline stage depends on the files that it imports,
-so each stage names the modules it needs (``from diva.derivative import dataset_derivative``).
+Empty on purpose: importing one part of it must not cost another's seconds.
 """
-
-__version__ = "0.1.0"

@@ -1,6 +1,6 @@
 """The front door for notebooks: a scikit-learn classifier, and detect, reweight and extend on plain arrays.
 
-    f(x) = Wᵀ[z(x), 1],    z(x) = x / ‖x‖ by default (diva.normalize),    W from weighted ridge regression (diva.ridge)
+    f(x) = Wᵀ[z(x), 1],    z(x) = x / ‖x‖ by default (normalize),    W from weighted ridge regression (ridge)
 
 X (n, p) is a numpy array (or a list, or a data frame), a torch tensor, or an h5py data set, of any real dtype; y (n,)
 are labels, strings or numbers. Tensors and data sets are read ``chunk_size`` rows at a time, several times, and never
@@ -32,19 +32,19 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from diva.derivative import dataset_derivative
-from diva.detect import Rule, Score
-from diva.detect import detect as detect_rows
-from diva.extend import ValidateOn
-from diva.extend import extend as extend_rows
+from diva.curation.detect import Rule, Score
+from diva.curation.detect import detect as detect_rows
+from diva.curation.extend import ValidateOn
+from diva.curation.extend import extend as extend_rows
+from diva.curation.reweight import Step
+from diva.curation.reweight import reweight as reweight_rows
 from diva.inputs import Array, Engine, Precision, Ridge, Size, read, read_features, read_labels, to_codes
-from diva.loo import leave_one_out
-from diva.losses import Loss, LossName
-from diva.normalize import Normalization
-from diva.precision import Fit, fit
-from diva.reweight import Step
-from diva.reweight import reweight as reweight_rows
-from diva.ridge import weighted
+from diva.numerics.derivative import dataset_derivative
+from diva.numerics.leave_one_out import leave_one_out
+from diva.numerics.losses import Loss, LossName
+from diva.numerics.normalize import Normalization
+from diva.numerics.precision import Fit, fit
+from diva.numerics.ridge import weighted
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def detect(
     device: str = "auto",
     dtype: Precision = "auto",
 ) -> Detection:
-    """Find labels that are probably wrong (`diva.detect`).
+    """Find labels that are probably wrong (`diva.curation.detect`).
 
     Args:
         X: (n, p).
@@ -232,7 +232,7 @@ def reweight(
     device: str = "auto",
     dtype: Precision = "auto",
 ) -> Reweighting:
-    """Weigh samples so that the leave-one-out loss falls (`diva.reweight`); ``fit`` takes them as ``sample_weight``.
+    """Weigh samples so that the leave-one-out loss falls (`reweight`); ``fit`` takes them as ``sample_weight``.
 
     Args:
         X: (n, p).
@@ -271,7 +271,7 @@ def extend(
     device: str = "auto",
     dtype: Precision = "auto",
 ) -> Extension:
-    """Choose, round by round, the samples of a pool that help a core (`diva.extend`).
+    """Choose, round by round, the samples of a pool that help a core (`diva.curation.extend`).
 
     Args:
         X: the core (n, p).

@@ -17,10 +17,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
-from diva import device
-from diva.chunks import InMemory, Subset
-from diva.grid import choose_ridge
-from diva.normalize import Normalization, Prepared, Scaling, scaling
+from diva.numerics import device
+from diva.numerics.chunks import InMemory, Subset
+from diva.numerics.grid import choose_ridge
+from diva.numerics.normalize import Normalization, Prepared, Scaling, scaling
 
 Array = NDArray[Any]
 Ridge = float | Literal["loo"]

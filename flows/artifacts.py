@@ -15,9 +15,9 @@ from prefect.artifacts import (
 )
 from prefect.context import TaskRunContext
 
-from diva.plain import markdown
 from diva.store import curated, ledger, paths
 from diva.store.ledger import Ledger
+from diva.text.harmless import markdown
 from flows import work
 from flows.published import Version
 

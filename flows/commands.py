@@ -19,9 +19,9 @@ from typing import Any
 
 import yaml
 
-from diva.plain import plain
-from diva.redaction import redacted
 from diva.store import atomic
+from diva.text.harmless import plain
+from diva.text.redaction import redacted
 
 logger = logging.getLogger(__name__)
 SCRATCH = Path(".dvc/tmp")  # git-ignored, this machine's

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 import fsspec  # type: ignore[import-untyped]
 
-from diva.plain import plain
-from diva.store import archives, ledger, paths, sources
+from diva.ingest import archives, sources
+from diva.store import ledger, paths
 from diva.store.ledger import Ledger
+from diva.text.harmless import plain
 from flows import inspection
 
 logger = logging.getLogger(__name__)

@@ -68,7 +68,8 @@ def _limited(process: "subprocess.Popen[str]") -> Iterator[threading.Event]:
 
 def main(source: str) -> int:
     """0 and the checksum on standard output; 1 and why not."""
-    from diva.store import ledger, sources
+    from diva.ingest import sources
+    from diva.store import ledger
     from flows import provenance
 
     try:

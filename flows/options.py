@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from diva.redaction import holds_secret, redacted
+from diva.text.redaction import holds_secret, redacted
 
 LOGIN = "give the login to fsspec, in ~/.config/fsspec/conf.json or its variables"
 Stale = Literal["stop", "keep", "rebase"]

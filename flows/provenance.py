@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diva.store import ledger, paths, sources, tables
+from diva.ingest import sources
+from diva.ingest.ready import attributes as ready_attributes
+from diva.ingest.ready import open_ready
+from diva.store import ledger, paths, tables
 from diva.store.features import FeatureFile, opened
 from diva.store.ledger import Ledger
-from diva.store.ready import attributes as ready_attributes
-from diva.store.ready import open_ready
 from stages.params import section
 from stages.params.extract import Extract
 

@@ -1,7 +1,7 @@
 """The project's git repository: refuses uncommitted code, commits what the flows made, tags versions, pushes them."""
 
 from diva.store import paths
-from diva.store.versions import author
+from diva.versions.versions import author
 from flows.commands import git, git_push
 
 CODE = ("diva", "stages", "flows", "dvc.yaml", "params.yaml", "pyproject.toml", ".dvc/config", ".dvcignore")

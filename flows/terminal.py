@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import NoReturn
 
-from diva.plain import plain
+from diva.text.harmless import plain
 from flows import lock, server, work
 from flows.options import Options
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from diva.augment import Augmentation, augment, choose_block_ridge
-from diva.blocks import Interleaved
+from diva.curation.augment import Augmentation, augment, choose_block_ridge
+from diva.numerics.blocks import Interleaved
 from diva.store import atomic, features, index, manifest, paths, tables
 from diva.vision import extraction, variants
 from stages import rows

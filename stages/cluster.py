@@ -16,7 +16,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from diva.parallel import added, apply, tree
+from diva.numerics.parallel import added, apply, tree
 from diva.store import paths
 from diva.store.streams import ahead
 
@@ -28,7 +28,7 @@ PATIENCE = 30  # seconds for the scheduler to answer
 
 
 class Cluster:
-    """A mapper (`diva.parallel`) whose parts are worked on by a Dask client's workers."""
+    """A mapper (`diva.numerics.parallel`) whose parts are worked on by a Dask client's workers."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -36,7 +36,7 @@ class Cluster:
     def __call__(
         self, function: Callable[..., Any], shared: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
     ) -> tuple[tuple[Any, ...], list[tuple[Any, ...]]]:
-        """Sums and rows of all parts, as `diva.parallel.in_turn` gives them, to the bit."""
+        """Sums and rows of all parts, as `diva.numerics.parallel.in_turn` gives them, to the bit."""
         # a task rather than scattered data: what is lost with a worker can be had again
         everywhere = self._submit(dict, shared)
         groups = [parts[start : start + GROUP] for start in range(0, len(parts), GROUP)]

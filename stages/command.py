@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from diva import progress
-from diva.plain import Lines, plain
+from diva.text import progress
+from diva.text.harmless import Lines, plain
 
 
 def run(stage: Callable[..., None], *options: str) -> NoReturn:

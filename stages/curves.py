@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import polars as pl
 import torch
 
-from diva.evaluation import Errors, train
-from diva.reweight import reweight
+from diva.curation.evaluation import Errors, train
+from diva.curation.reweight import reweight
 from stages.params.reweight import Reweight
 from stages.trial import Trial
 

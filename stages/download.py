@@ -3,7 +3,8 @@
 import logging
 import shutil
 
-from diva.store import ledger, manifest, paths, sources, tables
+from diva.ingest import sources
+from diva.store import ledger, manifest, paths, tables
 from stages.command import run
 from stages.params import section
 from stages.params.download import Download

@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 import torch
 
-from diva.evaluation import Errors, Head
-from diva.progress import track
+from diva.curation.evaluation import Errors, Head
 from diva.store import curated, evaluation, index, ledger, manifest, paths, release, tables
+from diva.text.progress import track
 from stages import curves, rows
 from stages.command import run
 from stages.left import left

@@ -6,10 +6,10 @@ import math
 import polars as pl
 import torch
 
-from diva.extend import Noise, Round, assess_noise, extend_round
-from diva.losses import Loss
+from diva.curation.extend import Noise, Round, assess_noise, extend_round
 from diva.methods import registry
-from diva.ridge import solve
+from diva.numerics.losses import Loss
+from diva.numerics.ridge import solve
 from diva.store import curated, index, ledger, paths, tables
 from diva.store.curated import reviewed
 from stages import rows, sums

@@ -5,7 +5,8 @@ from typing import Any
 
 import polars as pl
 
-from diva.store import features, manifest, paths, ready, tables
+from diva.ingest import ready
+from diva.store import features, manifest, paths, tables
 from stages.command import run
 from stages.params import section
 from stages.params.extract import Extract

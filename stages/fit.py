@@ -5,11 +5,11 @@ import logging
 import polars as pl
 import torch
 
-from diva import device, precision
-from diva.grid import choose_ridge
-from diva.loo import choose_temperature
-from diva.normalize import Prepared, scaling
-from diva.ridge import RidgeModel
+from diva.numerics import device, precision
+from diva.numerics.grid import choose_ridge
+from diva.numerics.leave_one_out import choose_temperature
+from diva.numerics.normalize import Prepared, scaling
+from diva.numerics.ridge import RidgeModel
 from diva.store import index, manifest, paths, tables
 from diva.store.features import FeatureFile
 from stages import near, rows

@@ -3,10 +3,10 @@
 import polars as pl
 import torch
 
-from diva.extend import Noise, Round
-from diva.losses import THRESHOLD
-from diva.products import times
-from diva.ridge import RidgeModel
+from diva.curation.extend import Noise, Round
+from diva.numerics.losses import THRESHOLD
+from diva.numerics.products import times
+from diva.numerics.ridge import RidgeModel
 from diva.store import curated, ledger, paths, tables
 from diva.store.curated import reviewed
 from diva.store.evaluation import LEFT

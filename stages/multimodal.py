@@ -11,12 +11,13 @@ import numpy as np
 import polars as pl
 import torch
 
-from diva.chunks import InMemory
-from diva.device import resolve
-from diva.grid import choose_ridge
-from diva.multimodal import Curve, curve
-from diva.normalize import Prepared
-from diva.store import atomic, index, manifest, paths, ready, tables
+from diva.curation.multimodal import Curve, curve
+from diva.ingest import ready
+from diva.numerics.chunks import InMemory
+from diva.numerics.device import resolve
+from diva.numerics.grid import choose_ridge
+from diva.numerics.normalize import Prepared
+from diva.store import atomic, index, manifest, paths, tables
 from stages import rows, sums
 from stages.command import run
 from stages.params import section

@@ -3,12 +3,12 @@
 import numpy as np
 import polars as pl
 
-from diva import duplicates
+from diva.curation import neighbours
 from diva.store import manifest
 from diva.store.streams import FeatureRows
 
 CHUNK = 8192  # rows read at once
-REMEDY = "Nothing to do; duplicates.near_duplicate says from which cosine images count as the same."
+REMEDY = "Nothing to do; neighbours.near_duplicate says from which cosine images count as the same."
 
 
 def apart(
@@ -24,7 +24,7 @@ def apart(
     """
     if threshold is None or candidates.is_empty():
         return candidates, manifest.refusals([])
-    near = duplicates.near_duplicates(_rows(candidates), _rows(references), duplicates.mean(_rows(core)), threshold)
+    near = neighbours.near_duplicates(_rows(candidates), _rows(references), neighbours.mean(_rows(core)), threshold)
     before = pl.concat([frame.select("sample_id", "batch") for frame in (references, candidates)])
     place = np.where(near.reference >= 0, near.reference, len(references) + near.row)
     told = before[np.where(near.found, place, 0)].select(of="sample_id", where="batch")

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from diva import summary
-from diva.report import charts, page, reviewed
+from diva.report import charts, page, reviewed, summary
 from diva.report.data import Data
-from diva.store import atomic, curated, evaluation, ledger, manifest, paths, release, reviews, tables
+from diva.store import atomic, curated, evaluation, ledger, manifest, paths, release, tables
+from diva.versions import reviews
 from stages.command import run
 from stages.params import section
 from stages.params.curate import Curate

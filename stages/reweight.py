@@ -8,12 +8,12 @@ from operator import add
 import polars as pl
 import torch
 
-from diva.chunks import Subset
-from diva.evaluation import Head, train
-from diva.progress import track
-from diva.reweight import Reweighting, reweight
-from diva.ridge import Moments, moments
+from diva.curation.evaluation import Head, train
+from diva.curation.reweight import Reweighting, reweight
+from diva.numerics.chunks import Subset
+from diva.numerics.ridge import Moments, moments
 from diva.store import curated, index, ledger, paths, release, tables
+from diva.text.progress import track
 from stages import rows
 from stages.command import run
 from stages.params import section

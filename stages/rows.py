@@ -10,10 +10,10 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
-from diva import device
-from diva.normalize import Normalization, Prepared, Scaling
-from diva.parallel import Parts, cuts
-from diva.ridge import Moments, moments, relabelled
+from diva.numerics import device
+from diva.numerics.normalize import Normalization, Prepared, Scaling
+from diva.numerics.parallel import Parts, cuts
+from diva.numerics.ridge import Moments, moments, relabelled
 from diva.store import paths, tables
 from diva.store.streams import FeatureRows
 from stages import cluster, sums

@@ -4,7 +4,7 @@ from typing import cast, get_args
 
 import polars as pl
 
-from diva.detect import Detection, Score, detect
+from diva.curation.detect import Detection, Score, detect
 from diva.methods import registry
 from stages import rows
 from stages.params.curate import Curate

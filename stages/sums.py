@@ -16,9 +16,9 @@ import h5py
 import polars as pl
 import torch
 
-from diva import products
-from diva.normalize import Normalization, Scaling
-from diva.ridge import Moments
+from diva.numerics import products
+from diva.numerics.normalize import Normalization, Scaling
+from diva.numerics.ridge import Moments
 from diva.store import atomic, curated, index, paths, tables
 
 

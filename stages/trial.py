@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import torch
 
-from diva.evaluation import Errors, Head, bootstrap, train_by_leave_one_out
-from diva.reweight import reweight
+from diva.curation.evaluation import Errors, Head, bootstrap, train_by_leave_one_out
+from diva.curation.reweight import reweight
 from stages import rows
 from stages.params.evaluate import Evaluate
 from stages.params.reweight import Reweight

@@ -52,7 +52,7 @@ def compacted_versions(two_versions: Copy, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(params=["blas", "torch"])
 def arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each way the products are computed on the CPU: scipy's BLAS, and the blocked columns that CUDA takes as well."""
-    from diva import blas
+    from diva.numerics import blas
 
     if request.param == "torch":
         monkeypatch.setattr(blas, "ROUTINES", None)

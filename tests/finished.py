@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+from diva.ingest.images import digest
 from diva.store import curated, evaluation, index, ledger, manifest, paths, release, tables
-from diva.store.images import digest
 
 CLASSES = ("cat", "dog", "owl")
 SETS = ("core", "release_weighted", "release_unweighted", "release_unflagged", "everything", "everything_reweighted")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from diva.store import cache
-from diva.store.held import folder_md5, md5_of
+from diva.versions import cache
+from diva.versions.stored_files import folder_md5, md5_of
 from tests.pipeline.conftest import Copy
 
 

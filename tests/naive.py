@@ -7,7 +7,7 @@ All of it runs in float64 on a handful of rows.
 import torch
 from torch import Tensor
 
-from diva.losses import Loss
+from diva.numerics.losses import Loss
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:

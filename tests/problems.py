@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diva.chunks import InMemory
+from diva.numerics.chunks import InMemory
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.estimator_checks import check_estimator
 
-from diva.chunks import InMemory
-from diva.derivative import dataset_derivative
-from diva.detect import detect as detect_rows
+from diva.curation.detect import detect as detect_rows
+from diva.curation.extend import extend as extend_rows
+from diva.curation.reweight import reweight as reweight_rows
 from diva.estimators import DivaClassifier, Extension, Turn, detect, extend, reweight
-from diva.extend import extend as extend_rows
-from diva.grid import RIDGES
-from diva.losses import Loss
-from diva.reweight import reweight as reweight_rows
+from diva.numerics.chunks import InMemory
+from diva.numerics.derivative import dataset_derivative
+from diva.numerics.grid import RIDGES
+from diva.numerics.losses import Loss
 from tests.problems import relative_error
 
 DOUBLE = {"ridge": 0.3, "dtype": "float64"}

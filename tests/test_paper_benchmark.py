@@ -10,7 +10,7 @@ from PIL import Image
 from benchmarks import accuracy, baselines, images, paper, paper_extend, paper_tables
 from benchmarks.accuracy import from_arrays
 from benchmarks.jobs import Workers
-from diva.grid import choose_ridge
+from diva.numerics.grid import choose_ridge
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ for stage in sys.argv[1:]:
 """
 PLAN = """
 import json, sys, yaml
-from diva.store import ledger, paths, sources
+from diva.ingest import sources
+from diva.store import ledger, paths
 def digits(offset, size, wrong=0.0):
     return {"offset": offset, "size": size, "wrong": wrong, "seed": 1}
 settings = json.loads(sys.argv[1])
@@ -36,7 +37,7 @@ ledger.write(paths.LEDGER, ledger.plan_round(book, {"extend": extend, "curate": 
 """
 PUBLISH = """
 import sys
-from diva.store import versions
+from diva.versions import versions
 versions.commit(f"Publish {sys.argv[1]}")
 versions.tag(sys.argv[1])
 """

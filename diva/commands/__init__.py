@@ -1,1 +1,1 @@
-"""What the ``diva`` command does, one noun a module; only ``diva.cli`` imports it."""
+"""The command `diva`, one noun a module; nothing imports it."""

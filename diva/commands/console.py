@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from diva.texts import Table
+    from diva.text.words import Table
 
 
 def show(
@@ -15,7 +15,7 @@ def show(
     from rich.console import Console
     from rich.text import Text
 
-    from diva import terminal
+    from diva.text import terminal
 
     console = Console(highlight=False)
     if facts:

@@ -32,7 +32,7 @@ def with_profile(text: str, profile: str) -> tuple[str, dict[str, Any]]:
     """
     import yaml
 
-    from diva import project
+    from diva.ingest import project
 
     known = sorted(path.stem for path in Path("profiles").glob("*.yaml"))
     path = Path("profiles", f"{profile}.yaml") if profile in known else Path(profile)

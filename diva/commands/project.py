@@ -8,7 +8,7 @@ import typer
 from diva.commands import console, params
 
 if TYPE_CHECKING:
-    from diva.project import Found
+    from diva.ingest.project import Found
 
 BACKBONE, WEIGHTS = "resnet34", "DEFAULT"  # for images, where the command line names none
 
@@ -28,8 +28,9 @@ def init(
     SOURCE: a folder class/image; a .csv or .parquet list (path, label); ready features (.npz, .npy, .parquet, .h5 with
     features, labels and, if you like, sample_id); dataset:NAME[@ROOT] (of the paper); or torchvision:NAME.
     """
-    from diva import progress, project
+    from diva.ingest import project
     from diva.store import atomic, ledger, paths
+    from diva.text import progress
 
     text, values = params.read()
     if profile:
@@ -53,7 +54,7 @@ def init(
 
 def plan() -> None:
     """Say what a run will cost: images to extract, minutes, memory, from a short measurement."""
-    from diva import plan as content
+    from diva.commands import plan as content
     from diva.store import ledger
 
     extract = params.section(params.read()[1], "extract", content.KEYS)
@@ -68,7 +69,7 @@ def plan() -> None:
 
 def summary() -> None:
     """Print what the last run did: sizes, wrong labels, rounds, test errors, and where everything lies."""
-    from diva import summary as content
+    from diva.report import summary as content
 
     found = content.summarise(content.read())
     console.show(found.facts, found.tables, found.caveats)
@@ -76,7 +77,7 @@ def summary() -> None:
 
 def _spare(names: list[str], force: bool) -> None:
     """Refuse to replace a ledger of other data."""
-    from diva import project
+    from diva.ingest import project
     from diva.store import ledger, paths
 
     if force or not paths.LEDGER.exists():
@@ -91,7 +92,7 @@ def _spare(names: list[str], force: bool) -> None:
 
 def _network(backbone: str, weights: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Section ``extract`` for a network, once it is known to exist and a weights file to be its own."""
-    from diva import project
+    from diva.ingest import project
     from diva.vision import backbones  # torch: seconds, and only for images
 
     params.section(values, "extract")
@@ -106,7 +107,7 @@ def _network(backbone: str, weights: str, values: Mapping[str, Any]) -> dict[str
 
 def _described(found: "Found") -> str:
     """What a source holds, in words."""
-    from diva.texts import count
+    from diva.text.words import count
 
     if found.kind == "none":
         return "none"

@@ -51,7 +51,8 @@ def _serve(port: int) -> None:
 def _apply(file: Path | None) -> None:
     """Publish the decisions of a file; None for those that the server saved, which then wait no more."""
     from diva.review import pending
-    from diva.store import ledger, paths, reviews
+    from diva.store import ledger, paths
+    from diva.versions import reviews
 
     if file is None and not paths.PENDING.exists():
         raise ValueError("--finish must have decisions to publish, got none; `diva review --serve` saves them.")
@@ -71,7 +72,8 @@ def _apply(file: Path | None) -> None:
 def _standing() -> None:
     """What was decided so far, and what becomes of it next."""
     from diva.review.pending import Pending
-    from diva.store import ledger, paths, reviews
+    from diva.store import ledger, paths
+    from diva.versions import reviews
 
     book = ledger.read()
     said = reviews.read(book)
@@ -102,7 +104,8 @@ def forget(
 
     Rounds that are planned or half done are made again without them. Versions published before keep what they hold.
     """
-    from diva.store import ledger, reviews
+    from diva.store import ledger
+    from diva.versions import reviews
 
     book = ledger.read()
     if listed or not sample_id:
@@ -114,15 +117,16 @@ def forget(
 
 def relabel(file: Annotated[Path, typer.Argument(metavar="FILE", help=".csv or .parquet: sample_id, label.")]) -> None:
     """Correct labels of accepted batches: a new entry of the ledger, which the next round obeys above any score."""
-    from diva.store import ledger, reviews
+    from diva.store import ledger
+    from diva.versions import reviews
 
     _decide(reviews.relabel(ledger.read(), file), f"relabel {file.name}")
 
 
 def _decide(said: "pl.DataFrame", what: str) -> None:
     """Put decisions of people into the ledger as its newest review, and commit that."""
-    from diva.store import reviews
-    from diva.store import versions as store
+    from diva.versions import reviews
+    from diva.versions import versions as store
 
     if said.is_empty():
         console.show([("unchanged", "all of this was decided before")])

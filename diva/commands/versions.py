@@ -9,21 +9,21 @@ import typer
 from diva.commands import console
 
 if TYPE_CHECKING:
-    from diva.store.verify import Verdict
+    from diva.versions.verify import Verdict
 
 
 def versions() -> None:
     """List what was published: version, date, newest round, size, added, removed, test error."""
-    from diva import history
-    from diva.store import versions as store
+    from diva.versions import history
+    from diva.versions import versions as store
 
     console.show((), [history.listed(store.versions(), store.current())])
 
 
 def show(version: Annotated[str | None, typer.Argument(help="What lies here, unless given.")] = None) -> None:
     """Show a version: class balance, weights, and the data, network, settings and code it came from."""
-    from diva import portrait
-    from diva.store import versions as store
+    from diva.versions import portrait
+    from diva.versions import versions as store
 
     console.show(*portrait.shown(store.find(version)))
 
@@ -34,9 +34,8 @@ def diff(
     as_json: Annotated[bool, typer.Option("--json", help="Every sample, for programs.")] = False,
 ) -> None:
     """Say what changed from version A to B: added, removed, relabelled, reweighted, by class."""
-    from diva import portrait
-    from diva.store import difference
-    from diva.store import versions as store
+    from diva.versions import difference, portrait
+    from diva.versions import versions as store
 
     old, new = store.find(before), store.find(after)
     rows = difference.between(old, new)
@@ -55,8 +54,8 @@ def verify(
 
     Exit code 1 where one does. The work tree is neither read nor changed.
     """
-    from diva.store import verify as content
-    from diva.store import versions as store
+    from diva.versions import verify as content
+    from diva.versions import versions as store
 
     wanted = (everything and version is None and store.versions()) or [store.find(version)]
     found = [_judged(verdict) for verdict in content.verify(wanted, everything)]
@@ -80,8 +79,8 @@ def rollback(version: Annotated[str, typer.Argument()]) -> None:
 
     The next round continues from there. Takedowns since then stay in force.
     """
-    from diva.store import reviews
-    from diva.store import versions as store
+    from diva.versions import reviews
+    from diva.versions import versions as store
 
     with store.exclusive():
         found = store.find(version)
@@ -99,8 +98,8 @@ def export(
     copy: Annotated[bool, typer.Option("--copy", help="Copy images instead of linking them.")] = False,
 ) -> None:
     """Write a version's training set for other tools: a folder per class, what FiftyOne imports, or a table."""
-    from diva.store import export as content
-    from diva.store import versions as store
+    from diva.versions import export as content
+    from diva.versions import versions as store
 
     found = store.find(version)
     count = content.export(found, form, to, copy=copy)
@@ -109,9 +108,9 @@ def export(
 
 def compact() -> None:
     """Start the history anew at the newest set: what it needs becomes data/base; a new version publishes that."""
-    from diva.store import compact as content
     from diva.store import paths
-    from diva.store import versions as store
+    from diva.versions import compact as content
+    from diva.versions import versions as store
 
     with store.exclusive():
         name = content.compact()

@@ -1,1 +1,1 @@
-"""Other ways to value samples, one paper a file, behind one interface (`diva.methods.registry`)."""
+"""Other ways to value samples, one paper a file; imports curation, numerics and text."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diva.methods.inputs import Classes, Labelled, labelled, pair
 from diva.methods.softmax import check, errors, minibatches, rows
-from diva.progress import track
+from diva.text.progress import track
 
 
 def active_bias(

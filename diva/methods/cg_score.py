@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from diva.methods.inputs import Classes, Labelled, labelled, pair, unit
-from diva.progress import track
+from diva.text.progress import track
 
 Rows = npt.NDArray[np.int64]
 Draw = tuple[Rows, Rows]  # samples of the class, samples of the others

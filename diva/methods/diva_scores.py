@@ -3,8 +3,8 @@
     soft         1 − softmax(T*·f)_y, the default of detection            suspicion
     derivative   ∂L/∂α with the loss `all`, the paper's score             suspicion
 
-(the third score of `diva.detect`, the margin, is in `diva.methods.margin`). As a choice rule, `soft` takes the surest
-pool sample first and `derivative` applies the rule of `diva.extend` with the loss `calibrated`.
+(the third score of `detect`, the margin, is in `diva.methods.margin`). As a choice rule, `soft` takes the surest
+pool sample first and `derivative` applies the rule of `diva.curation.extend` with the loss `calibrated`.
 
 Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022, Sec. 5.3; `soft` is ours.
 """
@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diva.detect import Detection, Score, detect
-from diva.extend import extend_round, prepare_rule
-from diva.loo import entropies, temperatures
-from diva.losses import LossName
+from diva.curation.detect import Detection, Score, detect
+from diva.curation.extend import extend_round, prepare_rule
 from diva.methods.inputs import Classes, labelled, pair
 from diva.methods.ridge_fit import fit, loo_predictions, predictions, prepared
-from diva.normalize import Normalization
+from diva.numerics.leave_one_out import entropies, temperatures
+from diva.numerics.losses import LossName
+from diva.numerics.normalize import Normalization
 
 
 def soft(
@@ -119,7 +119,7 @@ def derivative_order(
 
 
 def best_temperature(f: Tensor, labels: Tensor) -> float:
-    """T* of predictions f (n, k) at hand; `diva.loo.choose_temperature` does the same in a pass over the rows."""
+    """T* of predictions f (n, k) at hand; `leave_one_out.choose_temperature` does the same in a pass over the rows."""
     return float(temperatures()[entropies(f, labels).argmin()])
 
 

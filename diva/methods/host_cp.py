@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from diva.methods.host_cp_program import published, smooth
 from diva.methods.host_cp_settings import Settings
 from diva.methods.inputs import labelled, unit
-from diva.progress import track
+from diva.text.progress import track
 
 __all__ = ["Epoch", "Settings", "Subset", "host_cp"]
 

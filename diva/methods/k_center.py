@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diva.methods.inputs import BLOCK, Classes, labelled, pair, unit
 from diva.methods.uniform import ranks
-from diva.progress import track
+from diva.text.progress import track
 
 
 def k_center(

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from diva.methods.inputs import BLOCK, Classes, Labelled, labelled, pair, unit
-from diva.progress import track
+from diva.text.progress import track
 
 
 def knn_shapley(

@@ -22,7 +22,7 @@ from torch import Tensor
 from diva.methods.inputs import Classes, Labelled, labelled, pair
 from diva.methods.softmax import check, errors, minibatches, rows
 from diva.methods.uniform import permutation
-from diva.progress import track
+from diva.text.progress import track
 
 
 def learning_to_reweight(

@@ -7,17 +7,17 @@
 
 References: Lewis, Gale, A Sequential Algorithm for Training Text Classifiers, SIGIR 1994, and Scheffer et al., Active
 Hidden Markov Models for Information Extraction, IDA 2001 (margin sampling, there without labels); the closed form of
-f: `diva.loo`.
+f: `diva.numerics.leave_one_out`.
 """
 
 from typing import Any
 
 from torch import Tensor
 
-from diva.losses import margins
 from diva.methods.inputs import Classes, Labelled, labelled, pair
 from diva.methods.ridge_fit import fit, loo_predictions, predictions, prepared
-from diva.normalize import Normalization
+from diva.numerics.losses import margins
+from diva.numerics.normalize import Normalization
 
 
 def margin(

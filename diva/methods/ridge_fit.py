@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diva import products
-from diva.chunks import InMemory
-from diva.grid import RIDGES, choose_ridge
-from diva.loo import leave_one_out
 from diva.methods.inputs import Labelled
-from diva.normalize import Normalization, Prepared, scaling
-from diva.ridge import Local, RidgeModel, moments, solve, weighted
+from diva.numerics import products
+from diva.numerics.chunks import InMemory
+from diva.numerics.grid import RIDGES, choose_ridge
+from diva.numerics.leave_one_out import leave_one_out
+from diva.numerics.normalize import Normalization, Prepared, scaling
+from diva.numerics.ridge import Local, RidgeModel, moments, solve, weighted
 
 
 @dataclass(frozen=True)

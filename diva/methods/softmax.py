@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from diva.loo import one_hot
 from diva.methods.inputs import unit
+from diva.numerics.leave_one_out import one_hot
 
 
 def rows(features: Tensor, like: Tensor) -> Tensor:

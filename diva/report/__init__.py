@@ -1,1 +1,1 @@
-"""The curation report: one HTML page that carries everything it shows and asks nothing of the network."""
+"""The page, and the summary of a run; imports versions, curation, store and text."""

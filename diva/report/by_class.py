@@ -7,7 +7,7 @@ import polars as pl
 
 from diva.report.charts import GREY, MAIN, SOFT, Chart, Figure, axis, plain
 from diva.report.gallery import natural
-from diva.texts import count
+from diva.text.words import count
 
 MOST_CLASSES = 40  # rows of a chart; the greatest changes where there are more
 

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import polars as pl
 
-from diva.store import difference
-from diva.texts import Column, Row, Table, count
+from diva.text.words import Column, Row, Table, count
+from diva.versions import difference
 
 MOST = 12  # classes shown, those that changed most
 

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from diva import summary
-from diva.summary import Run
-from diva.texts import count, percent
+from diva.report import summary
+from diva.report.summary import Run
+from diva.text.words import count, percent
 
 Numbers = npt.NDArray[np.float64]
 Figure = dict[str, Any]

@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
+from diva.report.summary import Run
 from diva.store import ledger, tables
 from diva.store.decisions import FORGOTTEN_ROW
-from diva.summary import Run
 
 SAMPLES: tables.Schema = {
     "sample_id": pl.String,

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from diva import duplicates
-from diva.progress import rows_of, track
+from diva.curation import neighbours
 from diva.store.streams import FeatureRows
+from diva.text.progress import rows_of, track
 
 CHUNK = 4096
 Array = npt.NDArray[Any]
@@ -45,7 +45,7 @@ def evidence(asked: pl.DataFrame, core: pl.DataFrame, nearest: int = 3) -> dict[
     """
     if asked.is_empty() or core.is_empty():
         return {}
-    mean = duplicates.mean(stored(core))
+    mean = neighbours.mean(stored(core))
     queries = np.concatenate([part for _, part in directions(asked, mean)])
     found = {name: Nearest(queries, asked[name].to_list(), nearest) for name in ("given_label", "suggested_label")}
     own = asked["sample_id"].to_list()

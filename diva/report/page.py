@@ -13,13 +13,24 @@ from typing import Any, NamedTuple
 import polars as pl
 from markupsafe import Markup
 
-from diva import summary
-from diva.report import aside, assets, by_class, changes, charts, evidence, gallery, links, reviewed, thumbnails
+from diva.report import (
+    aside,
+    assets,
+    by_class,
+    changes,
+    charts,
+    evidence,
+    gallery,
+    links,
+    reviewed,
+    summary,
+    thumbnails,
+)
 from diva.report.charts import Chart
 from diva.report.data import Data, called, samples, shown
+from diva.report.summary import Run
 from diva.store import ledger
-from diva.summary import Run
-from diva.texts import count, number, percent
+from diva.text.words import count, number, percent
 
 Facts = tuple[tuple[str, str], ...]
 OVERHEAD = 200_000  # bytes of the page besides samples, library and thumbnails

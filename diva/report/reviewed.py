@@ -13,7 +13,7 @@ import polars as pl
 
 from diva.report.data import called
 from diva.store.decisions import FORGOTTEN_ROW
-from diva.texts import NOTHING, Column, Row, Table, count, percent
+from diva.text.words import NOTHING, Column, Row, Table, count, percent
 
 BANDS = (0.0, 0.5, 0.9, 0.99, 1.0)
 Z = 1.96  # quantile of the normal distribution, for intervals of 95 %

@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 from PIL import Image, ImageOps
 
-from diva.progress import track
-from diva.store.images import FORMATS, in_threads, size_limit
+from diva.ingest.images import FORMATS, in_threads, size_limit
 from diva.store.manifest import ID_LENGTH
+from diva.text.progress import track
 
 MAX_PIXELS = 89_478_485  # Pillow's own bound
 MAX_BYTES = 1 << 28  # of a file

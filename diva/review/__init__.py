@@ -1,1 +1,1 @@
-"""The review server: the report on this machine alone, with decisions saved as they are made."""
+"""Decisions of people, and the server on this machine that takes them; imports versions, ingest, store and text."""

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from diva.review import images
 from diva.review.images import Gallery
-from diva.store import ledger, paths, reviews
+from diva.store import ledger, paths
 from diva.store.decisions import Known
+from diva.versions import reviews
 
 
 class Current:

@@ -1,1 +1,1 @@
-"""What lies on disk: manifests, features, the ledger, curated sets. Imports neither torch nor a closed form."""
+"""Files on disk, typed, and how they are read and written; imports text, and of numerics the types of rows only."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from diva.chunks import Chunk
+from diva.numerics.chunks import Chunk
 from diva.store.features import FeatureFile, opened
 from diva.store.slabs import read_rows
 

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import polars as pl
 
-from diva.progress import track
 from diva.store import atomic
+from diva.text.progress import track
 
 T = TypeVar("T")
 PIECE = 1 << 20  # bytes that are hashed at once

@@ -1,1 +1,1 @@
-"""From images to features: data sets, transforms, backbones. Imports no closed form."""
+"""Images to features: networks, transforms, extraction; imports store, text, and of numerics the choice of device."""

@@ -21,10 +21,10 @@ import torch
 import torchvision
 from torch import Tensor
 
-from diva.device import resolve
-from diva.progress import shown, track
+from diva.numerics.device import resolve
 from diva.store.features import Failure
 from diva.store.streams import ahead
+from diva.text.progress import shown, track
 from diva.vision import jpeg
 from diva.vision.backbone import Backbone
 from diva.vision.datasets import ImageFiles, collate
@@ -70,7 +70,7 @@ def extract(
         batch_size: images per block; on CUDA also per forward pass.
         workers: threads that decode and, on the CPU, run the network; 0: as many as torch computes with.
         device: "auto", "cpu" or "cuda".
-        progress: show how far it is (see ``diva.progress``), and log the speed at the end.
+        progress: show how far it is (see ``diva.text.progress``), and log the speed at the end.
     """
     place, begun, images = torch.device(resolve(device)), time.monotonic(), 0
     run = Run(Forward(backbone, place, files.steps), files)

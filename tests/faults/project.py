@@ -14,7 +14,8 @@ import polars as pl
 import yaml
 from PIL import Image
 
-from diva.store import ledger, paths, release, sources, tables
+from diva.ingest import sources
+from diva.store import ledger, paths, release, tables
 from tests.conftest import ROOT
 
 CLASSES = ("cat", "dog", "owl")

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from diva.store import verify, versions
+from diva.versions import verify, versions
 from tests.flows.here import Run, run_here
 from tests.flows.kill import state, wait_for_none
 from tests.flows.project import Project, grow

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from diva.store import archives, fetch
+from diva.ingest import archives, fetch
 from tests.faults import project
 from tests.faults.case import REFUSED, SET_ASIDE, UNHARMED, Case
 from tests.faults.conftest import GOOD, Undisturbed

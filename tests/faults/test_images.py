@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from diva.store import images, manifest, paths
+from diva.ingest import images
+from diva.store import manifest, paths
 from diva.vision import datasets
 from tests.faults import project
 from tests.faults.case import SET_ASIDE, UNHARMED, Case

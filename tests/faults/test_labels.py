@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from diva.store import index, paths, sources
+from diva.ingest import sources
+from diva.store import index, paths
 from tests.faults import project
 from tests.faults.case import REFUSED, SET_ASIDE, UNHARMED, Case
 from tests.faults.conftest import GOOD, Undisturbed

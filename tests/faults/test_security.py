@@ -18,8 +18,9 @@ import pytest
 import torch
 from markdown_it import MarkdownIt
 
-from diva.redaction import HIDDEN, holds_secret, redacted
-from diva.store import ledger, paths, ready
+from diva.ingest import ready
+from diva.store import ledger, paths
+from diva.text.redaction import HIDDEN, holds_secret, redacted
 from diva.vision import backbones
 from flows import commands, inspection, server
 from flows.options import Options, parse
@@ -129,7 +130,7 @@ def test_no_code_loads_pickles_or_runs_text(path: Path) -> None:
     for call in calls(text):
         name, options = ast.unparse(call.func), {word.arg: word.value for word in call.keywords}
         assert name not in FORBIDDEN, f"{path}:{call.lineno}"
-        assert not name.endswith((".extractall", ".unpack_archive")), f"{path}:{call.lineno}: see diva.store.archives"
+        assert not name.endswith((".extractall", ".unpack_archive")), f"{path}:{call.lineno}: see diva.ingest.archives"
         if name == "yaml.load" and "import yaml" in text:  # another of that name is ruamel's, told to be safe
             loader = ast.unparse(options.get("Loader", call.args[1] if len(call.args) > 1 else call))
             assert "BaseLoader" in loader or "SafeLoader" in loader, f"{path}:{call.lineno}: only plain values"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from diva.store import ledger, paths, verify, versions
+from diva.store import ledger, paths
+from diva.versions import verify, versions
 from flows.commands import LOCK, SCRATCH
 from tests.faults.case import REFUSED, UNHARMED, Case
 from tests.faults.system import Scene, second_night

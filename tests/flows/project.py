@@ -172,7 +172,8 @@ def grow(project: Project) -> None:
 
 def write_ledger(project: Project) -> None:
     """A core and a test set of scikit-learn's digits; no rounds."""
-    from diva.store import ledger, sources
+    from diva.ingest import sources
+    from diva.store import ledger
 
     def digits(offset: int, size: int, wrong: float) -> tuple[str, dict[str, Any]]:
         return "digits", {"offset": offset, "size": size, "wrong": wrong, "seed": 1}

@@ -5,9 +5,9 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
+from diva.ingest.ready import attributes
 from diva.store import ledger, paths
 from diva.store.features import FeatureWriter
-from diva.store.ready import attributes
 from flows import deliveries
 from flows.deliveries import Watched
 

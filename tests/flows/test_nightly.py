@@ -8,8 +8,9 @@ import time
 import pytest
 import yaml
 
-from diva.store import ledger, paths, verify, versions
+from diva.store import ledger, paths
 from diva.store.curated import read as read_set
+from diva.versions import verify, versions
 from flows import deliveries, extend, published, repository, work
 from flows.commands import BusyError, CommandError, lock_file
 from flows.lock import only_run

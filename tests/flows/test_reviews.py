@@ -4,7 +4,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from diva.store import curated, ledger, paths, reviews, sources
+from diva.ingest import sources
+from diva.store import curated, ledger, paths
+from diva.versions import reviews
 from flows import work
 from flows.options import Options
 from tests.flows.here import run_here

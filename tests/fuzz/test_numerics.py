@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from diva.chunks import InMemory
-from diva.derivative import dataset_derivative
-from diva.detect import detect
-from diva.evaluation import train_by_leave_one_out
-from diva.extend import extend
-from diva.grid import choose_ridge
-from diva.losses import Loss
-from diva.reweight import reweight
-from diva.ridge import moments, solve
+from diva.curation.detect import detect
+from diva.curation.evaluation import train_by_leave_one_out
+from diva.curation.extend import extend
+from diva.curation.reweight import reweight
+from diva.numerics.chunks import InMemory
+from diva.numerics.derivative import dataset_derivative
+from diva.numerics.grid import choose_ridge
+from diva.numerics.losses import Loss
+from diva.numerics.ridge import moments, solve
 
 REFUSALS = (ValueError, ArithmeticError)
 CLASSES = 3

@@ -15,7 +15,8 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from diva.store import curated, index, ledger, manifest, ready, sources, tables
+from diva.ingest import ready, sources
+from diva.store import curated, index, ledger, manifest, tables
 from diva.store.features import FeatureFile
 from diva.vision.weights import read_state
 from stages.params import __main__ as validation
@@ -159,7 +160,7 @@ def test_any_source_is_opened_or_named(text: str) -> None:
 
 
 def test_json_of_any_metrics_is_read_or_nothing() -> None:
-    from diva.store.versions import _json
+    from diva.versions.versions import _json
 
     for content in (None, b"", b"[1]", b"{", b"\xff", json.dumps({"a": 1}).encode()):
         assert isinstance(_json(content), dict)

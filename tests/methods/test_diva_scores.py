@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from diva.chunks import InMemory
-from diva.detect import detect
-from diva.extend import extend
+from diva.curation.detect import detect
+from diva.curation.extend import extend
 from diva.methods.diva_scores import derivative, derivative_order, detection, soft, soft_order
 from diva.methods.inputs import labelled
 from diva.methods.margin import margin
 from diva.methods.ridge_fit import fit
-from diva.normalize import Prepared
+from diva.numerics.chunks import InMemory
+from diva.numerics.normalize import Prepared
 from tests.methods.samples import clusters
 
 RIDGE = 0.1

@@ -37,7 +37,7 @@ class Copy:
 
     def diva(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """The ``diva`` command of the copy."""
-        return self.run(sys.executable, "-m", "diva.cli", *arguments, check=check)
+        return self.run(sys.executable, "-m", "diva.commands.cli", *arguments, check=check)
 
     def repro(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """``dvc repro``, never from the run cache."""

@@ -62,9 +62,9 @@ def test_random_features_beat_raw_pixels(embedded):
     import torch
     from PIL import Image
 
-    from diva.chunks import InMemory
-    from diva.grid import choose_ridge
-    from diva.normalize import Prepared
+    from diva.numerics.chunks import InMemory
+    from diva.numerics.grid import choose_ridge
+    from diva.numerics.normalize import Prepared
 
     core = pl.read_parquet(embedded.root / "data/fit/core.parquet")
     pixels = np.stack([np.asarray(Image.open(embedded.root / path)).ravel() for path in core["path"]]).astype("float32")
@@ -74,7 +74,7 @@ def test_random_features_beat_raw_pixels(embedded):
 
 
 def test_moments_that_rounds_hand_on_are_those_of_their_sets(embedded, monkeypatch):
-    from diva.ridge import moments
+    from diva.numerics.ridge import moments
     from stages import rows, sums
 
     monkeypatch.chdir(embedded.root)
@@ -119,7 +119,7 @@ def test_params_shape_only_rounds_to_come(rerun):
 
 
 def test_touching_detect_extracts_nothing_again(rerun):
-    with (rerun.root / "diva/detect.py").open("a") as file:
+    with (rerun.root / "diva/curation/detect.py").open("a") as file:
         file.write("\n# touched\n")
     assert ran(rerun.repro("code")) == {"code"}
     changed = due(rerun)

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diva import summary
-from diva.report import by_class, charts, page
+from diva.report import by_class, charts, page, summary
 from diva.report.data import samples
 from stages import report
 from tests.finished import finish

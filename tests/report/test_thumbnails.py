@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from diva.ingest.images import digest
 from diva.report.thumbnails import pack, thumbnail
-from diva.store.images import digest
 from diva.store.manifest import ID_LENGTH
 
 

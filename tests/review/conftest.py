@@ -144,7 +144,7 @@ def start(root: Path, ids: list[str], project: Path, *options: str) -> Served:
     """The command as a user starts it; the address is what it prints."""
     environment = os.environ | {"PYTHONPATH": str(project), "COLUMNS": "40"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "diva.cli", "review", "--serve", *options],
+        [sys.executable, "-m", "diva.commands.cli", "review", "--serve", *options],
         cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     said = []

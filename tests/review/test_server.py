@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from diva.review import guard
-from diva.store import ledger, paths, reviews
+from diva.store import ledger, paths
+from diva.versions import reviews
 from tests.review.conftest import FEATURES_ALONE, NAMES, Decision, Served, arrive, build, start
 
 pytestmark = pytest.mark.xdist_group("review-server")
@@ -226,7 +227,7 @@ def test_a_review_goes_on_where_it_was_left(tmp_path: Path, project: Path) -> No
     first = start(root, ids, project)
     try:
         assert first.put(ids[0], "reject", note="blurred") == 204
-        command = [sys.executable, "-m", "diva.cli", "review", "--serve"]
+        command = [sys.executable, "-m", "diva.commands.cli", "review", "--serve"]
         environment = os.environ | {"PYTHONPATH": str(project)}
         again = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
         assert again.returncode == 1

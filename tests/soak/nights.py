@@ -85,7 +85,8 @@ class Soak:
 
     def begin(self) -> None:
         """A ledger of ready features."""
-        from diva.store import ledger, sources
+        from diva.ingest import sources
+        from diva.store import ledger
 
         with at(self.project):
             core = "packs/core.npz"
@@ -140,7 +141,7 @@ class Soak:
 
     def diva(self, *arguments: str) -> str:
         """The command, in a process of its own."""
-        return self.project.run(sys.executable, "-m", "diva.cli", *arguments).stdout
+        return self.project.run(sys.executable, "-m", "diva.commands.cli", *arguments).stdout
 
     def row(
         self, number: int, told: str, disturbed: str, message: str, begun: float, spent: float, equal: bool

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 import yaml
 
-from diva.store import curated, index, ledger, manifest, paths, release, sources, tables
+from diva.ingest import sources
+from diva.store import curated, index, ledger, manifest, paths, release, tables
 
 PARAMS: dict[str, Any] = {
     "download": {"workers": 2, "max_pixels": 1000000, "new_classes": "quarantine"},

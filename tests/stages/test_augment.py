@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from diva.grid import choose_ridge
-from diva.normalize import Prepared
+from diva.numerics.grid import choose_ridge
+from diva.numerics.normalize import Prepared
 from diva.store import index, manifest, paths
 from diva.store.features import FeatureFile
 from stages import rows

@@ -11,12 +11,12 @@ import polars as pl
 import pytest
 import torch
 
-from diva.derivative import dataset_derivative, member_adjoint, outsider_derivatives
-from diva.extend import hopeless_share
-from diva.losses import Loss
-from diva.normalize import Prepared
-from diva.parallel import Parts, cuts, in_turn, over_parts
-from diva.ridge import Moments, moments, solve
+from diva.curation.extend import hopeless_share
+from diva.numerics.derivative import dataset_derivative, member_adjoint, outsider_derivatives
+from diva.numerics.losses import Loss
+from diva.numerics.normalize import Prepared
+from diva.numerics.parallel import Parts, cuts, in_turn, over_parts
+from diva.numerics.ridge import Moments, moments, solve
 from diva.store import paths
 from diva.store.features import FeatureWriter
 from diva.store.streams import FeatureRows

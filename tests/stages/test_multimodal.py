@@ -14,9 +14,9 @@ from stages.multimodal import drawn
 from stages.multimodal import main as multimodal
 from stages.params.multimodal import Multimodal
 from stages.params.section import validate
+from tests.curation.test_multimodal import CLASSES, towers
 from tests.stages import project as small
 from tests.stages.test_extract import SECTION as EXTRACT
-from tests.test_multimodal import CLASSES, towers
 
 SECTION = {
     "shots": [3],

@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 import torch
 
-from diva.normalize import Prepared
-from diva.ridge import moments
+from diva.numerics.normalize import Prepared
+from diva.numerics.ridge import moments
 from diva.store import paths
 from stages import rows, sums
 from stages.sums import Counted

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 import torch
 
-from diva.normalize import Prepared, scaling
-from diva.ridge import Moments, moments
+from diva.numerics.normalize import Prepared, scaling
+from diva.numerics.ridge import Moments, moments
 from diva.store import curated, index, paths, tables
 from stages import rows, sums
 

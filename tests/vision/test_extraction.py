@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from diva import progress
+from diva.text import progress
 from diva.vision.backbone import Backbone
 from diva.vision.backbones import load_backbone
 from diva.vision.datasets import ImageFiles

@@ -1,0 +1,57 @@
+"""The ``diva`` command: of the library, it alone (with ``diva.commands``) prints and touches params.yaml.
+
+    diva init      a project for one's own data: params.yaml and data/ledger.yaml
+    diva plan      what a run will cost
+    diva summary   what the last run did
+    diva versions  what was published;  diva show, diva diff: one version, and what changed between two
+    diva verify    hash and compute again what a version holds
+    diva rollback  go back to a version;  diva export: its training set for other tools
+    diva review    decide about samples in the report, on this machine or from its review.csv
+    diva forget    take samples down;  diva relabel: correct labels of accepted batches
+    diva compact   start the history anew at the newest set
+
+Mistakes are one message on stderr: exit code 2 where the command line is wrong, 1 where what it names is.
+Each command imports what it needs itself, so that none waits for what another needs (torch takes seconds).
+"""
+
+import sys
+
+import typer
+
+from diva.commands import project, reviews, versions
+from diva.text.harmless import plain
+
+app = typer.Typer(
+    help="Versioned, curated training sets by the derivative of the leave-one-out loss.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main() -> None:
+    """Run the command; a mistake is a message on stderr, never a traceback."""
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        sys.stderr.write(plain(f"diva: {error}\n"))
+        sys.exit(1)
+
+
+@app.callback()
+def diva() -> None:
+    """Versioned, curated training sets by the derivative of the leave-one-out loss."""
+
+
+for command in (
+    *(project.init, project.plan, project.summary),
+    *(versions.versions, versions.show, versions.diff, versions.verify, versions.rollback, versions.export),
+    *(reviews.review, reviews.forget, reviews.relabel),
+    versions.compact,
+):
+    app.command()(command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""What a run will cost, before it starts: images to extract, minutes and memory from a short measurement, moments.
+
+The moments are gram (p + 1, p + 1) and cross (p + 1, k) in float64, whatever n is; nothing is ever n × n.
+"""
+
+import json
+import resource
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from diva.ingest.project import Found, look
+from diva.store import ledger, manifest, paths
+from diva.store.features import FeatureFile
+from diva.text.words import Column, Row, Table, count
+
+SAMPLE = 64  # images that are measured
+BYTES = {"float16": 2, "float32": 4}
+NETWORK = ("backbone", "weights", "weights_sha256", "seed", "linearize", "projection")
+TRANSFORM = ("resize", "crop", "mean", "std")
+KEYS = (*NETWORK, *TRANSFORM, "dtype", "batch_size", "workers", "device")  # of the section extract of params.yaml
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one batch asks for.
+
+    Attributes:
+        batch: its name.
+        found: what its source holds.
+        samples: rows; None where only ``download`` will tell.
+        left: images without features; None where only ``download`` will tell.
+        width: p of features that are there.
+    """
+
+    batch: str
+    found: Found
+    samples: int | None
+    left: int | None
+    width: int | None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Images a second, seconds for what is left, bytes at the peak, features per image; measured."""
+
+    speed: float
+    seconds: float
+    memory: int
+    width: int
+    images: int
+
+
+def loads(book: ledger.Ledger, extract: Mapping[str, Any]) -> list[Load]:
+    """Every batch of the ledger, given the section ``extract`` of params.yaml."""
+    return [_load(name, book.batches[name], extract) for name in ledger.order(book)]
+
+
+def _load(name: str, batch: ledger.Batch, extract: Mapping[str, Any]) -> Load:
+    found = look(batch.source, batch.options, f"batches.{name}")
+    rows = _manifest(name, found)
+    samples = found.samples if rows is None else len(rows)
+    stored = _stored(name, extract) if rows is not None and found.kind == "images" else None
+    left = 0 if found.kind != "images" or stored else samples
+    return Load(name, found, samples, left, found.width or (stored.shape[1] if stored else None))
+
+
+def _manifest(name: str, found: Found) -> pl.DataFrame | None:
+    """The batch's manifest, where it is of this very source."""
+    if not paths.manifest(name).is_file():
+        return None
+    rows = manifest.read(paths.manifest(name))
+    if found.files:
+        return rows if set(rows["path"]) <= set(found.files) else None
+    if found.kind == "features":
+        return rows if set(rows["path"]) <= {Path(found.name).as_posix()} else None
+    inside = rows["path"].str.starts_with(f"{paths.raw(name).as_posix()}/").all()
+    return rows if inside and (found.samples is None or len(rows) <= found.samples) else None
+
+
+def _stored(name: str, extract: Mapping[str, Any]) -> FeatureFile | None:
+    """The batch's features, where they are of its manifest and of these parameters."""
+    if not paths.features(name).is_file():
+        return None
+    stored = FeatureFile(paths.features(name))
+    made = stored.attributes
+    same = made.get("manifest_sha256") == manifest.checksum(paths.manifest(name))
+    return stored if same and made.get("backbone") == _network(extract) and _same_weights(made, extract) else None
+
+
+def _network(extract: Mapping[str, Any]) -> str:
+    """The network's name as files of features have it."""
+    block = f" with last block to {extract['projection']}" if extract["linearize"] == "last_block" else ""
+    return f"{extract['backbone']}{block}"
+
+
+def _same_weights(made: Mapping[str, Any], extract: Mapping[str, Any]) -> bool:
+    weights, transform = extract["weights"], json.loads(str(made.get("transform")))
+    if weights == "DEFAULT":  # torchvision's own name is stored, its own transform used
+        return made.get("weights") not in ("none", "") and not Path(str(made.get("weights"))).is_file()
+    seeded = bool(weights != "none" or made.get("seed") == extract["seed"])
+    return seeded and made.get("weights") == weights and transform == {key: extract[key] for key in TRANSFORM}
+
+
+def images(found: Sequence[Load]) -> list[str]:
+    """Some of the images that are left, evenly spread over those that lie on this disk."""
+    left = [load for load in found if load.left or load.left is None]
+    files = [file for load in left for file in load.found.files or _written(load.batch)]
+    return files[:: max(1, len(files) // SAMPLE)][:SAMPLE]
+
+
+def _written(batch: str) -> list[str]:
+    return sorted(path.as_posix() for path in paths.raw(batch).glob("*.png"))
+
+
+def measure(files: Sequence[str], left: int, extract: Mapping[str, Any]) -> Cost:
+    """Run the network over some images; grey ones of the right size where no image lies here yet."""
+    from diva.vision import (  # torch: seconds, and only where images are left
+        backbones,
+        extraction,
+        linearize,
+        transforms,
+    )
+
+    size = int(extract["crop"])
+    backbone = backbones.load_backbone(
+        extract["backbone"], extract["weights"], extract["seed"], size, checksum=extract["weights_sha256"]
+    )
+    network = linearize.linearized(backbone, extract["linearize"], int(extract["projection"]))
+    own = transforms.ResizeCrop(extract["resize"], size, extract["mean"], extract["std"])
+    options = {name: extract[name] for name in ("batch_size", "workers", "device")}
+    with tempfile.TemporaryDirectory(prefix="diva-plan-") as folder:
+        speed = extraction.measure(
+            network, backbone.preset or own, files or _grey(Path(folder), int(extract["resize"])), **options
+        )
+    seconds = left / max(speed.images_per_second, 1e-9)
+    return Cost(speed.images_per_second, seconds, _peak(), network.width, speed.images)
+
+
+def _grey(folder: Path, size: int) -> list[str]:
+    from PIL import Image
+
+    names = [folder / f"{number}.png" for number in range(SAMPLE)]
+    for name in names:
+        Image.new("RGB", (size, size), "grey").save(name)
+    return [name.as_posix() for name in names]
+
+
+def _peak() -> int:
+    """Bytes that this process held at most."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def table(found: Sequence[Load]) -> Table:
+    """Batches, and what is left to extract of each."""
+    columns = (Column("batch", number=False), Column("source", number=False), Column("samples"), Column("to extract"))
+    rows = (Row((load.batch, load.found.name, _known(load.samples), _known(load.left))) for load in found)
+    notes = ("?: counted once it is downloaded",) if any(load.samples is None for load in found) else ()
+    return Table("Batches", columns, tuple(rows), notes)
+
+
+def _known(value: int | None) -> str:
+    return "?" if value is None else count(value)
+
+
+def facts(found: Sequence[Load], cost: Cost | None, extract: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Images, minutes, memory; the size of the closed forms."""
+    left = sum(load.left or 0 for load in found)
+    network = f"{_network(extract)}, weights {extract['weights']}"
+    said = [("images", f"{count(left)} to extract" + (f" with {network}" if left else ""))]
+    if cost:
+        said += _costs(cost)
+    widths = [load.width for load in found if load.width] + ([cost.width] if cost else [])
+    if widths:
+        said += _closed_forms(found, widths[0], extract["dtype"])
+    return said
+
+
+def _costs(cost: Cost) -> list[tuple[str, str]]:
+    return [
+        ("speed", f"{cost.speed:.0f} images/s, measured on {cost.images} images"),
+        ("time", f"about {duration(cost.seconds)} for the images; the rest takes seconds to minutes"),
+        ("memory", f"{size(cost.memory)} at the peak of the measurement"),
+    ]
+
+
+def _closed_forms(found: Sequence[Load], width: int, dtype: str) -> list[tuple[str, str]]:
+    rows = sum(load.samples or 0 for load in found if load.batch != "test")
+    classes = found[0].found.classes or 0
+    moments, disk = 8 * (width + 1) * (width + 1 + classes), rows * width * BYTES[dtype]
+    shape = f"n = {count(rows)} (core and pool), p = {count(width)}, k = {count(classes)}"
+    return [("problem", f"{shape}: moments {size(moments)}, features {size(disk)} on disk")]
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever reads well."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def size(bytes_: int) -> str:
+    """Bytes as MB or GB."""
+    return f"{bytes_ / 1e9:.2f} GB" if bytes_ >= 1e8 else f"{bytes_ / 1e6:.1f} MB"

@@ -1,0 +1,79 @@
+"""What a training set is worth: the test error of the linear head that it trains, with an interval.
+
+The head is ridge regression on the same features, whatever the set; its λ is chosen by leave-one-out on that set.
+Intervals come from a bootstrap over test samples: draw them with replacement, take the 2.5 % and 97.5 % quantiles of
+the mean error; differences between two sets are drawn in pairs, on the same test samples.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from diva.numerics import products
+from diva.numerics.chunks import Chunks
+from diva.numerics.grid import choose_ridge
+from diva.numerics.precision import fit
+from diva.numerics.ridge import RidgeModel
+
+Errors = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A trained head.
+
+    Attributes:
+        model: W and C.
+        loo_error: leave-one-out error of its training set at its ridge; NaN where the ridge was given.
+    """
+
+    model: RidgeModel
+    loo_error: float
+
+    def correct(self, chunks: Chunks) -> Tensor:
+        """Which rows the head classifies as labelled (n,), on the CPU."""
+        parts = [products.times(z, self.model.head.to(z)).argmax(1) == labels for z, labels, _ in chunks]
+        return torch.cat(parts).cpu() if parts else torch.zeros(0, dtype=torch.bool)
+
+
+def train(chunks: Chunks, classes: int, ridge: float, weights: Tensor | None = None) -> Head:
+    """The head at a given ridge."""
+    return Head(fit(chunks, classes, ridge, weights).model, float("nan"))
+
+
+def train_by_leave_one_out(chunks: Chunks, classes: int, grid: Sequence[float], weights: Tensor | None = None) -> Head:
+    """The head at the ridge that leave-one-out on its own training set prefers.
+
+    The ridge is chosen with every row counting once, so that a set with weights and the same set without differ in
+    the weights alone.
+    """
+    choice = choose_ridge(chunks, classes, grid)
+    sums = choice.moments if weights is None else None
+    return Head(fit(chunks, classes, choice.ridge, weights, sums).model, choice.error)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its bootstrap interval of 95 %."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def bootstrap(errors: Errors, draws: int, seed: int) -> Interval:
+    """Mean of per-sample errors (n,) in [−1, 1] and its interval; the same draws for the same n and seed.
+
+    Raises:
+        ValueError: of no samples.
+    """
+    if not len(errors):
+        raise ValueError("errors must hold at least one test sample, got none.")
+    generator = np.random.default_rng(seed)
+    counts = generator.multinomial(len(errors), np.full(len(errors), 1 / len(errors)), size=draws)
+    low, high = np.quantile(counts @ errors / len(errors), [0.025, 0.975])
+    return Interval(float(errors.mean()), float(low), float(high))

@@ -1,0 +1,391 @@
+"""Extend: which samples of a pool to add, round by round.
+
+A pool sample has α_j = 0 and does not take part in the leave-one-out loss as a member; its derivative says what a
+first bit of weight would do, and
+
+    gain_j = ∂L/∂α_j / (1 + z_jᵀ C z_j)        is the first-order term of the whole step 0 → 1.
+
+One round adds candidates and recomputes; λ and T* are chosen on the core once and kept. The rules:
+
+    calibrated   candidates: gain < 0, and where the labels are noisy m > −τ;  order: rank(gain) + rank(|m|)
+    any other    candidates: ∂L/∂α < 0;  order: most negative first (the paper's); `trimmed` takes m ≤ −τ last
+
+Noisy: more than 5 % hopeless rows (m ≤ −τ) in the core, or significantly more in the pool than in the core, both
+under the core's own model. Fewer candidates than a round may add: they are added and Extend stops.
+
+Reference: Dukler et al., ICLR 2022, Sec. 4 (`hard_margin`, most negative first); the `calibrated` rule is ours.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from diva.curation.reweight import prepare_loss
+from diva.numerics import products
+from diva.numerics.chunks import Chained, Chunks, InMemory, Subset
+from diva.numerics.derivative import Adjoint, member_adjoint, outsider_adjoint, outsider_derivatives
+from diva.numerics.leave_one_out import leave_one_out
+from diva.numerics.losses import THRESHOLD, Loss, LossName, margins
+from diva.numerics.parallel import over_parts
+from diva.numerics.precision import fit
+from diva.numerics.products import Workspace
+from diva.numerics.ridge import Local, Moments, RidgeModel, moments, solve, weighted
+
+ValidateOn = Literal["members", "members_and_pool"]
+
+UPDATED = 0.25  # rows added, per feature, up to which g of the pool is updated rather than computed again
+NOISY_CORE = 0.05  # share of hopeless rows in the core above which its labels count as noisy
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Shares of hopeless rows under the core's own model, and whether that counts as noisy."""
+
+    core: float
+    pool: float
+    noisy: bool
+
+
+@dataclass(frozen=True)
+class Round:
+    """One turn of Extend.
+
+    Attributes:
+        index: positions in the pool to add, in the order chosen.
+        derivative: ∂L/∂α (n_pool,).
+        gain: derivative / (1 + g) (n_pool,).
+        margin: m (n_pool,), of the plain predictions.
+        candidates: how many samples the rule would have taken.
+        validating: Σv; 0 stops Extend.
+        loss: the validation loss before the addition; NaN where nothing validates.
+        stop: why no further round should follow, or None.
+        quadratic: g (n_pool,), for the round that follows.
+        model: of the members.
+    """
+
+    index: Tensor
+    derivative: Tensor
+    gain: Tensor
+    margin: Tensor
+    candidates: int
+    validating: float
+    loss: float
+    stop: str | None
+    quadratic: Tensor
+    model: RidgeModel
+
+
+@dataclass(frozen=True)
+class Extension:
+    """Several rounds.
+
+    Attributes:
+        index: positions in the pool, in the order chosen.
+        round: the round (1, 2, …) each of ``index`` was added in.
+        derivative: ∂L/∂α of each of ``index`` when it was chosen.
+        history: the rounds.
+        stop: why it ended.
+    """
+
+    index: Tensor
+    round: Tensor
+    derivative: Tensor
+    history: tuple[Round, ...]
+    stop: str
+
+
+def hopeless_share(chunks: Chunks, model: RidgeModel, *, member: bool) -> float:
+    """Share of rows with m ≤ −τ, by leave-one-out prediction (members) or by plain prediction; 0 of no rows."""
+    n = chunks.shape[0]
+    return hopeless(chunks, model, member=member) / n if n else 0.0
+
+
+@over_parts()
+def hopeless(chunks: Chunks, model: RidgeModel, *, member: bool) -> int:
+    """How many rows that share is."""
+    local, work = Local(model), Workspace()
+    found = 0
+    for (z, labels, _), alpha in weighted(chunks, None):
+        if member:
+            predictions = leave_one_out(z, labels, alpha, local.like(z), None, work).predictions
+        else:
+            predictions = products.times(z, local.like(z).head)
+        found += int((margins(predictions, labels) <= -THRESHOLD).sum())
+    return found
+
+
+def assess_noise(core: Chunks, pool: Chunks, model: RidgeModel) -> Noise:
+    """Whether core or pool labels are noisy, under the core's own model."""
+    n_core, n_pool = core.shape[0], pool.shape[0]
+    in_core, in_pool = hopeless_share(core, model, member=True), hopeless_share(pool, model, member=False)
+    error = math.sqrt(in_core * (1 - in_core) * (1 / n_core + 1 / n_pool)) if n_pool else 0.0
+    return Noise(in_core, in_pool, in_core > NOISY_CORE or in_pool > in_core + 2 * error)
+
+
+def extend_round(
+    members: Chunks,
+    pool: Chunks,
+    classes: int,
+    ridge: float,
+    loss: Loss,
+    *,
+    per_round: int,
+    per_class: int | None = None,
+    validate_on: ValidateOn = "members_and_pool",
+    stop: bool = True,
+    sums: Moments | None = None,
+    preferred: Tensor | None = None,
+    model: RidgeModel | None = None,
+    quadratic: Tensor | None = None,
+) -> Round:
+    """One turn: which of the unused pool samples to add.
+
+    Args:
+        members: core and what was added, each of weight 1.
+        pool: the candidates not used so far.
+        classes: k.
+        ridge: λ of the core.
+        loss: with the T* of the core; a `calibrated` loss with ``trim`` is the rule for noisy labels.
+        per_round: how many at most; 0 where the budget is spent, which stops.
+        per_class: how many of a class at most, the others wait for a later round; None for no limit.
+        validate_on: whether unused pool samples validate too, on their plain prediction.
+        stop: add only what the rule takes; False adds ``per_round`` whatever the sign.
+        sums: moments of the members, where they are known.
+        preferred: positions in the pool, best first, by another method; it then chooses, every sample is a candidate,
+            and the derivative is only reported.
+        model: of the members, where it is known.
+        quadratic: g (n_pool,) under that model, where it is known (`downdated`).
+    """
+    if per_round < 0:
+        raise ValueError(f"per_round must be at least 0, got {per_round}.")
+    if per_class is not None and per_class < 1:
+        raise ValueError(f"per_class must be at least 1, or None for no limit, got {per_class}.")
+    if validate_on not in get_args(ValidateOn):
+        raise ValueError(f"validate_on must be one of {', '.join(get_args(ValidateOn))}, got {validate_on!r}.")
+    if model is None:
+        fitted = fit(members, classes, ridge, None, sums)
+        model, members, pool = fitted.model, fitted.chunks, fitted.like(pool)
+    adjoint, _ = member_adjoint(members, model, loss)
+    pool_validates = validate_on == "members_and_pool"
+    if pool_validates:
+        adjoint = adjoint + outsider_adjoint(pool, model, loss)
+    rows = outsider_derivatives(pool, model, adjoint, loss if pool_validates else None, quadratic)
+    derivative, margin, quadratic = rows.derivative.cpu(), rows.margin.cpu().double(), rows.quadratic.double()
+    gain = derivative / (1 + quadratic.cpu())
+    order, candidates = choose(derivative, gain, margin, loss, only_candidates=stop)
+    steered = adjoint.validating > 0
+    if preferred is not None:
+        order, candidates, steered = preferred.cpu(), len(preferred), True
+    allowed = order if per_class is None else order[_places(_labels(pool)[order]) < per_class]
+    waiting = len(allowed) < len(order)
+    return Round(
+        allowed[: per_round if steered else 0], derivative, gain, margin, candidates,
+        adjoint.validating, _mean(adjoint), _why_stop(steered, candidates, per_round, len(margin), stop, waiting),
+        quadratic, model,
+    )  # fmt: skip
+
+
+@over_parts("quadratic")
+def downdated(chunks: Chunks, quadratic: Tensor, model: RidgeModel, added: Tensor) -> Tensor:
+    """g (n,) of pool rows after a model has been given further rows, from g before: a product n×p×r, not n×p×p.
+
+        C' = C − CVᵀ (I + VCVᵀ)⁻¹ VC,   g' = g − ‖L⁻¹VCz‖²,   I + VCVᵀ = LLᵀ
+
+    Args:
+        chunks: rows of the pool, those added left out.
+        quadratic: g (n,) under ``model``.
+        model: before the addition.
+        added: V (r, p).
+    """
+    turned = added.to(model.root) @ model.root  # VR, with C = RRᵀ
+    gram = turned @ turned.T + torch.eye(len(turned)).to(turned)
+    factor = torch.linalg.cholesky(gram)
+    change = torch.linalg.solve_triangular(factor, turned @ model.root.T, upper=False).T
+    out, work = quadratic.clone(), Workspace()
+    for z, _, rows in chunks:
+        part = products.times(z, change.to(z), work, "change")
+        out[rows] -= torch.linalg.vector_norm(part, dim=1).double().square()
+    return out.clamp_min_(0)
+
+
+def choose(
+    derivative: Tensor, gain: Tensor, margin: Tensor, loss: Loss, *, only_candidates: bool = False
+) -> tuple[Tensor, int]:
+    """Pool samples in the order the rule takes them, and how many are candidates.
+
+    Candidates come first, but with `trimmed` every hopeless sample, candidate or not, comes last.
+    """
+    if loss.name == "calibrated":
+        candidate = gain < 0
+        if loss.trim:
+            candidate &= margin > -loss.threshold
+        key = _ranks(gain, candidate) + _ranks(margin.abs(), candidate)
+    else:
+        candidate, key = derivative < 0, derivative
+    order = _last(torch.argsort(key, stable=True), ~candidate)
+    if loss.name == "trimmed":
+        order = _last(order, margin <= -loss.threshold)
+    return order[candidate[order]] if only_candidates else order, int(candidate.sum())
+
+
+def extend(
+    core: Chunks,
+    pool: Chunks,
+    classes: int,
+    ridge: float,
+    *,
+    loss: LossName = "calibrated",
+    temperature: float | None = None,
+    budget: int | None = None,
+    per_round: int | None = None,
+    validate_on: ValidateOn = "members_and_pool",
+    stop: bool = True,
+) -> Extension:
+    """Rounds until no candidate is left, the budget is spent, or (with ``stop=False``) the pool is used up.
+
+    Args:
+        core: rows one starts from, as tensors.
+        pool: candidates, as tensors.
+        classes: k.
+        ridge: λ, of the core.
+        loss: its name brings the whole rule (see the module).
+        temperature: T* of `calibrated`; chosen on the core where None.
+        budget: samples added in all; None for no limit.
+        per_round: samples added in a round; None for a tenth of the pool.
+        validate_on: `members` or `members_and_pool`.
+        stop: False adds ``per_round`` each round whatever the sign.
+
+    Raises:
+        ValueError: if ``budget`` or ``per_round`` is out of range.
+    """
+    n_pool = pool.shape[0]
+    left, per_round = _limits(n_pool, budget, per_round)
+    fitted = fit(core, classes, ridge)
+    core, pool, sums, model = fitted.chunks, fitted.like(pool), fitted.sums, fitted.model
+    chosen = prepare_rule(loss, core, pool, classes, ridge, temperature, sums)
+    unused = torch.ones(n_pool, dtype=torch.bool)
+    added: list[Tensor] = []
+    history: list[Round] = []
+    quadratic: Tensor | None = None
+    while left > 0:
+        members = Chained([core, Subset(pool, ~unused)])
+        turn = extend_round(
+            members, Subset(pool, unused), classes, ridge, chosen,
+            per_round=min(per_round, left), validate_on=validate_on, stop=stop, model=model, quadratic=quadratic,
+        )  # fmt: skip
+        new = unused.nonzero()[:, 0][turn.index]
+        history.append(turn)
+        added.append(new)
+        if turn.stop is not None:
+            return _extension(added, history, turn.stop)
+        left -= len(new)
+        kept = unused[unused].scatter(0, turn.index, False)
+        unused[new] = False
+        rows: Chunks = Subset(pool, torch.isin(torch.arange(n_pool), new))
+        quadratic = None
+        if len(new) <= UPDATED * pool.shape[1]:  # few: they are read once
+            rows = gathered(rows)
+            known = turn.quadratic[kept.to(turn.quadratic.device)]
+            quadratic = downdated(Subset(pool, unused), known, model, rows.features)
+        # Cholesky anew: an update of the factor by r rows takes 2rp² of slower work against p³/3, and its inverse more.
+        sums = sums + moments(rows, classes)
+        model = solve(sums, ridge)
+    return _extension(added, history, "the budget is spent" if n_pool else "the pool is empty")
+
+
+def _limits(n_pool: int, budget: int | None, per_round: int | None) -> tuple[int, int]:
+    """Samples to add in all, and in a round."""
+    if budget is not None and not 0 <= budget <= n_pool:
+        raise ValueError(f"budget must lie in 0..{n_pool} (the pool), got {budget}.")
+    if per_round is not None and per_round < 1:
+        raise ValueError(f"per_round must be at least 1, got {per_round}.")
+    return n_pool if budget is None else budget, max(1, n_pool // 10) if per_round is None else per_round
+
+
+def gathered(chunks: Chunks) -> InMemory:
+    """All rows at once, as one chunk of tensors."""
+    parts = list(chunks)
+    features, labels = torch.cat([part.features for part in parts]), torch.cat([part.labels for part in parts])
+    return InMemory(features, labels, max(1, len(labels)))
+
+
+def _extension(added: list[Tensor], history: list[Round], why: str) -> Extension:
+    nothing = torch.zeros(0, dtype=torch.int64)
+    rounds = [torch.full((len(new),), i) for i, new in enumerate(added, 1)]
+    derivatives = [turn.derivative[turn.index] for turn in history]
+    return Extension(
+        torch.cat([nothing, *added]),
+        torch.cat([nothing, *rounds]),
+        torch.cat([nothing.double(), *derivatives]),
+        tuple(history),
+        why,
+    )
+
+
+def prepare_rule(
+    name: LossName,
+    core: Chunks,
+    pool: Chunks,
+    classes: int,
+    ridge: float,
+    temperature: float | None,
+    sums: Moments | None = None,
+) -> Loss:
+    """The loss of Extend: for `calibrated`, T* of the core, trimmed only where the labels are noisy."""
+    if name != "calibrated":
+        return Loss(name)
+    model = solve(moments(core, classes) if sums is None else sums, ridge)
+    chosen = prepare_loss(name, core, classes, ridge, temperature, None, model)
+    return chosen if assess_noise(core, pool, model).noisy else chosen.untrimmed()
+
+
+def _labels(chunks: Chunks) -> Tensor:
+    """All labels (n,)."""
+    return torch.cat([torch.zeros(0, dtype=torch.int64), *(torch.as_tensor(labels).cpu() for _, labels, _ in chunks)])
+
+
+def _places(labels: Tensor) -> Tensor:
+    """How many earlier entries have the same value: 0, 0, 1, 0, 2 for a, b, a, c, a."""
+    order = torch.argsort(labels, stable=True)
+    ascending = labels[order]
+    places = torch.empty_like(order)
+    places[order] = torch.arange(len(order)) - torch.searchsorted(ascending, ascending)
+    return places
+
+
+def _last(order: Tensor, late: Tensor) -> Tensor:
+    """The same order, but with those that are ``late`` behind all others."""
+    return order[torch.argsort(late[order].to(torch.int8), stable=True)]
+
+
+def _ranks(values: Tensor, among: Tensor) -> Tensor:
+    """0, 1, … of the values ``among`` says, ascending; the others rank behind all of them, among themselves."""
+    order = _last(torch.argsort(values, stable=True), ~among)
+    ranks = torch.empty_like(order)
+    ranks[order] = torch.arange(len(order))
+    return ranks
+
+
+def _mean(adjoint: Adjoint) -> float:
+    return adjoint.loss / adjoint.validating if adjoint.validating else float("nan")
+
+
+def _why_stop(steered: bool, candidates: int, per_round: int, size: int, stop: bool, waiting: bool) -> str | None:
+    if size == 0:
+        return "the pool is empty"
+    if per_round == 0:
+        return "the budget is spent"
+    if not steered:
+        return "no sample validates, so the derivative is zero"
+    if stop and candidates == 0:
+        return "no candidate is left"
+    if waiting:  # for a round in which their class has room again
+        return None
+    if stop and candidates < per_round:
+        return "fewer candidates were left than a round adds"
+    if size <= per_round:
+        return "the pool is used up"
+    return None

@@ -1,0 +1,107 @@
+"""What the names of the classes add to few images: Extend over a pool of text embeddings, in increasing number.
+
+A two-tower network puts an image and its caption near each other, so the embedding of "a photo of a cat." can train as
+if it were an image of a cat. The pool holds such embeddings, one or more a class; Extend (extend) says in which
+order to add them, and the test error is followed while it does, beside that of uniform orders.
+
+Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022, Sec. 5.5 and Fig. 5.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diva.curation.evaluation import Head
+from diva.curation.extend import Round, extend
+from diva.numerics.chunks import Chunks, Subset
+from diva.numerics.losses import LossName
+from diva.numerics.ridge import Moments, moments, solve
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Test errors while the pool is added.
+
+    Attributes:
+        index: pool positions in the order chosen (n_pool,).
+        sizes: how many were added at each point, from 0 on.
+        errors: test error at each point.
+        uniform: the same in uniform orders (draws, points).
+        willing: how many Extend adds by its own rule, before no candidate is left.
+    """
+
+    index: Tensor
+    sizes: tuple[int, ...]
+    errors: Tensor
+    uniform: Tensor
+    willing: int
+
+
+def curve(
+    core: Chunks,
+    pool: Chunks,
+    test: Chunks,
+    classes: int,
+    ridge: float,
+    *,
+    loss: LossName = "calibrated",
+    per_round: int = 1,
+    draws: int = 5,
+    seed: int = 0,
+) -> Curve:
+    """Test error against the number of embeddings added.
+
+    Args:
+        core: images, as tensors.
+        pool: embeddings, as tensors of the same width.
+        test: images.
+        classes: k.
+        ridge: λ, kept.
+        loss: that steers Extend; only the images validate.
+        per_round: embeddings added between two points.
+        draws: of uniform orders.
+        seed: of these.
+
+    Raises:
+        ValueError: if ``pool`` is empty or of another width, or ``per_round`` is out of range.
+    """
+    n = pool.shape[0]
+    if not n or pool.shape[1] != core.shape[1]:
+        raise ValueError(f"pool must hold rows of the core's width {core.shape[1]}, got shape {pool.shape}.")
+    turns = extend(core, pool, classes, ridge, loss=loss, per_round=per_round, validate_on="members", stop=False)
+    willing = _willing(turns.history, per_round)
+    rest = torch.ones(n, dtype=torch.bool)
+    rest[turns.index] = False  # where nothing validates any more, Extend chooses none; they come last
+    order = torch.cat([turns.index, rest.nonzero()[:, 0]])
+    sizes = (*range(0, n, per_round), n)
+    start, generator = moments(core, classes), torch.Generator().manual_seed(seed)
+    follow = [errors(order, sizes, start, pool, test, classes, ridge)]
+    for _ in range(draws):
+        follow.append(errors(torch.randperm(n, generator=generator), sizes, start, pool, test, classes, ridge))
+    return Curve(order, sizes, follow[0], torch.stack(follow)[1:], willing)
+
+
+def _willing(history: Sequence[Round], per_round: int) -> int:
+    """How many are added up to the first round that lacks candidates; later ones were forced in, or follow such."""
+    added = 0
+    for turn in history:
+        added += min(turn.candidates, len(turn.index))
+        if turn.candidates < per_round:
+            break
+    return added
+
+
+def errors(
+    order: Tensor, sizes: tuple[int, ...], sums: Moments, pool: Chunks, test: Chunks, classes: int, ridge: float
+) -> Tensor:
+    """Test error with the first ``sizes`` of ``order`` added to the rows whose moments are ``sums`` (points,)."""
+    found, before = [], 0
+    for size in sizes:
+        new = torch.zeros(len(order), dtype=torch.bool)
+        new[order[before:size]] = True
+        sums, before = sums + moments(Subset(pool, new), classes), size
+        correct = Head(solve(sums, ridge), float("nan")).correct(test)
+        found.append(float((~correct).double().mean()))
+    return torch.tensor(found, dtype=torch.float64)

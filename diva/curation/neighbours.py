@@ -1,0 +1,116 @@
+"""Near-duplicates: rows whose features, less the mean μ of the core's, point the same way; the first stays.
+
+    cos(i, j) = ⟨x_i − μ, x_j − μ⟩ / (‖x_i − μ‖ ‖x_j − μ‖) ≥ threshold,    i after j, j kept
+
+j runs over the references, then over earlier rows that are kept themselves: b near a and c near b leave a and c, unless
+c is near a too. Products are taken block by block, so memory is a few blocks (m, p) and one (m, m), whatever n is.
+numpy alone: the stage that admits to the pool starts without torch.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from diva.numerics.chunks import Chunks
+from diva.text.progress import track
+
+Array = npt.NDArray[Any]
+Positions = npt.NDArray[np.int64]
+BLOCK = 2048  # rows a side of one product
+
+
+class Near(NamedTuple):
+    """What each row is a near-duplicate of.
+
+    Attributes:
+        reference: (n,) position among the references, −1 where none is near.
+        row: (n,) position of an earlier row, −1 where none is near or a reference is.
+        cosine: (n,) with the row it is near; NaN where there is none.
+    """
+
+    reference: Positions
+    row: Positions
+    cosine: Array
+
+    @property
+    def found(self) -> npt.NDArray[np.bool_]:
+        """(n,) whether the row is a near-duplicate."""
+        return (self.reference >= 0) | (self.row >= 0)
+
+
+def mean(chunks: Chunks) -> Array:
+    """Mean of the features (p,), float64."""
+    n, p = chunks.shape
+    total = np.zeros(p)
+    for features, _, _ in chunks:
+        total += np.asarray(features, np.float64).sum(0)
+    return total / max(n, 1)
+
+
+def near_duplicates(rows: Chunks, references: Chunks, centre: Array, threshold: float) -> Near:
+    """Which rows are near a reference or near an earlier row that stays.
+
+    Args:
+        rows: n rows, in the order in which the first stays.
+        references: rows that came before all of them; may be none.
+        centre: μ (p,).
+        threshold: cosine from which two rows are near, above 0 and at most 1.
+
+    Raises:
+        ValueError: the threshold is out of range, or references of another width.
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold must be a cosine above 0 and at most 1, got {threshold}.")
+    n = rows.shape[0]
+    if n and references.shape[0] and references.shape[1] != rows.shape[1]:
+        raise ValueError(f"references must have {rows.shape[1]} features, as the rows, got {references.shape[1]}.")
+    found = Near(np.full(n, -1), np.full(n, -1), np.full(n, np.nan))
+    for place, block in track(_directions(rows, centre), n, "rows", lambda part: len(part[1])):
+        _compare(place, block, _directions(references, centre) if references.shape[0] else (), threshold, found)
+        _within(place, block, rows, centre, threshold, found)
+    return found
+
+
+def _directions(chunks: Chunks, centre: Array) -> Iterator[tuple[slice, Array]]:
+    """Rows less the centre, at unit length, block by block; a row that is the centre is near nothing (0)."""
+    for features, _, rows in chunks:
+        for start in range(0, len(features), BLOCK):
+            block = np.asarray(features[start : start + BLOCK], np.float64) - centre
+            length = np.linalg.norm(block, axis=1, keepdims=True)
+            unit = np.divide(block, length, out=np.zeros_like(block), where=length > 0).astype(np.float32)
+            yield slice(rows.start + start, rows.start + start + len(unit)), unit
+
+
+def _compare(place: slice, block: Array, references: Any, threshold: float, found: Near) -> None:
+    """The first reference that each row of a block is near."""
+    for there, others in references:
+        cosine = block @ others.T
+        first, new = _first(cosine, threshold, found.found[place])
+        found.reference[place][new] = there.start + first[new]
+        found.cosine[place][new] = cosine[new, first[new]]
+
+
+def _first(cosine: Array, threshold: float, known: Array) -> tuple[Positions, npt.NDArray[np.bool_]]:
+    """The first column of each row at or above the threshold, and which rows have one and had none before."""
+    near = cosine >= threshold - 1e-6  # what float32 rounds: equal rows are near at a threshold of 1
+    return near.argmax(1), near.any(1) & ~known
+
+
+def _within(place: slice, block: Array, rows: Chunks, centre: Array, threshold: float, found: Near) -> None:
+    """The first earlier row that stays and that each row of a block is near."""
+    for there, others in _directions(rows, centre):
+        if there.start == place.start:
+            break
+        cosine = np.where(found.found[there], -1, block @ others.T)
+        first, new = _first(cosine, threshold, found.found[place])
+        found.row[place][new] = there.start + first[new]
+        found.cosine[place][new] = cosine[new, first[new]]
+    cosine = block @ block.T
+    near = np.tril(cosine >= threshold - 1e-6, -1)
+    for i in np.flatnonzero(near.any(1)):
+        earlier = np.flatnonzero(near[i] & ~found.found[place])
+        if len(earlier) and not found.found[place.start + i]:
+            found.row[place.start + i] = place.start + earlier[0]
+            found.cosine[place.start + i] = cosine[i, earlier[0]]

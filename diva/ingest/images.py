@@ -1,0 +1,202 @@
+"""Image files as they lie on disk: which of them are images at all, how large, and the hash of their content.
+
+Only headers are decoded here; pixels are the business of ``extract``, which sets truncated files aside.
+"""
+
+import hashlib
+import logging
+import os
+import stat
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from PIL import Image, UnidentifiedImageError
+
+from diva.store.manifest import ID_LENGTH, Refused, Sample
+from diva.text.progress import track
+
+logger = logging.getLogger(__name__)
+PIECE = 1 << 20  # bytes read at once
+NARROW = 200  # how often the shorter side may go into the longer: scaling the shorter one up makes the rest huge
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # decoders without interpreters behind them
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Fault(NamedTuple):
+    """Why a file is set aside, and what to do about it."""
+
+    reason: str
+    remedy: str
+
+
+class Listed(NamedTuple):
+    """A file that a delivery names.
+
+    Attributes:
+        path: where it lies.
+        name: its name within the delivery, for the checksum and for people.
+        label: as given, None where there is none.
+        fault: what is wrong with it already, before it is opened.
+    """
+
+    path: Path
+    name: str
+    label: str | None
+    fault: Fault | None = None
+
+
+def in_threads(function: Callable[[T], R], items: Sequence[T], workers: int, unit: str) -> list[R]:
+    """``function`` of each item, in order."""
+    with ThreadPoolExecutor(workers) as pool:
+        return list(track(pool.map(function, items), len(items), unit))
+
+
+def digest(path: Path) -> str | None:
+    """Hexadecimal sha256 of a regular file, as far as its size says; None where it cannot be read."""
+    try:
+        seen = path.stat()
+        if not stat.S_ISREG(seen.st_mode):  # a named pipe would wait for ever
+            return None
+        return _digest(path, seen.st_size)
+    except (OSError, ValueError):
+        return None
+
+
+def _digest(path: Path, size: int) -> str:
+    """Of the first bytes: files of the kernel have no size, and some of them no end."""
+    sha = hashlib.sha256()
+    if size:
+        with path.open("rb") as file:
+            while size > 0 and (piece := file.read(min(size, PIECE))):
+                sha.update(piece)
+                size -= len(piece)
+    return sha.hexdigest()
+
+
+def checksum(lines: Iterable[tuple[str, str | None]]) -> str:
+    """Checksum of many files: sha256 over sorted lines of relative name and content's sha256."""
+    text = "".join(f"{name}\t{content or 'none'}\n" for name, content in sorted(lines, key=lambda line: line[0]))
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def folder(root: Path) -> list[Listed]:
+    """The files of a folder ``class/image``, nested or not, in the order of their names; hidden ones are not seen."""
+    inside, found = root.resolve(), []
+
+    def closed(error: OSError) -> None:
+        path = Path(error.filename)
+        fault = Fault(f"folder not readable: {error.strerror}", "Give read permission.")
+        found.append(Listed(path, path.relative_to(root).as_posix(), None, fault))
+
+    for place, folders, names in os.walk(root, onerror=closed):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        links = [name for name in folders if (Path(place) / name).is_symlink()]  # os.walk does not follow them
+        found += [_listed(Path(place) / name, root, inside) for name in (*names, *links) if not name.startswith(".")]
+    return sorted(found, key=lambda listed: listed.name)
+
+
+def _listed(path: Path, root: Path, inside: Path) -> Listed:
+    name = path.relative_to(root).as_posix()
+    parts = name.split("/")
+    return Listed(path, name, parts[0] if len(parts) > 1 else None, _misplaced(path, len(parts), inside))
+
+
+def _misplaced(path: Path, depth: int, inside: Path) -> Fault | None:
+    if not _is_text(str(path)):
+        return Fault("name is not UTF-8", "Rename the file.")
+    if path.is_symlink():
+        try:
+            target = path.resolve()
+        except (OSError, RuntimeError):  # which of them depends on the version of Python
+            return Fault("missing file: the link leads to itself", "Put the image itself there.")
+        if not target.is_relative_to(inside):
+            return Fault(f"link out of the folder: to {target}", "Put the image itself there.")
+        if target.is_dir():
+            return Fault("link to a folder", "Put the images themselves there.")
+    if depth == 1:
+        return Fault("no class folder", "Move the image into the folder of its class: class/image.")
+    return None
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@contextmanager
+def size_limit(max_pixels: int) -> Iterator[None]:
+    """Images with more pixels than this are an error while the block lasts (a small file can unpack to gigabytes)."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def header(path: Path) -> tuple[int, int] | Fault:
+    """Width and height as the file's header gives them, or what is wrong with the file."""
+    try:
+        seen = path.stat()
+        if not stat.S_ISREG(seen.st_mode):
+            return Fault("not a file: a folder, a named pipe or a device", "Put the image itself there.")
+        if seen.st_size == 0:
+            return Fault("zero bytes", "Copy the file again.")
+        with Image.open(path, formats=FORMATS) as image:
+            size = image.size
+            image.verify()
+    except FileNotFoundError:
+        return Fault("missing file", "Put the file there, or take its line out of the list.")
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return Fault(f"more than {Image.MAX_IMAGE_PIXELS} pixels", "Scale it down, or raise download.max_pixels.")
+    except UnidentifiedImageError:
+        return Fault("not an image", f"Save it as one of {', '.join(FORMATS)}, or take it away.")
+    except Exception as error:  # a decoder fails in any way on a damaged file
+        if isinstance(error, OSError) and error.errno:  # the system's, not a decoder's
+            return Fault(
+                f"not readable: {(error.strerror or '').lower()}", "Give read permission, or put it there again."
+            )
+        return Fault(f"damaged image: {_one_line(error)}", "Copy the file again.")
+    return _shape(*size) or size
+
+
+def _shape(width: int, height: int) -> Fault | None:
+    if min(width, height) < 1:
+        return Fault("damaged image: no pixels", "Copy the file again.")
+    if max(width, height) > NARROW * min(width, height):
+        remedy = f"Crop it: its longer side may be at most {NARROW} times as long as the shorter."
+        return Fault(f"too narrow: {width} × {height} pixels", remedy)
+    return None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def inspect(listed: Listed, content: str | None) -> Sample | Refused:
+    """A listed file as a row of the manifest or of the quarantine; ``content`` is its sha256."""
+    path, label = _printable(listed.path.as_posix()), listed.label and _printable(listed.label)
+    sample_id = content[:ID_LENGTH] if content else None
+    seen = listed.fault or header(listed.path)
+    if isinstance(seen, Fault):
+        return Refused(sample_id, path, label, *seen)
+    if not label:
+        return Refused(sample_id, path, None, "no label", "Give it a label in the list, or take its line out.")
+    if sample_id is None:
+        return Refused(None, path, label, "not readable", "Copy the file again, and give read permission.")
+    return Sample(sample_id, path, label, *seen)
+
+
+def _printable(name: str) -> str:
+    """``name`` with bytes that are no UTF-8 spelt out."""
+    return name.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,339 @@
+"""The dataset derivative: how the leave-one-out loss answers to each sample's weight.
+
+    L(α) = Σ_i v_i ℓ(f_i, y_i) / Σ_i v_i,    f_i the prediction of i without i, G_i = ∂L/∂f_i, d_i = 1 − h_i
+
+Three passes over the rows, with nothing n×n:
+
+    1. moments         gram, cross; factorise; head W, inverse C                                      (numerics.ridge)
+    2. adjoint         s_i = ⟨G_i, e_i⟩ / d_i;   B = Zᵀ diag(1/d) G  (p, k);   S = Zᵀ diag(α∘s) Z  (p, p)
+    3. derivative      ∂L/∂α_j = ⟨z_jᵀ(CB), r_j⟩ + z_jᵀ(CSC)z_j − g_j s_j
+
+O(np² + npk + p³) time and O(p² + pk + n + chunk) memory. B and S are sums over rows, like the moments, and add up the
+same way over shards. Rows the model was not trained on (a pool with α = 0, a validation set) have h = 0: they put
+nothing into S, and where they do not validate s_j = 0. A negative derivative says: more of this sample, less loss.
+
+Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022, Prop. 3 and Eq. 13. The form here
+differs from Eq. 13 where that is 0/0: at α_j = 0, which is the case that extension needs.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diva.numerics import products
+from diva.numerics.chunks import Chunks
+from diva.numerics.leave_one_out import LeaveOneOut, leave_one_out, left_out
+from diva.numerics.losses import Loss, margins
+from diva.numerics.parallel import over_parts
+from diva.numerics.precision import fit
+from diva.numerics.products import Workspace
+from diva.numerics.ridge import Local, RidgeModel, weighted
+
+
+@dataclass(frozen=True)
+class Adjoint:
+    """What the validating rows ask of the model: sums of the second pass, not yet divided by Σv.
+
+    Attributes:
+        cross: B (p, k) float64.
+        gram: S (p, p) float64.
+        loss: Σ v ℓ.
+        validating: Σ v.
+    """
+
+    cross: Tensor
+    gram: Tensor
+    loss: float
+    validating: float
+
+    def __add__(self, other: "Adjoint") -> "Adjoint":
+        return Adjoint(
+            self.cross + other.cross,
+            self.gram + other.gram,
+            self.loss + other.loss,
+            self.validating + other.validating,
+        )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the second pass saw of each row, in the rows' dtype, so that the third does not compute it again.
+
+    Attributes:
+        quadratic: g (n,) = zᵀCz.
+        pull: s (n,), not yet divided by Σv; 0 where the row does not validate.
+        margin: m (n,).
+    """
+
+    quadratic: Tensor
+    pull: Tensor
+    margin: Tensor
+
+    @staticmethod
+    def nothing(n: int, like: Tensor) -> "Seen":
+        """Zeros in the dtype and on the device of ``like``, to be filled chunk by chunk."""
+        return Seen(*(like.new_zeros(n) for _ in range(3)))
+
+    def put(self, rows: slice, part: "Seen") -> None:
+        """Fill in one chunk."""
+        self.quadratic[rows], self.pull[rows], self.margin[rows] = part.quadratic, part.pull, part.margin
+
+    def take(self, rows: slice, like: Tensor) -> "Seen":
+        """One chunk, in the dtype and on the device of ``like``."""
+        return Seen(self.quadratic[rows].to(like), self.pull[rows].to(like), self.margin[rows].to(like))
+
+
+@dataclass(frozen=True)
+class RowDerivatives:
+    """Per row of what was asked about.
+
+    Attributes:
+        derivative: ∂L/∂α (n,) float64.
+        quadratic: g (n,) = zᵀCz, in the rows' dtype.
+        margin: m (n,) of the leave-one-out prediction (the plain prediction for rows outside the model), likewise.
+    """
+
+    derivative: Tensor
+    quadratic: Tensor
+    margin: Tensor
+
+
+@dataclass(frozen=True)
+class DatasetDerivative:
+    """The derivative of L at α.
+
+    Attributes:
+        values: ∂L/∂α (n,) float64, on the CPU; all 0 where nothing validates.
+        loss: L; NaN where nothing validates.
+        validating: how many rows validate, Σv.
+        margin: m (n,) in the rows' dtype, on the CPU.
+        model: the ridge model at α.
+    """
+
+    values: Tensor
+    loss: float
+    validating: float
+    margin: Tensor
+    model: RidgeModel
+
+
+def member_adjoint(
+    chunks: Chunks,
+    model: RidgeModel,
+    loss: Loss,
+    weights: Tensor | None = None,
+    validating: Tensor | None = None,
+) -> tuple[Adjoint, Tensor]:
+    """Second pass over rows the model was trained on.
+
+    Args:
+        chunks: n rows.
+        model: trained on these rows with these weights (and perhaps on others).
+        loss: ℓ and v.
+        weights: α (n,), or None for ones.
+        validating: (n,) booleans, a further condition on v; None lets every row validate that the loss lets.
+
+    Returns:
+        The sums, and g (n,) for the third pass.
+    """
+    adjoint, seen = member_pass(chunks, model, loss, weights, validating)
+    return adjoint, seen.quadratic
+
+
+@over_parts("weights", "validating", "quadratic")
+def member_pass(
+    chunks: Chunks,
+    model: RidgeModel,
+    loss: Loss,
+    weights: Tensor | None = None,
+    validating: Tensor | None = None,
+    quadratic: Tensor | None = None,
+) -> tuple[Adjoint, Seen]:
+    """`member_adjoint`, with all that it saw of the rows; ``quadratic`` is g (n,) where it is known."""
+    sums, local, seen = _Sums(model), Local(model), None
+    for (z, labels, rows), alpha in weighted(chunks, weights):
+        seen = seen or Seen.nothing(chunks.shape[0], z)
+        known = None if quadratic is None else quadratic[rows].to(z)
+        found = leave_one_out(z, labels, alpha, local.like(z), known, sums.work)
+        part, v, gradients = _pull(found, labels, loss, validating, rows)
+        seen.put(rows, part)
+        sums.add(z, gradients, alpha * part.pull, v, loss.values(found.predictions, labels))
+    return sums.adjoint(), seen or Seen.nothing(0, model.head)
+
+
+@over_parts()
+def outsider_adjoint(chunks: Chunks, model: RidgeModel, loss: Loss) -> Adjoint:
+    """Second pass over rows outside the model (a validation set, a pool that validates): their plain predictions."""
+    sums, local = _Sums(model), Local(model)
+    for z, labels, _ in chunks:
+        predictions = products.times(z, local.like(z).head, sums.work, "outputs")
+        v = loss.validates(predictions, labels).to(z)
+        sums.add(z, v[:, None] * loss.gradients(predictions, labels), None, v, loss.values(predictions, labels))
+    return sums.adjoint()
+
+
+@over_parts("weights", "validating", "quadratic")
+def loo_loss(
+    chunks: Chunks, model: RidgeModel, loss: Loss, weights: Tensor, validating: Tensor, quadratic: Tensor
+) -> tuple[float, float]:
+    """Σvℓ and Σv over the rows that are ``validating`` (n,), without any sum for a derivative."""
+    local, totals = Local(model), torch.zeros(2, dtype=torch.float64, device=model.head.device)
+    for (z, labels, rows), alpha in weighted(chunks, weights):
+        found = leave_one_out(z, labels, alpha, local.like(z), quadratic[rows].to(z))
+        _, v, _ = _pull(found, labels, loss, validating, rows)
+        totals += torch.stack([v @ loss.values(found.predictions, labels), v.sum()])
+    return float(totals[0]), float(totals[1])
+
+
+class _Sums:
+    """B, S, Σvℓ and Σv as a pass adds them up, with its buffers."""
+
+    def __init__(self, model: RidgeModel) -> None:
+        self.work = Workspace()
+        self.cross, self.gram = torch.zeros_like(model.head), torch.zeros_like(model.root)
+        self.totals = torch.zeros(2, dtype=torch.float64, device=model.head.device)
+
+    def add(self, z: Tensor, gradients: Tensor, curvature: Tensor | None, v: Tensor, losses: Tensor) -> None:
+        """One chunk: v∘G/d (m, k), and α∘s (m,) where the rows have any weight."""
+        products.add_cross(self.cross, z, gradients, self.work)
+        if curvature is not None:
+            products.add_gram(self.gram, z, curvature, self.work)
+        self.totals += torch.stack([v @ losses, v.sum()])
+
+    def adjoint(self) -> Adjoint:
+        return Adjoint(self.cross, products.mirror(self.gram), float(self.totals[0]), float(self.totals[1]))
+
+
+@over_parts("weights", "quadratic", "validating", "seen")
+def member_derivatives(
+    chunks: Chunks,
+    model: RidgeModel,
+    adjoint: Adjoint,
+    loss: Loss | None,
+    weights: Tensor | None = None,
+    quadratic: Tensor | None = None,
+    validating: Tensor | None = None,
+    seen: Seen | None = None,
+) -> RowDerivatives:
+    """Third pass.
+
+    Args:
+        chunks: n rows.
+        model: trained on these rows with these weights.
+        adjoint: of every row that validates.
+        loss: that of the second pass; None where these rows do not validate (s = 0).
+        weights: α (n,), or None for ones; zeros for a pool.
+        quadratic: g (n,), where the second pass gave it.
+        validating: as in the second pass.
+        seen: of `member_pass`; then ``quadratic``, ``loss`` and ``validating`` are not needed, nor their work.
+    """
+    third, values = _Third(model, adjoint), torch.zeros(chunks.shape[0], dtype=torch.float64, device=model.head.device)
+    whole = seen
+    for (z, labels, rows), alpha in weighted(chunks, weights):
+        outputs, pulled = third.outputs(z)
+        whole = whole or Seen.nothing(len(values), z)
+        if seen is None:
+            g = third.quadratic(z) if quadratic is None else quadratic[rows].to(z)
+            found = left_out(outputs, labels, alpha, g, model.ridge)
+            whole.put(rows, _pull(found, labels, loss, validating, rows)[0])
+        values[rows] = third.derivative(z, labels, outputs, pulled, whole.take(rows, z)).double()
+    whole = whole or Seen.nothing(0, values)
+    return RowDerivatives(values, whole.quadratic, whole.margin)
+
+
+class _Third:
+    """What the third pass needs of model and adjoint, cast once to the precision of the rows, and its buffers."""
+
+    def __init__(self, model: RidgeModel, adjoint: Adjoint) -> None:
+        self.scale = 1 / adjoint.validating if adjoint.validating else 0.0
+        inverse = model.inverse
+        self._heads = torch.cat([model.head, self.scale * (inverse @ adjoint.cross)], 1)  # W, CB / Σv
+        self._half = products.half(products.sandwich(inverse, self.scale * adjoint.gram))  # of CSC / Σv
+        self._local, self.work = Local(model), Workspace()
+
+    def outputs(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """zW and zCB/Σv, each (m, k), by one product."""
+        self._heads, self._half = self._heads.to(z), self._half.to(z)
+        both = products.times(z, self._heads, self.work, "outputs")
+        k = both.shape[1] // 2
+        return both[:, :k], both[:, k:]
+
+    def quadratic(self, z: Tensor) -> Tensor:
+        """g (m,)."""
+        return products.squares(z, self._local.like(z).root, self.work)
+
+    def derivative(self, z: Tensor, labels: Tensor, outputs: Tensor, pulled: Tensor, seen: Seen) -> Tensor:
+        """∂L/∂α (m,)."""
+        # ⟨zᵀCB, r⟩ with r = y − Wᵀz: y picks one entry
+        first: Tensor = pulled.gather(1, labels[:, None])[:, 0] - torch.linalg.vecdot(pulled, outputs)
+        second: Tensor = products.quadratics(z, self._half, self.work)
+        return first + second - seen.quadratic * seen.pull * self.scale
+
+
+def outsider_derivatives(
+    chunks: Chunks, model: RidgeModel, adjoint: Adjoint, loss: Loss | None, quadratic: Tensor | None = None
+) -> RowDerivatives:
+    """Third pass over rows of weight 0: what adding each would do. ``loss`` is None where they do not validate.
+
+    ``quadratic`` is g (n,), where it is known: the pass then takes one symmetric product, not two.
+    """
+    nothing = torch.zeros(chunks.shape[0], dtype=torch.float64, device=model.head.device)
+    return member_derivatives(chunks, model, adjoint, loss, weights=nothing, quadratic=quadratic)
+
+
+def dataset_derivative(
+    chunks: Chunks,
+    classes: int,
+    ridge: float,
+    loss: Loss,
+    *,
+    weights: Tensor | None = None,
+    validating: Tensor | None = None,
+    validation: Chunks | None = None,
+    model: RidgeModel | None = None,
+    quadratic: Tensor | None = None,
+) -> DatasetDerivative:
+    """∂L/∂α of every row, in three passes.
+
+    Args:
+        chunks: n rows as tensors (m, p), re-iterable; `diva.numerics.normalize.Prepared` makes them.
+        classes: k.
+        ridge: λ > 0.
+        loss: which samples validate, and how sharply.
+        weights: α (n,), or None for ones.
+        validating: (n,) booleans, a further condition on which rows validate.
+        validation: a separate validation set; L is then its loss under the plain predictions of the model.
+        model: of these rows with these weights at this ridge, where it is known: it spares the first pass.
+        quadratic: g (n,) of that model, where it is known.
+    """
+    if model is None:
+        fitted = fit(chunks, classes, ridge, weights)
+        model, quadratic, chunks = fitted.model, None, fitted.chunks
+        validation = None if validation is None else fitted.like(validation)
+    if validation is None:
+        adjoint, seen = member_pass(chunks, model, loss, weights, validating, quadratic)
+        rows = member_derivatives(chunks, model, adjoint, loss, weights, seen=seen)
+    else:
+        adjoint = outsider_adjoint(validation, model, loss)
+        rows = member_derivatives(chunks, model, adjoint, None, weights, quadratic)
+    mean = adjoint.loss / adjoint.validating if adjoint.validating else float("nan")
+    return DatasetDerivative(rows.derivative.cpu(), mean, adjoint.validating, rows.margin.cpu(), model)
+
+
+def _pull(
+    found: LeaveOneOut, labels: Tensor, loss: Loss | None, condition: Tensor | None, rows: slice
+) -> tuple[Seen, Tensor, Tensor]:
+    """What is kept of m rows, v (m,) and v∘G/d (m, k); s and G still to be divided by Σv."""
+    predictions = found.predictions
+    margin = margins(predictions, labels)
+    if loss is None:
+        nothing = torch.zeros_like(margin)
+        return Seen(found.quadratic, nothing, margin), nothing, predictions
+    valid = loss.validates(predictions, labels, margin)
+    if condition is not None:
+        valid &= condition[rows].to(valid.device)
+    v = valid.to(predictions)
+    gradients = loss.gradients(predictions, labels).mul_((v / (1 - found.leverage))[:, None])
+    pull = torch.linalg.vecdot(gradients, found.loo_residuals)  # s = ⟨G, e⟩ / d
+    return Seen(found.quadratic, pull, margin), v, gradients

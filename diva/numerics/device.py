@@ -1,0 +1,51 @@
+"""What the device wants: how many rows at a time, and in which precision.
+
+chunk       on the CPU the rows and a buffer of their size fill the last cache; on CUDA an eighth of the free memory
+precision   float64 on CUDA cards that multiply it at least half as fast as float32, elsewhere float32
+"""
+
+from pathlib import Path
+
+import torch
+
+from diva.numerics.chunks import MOST, chunk_rows
+
+FULL_RATE = {(6, 0), (7, 0), (8, 0), (9, 0), (10, 0)}  # compute capabilities: P100, V100, A100, H100/H200, B200
+CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+TYPICAL = 2**24  # bytes of a last cache where the system does not tell
+
+
+def resolve(name: str) -> str:
+    """``auto`` is CUDA where there is one; ValueError where the device asked for is absent."""
+    if name not in ("auto", "cpu") and not name.startswith("cuda"):
+        raise ValueError(f"device must be auto, cpu or cuda, got {name}.")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError("device must be present, got cuda without a usable GPU; set device to auto or cpu.")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def precision(device: str) -> torch.dtype:
+    """float64 where ``device`` has it at full rate, else float32."""
+    if torch.device(device).type != "cuda":
+        return torch.float32
+    return torch.float64 if torch.cuda.get_device_capability(device) in FULL_RATE else torch.float32
+
+
+def chunk_size(width: int, device: str) -> int:
+    """Rows of ``width`` features to take at a time, a power of two so that it seldom differs between machines."""
+    if torch.device(device).type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return 1 << (chunk_rows(width, free // 8, most=2**18).bit_length() - 1)
+    return 1 << (chunk_rows(width, cache()).bit_length() - 1)
+
+
+def at_most(rows: int, device: str) -> int:
+    """A chunk size that was chosen on another device: no more than memory takes where this one is the processor."""
+    return rows if torch.device(device).type == "cuda" else min(rows, MOST)
+
+
+def cache() -> int:
+    """Bytes of the processor's last cache."""
+    sizes = [path.read_text(encoding="ascii").strip() for path in CACHES.glob("index*/size")]
+    units = {"K": 2**10, "M": 2**20}
+    return max((int(size[:-1]) * units[size[-1]] for size in sizes if size[-1:] in units), default=TYPICAL)

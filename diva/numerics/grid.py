@@ -1,0 +1,170 @@
+"""λ by leave-one-out over a grid: two passes over the rows and one eigendecomposition for all of it.
+
+    ZᵀDZ = QΛQᵀ,   C(λ) = Q (Λ + λ)⁻¹ Qᵀ,   u = Qᵀz:   g(λ) = Σ_j u_j² / (Λ_j + λ),   o(λ) = uᵀ (Λ + λ)⁻¹ QᵀZᵀDY
+
+As functions of Λ the filters (Λ + λ)⁻¹ of neighbouring λ are alike: those of a long grid are sums of a few, found by
+a singular value decomposition to the precision of the rows, and only those few are multiplied with rows. From the
+outputs o and h = αg, the prediction without i is wrong where o_y − h ≤ max_{c ≠ y} o_c, and its squared residual is
+((1 − o_y)² + Σ_{c ≠ y} o_c²) / (1 − h)².
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diva.numerics import products
+from diva.numerics.chunks import Chunks
+from diva.numerics.products import Workspace
+from diva.numerics.ridge import ACCURACY, EPSILON, Moments, moments, weighted
+
+RIDGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+KEPT = 2**24  # leverages (rows × ridges) that are kept for the chosen ridge; more are computed again
+ENTRIES = 2**18  # outputs (ridges × rows × classes) at a time: they stay in the cache
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RidgeChoice:
+    """What the grid showed.
+
+    Attributes:
+        ridge: the best λ; of several, the largest.
+        grid: (λ, leave-one-out classification error, mean squared leave-one-out residual) of each that float64
+            resolves.
+        moments: of the rows, for the fit that follows.
+        quadratic: g (n,) at the best λ, for the leave-one-out predictions that follow; None of very many rows.
+    """
+
+    ridge: float
+    grid: tuple[tuple[float, float, float], ...]
+    moments: Moments
+    quadratic: Tensor | None = None
+
+    @property
+    def error(self) -> float:
+        """Leave-one-out classification error at the chosen ridge."""
+        return next(error for ridge, error, _ in self.grid if ridge == self.ridge)
+
+
+@dataclass(frozen=True)
+class Filters:
+    """(Λ + λ)⁻¹ of a grid, as ``mix`` (grid, r) of ``basis`` (r, p); ``mix`` is None where each stands for itself."""
+
+    spectra: Tensor
+    basis: Tensor
+    mix: Tensor | None
+
+
+def choose_ridge(
+    chunks: Chunks, classes: int, grid: Sequence[float] = RIDGES, weights: Tensor | None = None
+) -> RidgeChoice:
+    """λ by leave-one-out classification error over a grid: two passes and one eigendecomposition for all of it.
+
+    Rows count by their weight, so that a row of weight 0 is as good as absent. Ridges too small for float64 to resolve
+    the solution are left out, with a warning.
+
+    Raises:
+        ValueError: if the grid is empty or holds a ridge that is not positive, none of it can be resolved, or no row
+            has weight.
+    """
+    if not grid or min(grid) <= 0:
+        raise ValueError(f"grid must hold positive ridges, got {list(grid)}.")
+    sums = moments(chunks, classes, weights)
+    eigenvalues, eigenvectors = products.eigenvectors(sums.gram)
+    ridges = _resolved(sorted(grid), eigenvalues.clamp_min(0))
+    search = _Search(chunks, eigenvalues.clamp_min(0), eigenvectors, eigenvectors.T @ sums.cross, ridges, weights)
+    errors, squares = search.run()
+    best = int((errors <= errors.min()).nonzero().max())
+    rows = zip(ridges.tolist(), errors.tolist(), squares.tolist(), strict=True)
+    quadratic = None if search.quadratic is None else search.quadratic[best].double()
+    return RidgeChoice(float(ridges[best]), tuple(rows), sums, quadratic)
+
+
+def _resolved(ridges: list[float], eigenvalues: Tensor) -> Tensor:
+    """Those of the ridges that `diva.numerics.ridge.solve` will accept."""
+    grid = torch.tensor(ridges, dtype=torch.float64, device=eigenvalues.device)
+    largest, smallest = eigenvalues.max(), eigenvalues.min()
+    good = (largest + grid) / (smallest + grid) * EPSILON * 2 <= ACCURACY
+    if not good.any():
+        raise ValueError(
+            f"grid must hold a ridge of at least {float(largest) * EPSILON * 2 / ACCURACY:.1e} for features of this "
+            f"size, got {ridges[-1]} at most; add larger ones, or normalise the features."
+        )
+    if not good.all():
+        logger.warning("ridges %s are too small for features of this size and left out", grid[~good].tolist())
+    return grid[good]
+
+
+def filters(eigenvalues: Tensor, ridges: Tensor, precision: torch.dtype) -> Filters:
+    """The filters of a grid, to the precision of the rows."""
+    spectra = 1 / (eigenvalues + ridges[:, None])
+    scale = eigenvalues + ridges.min()  # (Λ + λ_min) / (Λ + λ) lies in (0, 1]: errors are relative to that
+    left, sizes, right = torch.linalg.svd(spectra * scale, full_matrices=False)
+    rank = int((sizes > torch.finfo(precision).eps).sum())
+    if rank > 0.8 * len(ridges):  # mixing costs more than it saves
+        return Filters(spectra, spectra, None)
+    return Filters(spectra, right[:rank] / scale, left[:, :rank] * sizes[:rank])
+
+
+class _Search:
+    """The second pass."""
+
+    def __init__(
+        self, chunks: Chunks, eigenvalues: Tensor, eigenvectors: Tensor, cross: Tensor, ridges: Tensor,
+        weights: Tensor | None,
+    ) -> None:  # fmt: skip
+        self.chunks, self.weights, self.work, n = chunks, weights, Workspace(), chunks.shape[0]
+        self.eigenvalues, self.eigenvectors, self.cross, self.ridges = eigenvalues, eigenvectors, cross, ridges
+        self.totals = torch.zeros(3, len(ridges), dtype=torch.float64, device=ridges.device)
+        self.quadratic = torch.zeros(len(ridges), n) if n * len(ridges) <= KEPT else None
+        self.local: tuple[Tensor, Filters, Tensor] | None = None
+
+    def run(self) -> tuple[Tensor, Tensor]:
+        """Error and mean squared residual (grid,) each."""
+        for (z, labels, rows), alpha in weighted(self.chunks, self.weights):
+            eigenvectors, bank, heads = self.local = self.local or self._prepare(z)
+            turned = products.times(z, eigenvectors, self.work, "turned")
+            basis = products.times(turned, heads, self.work, "outputs")
+            quadratic = products.times(turned.square_(), bank.spectra.T, self.work, "quadratic").T
+            if self.quadratic is not None:
+                self.quadratic = self.quadratic.to(quadratic)
+                self.quadratic[:, rows] = quadratic
+            for part in _parts(len(z), len(self.ridges) * self.cross.shape[1]):
+                outputs = self._outputs(basis[part], bank)
+                self._count(outputs, labels[part], alpha[part], alpha[part] * quadratic[:, part])
+        if not (self.totals[2] > 0).all():
+            raise ValueError("weights must have a positive sum to choose a ridge by, got none.")
+        errors, squares = self.totals[:2] / self.totals[2]
+        return errors, squares
+
+    def _prepare(self, like: Tensor) -> tuple[Tensor, Filters, Tensor]:
+        """Q, the filters and the heads of their basis side by side (p, r k), in the precision of the rows."""
+        bank = filters(self.eigenvalues, self.ridges, like.dtype)
+        heads = (bank.basis[:, :, None] * self.cross).permute(1, 0, 2).reshape(len(self.cross), -1)
+        mix = None if bank.mix is None else bank.mix.to(like)
+        return self.eigenvectors.to(like), Filters(bank.spectra.to(like), bank.basis, mix), heads.to(like)
+
+    def _outputs(self, basis: Tensor, bank: Filters) -> Tensor:
+        """o (grid, m, k) from the basis' outputs (m, r k)."""
+        m, k = len(basis), self.cross.shape[1]
+        separate = basis.view(m, -1, k).transpose(0, 1).reshape(-1, m * k)
+        mixed = separate if bank.mix is None else products.times(bank.mix, separate, self.work, "mixed")
+        return mixed.view(-1, m, k)
+
+    def _count(self, outputs: Tensor, labels: Tensor, alpha: Tensor, leverage: Tensor) -> None:
+        """Add errors and squared residuals of m rows; ``outputs`` is used up."""
+        where = labels[None, :, None].expand(len(outputs), -1, 1)
+        own = outputs.gather(2, where)[:, :, 0]
+        others = torch.linalg.vector_norm(outputs.scatter_(2, where, 0), dim=2).square()
+        wrong = ~(own - leverage > outputs.scatter_(2, where, -torch.inf).amax(2))  # a tie is no hit
+        squares = ((1 - own).square() + others) / (1 - leverage).clamp_min(torch.finfo(own.dtype).eps).square()
+        self.totals += torch.stack([wrong.to(alpha) @ alpha, squares @ alpha, alpha.sum().expand(len(own))])
+
+
+def _parts(m: int, width: int) -> list[slice]:
+    size = max(1, ENTRIES // width)
+    return [slice(start, min(start + size, m)) for start in range(0, m, size)]

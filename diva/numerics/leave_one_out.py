@@ -1,0 +1,129 @@
+"""Leave-one-out predictions in closed form, and the temperature that is chosen by them (the ridge: `numerics.grid`).
+
+    g_i = z_iᵀ C z_i,   h_i = α_i g_i,   r_i = y_i − Wᵀz_i,   e_i = r_i / (1 − h_i),   f_i = y_i − e_i
+
+f_i is the prediction of i by the model trained without i, on all n rows for the price of one fit. Residuals here are
+never weighted: α enters only through the leverage h. Rows of weight 0 have h = 0 and f their plain prediction.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diva.numerics import products
+from diva.numerics.chunks import Chunks
+from diva.numerics.parallel import over_parts
+from diva.numerics.products import Workspace
+from diva.numerics.ridge import Local, RidgeModel, weighted
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """Of m rows.
+
+    Attributes:
+        leverage: h (m,), in [0, 1).
+        quadratic: g (m,), the leverage per unit of weight.
+        residuals: r (m, k), target minus prediction.
+        loo_residuals: e (m, k).
+        predictions: f (m, k).
+    """
+
+    leverage: Tensor
+    quadratic: Tensor
+    residuals: Tensor
+    loo_residuals: Tensor
+    predictions: Tensor
+
+
+def one_hot(labels: Tensor, like: Tensor) -> Tensor:
+    """Y (m, k) in the shape and dtype of ``like``."""
+    return torch.zeros_like(like).scatter_(1, labels[:, None], 1)
+
+
+def leave_one_out(
+    features: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    model: RidgeModel,
+    quadratic: Tensor | None = None,
+    work: Workspace | None = None,
+) -> LeaveOneOut:
+    """Leave-one-out quantities of m rows of a model trained on all n with their weights.
+
+    Args:
+        features: z (m, p).
+        labels: (m,).
+        weights: α (m,), those the model was trained with.
+        model: in the dtype of ``features``.
+        quadratic: g (m,), where it is known already.
+        work: buffers to reuse from chunk to chunk.
+
+    Raises:
+        ValueError: where 1 − h is not positive: this precision does not resolve the leverage.
+    """
+    if quadratic is None:
+        quadratic = products.squares(features, model.root, work or Workspace())
+    return left_out(products.times(features, model.head), labels, weights, quadratic, model.ridge)
+
+
+def left_out(outputs: Tensor, labels: Tensor, weights: Tensor, quadratic: Tensor, ridge: float) -> LeaveOneOut:
+    """The same from plain predictions ``outputs`` (m, k) and g (m,) at hand."""
+    leverage = weights * quadratic
+    if len(leverage) and not leverage.max() < 1:
+        raise ValueError(
+            f"leverage must be below 1, got {float(leverage.max())} at ridge {ridge} in {outputs.dtype}; "
+            "use float64 or a larger ridge."
+        )
+    targets = one_hot(labels, outputs)
+    residuals = targets - outputs
+    loo_residuals = residuals / (1 - leverage)[:, None]
+    return LeaveOneOut(leverage, quadratic, residuals, loo_residuals, targets - loo_residuals)
+
+
+def temperatures() -> Tensor:
+    """The grid that T* is chosen from: geomspace(1, 200, 60)."""
+    return torch.logspace(0, torch.log10(torch.tensor(200.0, dtype=torch.float64)).item(), 60, dtype=torch.float64)
+
+
+@over_parts()
+def quadratics(chunks: Chunks, model: RidgeModel) -> Tensor:
+    """g (n,) float64 of all rows, in one pass, for the passes that follow with the same model."""
+    local, work = Local(model), Workspace()
+    g = torch.zeros(chunks.shape[0], dtype=torch.float64, device=model.head.device)
+    for z, _, rows in chunks:
+        g[rows] = products.squares(z, local.like(z).root, work).double()
+    return g
+
+
+def choose_temperature(
+    chunks: Chunks, model: RidgeModel, weights: Tensor | None = None, quadratic: Tensor | None = None
+) -> float:
+    """T*: minimises the mean cross-entropy of softmax(T·f) over the leave-one-out predictions f, in one pass.
+
+    Rows of weight 0 do not count; least-squares outputs need T of 6 to 36, never 1. ``quadratic`` is g (n,), where it
+    is known.
+    """
+    local, work = Local(model), Workspace()
+    totals = torch.zeros(len(temperatures()), dtype=torch.float64)
+    for (z, labels, rows), alpha in weighted(chunks, weights):
+        g = None if quadratic is None else quadratic[rows].to(z)
+        predictions = leave_one_out(z, labels, alpha, local.like(z), g, work).predictions
+        chosen = slice(None) if weights is None else alpha > 0
+        totals += entropies(predictions[chosen], labels[chosen])
+    return float(temperatures()[totals.argmin()])
+
+
+def entropies(predictions: Tensor, labels: Tensor) -> Tensor:
+    """Σ_i −log softmax(T·f_i)_{y_i} for each of `temperatures` (60,) float64, of predictions f (m, k)."""
+    own = predictions.gather(1, labels[:, None])
+    # Less the given label's output, so that nothing large cancels: log Σ_c exp T(f_c − f_y).
+    above = predictions - own
+    lead = above.amax(1) if len(above) else own[:, 0]
+    below, out = above.sub_(lead[:, None]), torch.empty_like(predictions)
+    totals = [
+        torch.mul(below, temperature, out=out).exp_().sum(1).log_().add_(lead, alpha=temperature).sum()
+        for temperature in temperatures().tolist()
+    ]
+    return torch.stack(totals).double().cpu()

@@ -1,0 +1,113 @@
+"""Rows as the closed forms want them: normalised, with a constant column, as tensors.
+
+    unit          z = x / ‖x‖          (the default; a zero row stays zero)
+    none          z = x
+    standardize   z = (x − mean) / scale
+
+and then a column of ones, which carries the intercept under the same ridge penalty as everything else.
+Centring instead would make the n < p problem singular and mislead the leave-one-out error at small ridges.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from diva.numerics.chunks import Chunk, Chunks
+from diva.text.progress import rows_of, track
+
+Normalization = Literal["unit", "none", "standardize"]
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What `standardize` subtracts and divides by: ``mean`` (p,) and ``scale`` (p,), float64."""
+
+    mean: Tensor
+    scale: Tensor
+
+
+def scaling(chunks: Chunks) -> Scaling:
+    """Mean and standard deviation of every feature, in one pass; a constant feature gets scale 1.
+
+    The spread is summed around the first row, so that a large mean does not cancel it.
+    """
+    n, p = chunks.shape
+    origin: Tensor | None = None
+    total, squares = torch.zeros(p, dtype=torch.float64), torch.zeros(p, dtype=torch.float64)
+    for features, _, _ in chunks:
+        rows = torch.as_tensor(features).to("cpu", torch.float64)
+        origin = rows[0] if origin is None else origin
+        total += (rows - origin).sum(0)
+        squares += (rows - origin).square().sum(0)
+    if origin is None:
+        raise ValueError("chunks must hold at least one row to be standardized, got none.")
+    shift = total / n
+    variance = (squares / n - shift.square()).clamp_min(0)
+    deviation = variance.sqrt()
+    return Scaling(origin + shift, torch.where(deviation > 1e-12 * origin.abs().clamp_min(1), deviation, 1.0))
+
+
+class Prepared:
+    """Chunks of tensors (m, p + 1) with the constant column last, made on the fly from chunks of raw features (m, p).
+
+    Args:
+        chunks: raw features; numpy or torch, any real dtype.
+        normalize: `unit`, `none` or `standardize`.
+        scaling: needed by `standardize`; the core's, so that every set is scaled alike.
+        device: where the tensors go.
+        dtype: float32 or float64, the precision of the matrix products.
+
+    Raises:
+        ValueError: on an unknown normalisation, a missing scaling, or (while iterating) a row that is not finite.
+    """
+
+    def __init__(
+        self,
+        chunks: Chunks,
+        normalize: Normalization = "unit",
+        *,
+        scaling: Scaling | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if normalize not in get_args(Normalization):
+            raise ValueError(f"normalize must be one of {', '.join(get_args(Normalization))}, got {normalize!r}.")
+        if normalize == "standardize" and scaling is None:
+            raise ValueError(
+                "scaling must be given to standardize, got None; make it with diva.numerics.normalize.scaling."
+            )
+        self.chunks, self.normalize, self.scaling = chunks, normalize, scaling
+        self.device, self.dtype = torch.device(device), dtype
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, p + 1)."""
+        n, p = self.chunks.shape
+        return n, p + 1
+
+    def __iter__(self) -> Iterator[Chunk]:
+        for features, labels, rows in track(self.chunks, self.shape[0], "rows", rows_of):
+            yield Chunk(self._prepare(features, rows), tensor(labels, self.device, torch.int64), rows)
+
+    def _prepare(self, features: Any, rows: slice) -> Tensor:
+        x = tensor(features, self.device, self.dtype)
+        if self.scaling is not None and self.normalize == "standardize":
+            x = (x - self.scaling.mean.to(x)) / self.scaling.scale.to(x)
+        prepared = x.new_ones(x.shape[0], x.shape[1] + 1)
+        # A norm that is not finite gives away any entry that is not, at the price of m numbers.
+        norms = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        finite = torch.isfinite(norms[:, 0])
+        if not finite.all():
+            row = rows.start + int((~finite).nonzero()[0])
+            raise ValueError(f"features must be finite, got NaN or infinity in row {row}.")
+        divisor = norms.where(norms > 0, 1.0) if self.normalize == "unit" else 1.0
+        torch.div(x, divisor, out=prepared[:, :-1])
+        return prepared
+
+
+def tensor(values: Any, device: torch.device | str, dtype: torch.dtype) -> Tensor:
+    """An array or tensor as a tensor of this device and dtype, without a copy where none is needed."""
+    return torch.as_tensor(values).to(device=device, dtype=dtype)

@@ -1,0 +1,96 @@
+"""Whether float32 is enough for the products with rows; where it is not, they are done again in float64.
+
+`ridge.Moments` carries an estimate of what rounding did to the Gram matrix, ‖ΔA‖ ≈ 2u‖A‖_F/√p for unit roundoff u;
+the solution moves by about ‖ΔA‖ ‖C‖. Measured on features of real images, that is an upper bound of the error of a
+dataset derivative in float32 (a fifth of it, on the average). Up to `ENOUGH` float32 stands; beyond it a warning says
+so and the rows are converted, chunk by chunk, before they are multiplied.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diva.numerics.chunks import Chunk, Chunks
+from diva.numerics.parallel import Parts
+from diva.numerics.ridge import Moments, RidgeModel, moments, solve
+
+ENOUGH = 1e-2
+
+logger = logging.getLogger(__name__)
+
+
+class InDouble:
+    """The same rows in float64."""
+
+    def __init__(self, chunks: Chunks) -> None:
+        self.chunks = chunks
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, p)."""
+        return self.chunks.shape
+
+    def __iter__(self) -> Iterator[Chunk]:
+        for features, labels, rows in self.chunks:
+            yield Chunk(features.double(), labels, rows)
+
+
+def in_double(chunks: Chunks) -> Chunks:
+    """The same rows in float64, in the same parts."""
+    if isinstance(chunks, Parts):
+        return Parts([InDouble(part) for part in chunks.parts], chunks.mapper)
+    return InDouble(chunks)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A model of rows, and these rows in the precision that it needs.
+
+    Attributes:
+        model: of `chunks`.
+        chunks: as they were given, or in float64.
+        sums: their moments.
+    """
+
+    model: RidgeModel
+    chunks: Chunks
+    sums: Moments
+
+    def like(self, others: Chunks) -> Chunks:
+        """Other rows (a pool, a validation set) in the precision of these."""
+        first = self.chunks.parts[0] if isinstance(self.chunks, Parts) else self.chunks
+        return in_double(others) if isinstance(first, InDouble) else others
+
+
+def fit(chunks: Chunks, classes: int, ridge: float, weights: Tensor | None = None, sums: Moments | None = None) -> Fit:
+    """The ridge model of all rows, in float64 throughout where float32 rows would spoil it.
+
+    Args:
+        chunks: n rows.
+        classes: k.
+        ridge: λ.
+        weights: α (n,), or None for ones.
+        sums: moments of these rows, where they are known.
+
+    Raises:
+        ValueError: as `diva.numerics.ridge.solve`.
+    """
+    sums = moments(chunks, classes, weights) if sums is None else sums
+    model = solve(sums, ridge)
+    if model.rounding <= ENOUGH or not _single(chunks):
+        return Fit(model, chunks, sums)
+    logger.warning(
+        "float32 is not enough at ridge %g (it may move the solution by %.0f %%): float64 from here on",
+        ridge, min(100.0, 100 * model.rounding),
+    )  # fmt: skip
+    chunks = in_double(chunks)
+    sums = moments(chunks, classes, weights)
+    return Fit(solve(sums, ridge), chunks, sums)
+
+
+def _single(chunks: Chunks) -> bool:
+    first = next(iter(chunks), None)
+    return first is not None and first.features.dtype != torch.float64

@@ -1,0 +1,221 @@
+"""What the last run did, as facts and tables of text: the one place that words them; terminal and report only draw.
+
+Everything is read from what the stages wrote: ``data/metrics``, ``data/release/summary.json`` and the attributes of the
+core's features. Errors are fractions on disk and percent here.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from diva.store import paths
+from diva.store.features import FeatureFile
+from diva.text.words import NOTHING, Column, Row, Table, count, number, percent, with_interval
+
+SETS = {
+    "core": "core",
+    "release_weighted": "release, with weights",
+    "release_unweighted": "release, without weights",
+    "release_unflagged": "release, without flagged",
+    "everything": "everything",
+    "everything_reweighted": "everything, reweighted",
+    "uniform": "uniform, of equal size",
+}
+
+
+class Summary(NamedTuple):
+    """All there is to show: named facts, tables, and caveats that must not be missed."""
+
+    facts: tuple[tuple[str, str], ...]
+    tables: tuple[Table, ...]
+    caveats: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the stages of the last run wrote.
+
+    Attributes:
+        evaluate: data/metrics/evaluate.json.
+        release: data/release/summary.json.
+        fit: data/metrics/fit.json.
+        rounds: data/metrics/rounds/<round>.json by round.
+        network: attributes of the core's features; empty where they are not here.
+    """
+
+    evaluate: Mapping[str, Any]
+    release: Mapping[str, Any]
+    fit: Mapping[str, Any]
+    rounds: Mapping[str, Mapping[str, Any]]
+    network: Mapping[str, Any]
+
+    @property
+    def used(self) -> str:
+        """Name of the training set that the release is."""
+        return "release_weighted" if self.release["weights"]["kept"] else "release_unweighted"
+
+    @property
+    def best(self) -> str:
+        """Name of the training set of the lowest error; the release itself where it ties."""
+        sets: Mapping[str, Any] = self.evaluate["sets"]
+        return min(sets, key=lambda name: (sets[name]["error"], name != self.used))
+
+    @property
+    def trained(self) -> bool:
+        """Whether features came from a trained network, or were delivered ready."""
+        return not self.network or self.network["backbone"] == "ready" or self.network["weights"] != "none"
+
+
+def read() -> Run:
+    """The last run; ValueError where there was none, or one of its files is damaged."""
+    evaluate = read_json(paths.metrics("evaluate"))
+    metrics = {entry["round"]: paths.METRICS / "rounds" / f"{entry['round']}.json" for entry in evaluate["rounds"]}
+    core = paths.features("core")
+    return Run(
+        evaluate=evaluate,
+        release=read_json(paths.SUMMARY),
+        fit=read_json(paths.metrics("fit")),
+        rounds={name: read_json(path) for name, path in metrics.items() if path.is_file()},
+        network=FeatureFile(core).attributes if core.is_file() else {},
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON mapping; ValueError where the file is missing or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path} must exist, got nothing; `make curate` makes it.") from None
+    except ValueError as error:
+        raise ValueError(f"{path} must be readable JSON: {error}; `make curate` makes it anew.") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a mapping, got {type(content).__name__}.")
+    return content
+
+
+def summarise(run: Run) -> Summary:
+    """Facts, tables and caveats of a run."""
+    tables = [called_wrong(run), rounds(run), sets(run)]
+    return Summary(facts(run), tuple(table for table in tables if table.rows), caveats(run))
+
+
+def facts(run: Run) -> tuple[tuple[str, str], ...]:
+    """What the run started from, what it made, and where that lies."""
+    release, weights = run.release, run.release["weights"]
+    made = f"{count(release['members'])} samples: core {count(release['core'])}, added {count(release['added'])}"
+    gone = {"removed": release["removed"], "relabelled": release["relabelled"]}
+    return (
+        ("core", f"{count(run.fit['samples'])} samples of {count(run.fit['classes'])} classes"),
+        ("called wrong", f"{count(release['flagged'])} of {count(release['members'])}, flagged" + _listed(gone)),
+        ("release", made + _listed({"removed": release["removed"]})),
+        ("weights", f"{'kept' if weights['kept'] else 'not kept'}: {weights['reason']}"),
+        ("backbone", backbone(run.network)),
+        ("lies in", f"{paths.TRAIN.parent.as_posix()}/"),
+        ("report", paths.REPORT.as_posix()),
+    )
+
+
+def backbone(network: Mapping[str, Any]) -> str:
+    """The network that made the features, in words."""
+    if not network:
+        return f"unknown: {paths.features('core').as_posix()} is not here"
+    if network["backbone"] == "ready":
+        return "none: the features were delivered ready"
+    if network["weights"] == "none":
+        return f"{network['backbone']}, untrained: random weights from seed {network['seed']}"
+    return f"{network['backbone']} with weights {network['weights']}"
+
+
+def caveats(run: Run) -> tuple[str, ...]:
+    """What a reader must know before believing the figures."""
+    untrained = "" if run.trained else "The backbone is untrained: a trained one gives better features."
+    nothing = "" if run.rounds else "No rounds: nothing was added to the core."
+    return tuple(text for text in (run.evaluate["test"].get("caveat", ""), untrained, nothing) if text)
+
+
+def called_wrong(run: Run) -> Table:
+    """Labels called wrong against those planted wrong; no rows where no truth is known."""
+    planted = run.evaluate["planted"]
+    titles = ("called wrong", "planted wrong", "both", "precision", "recall")
+    columns = (Column("in", number=False), *map(Column, titles))
+    if not planted.get("known"):
+        return Table("Labels called wrong", columns, ())
+    places = [("core", planted["core"])] + [("core and additions", planted)] * bool(run.rounds)
+    rows = tuple(Row((name, *_agreement(figures))) for name, figures in places)
+    return Table("Labels called wrong (flagged, removed or relabelled); precision and recall in %", columns, rows)
+
+
+def _agreement(figures: Mapping[str, Any]) -> tuple[str, ...]:
+    counts = (count(figures[name]) for name in ("flagged", "wrong", "hit"))
+    return *counts, percent(figures["precision"], 1), percent(figures["recall"], 1)
+
+
+def rounds(run: Run) -> Table:
+    """Round by round: what was added, how many of these were planted wrong, size and test error."""
+    planted = run.evaluate["planted"]
+    wrong = {entry["round"]: entry["wrong"] for entry in planted.get("rounds", [])}
+    if planted.get("known"):
+        wrong["r000"] = planted["core"]["wrong"]
+    titles = ("added", *(["planted wrong"] if planted.get("known") else []), "removed")
+    sizes = (Column("samples", sized=True), Column("error, %"))
+    columns = (Column("round", number=False), *map(Column, titles), *sizes)
+    rows = []
+    for entry in run.evaluate["rounds"]:
+        added = NOTHING if entry["round"] == "r000" else count(entry["added"])
+        known = (count(wrong.get(entry["round"], 0)),) if planted.get("known") else ()
+        figures = (count(entry["removed"]), count(entry["size"]), with_interval(entry))
+        rows.append(Row((entry["round"], added, *known, *figures)))
+    return Table("Rounds (r000 is the core; errors without weights)", columns, tuple(rows), _stops(run))
+
+
+def _stops(run: Run) -> tuple[str, ...]:
+    return tuple(f"{name}: {told['stop']}." for name, told in run.rounds.items() if told.get("stop", "none") != "none")
+
+
+def sets(run: Run) -> Table:
+    """The training sets side by side, in the order of ``SETS``."""
+    found = run.evaluate["sets"]
+    columns = (
+        Column("trained on", number=False),
+        Column("samples", sized=True),
+        Column("error"),
+        Column("less core's", judged=True),
+        Column("ridge", wide=True),
+        Column("leave-one-out", wide=True),
+    )
+    test = run.evaluate["test"]
+    where = "test samples" if test["kind"] == "test" else "held-out samples of the core"
+    title = f"Error on {count(test['samples'])} {where}, in %, with intervals of 95 %"
+    notes = (f"▸ the release is this: {paths.TRAIN.as_posix()}   ★ lowest error",)
+    return Table(title, columns, tuple(_set(run, name, found[name]) for name in order(run)), notes)
+
+
+def order(run: Run) -> list[str]:
+    """Names of the training sets in the order they are shown."""
+    found = run.evaluate["sets"]
+    return [name for name in SETS if name in found] + [name for name in found if name not in SETS]
+
+
+def _set(run: Run, name: str, figures: Mapping[str, Any]) -> Row:
+    compared = name != "core" and figures.get("difference") is not None
+    verdict = judged(figures["difference_low"], figures["difference_high"]) if compared else ""
+    cells = (
+        SETS.get(name, name.replace("_", " ")),
+        count(figures["size"]),
+        with_interval(figures),
+        with_interval(figures, "difference") if compared else NOTHING,
+        number(figures.get("ridge")),
+        percent(figures.get("loo_error")),
+    )
+    return Row(cells, used=name == run.used, best=name == run.best, verdict=verdict)
+
+
+def judged(low: float, high: float) -> str:
+    """Whether an interval of differences in error says better, worse, or (empty) neither."""
+    return "better" if high < 0 else "worse" if low > 0 else ""
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return "".join(f", {name} {count(value)}" for name, value in counts.items() if value)

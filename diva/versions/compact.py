@@ -1,0 +1,133 @@
+"""Compact: the newest set, the pool's index, and the features and images they name become plain data in data/base.
+
+    data/base/curated.parquet  moments.h5  pool.parquet  truth.parquet  features/<batch>.h5  raw/<batch>/…
+
+The stage ``base`` puts the tables where the next round looks for them; the stages of the rounds and batches so far are
+gone, and with them the time that ``dvc repro`` takes to look at each. Core and test set stay as they are. Earlier
+versions keep what they hold.
+"""
+
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import polars as pl
+from ruamel.yaml import YAML
+
+from diva.store import atomic, curated, index, ledger, manifest, paths, tables
+from diva.versions import versions
+
+FRESH = paths.DATA / ".base.tmp"
+WRITTEN = (PurePosixPath("data/raw"), PurePosixPath("data/base/raw"))  # images that ``download`` wrote
+
+
+def compact() -> str:
+    """Start the chains anew at the newest set, and publish that; return the new version's name.
+
+    What leaves the work tree lies in DVC's cache, so a run that was killed is undone by ``git restore`` and ``dvc
+    checkout``, and done again.
+
+    Raises:
+        ValueError: changes that are not committed or not published, stages that have not run, files that are not here.
+    """
+    versions.require_clean("before it is compacted")
+    book, version = ledger.read(), versions.current()
+    if version is None:
+        raise ValueError("the ledger must be published before it is compacted, got one that no version has.")
+    if not versions.up_to_date():
+        raise ValueError("the pipeline must be up to date before it is compacted; see `dvc status`, run `dvc repro`.")
+    short = ledger.compacted(book, version)
+    kept, gone = split(versions.LOCK.read_text(encoding="utf-8"), book)
+    stale = versions.removable({out["path"]: out["md5"] for stage in gone.values() for out in stage["outs"]})
+    versions.dvc("add", gather(book).as_posix())
+    ledger.write(paths.LEDGER, short)
+    atomic.write_text(versions.LOCK, kept)
+    versions.sweep([*stale, *metrics_of(gone, book.latest)])
+    versions.dvc("repro")
+    versions.dvc("push")
+    name = versions.next_name(version)
+    versions.commit(f"Compact {version}: the history starts at {book.latest}")
+    versions.tag(name, f"{version}, compacted")
+    return name
+
+
+def split(lock: str, book: ledger.Ledger) -> tuple[str, dict[str, Any]]:
+    """The lock without the stages that go, as text, and these stages."""
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.default_flow_style, yaml.sort_base_mapping_type_on_output, yaml.width = False, False, 4096
+    content = yaml.load(lock)
+    keys = {*book.pool, *book.rounds, *book.base}
+    gone = {name: stage for name, stage in content["stages"].items() if name.partition("@")[2] in keys}
+    content["stages"] = {name: stage for name, stage in content["stages"].items() if name not in gone}
+    stream = io.StringIO()
+    yaml.dump(content, stream)
+    return stream.getvalue(), gone
+
+
+def metrics_of(gone: dict[str, Any], latest: str) -> list[str]:
+    """Metrics of stages that go; those of the newest round tell the next run whether candidates were left."""
+    outs = [out["path"] for name, stage in gone.items() if not name.endswith(f"@{latest}") for out in stage["outs"]]
+    return [path for path in outs if path.startswith(f"{paths.METRICS.as_posix()}/")]
+
+
+def gather(book: ledger.Ledger) -> Path:
+    """data/base, built anew from the newest set and the pool; whole or not at all.
+
+    Raises:
+        ValueError: a table, a file of features or an image is missing, or features are not those of the index.
+    """
+    state, pool = curated.read(book.latest), index.read(paths.pool(ledger.newest_pool(book)))
+    for path, checksum in pool.select("features", "checksum").unique(maintain_order=True).iter_rows():
+        if tables.sha256(Path(path)) != checksum:
+            raise ValueError(f"{path} must be what the pool was indexed with, got other bytes; `dvc checkout` it.")
+    shutil.rmtree(FRESH, ignore_errors=True)
+    for source, target in moves(pl.concat([frame.select("batch", "features", "path") for frame in (state, pool)])):
+        _link(source, FRESH / target.relative_to(paths.BASE))
+    _link(paths.moments(book.latest), FRESH / "moments.h5")
+    curated.write(FRESH / "curated.parquet", moved(state))
+    index.write(FRESH / "pool.parquet", moved(pool))
+    known = [paths.truth(name) for name in ledger.truths(book) if name not in ("core", "test")]
+    truth = [tables.empty(manifest.TRUTH), *(tables.read(path, manifest.TRUTH) for path in known)]
+    tables.write(FRESH / "truth.parquet", pl.concat(truth), manifest.TRUTH)
+    shutil.rmtree(paths.BASE, ignore_errors=True)
+    FRESH.replace(paths.BASE)
+    return paths.BASE
+
+
+def moves(rows: pl.DataFrame) -> Iterator[tuple[Path, Path]]:
+    """Each file of features or images that moves, and where to; files outside data/ stay where they are."""
+    before, after = rows.select("features", "path"), moved(rows).select("features", "path")
+    for column in ("features", "path"):
+        pairs = pl.DataFrame({"old": before[column], "new": after[column], "into": rows["batch"]})
+        inside = pl.col("new").str.starts_with(f"{paths.BASE.as_posix()}/") & ~pl.col("into").is_in(["core", "test"])
+        for old, new, _ in pairs.filter(inside).unique(maintain_order=True).iter_rows():
+            yield Path(old), Path(new)
+
+
+def moved(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of an index or a set with the paths of the pool's features and images in data/base."""
+    pooled = ~pl.col("batch").is_in(["core", "test"])
+    features = pl.format(f"{paths.BASE.as_posix()}/features/{{}}.h5", "batch")
+    images = pl.col("path")
+    for folder in WRITTEN:
+        inside = pl.col("path").str.starts_with(f"{folder}/")
+        rest = pl.col("path").str.slice(len(f"{folder}/"))
+        images = pl.when(inside).then(pl.format(f"{paths.BASE.as_posix()}/raw/{{}}", rest)).otherwise(images)
+    return rows.with_columns(
+        features=pl.when(pooled).then(features).otherwise("features"),
+        path=pl.when(pooled).then(images).otherwise("path"),
+    )
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file under another name; a copy where the disk cannot do that."""
+    if not source.is_file():
+        raise ValueError(f"{source} must be here, got nothing; `dvc pull` brings it.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)

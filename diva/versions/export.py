@@ -1,0 +1,155 @@
+"""A version's release in the forms that other tools read: a folder per class, or a table.
+
+Images are linked, or copied where asked. Every name below the target is made here from sample ids and from labels with
+all that a path could mean taken out, so nothing that a delivery says leads out of the target.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import urllib.parse
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from diva.ingest.sources import READY
+from diva.store import manifest, paths, release, tables
+from diva.versions import versions
+
+FORMATS = ("imagefolder", "fiftyone", "csv", "parquet")
+FIELDS = ("weight", "flagged", "given_label", "suggested_label", "origin", "round", "margin", "derivative", "reason")
+LENGTH = 120  # bytes of a folder's name; longer labels end in their hash
+TABLES = {paths.TRAIN: release.TRAIN, paths.REMOVED: release.REMOVED}
+
+
+def export(version: versions.Version, form: str, folder: Path, *, copy: bool = False) -> int:
+    """Write the release of a version into ``folder``; return how many samples it has.
+
+    Args:
+        version: which.
+        form: ``imagefolder`` (class/sample_id.ext, and index.csv with labels and weights), ``fiftyone`` (its
+            FiftyOneImageClassificationDataset), ``csv`` or ``parquet`` (train and removed; paths absolute).
+        folder: a new or an empty one; it is there when everything is.
+        copy: copy images, checking their content, instead of linking them.
+
+    Raises:
+        ValueError: another form, a folder that holds something, an image that is gone or changed.
+    """
+    if form not in FORMATS:
+        raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {form}.")
+    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+        raise ValueError(f"--to must be a new or an empty folder, got {folder}.")
+    frames = {path.stem: tables.read(versions.fetch(version, path), schema) for path, schema in TABLES.items()}
+    fresh = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    fresh.mkdir(parents=True)
+    try:
+        if form == "imagefolder":
+            image_folder(frames["train"], fresh, version, copy=copy)
+        elif form == "fiftyone":
+            fifty_one(frames["train"], fresh, version, copy=copy)
+        else:
+            write_tables(frames, fresh, form)
+        fresh.replace(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return len(frames["train"])
+
+
+def write_tables(frames: dict[str, pl.DataFrame], folder: Path, form: str) -> None:
+    """The members and, apart from them, the removed; paths absolute."""
+    for name, frame in frames.items():
+        whole = frame.with_columns(path=pl.col("path").map_elements(_absolute, pl.String))
+        if form == "csv":
+            whole.write_csv(folder / f"{name}.csv")
+        else:
+            whole.write_parquet(folder / f"{name}.parquet")
+
+
+def image_folder(train: pl.DataFrame, folder: Path, version: versions.Version, *, copy: bool = False) -> None:
+    """class/sample_id.ext, and index.csv: file, label, given label and weight of each sample."""
+    _require_images(train, "imagefolder")
+    named = zip(train["label"], _names(train), strict=True)
+    files = [f"{class_name(label)}/{name}" for label, name in named]
+    _put(train, files, folder, version, copy=copy)
+    columns = ["sample_id", "label", "given_label", "weight"]
+    train.select(pl.Series("file", files, pl.String), *columns).write_csv(folder / "index.csv")
+
+
+def fifty_one(train: pl.DataFrame, folder: Path, version: versions.Version, *, copy: bool = False) -> None:
+    """data/sample_id.ext, and labels.json: the label of each sample with all that is known of it as attributes.
+
+    ``fiftyone.Dataset.from_dir(folder, fiftyone.types.FiftyOneImageClassificationDataset)`` reads it; what has no value
+    is left out, so that each attribute is of one type.
+    """
+    _require_images(train, "fiftyone")
+    _put(train, [f"data/{name}" for name in _names(train)], folder, version, copy=copy)
+    labels = {}
+    for row in train.select("sample_id", "label", *FIELDS).iter_rows(named=True):
+        known = {name: row[name] for name in FIELDS if row[name] is not None and row[name] == row[name]}  # NaN is none
+        labels[class_name(row["sample_id"])] = {"label": row["label"], "attributes": known}
+    content = {"classes": sorted(set(train["label"])), "labels": labels}
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
+    (folder / "labels.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _require_images(train: pl.DataFrame, form: str) -> None:
+    ready = train.filter(pl.col("path").map_elements(_is_ready, pl.Boolean))
+    if len(ready):
+        raise ValueError(f"--format {form} must have images, got features made elsewhere ({ready['path'][0]}).")
+
+
+def _names(train: pl.DataFrame) -> list[str]:
+    rows = train.select("sample_id", "path").iter_rows()
+    return [f"{class_name(sample_id)}{_suffix(path)}" for sample_id, path in rows]
+
+
+def _put(train: pl.DataFrame, files: list[str], folder: Path, version: versions.Version, *, copy: bool) -> None:
+    """The image of each sample as one of ``files``, a link or a copy."""
+    put: Callable[[Path, Path, str], None] = _copy if copy else _link
+    for (sample_id, path), file in zip(train.select("sample_id", "path").iter_rows(), files, strict=True):
+        target = folder / file
+        target.parent.mkdir(exist_ok=True)
+        put(_located(version, Path(path)), target, sample_id)
+
+
+def class_name(label: str) -> str:
+    """A label as the name of a folder: letters and digits stay, all that a path could mean becomes %xx; one to one."""
+    safe = "".join(c if c.isalnum() or c in "-_+" else urllib.parse.quote(c, safe=" ,()&") for c in label)
+    safe = safe.replace(".", "%2E").replace("~", "%7E") if label.startswith((".", "~")) else safe
+    if len(safe.encode()) <= LENGTH and safe.strip() == safe and safe:
+        return safe
+    short = safe.encode()[: LENGTH // 2].decode(errors="ignore").strip(" .~")
+    return f"{short}%{hashlib.sha256(label.encode()).hexdigest()[:16]}"
+
+
+def _suffix(path: str) -> str:
+    suffix = Path(path).suffix.lower()
+    return suffix if suffix[1:].isalnum() and suffix.isascii() and len(suffix) <= 6 else ""
+
+
+def _is_ready(path: str) -> bool:
+    return Path(path).suffix.lower() in (*READY, ".parquet")
+
+
+def _located(version: versions.Version, path: Path) -> Path:
+    """Images that the pipeline wrote, as the version has them; others where they lie."""
+    found = versions.fetch(version, path) if paths.DATA in path.parents else path
+    if not found.is_file():
+        raise ValueError(f"{path} must be there, got nothing; put the image back where it was.")
+    return found.resolve()
+
+
+def _absolute(path: str) -> str:
+    return Path(path).absolute().as_posix()
+
+
+def _link(source: Path, target: Path, sample_id: str) -> None:  # noqa: ARG001 - as _copy
+    target.symlink_to(source)
+
+
+def _copy(source: Path, target: Path, sample_id: str) -> None:
+    shutil.copyfile(source, target)
+    if tables.sha256(target)[: manifest.ID_LENGTH] != sample_id:
+        raise ValueError(f"{source} must be the image that was curated, got other content.")

@@ -1,0 +1,149 @@
+"""Versions of people's decisions: data/reviews/v001.parquet, v002, …; each holds all decisions so far, one per sample.
+
+The ledger names the newest version and the next round obeys it, above any score (see ``diva.store.curated``):
+
+    accept   the given label stands      relabel  another label does      reject  the sample leaves
+
+A takedown is a rejection whose note begins with ``forgotten``: no later decision lifts it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from diva.store import curated, decisions, index, ledger, paths, tables
+from diva.store.decisions import FORGOTTEN, FORGOTTEN_ROW
+from diva.versions import versions
+
+
+def read(book: ledger.Ledger) -> pl.DataFrame:
+    """The newest decisions; none where there is no version of them yet."""
+    newest = ledger.newest_review(book)
+    if newest == ledger.REVIEW_ORIGIN:
+        return tables.empty(curated.REVIEW)
+    return tables.read(paths.review(newest), curated.REVIEW)
+
+
+def write(book: ledger.Ledger, said: pl.DataFrame, what: str) -> tuple[ledger.Ledger, Path]:
+    """Put the next version on disk; return the ledger that names it, which is still to be written, and its path."""
+    path = paths.review(ledger.upcoming([ledger.newest_review(book)], "v"))
+    tables.write(path, merged(read(book), said), curated.REVIEW)
+    return ledger.plan_review(book, what, f"sha256:{tables.sha256(path)}"), path
+
+
+def publish(said: pl.DataFrame, what: str) -> str:
+    """Put decisions into the ledger as its newest version of them, and commit that; return the version's name."""
+    book, path = write(ledger.read(), said, what)
+    versions.dvc("add", path.as_posix())
+    ledger.write(paths.LEDGER, book)  # last: from here on, the next round obeys it
+    versions.commit(f"Review {path.stem}: {what}", paths.LEDGER.as_posix(), path.parent.as_posix())
+    return path.stem
+
+
+def roll_back(version: versions.Version) -> int:
+    """Go back to a version, but for takedowns: those since then stay, for all versions to come; return how many."""
+    gone = read(ledger.read()).filter(FORGOTTEN_ROW)
+    versions.rollback(version)
+    since = gone.join(read(ledger.read()).filter(FORGOTTEN_ROW), on="sample_id", how="anti")
+    if len(since):
+        publish(since, f"takedowns since {version.name}")
+    return len(since)
+
+
+def merged(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """Old decisions and new ones, of which the new stand; ordered by sample.
+
+    Raises:
+        ValueError: a new decision on a sample that was forgotten, or two on one sample.
+    """
+    gone = set(old.filter(FORGOTTEN_ROW)["sample_id"]) & set(new.filter(~FORGOTTEN_ROW)["sample_id"])
+    if gone:
+        raise ValueError(f"sample_id must be of samples that were not forgotten, got {min(gone)}: takedowns stay.")
+    twice = new.filter(pl.col("sample_id").is_duplicated())["sample_id"]
+    if len(twice):
+        raise ValueError(f"sample_id must occur once, got two decisions on {twice[0]}.")
+    kept = old.join(new, on="sample_id", how="anti")
+    return tables.conform(pl.concat([kept, new]).sort("sample_id"), curated.REVIEW, "review")
+
+
+def samples(book: ledger.Ledger) -> pl.DataFrame:
+    """All samples that a round may train on: sample_id, label as given, batch."""
+    pool = index.read(paths.pool(ledger.newest_pool(book)))
+    return pl.concat([index.read(paths.CORE), pool]).select("sample_id", "label", "batch")
+
+
+def forget(book: ledger.Ledger, sample_id: Sequence[str], why: str = "") -> pl.DataFrame:
+    """Decisions that take samples down; those taken down before are left out.
+
+    Raises:
+        ValueError: an id that is no sample of core or pool.
+    """
+    _require(book, pl.Series(sample_id, dtype=pl.String))
+    before = set(read(book).filter(FORGOTTEN_ROW)["sample_id"])
+    names = [name for name in dict.fromkeys(sample_id) if name not in before]
+    note = f"{FORGOTTEN}: {why}" if why else FORGOTTEN
+    return _decisions(pl.DataFrame({"sample_id": names}, {"sample_id": pl.String}), "reject", None, note)
+
+
+def forgotten(book: ledger.Ledger) -> pl.DataFrame:
+    """What was taken down: sample_id and note."""
+    return read(book).filter(FORGOTTEN_ROW).select("sample_id", "note")
+
+
+def relabel(book: ledger.Ledger, file: Path) -> pl.DataFrame:
+    """Decisions that correct labels, from a .csv or .parquet with the columns sample_id and label.
+
+    Raises:
+        ValueError: no such table, a sample that is not known, no label, or one that no sample has.
+    """
+    frame = _table(file)
+    empty = frame.filter(pl.col("label").is_null() | pl.col("sample_id").is_null())
+    if len(empty):
+        raise ValueError(f"{file} must have a sample_id and a label in each row, got {len(empty)} without.")
+    _require(book, frame["sample_id"])
+    strange = sorted(set(frame["label"]) - set(samples(book)["label"]))
+    if strange:
+        raise ValueError(f"{file}: label must be a class of core or pool, got {strange[0]!r}.")
+    return _decisions(frame.unique(maintain_order=True), "relabel", pl.col("label"), f"corrected: {file.name}")
+
+
+def known(book: ledger.Ledger) -> decisions.Known:
+    """What there is to decide about."""
+    return decisions.known(samples(book), read(book))
+
+
+def reviewed(book: ledger.Ledger, file: Path) -> pl.DataFrame:
+    """The decisions of a review.csv (see ``diva.store.decisions``), without those that stand already.
+
+    Raises:
+        ValueError: no such table, or rows that cannot be: one error that names all of them with their lines.
+    """
+    return fresh(book, decisions.read(file, known(book)))
+
+
+def fresh(book: ledger.Ledger, said: pl.DataFrame) -> pl.DataFrame:
+    """Decisions without those that stand already."""
+    return said.join(read(book), on=said.columns, how="anti", nulls_equal=True, maintain_order="left")
+
+
+def _table(file: Path) -> pl.DataFrame:
+    read = tables.read_csv if file.suffix.lower() == ".csv" else tables.read_parquet
+    frame = tables.parse(read, file, ".csv or .parquet table")
+    if not {"sample_id", "label"} <= set(frame.columns):
+        raise ValueError(f"{file} must have the columns sample_id and label, got {', '.join(frame.columns) or 'none'}.")
+    return frame.select(pl.col("sample_id", "label").cast(pl.String).str.strip_chars())
+
+
+def _require(book: ledger.Ledger, sample_id: pl.Series) -> None:
+    others = sorted(set(sample_id) - set(samples(book)["sample_id"]))
+    if others:
+        raise ValueError(
+            f"sample_id must be that of a sample of core or pool (data/curated and data/pool list them; a test set "
+            f"never trains), got {others[0]!r}{f' and {len(others) - 1} others' if others[1:] else ''}."
+        )
+
+
+def _decisions(frame: pl.DataFrame, decision: str, label: pl.Expr | None, note: str) -> pl.DataFrame:
+    columns = {"decision": pl.lit(decision), "label": pl.lit(None) if label is None else label, "note": pl.lit(note)}
+    return tables.conform(frame.with_columns(**columns).select(list(curated.REVIEW)), curated.REVIEW, "decisions")

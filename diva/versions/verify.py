@@ -1,0 +1,129 @@
+"""Verify a version: everything that it holds is hashed and computed again; what differs is named.
+
+    bytes    every file is what ``dvc.lock`` says, the code in git what the stages ran
+    ledger   the tag is the ledger's newest round, the lock knows every stage, with the ledger's own entries
+    content  ``replay``: batches, pool, rounds, reviews and release computed again; no test image in training
+
+Read from git and DVC's cache or remote alone; the work tree is neither read nor changed.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from diva.store import ledger, paths
+from diva.versions import replay, versions
+from diva.versions.stored_files import AbsentError, Fault, Held, Seen
+
+SCRATCH = Path(".dvc/tmp")
+Check = Callable[..., Iterator[Fault]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a version turned out to be.
+
+    Attributes:
+        version: which.
+        files: of DVC that were hashed.
+        rounds: that were applied again.
+        faults: files that are not what they must be; none where all is well.
+    """
+
+    version: versions.Version
+    files: int
+    rounds: int
+    faults: tuple[Fault, ...]
+
+
+def verify(wanted: Iterable[versions.Version], everything: bool = False) -> Iterator[Verdict]:
+    """A verdict on each version.
+
+    Args:
+        wanted: the versions.
+        everything: these are all, so what DVC's cache lacks is brought in one go.
+    """
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    if everything:
+        versions.fetch_all()
+    with tempfile.TemporaryDirectory(prefix="verify-", dir=SCRATCH) as folder:
+        seen = Seen(Path(folder))
+        for version in wanted:
+            yield one(version, seen)
+
+
+def one(version: versions.Version, seen: Seen) -> Verdict:
+    """A verdict on one version."""
+    try:
+        held = Held(version, seen)
+        held.collect()
+    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:  # no ledger, or no lock at all
+        unreadable = Fault(version.name, f"a readable {paths.LEDGER} and {versions.LOCK}", f"{error}")
+        return Verdict(version, 0, 0, (unreadable,))
+    found = [*of_tag(held), *of_lock(held), *of_content(held)]
+    return Verdict(version, len(held.files), len(held.book.rounds), tuple(dict.fromkeys([*held.faults, *found])))
+
+
+def of_tag(held: Held) -> Iterator[Fault]:
+    """A version is named after its newest round."""
+    name, latest = held.version.name, held.book.latest
+    if versions.order(name)[1] != ledger.number(latest):
+        yield Fault(name, f"round r{versions.order(name)[1]:03d} as the newest of its ledger", latest)
+
+
+def of_lock(held: Held) -> Iterator[Fault]:
+    """The lock has every stage of the ledger, made with the ledger's entries, from what other stages made."""
+    lock = versions.LOCK.as_posix()
+    for name in held.wanted:
+        if name not in held.stages:
+            yield Fault(lock, f"a stage {name}, as the ledger asks", "none")
+    for name, stage in held.stages.items():
+        for key, value in stage.get("params", {}).get(str(paths.LEDGER), {}).items():
+            if (entry := _entry(held.entries, key)) != value:
+                yield Fault(lock, f"{name} made with {key}: {entry}", f"{value}")
+        for dep in stage.get("deps", ()):
+            if (made := held.outs.get(dep["path"], dep["md5"])) != dep["md5"]:
+                yield Fault(dep["path"], f"md5 {dep['md5']}, which {name} read", f"{made}")
+
+
+def _entry(book: dict[str, Any], key: str) -> Any:
+    """The value at a dotted key of the ledger; None where there is none."""
+    value: Any = book
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def of_content(held: Held) -> Iterator[Fault]:
+    """Every table computed again."""
+    book = held.book
+    yield from told(replay.code, held)
+    for name in ledger.order(book):
+        yield from told(replay.batch, held, name)
+    yield from told(replay.core, held)
+    yield from told(replay.start, held)
+    for name in book.base:
+        yield from told(replay.base, held, name)
+    for name in ledger.chain(book.pool, "pool"):
+        yield from told(replay.pool, held, name)
+    for name in book.reviews:
+        yield from told(replay.review, held, name)
+    for name in ledger.chain(book.rounds, "rounds"):
+        yield from told(replay.round_, held, name)
+    yield from told(replay.released, held)
+    yield from told(replay.untested, held)
+
+
+def told(check: Check, held: Held, *names: str) -> Iterator[Fault]:
+    """A check's faults; what cannot be read or computed is one, what has its fault already is passed over."""
+    try:
+        yield from check(held, *names)
+    except AbsentError:
+        return
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # a file may hold anything
+        where = f"{check.__name__.rstrip('_')} {' '.join(names)}".rstrip()
+        yield Fault(where, "what can be computed again", f"{error}")

@@ -1,0 +1,170 @@
+import pytest
+import torch
+
+from diva.curation.reweight import FOLDS, reweight, step, stop_at
+from diva.numerics.chunks import InMemory
+from diva.numerics.losses import Loss
+from tests import naive
+from tests.problems import problem, relative_error
+
+pytestmark = pytest.mark.usefixtures("arithmetic")
+
+EACH_LOSS = pytest.mark.parametrize("loss", ["all", "hard_margin", "trimmed", "calibrated"])
+
+
+@EACH_LOSS
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("seed", range(3))
+def test_reweight_equals_steps_down_the_autograd_gradient(loss, steps, seed):
+    q = problem(seed)
+    actual = reweight(q.chunks(), q.classes, q.ridge, loss=loss, steps=steps, step_size=0.3)
+    expected = naive.reweight(q.z, q.labels, q.classes, q.ridge, actual.loss, steps, 0.3)
+    assert relative_error(actual.weights, expected) < 1e-10
+    assert len(actual.history) == steps
+
+
+def test_history_holds_the_loss_before_each_step():
+    q, loss = problem(1), Loss("hard_margin")
+    actual = reweight(q.chunks(), q.classes, q.ridge, loss="hard_margin", steps=3)
+    for taken, entry in enumerate(actual.history):
+        weights = naive.reweight(q.z, q.labels, q.classes, q.ridge, loss, taken, 0.5)
+        value = naive.loss(q.z, q.labels, q.classes, q.ridge, weights, loss)
+        assert entry.loss == pytest.approx(float(value), rel=1e-10)
+
+
+def test_derivative_and_margin_are_those_at_the_start():
+    q = problem()
+    actual = reweight(q.chunks(), q.classes, q.ridge, steps=3)
+    ones = torch.ones(30, dtype=torch.float64)
+    at_start = naive.gradient(lambda a: naive.loss(q.z, q.labels, q.classes, q.ridge, a, actual.loss), ones)
+    assert relative_error(actual.derivative, at_start) < 1e-10
+    assert torch.equal(reweight(q.chunks(), q.classes, q.ridge, steps=0).derivative, actual.derivative)
+
+
+@EACH_LOSS
+def test_weights_are_never_negative(loss):
+    q = problem(2)
+    weights = reweight(q.chunks(), q.classes, q.ridge, loss=loss, steps=6, step_size=3.0).weights
+    assert (weights >= 0).all()
+    assert (weights == 0).any()  # the step was long enough to need the bound
+
+
+def test_step_size_is_the_largest_change_of_a_weight():
+    derivative = torch.tensor([2.0, -4.0, 1.0], dtype=torch.float64)
+    ones = torch.ones(3, dtype=torch.float64)
+    torch.testing.assert_close(step(ones, derivative, 0.5), torch.tensor([0.75, 1.5, 0.875], dtype=torch.float64))
+    assert step(ones, torch.zeros(3), 0.5) is ones
+
+
+def test_no_steps_return_the_weights_they_were_given():
+    q = problem()
+    result = reweight(q.chunks(), q.classes, q.ridge, steps=0, weights=q.weights)
+    assert torch.equal(result.weights, q.weights)
+    assert result.history == ()
+
+
+@pytest.mark.parametrize("steps", [3, "auto"])
+def test_where_nothing_validates_the_weights_stay(steps):
+    z = torch.eye(2, dtype=torch.float64).repeat(10, 1)
+    start = torch.linspace(0.5, 2, 20, dtype=torch.float64)
+    result = reweight(InMemory(z, torch.arange(20) % 2), 2, 0.1, loss="hard_margin", steps=steps, weights=start)
+    assert torch.equal(result.weights, start)
+    assert result.history == ()
+    assert (result.derivative == 0).all()
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 100])
+def test_chunk_size_changes_nothing(chunk_size):
+    q = problem()
+    whole = reweight(q.chunks(30), q.classes, q.ridge).weights
+    assert relative_error(reweight(q.chunks(chunk_size), q.classes, q.ridge).weights, whole) < 1e-11
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_auto_takes_two_to_six_steps_whatever_the_chunk_size(seed):
+    q = problem(seed)
+    results = [reweight(q.chunks(size), q.classes, q.ridge, steps="auto") for size in (4, 30)]
+    assert 2 <= len(results[0].history) <= 6
+    assert len(results[0].history) == len(results[1].history) == stop_at(results[0].held_out)
+    assert results[0].held_out == pytest.approx(results[1].held_out, rel=1e-10)
+    assert relative_error(results[0].weights, results[1].weights) < 1e-10
+
+
+def test_auto_watches_samples_that_the_derivative_does_not_see():
+    q, size = problem(1), 0.5
+    result = reweight(q.chunks(), q.classes, q.ridge, steps="auto", step_size=size)
+    fold = torch.randperm(30, generator=torch.Generator().manual_seed(0)) % FOLDS
+    means = torch.zeros(2, dtype=torch.float64)
+    for left in range(FOLDS):
+        alpha = torch.ones(30, dtype=torch.float64)
+        args = q.z, q.labels, q.classes, q.ridge
+        means[0] += naive.loss(*args, alpha, result.loss, fold == left) / FOLDS
+        g = naive.gradient(lambda a, left=left, args=args: naive.loss(*args, a, result.loss, fold != left), alpha)
+        alpha = (alpha - size * g / g.abs().max()).clamp_min(0)
+        means[1] += naive.loss(*args, alpha, result.loss, fold == left) / FOLDS
+    assert result.held_out[:2] == pytest.approx(means.tolist(), rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("held_out", "steps"),
+    [
+        ((7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0), 6),  # falls to the end: the most there are
+        ((7.0, 6.0, 5.0, 4.0, 4.5, 2.0, 1.0), 3),  # the first rise counts, not the lowest value
+        ((1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0), 2),  # rises from the start: the fewest
+        ((3.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.5), 5),
+    ],
+)
+def test_auto_stops_before_the_watched_loss_rises(held_out, steps):
+    assert stop_at(held_out) == steps
+
+
+@EACH_LOSS
+def test_separate_validation_equals_steps_down_its_own_gradient(loss):
+    q, other = problem(0), problem(5, n=40)
+    validation = InMemory(other.z, other.labels, 4)
+    actual = reweight(q.chunks(), q.classes, q.ridge, loss=loss, steps=2, validation=validation)
+    assert len(actual.history) == 2
+    alpha = torch.ones(30, dtype=torch.float64)
+    args = q.z, q.labels, q.classes, q.ridge
+    for _ in range(2):
+        g = naive.gradient(lambda a: naive.validation_loss(*args, a, actual.loss, other.z, other.labels), alpha)
+        alpha = (alpha - 0.5 * g / g.abs().max()).clamp_min(0)
+    assert relative_error(actual.weights, alpha) < 1e-10
+
+
+def test_steps_end_where_nothing_validates_any_more():
+    q, other = problem(0), problem(5, n=17)
+    validation = InMemory(other.z, other.labels, 4)
+    once, twice = (
+        reweight(q.chunks(), q.classes, q.ridge, loss="trimmed", steps=steps, validation=validation) for steps in (1, 2)
+    )
+    assert len(once.history) == len(twice.history) == 1  # the first step put every validating row right or past hope
+    assert torch.equal(once.weights, twice.weights)
+
+
+def test_a_wrong_label_loses_weight():
+    q = problem(3, n=60, classes=2)
+    labels = q.labels.clone()
+    clean = (naive.loo_predictions_by_refits(q.z, labels, 2, q.ridge, torch.ones(60).double())).argmax(1) == labels
+    wrong = int(clean.nonzero()[0])
+    labels[wrong] = 1 - labels[wrong]
+    weights = reweight(InMemory(q.z, labels, 7), 2, q.ridge).weights
+    assert weights[wrong] < 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"steps": -1}, "steps must be 'auto' or at least 0, got -1"),
+        ({"steps": "many"}, "steps must be 'auto' or at least 0, got 'many'"),
+        ({"step_size": 0.0}, "step_size must be positive and finite"),
+        ({"step_size": float("nan")}, "step_size must be positive and finite"),
+        ({"loss": "soft_margin"}, "loss must be one of all, hard_margin"),
+        ({"weights": torch.ones(3)}, r"weights must have shape \(30,\)"),
+        ({"steps": "auto", "validation": problem().chunks()}, "steps must be a number with a separate validation"),
+    ],
+)
+def test_what_is_out_of_range_is_named(arguments, message):
+    q = problem()
+    with pytest.raises(ValueError, match=message):
+        reweight(q.chunks(), q.classes, q.ridge, **arguments)

@@ -1,0 +1,160 @@
+import h5py
+import numpy as np
+import polars as pl
+import pytest
+
+from diva.ingest.ready import open_ready, read_ready
+from diva.store.features import FeatureWriter
+
+X = np.random.default_rng(0).standard_normal((9, 4)).astype(np.float32)
+Y = np.array(["cat", "dog", "cat"] * 3)
+IDS = np.array([f"text-{row}" for row in range(9)])
+
+
+def npz(folder, **arrays):
+    np.savez(folder / "r.npz", **arrays)
+    return folder / "r.npz"
+
+
+def npy(folder, features, labels, **_):
+    np.save(folder / "r.npy", features)
+    np.save(folder / "r_labels.npy", labels)
+    return folder / "r.npy"
+
+
+def hdf5(folder, **arrays):
+    with h5py.File(folder / "r.h5", "w") as file:
+        for name, values in arrays.items():
+            file[name] = values.astype("S") if values.dtype.kind == "U" else values
+    return folder / "r.h5"
+
+
+def lists(folder, features, **columns):
+    pl.DataFrame({**columns, "features": features.tolist()}).write_parquet(folder / "r.parquet")
+    return folder / "r.parquet"
+
+
+def arrays_of_parquet(folder, features, **columns):
+    frame = pl.DataFrame({**columns, "features": features})
+    assert isinstance(frame.schema["features"], pl.Array)
+    frame.write_parquet(folder / "r.parquet")
+    return folder / "r.parquet"
+
+
+def wide(folder, features, **columns):
+    pl.DataFrame({**columns, **{f"f{i}": features[:, i] for i in range(4)}}).write_parquet(folder / "r.parquet")
+    return folder / "r.parquet"
+
+
+@pytest.mark.parametrize("save", [npz, npy, hdf5, lists, arrays_of_parquet, wide])
+def test_every_kind_of_file_holds_the_same(tmp_path, save):
+    path = save(tmp_path, features=X, labels=Y, sample_id=IDS)
+    features, labels, sample_id = open_ready(path)
+    assert len(features) == 9
+    assert np.array_equal(features[2:5], X[2:5])
+    assert labels.tolist() == Y.tolist()
+    assert (sample_id is None) if save is npy else (sample_id.tolist() == IDS.tolist())
+    got = np.concatenate(list(read_ready([str(path)] * 4, [8, 0, 3, 3], 3)))
+    assert np.array_equal(got, X[[8, 0, 3, 3]])
+
+
+@pytest.mark.parametrize("save", [npz, npy, hdf5, lists])
+def test_ids_are_not_required_and_labels_may_be_numbers(tmp_path, save):
+    path = save(tmp_path, features=X, labels=np.arange(9) % 2)
+    assert open_ready(path).labels.tolist() == list("010101010")
+    assert open_ready(path).sample_id is None
+
+
+def test_labels_that_are_missing_are_empty_and_whole_floats_are_numbers(tmp_path):
+    assert open_ready(npz(tmp_path, features=X[:3], labels=np.array([1.0, np.nan, 2.5]))).labels.tolist() == [
+        "1",
+        "",
+        "2.5",
+    ]
+    path = tmp_path / "r.parquet"
+    pl.DataFrame({"labels": ["a", None], "features": [[1.0, 2.0], None]}).write_parquet(path)
+    features, labels, _ = open_ready(path)
+    assert labels.tolist() == ["a", ""]
+    assert np.isnan(features[1]).all()
+
+
+def test_a_file_of_our_own_gives_its_class_names(tmp_path):
+    writer = FeatureWriter(tmp_path / "own.h5", {"backbone": "none"}, "float32")
+    writer.append(X)
+    writer.finish(Y.tolist(), IDS.tolist())
+    features, labels, sample_id = open_ready(tmp_path / "own.h5")
+    assert np.array_equal(features[0:9], X)
+    assert labels.tolist() == Y.tolist()
+    assert sample_id.tolist() == IDS.tolist()
+
+
+@pytest.mark.parametrize("save", [npz, hdf5])
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"features": X}, "labels missing"),
+        ({"x_train": X, "y_train": np.arange(9)}, "features and labels missing, got x_train, y_train"),
+        ({"features": X[:, 0], "labels": Y}, r"shape \(n, p\), got \(9,\)"),
+        ({"features": X[None], "labels": Y}, r"shape \(n, p\), got \(1, 9, 4\)"),
+        ({"features": X[:5], "labels": Y}, r"one entry per row \(5\), got 9"),
+        ({"features": X, "labels": Y, "sample_id": IDS[:3]}, "sample_id of .* must have one entry per row"),
+        ({"features": X, "labels": np.zeros((9, 2))}, r"labels of .* must have shape \(n,\)"),
+        ({"features": X + 1j, "labels": Y}, "real numbers, got complex"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(tmp_path, save, arrays, message):
+    with pytest.raises(ValueError, match=message):
+        open_ready(save(tmp_path, **arrays))
+
+
+def test_python_objects_are_refused(tmp_path):
+    np.savez(tmp_path / "o.npz", features=X, labels=np.array(["a", None, 3] * 3, dtype=object))
+    with pytest.raises(ValueError, match=r"labels of .* without Python objects"):
+        open_ready(tmp_path / "o.npz")
+    npy(tmp_path, np.array([[None, 1]], dtype=object), Y[:1])
+    with pytest.raises(ValueError, match="without Python objects"):
+        open_ready(tmp_path / "r.npy")
+
+
+def test_lists_of_several_lengths_and_columns_with_a_gap_are_refused(tmp_path):
+    path = tmp_path / "r.parquet"
+    pl.DataFrame({"labels": ["a", "b"], "features": [[1.0], [1.0, 2.0]]}).write_parquet(path)
+    with pytest.raises(ValueError, match="one length, got lengths 1 to 2"):
+        open_ready(path)
+    pl.DataFrame({"labels": ["a"], "f0": [1.0], "f2": [1.0]}).write_parquet(path)
+    with pytest.raises(ValueError, match="f1 is missing"):
+        open_ready(path)
+    pl.DataFrame({"labels": ["a"], "features": ["text"]}).write_parquet(path)
+    with pytest.raises(ValueError, match="list of numbers"):
+        open_ready(path)
+    pl.DataFrame({"labels": ["a"], "f0": ["text"]}).write_parquet(path)
+    with pytest.raises(ValueError, match="real numbers"):
+        open_ready(path)
+
+
+@pytest.mark.parametrize("name", ["r.npz", "r.npy", "r.parquet", "r.h5", "r.hdf5", "r.txt"])
+def test_damaged_and_absent_files_are_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="must"):
+        open_ready(tmp_path / name)
+    (tmp_path / name).write_bytes(b"PK\3\4 not what it says")
+    (tmp_path / "r_labels.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match="must"):
+        open_ready(tmp_path / name)
+
+
+def test_labels_beside_an_npy_are_asked_for_by_name(tmp_path):
+    np.save(tmp_path / "r.npy", X)
+    with pytest.raises(ValueError, match=r"beside it in r_labels\.npy"):
+        open_ready(tmp_path / "r.npy")
+
+
+def test_rows_beyond_the_file_are_refused(tmp_path):
+    path = npz(tmp_path, features=X, labels=Y)
+    with pytest.raises(ValueError, match="must have row 9, got 9 rows"):
+        list(read_ready([str(path)], [9]))
+    assert list(read_ready([], [])) == []
+
+
+def test_the_real_pack_names_what_it_holds(shared_data):
+    with pytest.raises(ValueError, match="got x_train, y_train"):
+        open_ready(shared_data / "features" / "flowers102_mobilenetv2.npz")
