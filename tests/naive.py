@@ -102,28 +102,28 @@ def extend_order_calibrated(gain: Tensor, margin: Tensor, trim: bool, threshold:
     return sorted(candidates, key=lambda j: by_gain.index(j) + by_margin.index(j))
 
 
-def block_predictions_by_refits(z: Tensor, labels: Tensor, classes: int, ridge: float, weights: Tensor, size: int):
-    """f (n, k): a model for each block of ``size`` rows, trained without any of them."""
-    rows = []
-    for start in range(0, len(z), size):
-        without = weights.clone()
-        without[start : start + size] = 0
-        rows.append(z[start : start + size] @ head(z, labels, classes, ridge, without))
-    return torch.cat(rows)
+def group_predictions_by_refits(
+    z: Tensor, labels: Tensor, classes: int, ridge: float, weights: Tensor, groups: Tensor
+) -> Tensor:
+    """f (n, k): a model for each group, trained without any of its rows."""
+    f = torch.zeros(len(z), classes).double()
+    for group in groups.unique():
+        mine = groups == group
+        f[mine] = z[mine] @ head(z, labels, classes, ridge, weights * ~mine)
+    return f
 
 
-def block_predictions(z: Tensor, labels: Tensor, classes: int, ridge: float, weights: Tensor, size: int) -> Tensor:
-    """f (n, k) by the n×n hat matrix and its blocks, differentiable in the weights."""
+def group_predictions(z: Tensor, labels: Tensor, classes: int, ridge: float, weights: Tensor, groups: Tensor) -> Tensor:
+    """f (n, k) by the n×n hat matrix and its parts, differentiable in the weights."""
     y = one_hot(labels, classes)
     inverse = torch.linalg.inv(z.T @ (weights[:, None] * z) + ridge * torch.eye(z.shape[1]).double())
     hat = z @ inverse @ (z * weights[:, None]).T
-    residuals = y - hat @ y
-    parts = [slice(start, start + size) for start in range(0, len(z), size)]
-    return y - torch.cat([torch.linalg.solve(torch.eye(size) - hat[b, b], residuals[b]) for b in parts])
+    same = (groups[:, None] == groups).double()
+    return y - torch.linalg.solve(torch.eye(len(z)) - same * hat, y - hat @ y)
 
 
-def block_loss(z, labels, classes, ridge, weights: Tensor, loss_: Loss, size: int, importance: Tensor) -> Tensor:
-    """L(α) with blocks left out; how often a row validates is not differentiated."""
-    f = block_predictions(z, labels, classes, ridge, weights, size)
+def group_loss(z, labels, classes, ridge, weights: Tensor, loss_: Loss, groups: Tensor, importance: Tensor) -> Tensor:
+    """L(α) with groups left out; how often a row validates is not differentiated."""
+    f = group_predictions(z, labels, classes, ridge, weights, groups)
     v = loss_.validates(f.detach(), labels).double() * importance
     return (v * loss_.values(f, labels)).sum() / v.sum()

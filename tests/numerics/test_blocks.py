@@ -30,9 +30,10 @@ def predictions(q, size, chunk_size):
 @pytest.mark.parametrize("seed", range(3))
 def test_predictions_without_the_block_equal_refits(size, seed):
     q = problem(seed)  # weights of 0 and above 1 among them
-    expected = naive.block_predictions_by_refits(q.z, q.labels, q.classes, q.ridge, q.weights, size)
+    groups = torch.arange(30) // size
+    expected = naive.group_predictions_by_refits(q.z, q.labels, q.classes, q.ridge, q.weights, groups)
     assert relative_error(predictions(q, size, 15 if size != 2 else 10), expected) < 1e-10
-    closed = naive.block_predictions(q.z, q.labels, q.classes, q.ridge, q.weights, size)
+    closed = naive.group_predictions(q.z, q.labels, q.classes, q.ridge, q.weights, groups)
     assert relative_error(closed, expected) < 1e-10
 
 
@@ -52,10 +53,10 @@ def test_derivative_equals_autograd_on_the_naive_form(loss, size, seed):
     actual = block_derivative(
         q.chunks(6), q.classes, q.ridge, loss, size=size, weights=q.weights, importance=importance
     )
-    arguments = (q.z, q.labels, q.classes, q.ridge)
-    expected = naive.gradient(lambda a: naive.block_loss(*arguments, a, loss, size, importance), q.weights)
+    arguments, groups = (q.z, q.labels, q.classes, q.ridge), torch.arange(30) // size
+    expected = naive.gradient(lambda a: naive.group_loss(*arguments, a, loss, groups, importance), q.weights)
     assert relative_error(actual.values, expected) < 1e-9
-    value = naive.block_loss(*arguments, q.weights, loss, size, importance)
+    value = naive.group_loss(*arguments, q.weights, loss, groups, importance)
     assert actual.loss == pytest.approx(float(value), rel=1e-10)
 
 
@@ -64,7 +65,10 @@ def test_derivative_equals_autograd_with_more_features_than_rows():
     z = torch.cat([q.z, q.z.square(), q.z.flip(1)], 1)
     loss = Loss("calibrated", 9.0, trim=False)
     actual = block_derivative(InMemory(z, q.labels, 6), q.classes, q.ridge, loss, size=3, weights=q.weights)
-    expected = naive.gradient(lambda a: naive.block_loss(z, q.labels, q.classes, q.ridge, a, loss, 3, ones), q.weights)
+    groups = torch.arange(15) // 3
+    expected = naive.gradient(
+        lambda a: naive.group_loss(z, q.labels, q.classes, q.ridge, a, loss, groups, ones), q.weights
+    )
     assert relative_error(actual.values, expected) < 1e-9
 
 
