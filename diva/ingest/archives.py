@@ -18,11 +18,8 @@ from typing import IO, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from diva.ingest.fetch import checked, download
 from diva.ingest.images import Fault, Listed
 from diva.text.progress import track
-
-__all__ = ["Limits", "check", "checked", "download", "is_archive", "root", "sift", "unpack"]
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 DENSEST = 100  # how much larger than itself an archive may unpack: images do not compress

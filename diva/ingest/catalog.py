@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diva.ingest import archives
+from diva.ingest import archives, fetch
 
 DEPTH = 4  # folders below the root that are searched
 PER_CLASS = 60  # training images a class of Caltech-256
@@ -67,7 +67,7 @@ class DataSet:
     hint: str = ""
 
 
-def listing(name: str, split: str, root: Path, out: Path, *, fetch: bool = True) -> list[Labelled]:
+def listing(name: str, split: str, root: Path, out: Path, *, download: bool = True) -> list[Labelled]:
     """Images of a split (``train`` or ``test``), in the order of the data set's own list.
 
     Args:
@@ -75,7 +75,7 @@ def listing(name: str, split: str, root: Path, out: Path, *, fetch: bool = True)
         split: ``train`` or ``test``.
         root: where it lies, or shall lie.
         out: an empty folder, for data sets whose images lie in no files of their own (svhn).
-        fetch: whether what is absent may be fetched.
+        download: whether what is absent may be fetched.
 
     Raises:
         ValueError: no such data set or split; or it is not there and cannot be fetched: the files are named.
@@ -89,7 +89,7 @@ def listing(name: str, split: str, root: Path, out: Path, *, fetch: bool = True)
         try:
             return wanted.read(root, split, out)
         except NotHereError as missing:
-            _bring(wanted, root, missing, fetch, again)
+            _bring(wanted, root, missing, download, again)
     try:
         return wanted.read(root, split, out)
     except NotHereError as missing:
@@ -104,7 +104,7 @@ def get(name: str) -> DataSet:
     raise ValueError(f"data set must be one of {', '.join(CATALOG)}, got {name!r}; near: {', '.join(near) or 'none'}.")
 
 
-def _bring(wanted: DataSet, root: Path, missing: NotHereError, fetch: bool, again: bool) -> None:
+def _bring(wanted: DataSet, root: Path, missing: NotHereError, download: bool, again: bool) -> None:
     """Fetch what is absent and unpack; ``again`` also that of which something lies there already."""
     for remote in wanted.files:
         if not again and any(_below(root, remote.holds or remote.name)):
@@ -112,9 +112,9 @@ def _bring(wanted: DataSet, root: Path, missing: NotHereError, fetch: bool, agai
         path = root / remote.name
         try:
             if not path.is_file():
-                if not fetch:
+                if not download:
                     raise OSError("it may not be fetched")
-                archives.download(remote.url, path, remote.checksum)
+                fetch.download(remote.url, path, remote.checksum)
         except OSError as error:
             files = "; ".join(f"{file.name} from {file.url}" for file in wanted.files)
             raise ValueError(
@@ -122,8 +122,7 @@ def _bring(wanted: DataSet, root: Path, missing: NotHereError, fetch: bool, agai
                 f"set, in any usual layout, or its archives: {files}.{wanted.hint}"
             ) from None
         if archives.is_archive(path):
-            if not archives.checked(path, remote.checksum):
-                raise ValueError(f"{path} must have the checksum {remote.checksum}, got another: fetch it again.")
+            fetch.require(path, path.as_posix(), remote.checksum)
             archives.unpack(path, root)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from diva.ingest import archives, embedded, fetch, images
+from diva.ingest import archives, embedded, images
 from diva.ingest.images import Listed
 from diva.store import ledger, manifest, tables
 from diva.store.features import SLAB, contents
@@ -294,11 +294,13 @@ class Archive:
 
     def read(self, folder: Path) -> Delivery:
         """Fetch where needed, unpack into ``folder``, describe the images; members that may not be are set aside."""
+        from diva.ingest import fetch  # requests takes a tenth of a second
+
         archive = fetch.by_url(self.source, self.known) if self.known else Path(self.source)
         aside = archives.sift(archive, folder, self.limits)
         listed = images.folder(archives.root(folder))
         found = Images([*listed, *aside], self.workers, self.max_pixels).read(folder)
-        if archive.parent == fetch.HERE:
+        if archive.parent == fetch.CACHE:
             archive.unlink()
         return found
 

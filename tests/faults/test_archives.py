@@ -283,7 +283,7 @@ def check_unharmed(album: Undisturbed, where: str) -> None:
     batch = project.half_night(where)
     assert project.quarantine(batch).is_empty()
     assert len(list(Path("data/raw", batch).rglob("*.png"))) == len(GOOD)
-    assert not list(fetch.HERE.iterdir())
+    assert not list(fetch.CACHE.iterdir())
     project.night("more")
     assert project.alike(project.released(), album.released)
 
@@ -314,7 +314,7 @@ def test_the_next_run_goes_on_where_the_last_gave_up(album: Undisturbed, site: S
         ValueError, match=r"photos\.tar\.gz could not be fetched: .*bytes are here; the next run goes on"
     ):
         project.run_round()
-    here = next(fetch.HERE.iterdir()).stat().st_size
+    here = next(fetch.CACHE.iterdir()).stat().st_size
     assert 0 < here < len(site.content)
     assert not Path("data/manifests", f"{batch}.parquet").exists()
     site.breaks = 0
@@ -331,7 +331,7 @@ def test_a_download_of_no_length_leaves_room_on_the_disk(
     album: Undisturbed, site: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def usage(path: Path) -> object:
-        held = sum(file.stat().st_size for file in fetch.HERE.iterdir())
+        held = sum(file.stat().st_size for file in fetch.CACHE.iterdir())
         return real(path)._replace(free=fetch.SPARE + (8 << 20) - held)
 
     real = fetch.shutil.disk_usage
@@ -340,7 +340,7 @@ def test_a_download_of_no_length_leaves_room_on_the_disk(
         patch.setattr(fetch.shutil, "disk_usage", usage)
         with pytest.raises(ValueError, match=r"photos\.tar\.gz could not be fetched: .*no room"):
             project.half_night(source(site))
-    assert not list(fetch.HERE.iterdir()), "what filled the disk is gone"
+    assert not list(fetch.CACHE.iterdir()), "what filled the disk is gone"
     project.take_back()
     site.endless = False
     check_unharmed(album, source(site))
@@ -355,7 +355,7 @@ def test_another_file_under_the_same_url_is_refused(album: Undisturbed, site: Se
         ValueError, match=rf"must have the checksum sha256:{digest(good)}, got sha256:{digest(site.content)}"
     ):
         project.run_round()
-    assert not list(fetch.HERE.iterdir())
+    assert not list(fetch.CACHE.iterdir())
     site.content = good
     project.run_round()
     project.night("more")
@@ -366,8 +366,8 @@ def test_another_file_under_the_same_url_is_refused(album: Undisturbed, site: Se
     "a rest of another file", "archives", "what an earlier run left is of another file: it is fetched anew", UNHARMED
 ).test
 def test_what_another_file_left_behind_does_no_lasting_harm(album: Undisturbed, site: Server) -> None:
-    fetch.HERE.mkdir(parents=True)
-    (fetch.HERE / f".{digest(site.content)}.part").write_bytes(b"x" * 50)
+    fetch.CACHE.mkdir(parents=True)
+    (fetch.CACHE / f".{digest(site.content)}.part").write_bytes(b"x" * 50)
     with pytest.raises(ValueError, match="must have the checksum"):
         project.half_night(source(site))
     project.take_back()
@@ -397,7 +397,7 @@ def test_a_server_cannot_lead_to_a_file_of_this_machine(album: Undisturbed, site
 @Case("by a file's URL", "archives", "file:// with a checksum: read where it lies, and left there", UNHARMED).test
 def test_a_file_url_is_read_in_place(album: Undisturbed) -> None:
     archive = tar().absolute()
-    fetch.HERE.mkdir(parents=True)
+    fetch.CACHE.mkdir(parents=True)
     check_unharmed(album, f"{archive.as_uri()}#sha256={digest(archive.read_bytes())}")
     assert archive.is_file()
 

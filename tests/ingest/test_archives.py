@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 
 from diva.ingest import archives, fetch
 
@@ -64,45 +65,69 @@ def url(server: Server, path: str = "/file.tgz") -> str:
 @pytest.mark.parametrize("kind", ["md5", "sha1", "sha256"])
 def test_a_file_is_fetched_and_its_checksum_compared(server, tmp_path, kind):
     good = f"{kind}:{hashlib.new(kind, CONTENT).hexdigest()}"
-    archives.download(url(server), tmp_path / "new" / "file.tgz", good)
+    fetch.download(url(server), tmp_path / "new" / "file.tgz", good)
     assert (tmp_path / "new" / "file.tgz").read_bytes() == CONTENT
     with pytest.raises(ValueError, match="must have the checksum"):
-        archives.download(url(server), tmp_path / "bad.tgz", f"{kind}:00")
+        fetch.download(url(server), tmp_path / "bad.tgz", f"{kind}:00")
     assert [path.name for path in tmp_path.iterdir()] == ["new"]  # nothing stays of a bad one
 
 
 def test_a_transfer_that_broke_off_goes_on_where_it_stopped(server, tmp_path):
     server.breaks = [300_000, 1000]
-    archives.download(url(server), tmp_path / "file.tgz")
+    fetch.download(url(server), tmp_path / "file.tgz")
     assert server.asked == [None, "bytes=300000-", "bytes=301000-"]
     assert (tmp_path / "file.tgz").read_bytes() == CONTENT
 
 
 def test_what_a_killed_process_left_is_continued(server, tmp_path):
     (tmp_path / ".file.tgz.part").write_bytes(CONTENT[:500_000])
-    archives.download(url(server), tmp_path / "file.tgz")
+    fetch.download(url(server), tmp_path / "file.tgz")
     assert server.asked == ["bytes=500000-"]
     assert (tmp_path / "file.tgz").read_bytes() == CONTENT
     (tmp_path / ".whole.tgz.part").write_bytes(CONTENT)
-    archives.download(url(server), tmp_path / "whole.tgz", f"sha256:{hashlib.sha256(CONTENT).hexdigest()}")
+    fetch.download(url(server), tmp_path / "whole.tgz", f"sha256:{hashlib.sha256(CONTENT).hexdigest()}")
     assert (tmp_path / "whole.tgz").exists()
 
 
 def test_a_server_without_ranges_sends_all_of_it_again(server, tmp_path):
     server.ranges, server.breaks = False, [300_000]
-    archives.download(url(server), tmp_path / "file.tgz")
+    fetch.download(url(server), tmp_path / "file.tgz")
     assert (tmp_path / "file.tgz").read_bytes() == CONTENT
 
 
 def test_what_cannot_be_fetched_is_named(server, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="/absent could not be fetched: HTTP Error 404"):
-        archives.download(url(server, "/absent"), tmp_path / "file.tgz")
+        fetch.download(url(server, "/absent"), tmp_path / "file.tgz")
     assert len(server.asked) == 1  # asking again would not help
     server.breaks = [10] * 5
-    with pytest.raises(OSError, match="bytes early"):
-        archives.download(url(server), tmp_path / "file.tgz")
+    with pytest.raises(OSError, match="more expected"):
+        fetch.download(url(server), tmp_path / "file.tgz")
     with pytest.raises(ValueError, match="url must begin with"):
-        archives.download("file:///etc/passwd", tmp_path / "file.tgz")
+        fetch.download("file:///etc/passwd", tmp_path / "file.tgz")
+
+
+def test_a_server_leads_to_https_or_to_its_own_kind_and_logins_go_over_https_only(monkeypatch, tmp_path):
+    (tmp_path / "netrc").write_text(
+        "machine a.example login user password secret\nmachine b.example login x password y\n"
+    )
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    session = fetch._Session()
+
+    def asked(url: str) -> requests.PreparedRequest:
+        return session.prepare_request(requests.Request("GET", url))
+
+    assert asked("https://a.example/x").headers["Authorization"].startswith("Basic ")
+    assert "Authorization" not in asked("http://a.example/x").headers
+    for before, after in (("https://a.example", "http://a.example"), ("http://a.example", "ftp://a.example")):
+        response, request = requests.Response(), asked("https://a.example/x")
+        response.url, request.url = f"{before}/x", f"{after}/x"
+        with pytest.raises(OSError, match=r"a redirect to .* is not allowed"):
+            session.rebuild_auth(request, response)
+    for after, login in (("https://other.example/x", None), ("https://b.example/x", "Basic eDp5")):
+        response, request = requests.Response(), asked("https://a.example/x")
+        response.url, request.url = "https://a.example/x", after
+        session.rebuild_auth(request, response)
+        assert request.headers.get("Authorization") == login
 
 
 def tar(path: Path, *members: tarfile.TarInfo) -> Path:

@@ -155,7 +155,7 @@ def names(found: list[catalog.Labelled], expected: list[tuple[str, str]]) -> lis
 def check(name: str, root: Path, out: Path, expected: Expected) -> None:
     for split, rows in expected.items():
         (out / split).mkdir(parents=True)
-        found = catalog.listing(name, split, root, out / split, fetch=False)
+        found = catalog.listing(name, split, root, out / split, download=False)
         assert names(found, rows) == rows
         assert all(path.is_file() for path, _ in found)
 
@@ -180,7 +180,7 @@ def test_archives_that_lie_there_are_unpacked(name, tmp_path, monkeypatch):
 @EACH
 def test_without_a_network_it_says_which_file_it_wants_and_where_to_put_it(name, tmp_path):
     with pytest.raises(ValueError, match=r"Put into .* or its archives: ") as told:
-        catalog.listing(name, "train", tmp_path, tmp_path, fetch=False)
+        catalog.listing(name, "train", tmp_path, tmp_path, download=False)
     wanted = catalog.get(name)
     assert str(tmp_path) in str(told.value)
     assert all(file.name in str(told.value) and file.url in str(told.value) for file in wanted.files)
@@ -231,7 +231,7 @@ def test_an_archive_that_lies_there_must_have_its_checksum(tmp_path):
     MAKERS["cub200"](tmp_path / "made")
     pack("cub200", tmp_path / "made", tmp_path / "root")
     with pytest.raises(ValueError, match=r"CUB_200_2011.tgz must have the checksum md5:97eceeb"):
-        catalog.listing("cub200", "train", tmp_path / "root", tmp_path, fetch=False)
+        catalog.listing("cub200", "train", tmp_path / "root", tmp_path, download=False)
 
 
 def test_only_what_is_missing_is_fetched(served, tmp_path, monkeypatch):
@@ -248,7 +248,7 @@ def test_only_what_is_missing_is_fetched(served, tmp_path, monkeypatch):
 
 def test_cars_say_where_a_copy_from_elsewhere_goes(tmp_path):
     with pytest.raises(ValueError, match=r"addresses as broken: a copy from elsewhere is taken with cars_train/"):
-        catalog.listing("cars", "train", tmp_path, tmp_path, fetch=False)
+        catalog.listing("cars", "train", tmp_path, tmp_path, download=False)
 
 
 def test_a_copy_sorted_into_folders_is_taken_as_it_is(tmp_path):

@@ -65,7 +65,8 @@ def test_a_stage_that_dvc_runs_in_a_terminal_shows_a_bar(slow: tuple[list[str], 
     bars = re.findall(r"slow: +(\d+)%\|[^|]*\| (\d+)/12 \[(\d\d:\d\d)<(\d\d:\d\d), +[\d.]+ rows/s\]", told)
     assert len(bars) > 2, "a share, a rate, the time left"
     assert [int(done) for _, done, _, _ in bars] == sorted(int(done) for _, done, _, _ in bars)
-    assert f"{progress.CLEAR}in the middle" in told, "a line of the log stands above the bar"
+    assert re.search(r"\r +\rin the middle", told), "a line of the log stands above the bar"
+    assert re.search(r"\r +\r[^%]*$", told), "the bar is gone at the end"
     assert not re.search(r"%\|[^\r]*$", told), "the bar is gone at the end"
 
 
@@ -82,7 +83,7 @@ def test_a_stage_in_a_log_leaves_a_quiet_line_now_and_then(slow: tuple[list[str]
 
 def test_where_nobody_looks_a_loop_is_what_it_was() -> None:
     assert list(progress.track(iter("abc"), 3, "letters")) == list("abc")
-    assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
+    assert progress._display is None
 
 
 def test_short_work_says_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -91,7 +92,7 @@ def test_short_work_says_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytest
     monkeypatch.setattr(sys, "stderr", stream)
     with caplog.at_level(logging.INFO), progress.shown("short", patience=60):
         for _ in progress.track(range(3), 3, "rows"):
-            time.sleep(2 * progress.DRAWN)
+            time.sleep(0.01)
     assert (stream.getvalue(), caplog.messages) == ("", [])
 
 
@@ -100,7 +101,7 @@ def test_the_outermost_loop_is_shown(monkeypatch: pytest.MonkeyPatch, caplog: py
     with caplog.at_level(logging.INFO), progress.shown("outer", patience=0), progress.shown("inner"):
         for _ in progress.track(range(2), 2, "folds"):
             for _ in progress.track(range(2), 2, "rows"):
-                time.sleep(2 * progress.DRAWN)
+                time.sleep(0.01)
     assert caplog.messages
     assert all(message.startswith("outer: ") and "of 2 folds" in message for message in caplog.messages)
 
@@ -110,15 +111,13 @@ def test_sizes_are_counted_and_another_thread_is_left_alone() -> None:
         display = progress._display
         assert display is not None
         loop = progress.track([("a", 3), ("b", 4)], 7, "rows", lambda item: item[1])
-        assert [(item[0], [work.done for work in display.works]) for item in loop] == [("a", [0]), ("b", [3])]
-        assert display.works == []
-        seen: list[int] = []
-        other = threading.Thread(
-            target=lambda: seen.extend(len(display.works) for _ in progress.track("ab", 2, "rows"))
-        )
+        assert [(item[0], display.bar.done) for item in loop] == [("a", 0), ("b", 3)]
+        assert display.bar is None
+        seen: list[object] = []
+        other = threading.Thread(target=lambda: seen.extend(display.bar for _ in progress.track("ab", 2, "rows")))
         other.start()
         other.join()
-        assert seen == [0, 0]
+        assert seen == [None, None]
 
 
 def test_hashing_and_unpacking_tell_how_far_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,12 +127,11 @@ def test_hashing_and_unpacking_tell_how_far_they_are(tmp_path: Path, monkeypatch
         packed.add(file, "file")
     seen: list[tuple[str, int]] = []
 
-    class Seen(progress.Work):
-        def __init__(self, unit: str, total: int) -> None:
-            seen.append((unit, total))
-            super().__init__(unit, total)
+    def bar_of(display: progress.Display, total: int, unit: str) -> progress.LogBar:
+        seen.append((unit, total))
+        return progress.LogBar(display.name, unit, total)
 
-    monkeypatch.setattr(progress, "Work", Seen)
+    monkeypatch.setattr(progress, "bar_of", bar_of)
     with progress.shown("work"):
         assert tables.sha256(file) == hashlib.sha256(file.read_bytes()).hexdigest()
         (tmp_path / "unpacked").mkdir()
@@ -150,7 +148,7 @@ def test_a_loop_that_fails_takes_its_bar_along() -> None:
         with pytest.raises(ValueError, match="wrong"):
             fail()
         assert progress._display is not None
-        assert progress._display.works == []
+        assert progress._display.bar is None
     assert progress._display is None
 
 
@@ -159,13 +157,20 @@ def test_a_loop_that_fails_takes_its_bar_along() -> None:
     [(0, "0 of 1,000 rows"), (500, "500 of 1,000 rows, 50 rows/s, 10 s left"), (5, "5 of 1,000 rows, 2.0 s each, ")],
 )
 def test_a_line_says_share_rate_and_time_left(done: int, said: str) -> None:
-    work = progress.Work("rows", 1000, done, time.monotonic() - 10)
-    assert work.told().startswith(said)
+    bar = progress.LogBar("work", "rows", 1000, done=done, begun=time.monotonic() - 10)
+    assert bar.described().startswith(said)
 
 
-def test_what_nobody_knows_the_length_of_still_has_a_rate() -> None:
-    work = progress.Work("bytes", 0, 2_000_000, time.monotonic() - 10)
-    assert work.told().startswith("2,000,000 bytes, ")
-    assert work.told().endswith(" bytes/s")
-    assert "2.00M" in work.drawn("download", 80)
-    assert "%" not in work.drawn("download", 80)
+def test_what_nobody_knows_the_length_of_still_has_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    bar = progress.LogBar("work", "bytes", 0, done=2_000_000, begun=time.monotonic() - 10)
+    assert bar.described().startswith("2,000,000 bytes, ")
+    assert bar.described().endswith(" bytes/s")
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    drawn = progress.bar_of(progress.Display("download", patience=0), 0, "bytes")
+    drawn.update(2_000_000)
+    drawn.refresh()
+    drawn.close()
+    assert "2.00M" in terminal.getvalue()
+    assert "%" not in terminal.getvalue()
