@@ -220,8 +220,8 @@ class _Turned:
 
 def _times_root(z: Tensor, root: Tensor) -> Tensor:
     """zR, of a root (p, p) or the diagonal (p,) of one."""
-    turned: Tensor = z * root if root.ndim == 1 else products.times(z, root)
-    return turned
+    scaled: Tensor = z * root if root.ndim == 1 else products.times(z, root)
+    return scaled
 
 
 def _factor(leverage: Tensor, ridge: float, dtype: torch.dtype) -> Tensor:
@@ -240,7 +240,8 @@ def single_rows(groups: Tensor | None, n: int) -> Tensor:
     if groups is None:
         return torch.ones(n, dtype=torch.bool)
     _, inverse, counts = torch.unique(groups, return_inverse=True, return_counts=True)
-    return (counts[inverse] == 1) | (groups < 0)
+    single: Tensor = (counts[inverse] == 1) | (groups < 0)
+    return single
 
 
 def gathered_groups(
