@@ -1,0 +1,184 @@
+"""Every command of README and CONTRIBUTING as printed, in a fresh clone, with an environment of PATH and HOME alone."""
+
+import base64
+import json
+import re
+import shutil
+import time
+import urllib.request
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from tests.as_printed.commands import printed
+from tests.as_printed.newcomer import Newcomer, cloned, installed
+from tests.flows.project import Project, create
+
+pytestmark = pytest.mark.xdist_group("flows")  # `make server` listens at the one address of prefect.toml
+ROOT = Path(__file__).resolve().parents[2]
+API = "http://127.0.0.1:4200/api"
+RUN = {  # by the tests below
+    "git clone <this repository> && cd diva",
+    ".venv/bin/diva init --core photos/labelled --pool photos/scraped --test photos/test --backbone resnet50",
+    ".venv/bin/diva plan",
+    'git add -A && git commit -m "Our data"',
+    ".venv/bin/python -m flows.nightly",
+    "make server",
+    ".venv/bin/prefect deploy --all",
+    ".venv/bin/prefect deployment run 'nightly-curation/nightly'",
+    ".venv/bin/diva review --serve",
+    ".venv/bin/diva review --finish",
+    "make curate",
+}
+# What takes from a quarter of an hour to hours, or the network; that make knows it is looked at here.
+LONG = {f"make {target}" for target in ("test", "check", "test-slow", "kill", "faults", "audit", "soak")}
+HOOK = ".venv/bin/pre-commit install"
+
+
+def pages() -> list[Path]:
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+
+
+def until(holds, what: str, seconds: float = 300) -> None:
+    """Wait for something that takes its time on a busy machine."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, what
+        time.sleep(0.5)
+
+
+def asked(clone: Path, path: str) -> list[dict]:
+    """What the API of ``make server`` answers to whoever gives its token."""
+    login = base64.b64encode((clone / ".prefect/token").read_bytes().strip()).decode()
+    headers = {"Content-Type": "application/json", "Authorization": f"Basic {login}"}
+    request = urllib.request.Request(f"{API}/{path}", b"{}", headers)  # noqa: S310 - loopback
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - loopback
+        return json.load(answer)
+
+
+def photos(folder: Path) -> None:
+    """Labelled, scraped and test images, ten a class."""
+    digits = load_digits()
+    for number, name in enumerate(("labelled", "scraped", "test")):
+        for row in range(100 * number, 100 * number + 100):
+            path = folder / name / str(digits.target[row]) / f"{row}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray((digits.images[row] * 15).astype("uint8")).save(path)
+
+
+def downloaded(home: Path) -> None:
+    """The network's weights where torchvision puts what it fetches: random numbers in the true layout."""
+    weights = torchvision.models.get_model_weights("resnet50").DEFAULT
+    path = home / ".cache/torch/hub/checkpoints" / Path(weights.url).name
+    path.parent.mkdir(parents=True)
+    torch.save(torchvision.models.resnet50().state_dict(), path)
+
+
+@pytest.fixture
+def newcomer(tmp_path):
+    """Somebody with a fresh clone of this checkout, installed."""
+    cloned(ROOT, tmp_path / "diva")
+    installed(tmp_path / "diva")
+    return Newcomer(tmp_path / "home", tmp_path / "diva")
+
+
+@pytest.fixture
+def somebody(tmp_path):
+    """Somebody with a fresh clone of a project whose stages with numbers are light."""
+    origin = create(tmp_path / "origin")
+    for name in ("Makefile", "constraints.txt"):
+        shutil.copy(ROOT / name, origin.root / name)
+    origin.commit("Add the commands")
+    cloned(origin.root, tmp_path / "diva")
+    installed(tmp_path / "diva")
+    return Newcomer(tmp_path / "home", tmp_path / "diva")
+
+
+def test_each_printed_command_is_run_here():
+    shown = {command for page in pages() for command in printed(page)}
+    assert shown == RUN | LONG | {HOOK}
+
+
+def test_a_newcomers_own_photos_are_taken_in_and_planned(newcomer):
+    photos(newcomer.clone / "photos")
+    downloaded(Path(newcomer.environment["HOME"]))
+    init, plan = (c for c in printed(ROOT / "README.md") if c.startswith(".venv/bin/diva ") and "review" not in c)
+    assert "resnet50" in newcomer.run(init) + (newcomer.clone / "params.yaml").read_text()
+    assert "100" in newcomer.run(plan)
+
+
+def test_make_and_the_hook_know_what_contributing_prints(newcomer):
+    for command in sorted(LONG):
+        newcomer.run(command.replace("make ", "make --dry-run "))
+    if (newcomer.clone / ".venv/bin/pre-commit").exists():
+        newcomer.run(HOOK)
+        assert (newcomer.clone / ".git/hooks/pre-commit").is_file()
+
+
+def nights(person: Newcomer) -> None:
+    """README's nights, from the first commit to a version that a deployment published."""
+    project = Project(person.clone)
+    project.deliver("d1", 200)
+    if project.run("git", "status", "--porcelain").stdout:
+        person.run('git add -A && git commit -m "Our data"')
+    assert "curated@v0.1.0" in person.run(".venv/bin/python -m flows.nightly")
+    published, log = project.tags(), person.clone.parent / "server.log"
+    project.deliver("d2", 300)
+    with person.running("make server", log):
+        until(lambda: "Worker" in log.read_text() and "started" in log.read_text(), log.read_text())
+        person.run(".venv/bin/prefect deploy --all")
+        said = person.run(".venv/bin/prefect deployment run 'nightly-curation/nightly'")
+        name = re.search(r"Created flow run '([\w-]+)'", said)[1]
+
+        def state() -> str:
+            return next(run["state_type"] for run in asked(person.clone, "flow_runs/filter") if run["name"] == name)
+
+        until(lambda: state() in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"), "the deployment's run goes on", 1800)
+        assert state() == "COMPLETED", log.read_text()[-6000:]
+        keys = {artifact["key"] for artifact in asked(person.clone, "artifacts/filter")}
+    new = project.tags()[len(published) :]
+    assert new, "the deployment published nothing"
+    newest = project.ledger()["latest"]
+    assert f"{newest}-summary" in keys
+    assert "d2" in (person.clone / "data/ledger.yaml").read_text()
+
+
+def review(person: Newcomer) -> None:
+    """README's review: a decision is saved, published, and obeyed by the next night."""
+    log, project = person.clone.parent / "review.log", Project(person.clone)
+    address = re.compile(r"(http://127\.0\.0\.1:\d+)/\S*token=([\w-]+)")
+    sample = pl.read_parquet(person.clone / "data/release/train.parquet")["sample_id"][0]
+    with person.running(".venv/bin/diva review --serve", log):
+        until(lambda: address.search(log.read_text()), log.read_text())
+        url, token = address.search(log.read_text()).groups()
+        headers = {
+            "Content-Type": "application/json",
+            "X-DIVA-Token": token,
+            "Origin": url,
+            "Sec-Fetch-Site": "same-origin",
+        }
+        body = json.dumps({"sample_id": sample, "decision": "reject", "label": "", "note": "blurred"}).encode()
+        request = urllib.request.Request(f"{url}/decisions", body, headers, method="PUT")  # noqa: S310 - loopback
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - loopback
+            assert answer.status < 300
+    before = project.tags()
+    person.run(".venv/bin/diva review --finish")
+    person.run(".venv/bin/python -m flows.nightly")
+    assert len(project.tags()) == len(before) + 1
+    assert sample not in pl.read_parquet(person.clone / "data/release/train.parquet")["sample_id"]
+
+
+def test_the_printed_nights_publish_from_an_empty_environment(somebody):
+    nights(somebody)
+
+
+@pytest.mark.slow  # the real pipeline: minutes a night
+def test_the_whole_of_readme_on_the_embedded_example(newcomer):
+    assert "data/release/train.parquet" in newcomer.run("make curate")
+    nights(newcomer)
+    review(newcomer)
