@@ -28,6 +28,7 @@ from diva.curation.reweight import reweight
 from diva.numerics.chunks import Chunks, InMemory
 from diva.numerics.grid import choose_ridge
 from diva.numerics.normalize import Prepared
+from diva.numerics.precision import fit_ridge
 
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
@@ -93,7 +94,7 @@ def extend_gains(pack: Pack, loss: str, share: float, splits: int) -> dict[str, 
         core_rows = pack.rows(core, pack.y[core])
         ridge = choose_ridge(core_rows, pack.classes, RIDGES).ridge
         chosen = extend(
-            core_rows, pack.rows(pool, labels), pack.classes, ridge, loss=loss, budget=len(pool) // 2
+            fit_ridge(core_rows, pack.classes, ridge), pack.rows(pool, labels), loss=loss, budget=len(pool) // 2
         ).index.numpy()
         drawn = np.random.default_rng(2000 + seed).permutation(len(pool))[: len(chosen)]
         by = [pack.error(_union(pack, core, pool, labels, some), ridge) for some in (chosen, drawn)]
@@ -124,7 +125,7 @@ def reweight_gains(pack: Pack, loss: str, share: float, draws: int, steps: int |
         rows = pack.rows(each, wrong_labels(pack.y, pack.classes, share, seed))
         ridge = choose_ridge(rows, pack.classes, RIDGES).ridge
         before.append(pack.error(rows, ridge))
-        weights = reweight(rows, pack.classes, ridge, loss=loss, steps=steps).weights
+        weights = reweight(fit_ridge(rows, pack.classes, ridge), loss=loss, steps=steps).weights
         after.append(pack.error(rows, ridge, weights))
     gains = [b - a for b, a in zip(before, after, strict=True)]
     spread = statistics.stdev(gains) if len(gains) > 1 else 0.0
@@ -139,7 +140,7 @@ def detection(pack: Pack, share: float, draws: int, score: str = "soft") -> dict
         labels = wrong_labels(pack.y, pack.classes, share, seed)
         rows, wrong = pack.rows(each, labels), labels != pack.y
         start = time.perf_counter()
-        said = detect(rows, pack.classes, choose_ridge(rows, pack.classes, RIDGES).ridge, score=score)
+        said = detect(fit_ridge(rows, pack.classes, choose_ridge(rows, pack.classes, RIDGES).ridge), score=score)
         row = {"seconds": time.perf_counter() - start, "flagged": float(said.flagged.double().mean())}
         if share:
             row["auroc"] = roc_auc_score(wrong, said.score)

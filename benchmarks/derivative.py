@@ -34,8 +34,9 @@ from diva.numerics.chunks import InMemory
 from diva.numerics.derivative import dataset_derivative, member_pass, outsider_derivatives
 from diva.numerics.device import chunk_size
 from diva.numerics.grid import choose_ridge
-from diva.numerics.leave_one_out import leave_one_out, quadratics
+from diva.numerics.leave_one_out import leave_one_out, leverage_factors
 from diva.numerics.losses import Loss
+from diva.numerics.precision import fit_ridge
 from diva.numerics.products import Workspace
 from diva.numerics.ridge import moments, solve
 
@@ -121,12 +122,12 @@ def measure(shape: tuple[int, int, int], repeats: int, device: str = "cpu") -> d
     chunks = problem.chunks()
     model = solve(moments(chunks, k), RIDGE)
     adjoint, _ = member_pass(chunks, model, LOSS)
-    g = quadratics(chunks, model)
+    g = leverage_factors(chunks, model)
     work: dict[str, Callable[[], object]] = {
         **{f"floor, {by}": Floor(problem, by).derivative for by in libraries(device)},
         **{f"pool floor, {by}": Floor(problem, by).pool for by in libraries(device)},
-        "derivative": lambda: dataset_derivative(chunks, k, RIDGE, LOSS),
-        "a tenth": lambda: dataset_derivative(problem.chunks(len(problem.z) // 10), k, RIDGE, LOSS),
+        "derivative": lambda: dataset_derivative(fit_ridge(chunks, k, RIDGE), LOSS),
+        "a tenth": lambda: dataset_derivative(fit_ridge(problem.chunks(len(problem.z) // 10), k, RIDGE), LOSS),
         "pool, leverages known": lambda: outsider_derivatives(chunks, model, adjoint, None, g),
         "pool": lambda: outsider_derivatives(chunks, model, adjoint, None),
         "one fit": lambda: one_fit(problem),

@@ -17,10 +17,11 @@ import torch
 
 from benchmarks.derivative import BY, LOSS, RIDGE, Rows, interleaved, rows
 from benchmarks.machine import description, threads
-from diva.curation.extend import ValidateOn, downdated, extend_round
+from diva.curation.extend import RoundSettings, ValidateOn, downdate, extend_round
 from diva.numerics.chunks import Chained, Subset
-from diva.numerics.derivative import member_adjoint, outsider_adjoint, outsider_derivatives
-from diva.numerics.ridge import RidgeModel, moments, solve
+from diva.numerics.derivative import member_pass, outsider_adjoint, outsider_derivatives
+from diva.numerics.precision import RidgeFit
+from diva.numerics.ridge import Moments, moments, solve
 
 P, K = 512, 100
 
@@ -34,8 +35,8 @@ class Second:
         self.rest, self.added = Subset(self.pool, self.unused), pool.z[:size]
         self.sums = moments(self.core, K)
         self.model = solve(self.sums, RIDGE)
-        self.adjoint = member_adjoint(self.core, self.model, LOSS)[0]
-        self.quadratic = outsider_derivatives(self.pool, self.model, self.adjoint, None).quadratic
+        self.adjoint = member_pass(self.core, self.model, LOSS)[0]
+        self.factor = outsider_derivatives(self.pool, self.model, self.adjoint, None).leverage_factor
 
     def pool_pass(self, validate_on: ValidateOn) -> None:
         """Over as many rows as the second round has left, by the first round's model."""
@@ -46,19 +47,17 @@ class Second:
     def anew(self, validate_on: ValidateOn) -> None:
         """The round as if nothing were known but the sums."""
         sums = self.sums + moments(Subset(self.pool, ~self.unused), K)
-        self._round(solve(sums, RIDGE), None, validate_on)
+        self._round(sums, None, validate_on)
 
     def updated(self, validate_on: ValidateOn) -> None:
         """The round with the leverages of the pool updated by what was added."""
         sums = self.sums + moments(Subset(self.pool, ~self.unused), K)
-        g = downdated(self.rest, self.quadratic[self.size :], self.model, self.added)
-        self._round(solve(sums, RIDGE), g, validate_on)
+        g = downdate(self.rest, self.factor[self.size :], self.model, self.added)
+        self._round(sums, g, validate_on)
 
-    def _round(self, model: RidgeModel, g: torch.Tensor | None, validate_on: ValidateOn) -> None:
-        members = Chained([self.core, Subset(self.pool, ~self.unused)])
-        extend_round(
-            members, self.rest, K, RIDGE, LOSS, per_round=100, validate_on=validate_on, model=model, quadratic=g
-        )
+    def _round(self, sums: Moments, g: torch.Tensor | None, validate_on: ValidateOn) -> None:
+        members = RidgeFit(Chained([self.core, Subset(self.pool, ~self.unused)]), sums, solve(sums, RIDGE))
+        extend_round(members, self.rest, LOSS, RoundSettings(100, validate_on=validate_on), leverage_factor=g)
 
 
 def measure(n_pool: int, size: int, repeats: int) -> dict[str, Any]:

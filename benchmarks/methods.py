@@ -212,7 +212,7 @@ class Reference:
         self.task = task
         self.test = Prepared(InMemory(task.x_test.astype(np.float32), task.y_test))
         fitted = fit(labelled(task.x, task.y, task.classes), ridge=None, normalize="unit")
-        judgement = judge(fitted.chunks, fitted.model, choose_temperature(fitted.chunks, fitted.model))
+        judgement = judge(fitted, choose_temperature(fitted))
         self.rate, self.mispredicted = error_rate(judgement), judgement.mispredicted.numpy()
         self.errors: dict[bytes, float] = {}
 

@@ -45,6 +45,7 @@ from diva.numerics.derivative import dataset_derivative
 from diva.numerics.grid import choose_ridge
 from diva.numerics.leave_one_out import leave_one_out
 from diva.numerics.normalize import Prepared
+from diva.numerics.precision import fit_ridge
 from diva.numerics.ridge import weighted
 
 NOISE = 0.2
@@ -190,7 +191,7 @@ def one_draw(arrays: Arrays, seed: int | None, settings: dict[str, tuple[float, 
     ridge = choose_ridge(rows, pack.classes, RIDGES).ridge
     errors = {"ridge regression": pack.error(rows, ridge)}
     for loss, steps in (("hard_margin", 3), ("calibrated", 3), ("calibrated", "auto")):
-        weights = reweight(rows, pack.classes, ridge, loss=loss, steps=steps).weights
+        weights = reweight(fit_ridge(rows, pack.classes, ridge), loss=loss, steps=steps).weights
         errors[f"Reweight, {loss}, {steps} steps"] = pack.error(rows, ridge, weights)
     known = np.isin(arrays["y_test"], np.unique(arrays["y_train"]))
     test = torch.as_tensor(arrays["x_test"][known]).float(), torch.as_tensor(parts(pack.test))
@@ -226,8 +227,8 @@ def one_detection(arrays: Arrays, seed: int | None) -> tuple[dict[str, float], d
     y = drawn_labels(pack, seed)
     wrong, data = y != right, pack.rows(np.arange(len(y)), y)
     ridge = choose_ridge(data, pack.classes, RIDGES).ridge
-    theirs = detect(data, pack.classes, ridge, score="derivative", rule="derivative")
-    ours = detect(data, pack.classes, ridge)
+    theirs = detect(fit_ridge(data, pack.classes, ridge), score="derivative", rule="derivative")
+    ours = detect(fit_ridge(data, pack.classes, ridge))
     row = {
         "auc of the derivative": roc_auc_score(wrong, theirs.score),
         "f1 at 0": f1_score(wrong, theirs.flagged),
@@ -315,10 +316,10 @@ def steps_of(arrays: Arrays, name: Any) -> dict[str, Any]:
     pack = from_arrays(arrays)
     rows = pack.rows(np.arange(len(pack.y)), pack.y)
     ridge = choose_ridge(rows, pack.classes, RIDGES).ridge
-    loss = prepare_loss(name, rows, pack.classes, ridge, None)
+    loss = prepare_loss(name, fit_ridge(rows, pack.classes, ridge))
     weights, path = torch.ones(len(pack.y), dtype=torch.float64), list[tuple[float, float, float]]()
     for _ in range(STEPS + 1):
-        derivative = dataset_derivative(rows, pack.classes, ridge, loss, weights=weights)
+        derivative = dataset_derivative(fit_ridge(rows, pack.classes, ridge, weights), loss)
         wrong = ~Head(derivative.model, float("nan")).correct(pack.test)
         path.append((derivative.loss, loo_error(rows, derivative.model, weights), 100 * float(wrong.double().mean())))
         weights = step(weights, derivative.values, 0.5)

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.accuracy import RIDGES, Pack, from_arrays, split, wrong_labels
 from benchmarks.jobs import Arrays, Workers, gathered, mean
-from diva.curation.extend import extend
+from diva.curation.extend import RoundSettings, extend
 from diva.numerics import products
 from diva.numerics.chunks import Chunk, Subset
 from diva.numerics.grid import choose_ridge
@@ -47,10 +47,10 @@ def one_split(arrays: Arrays, share: float, seed: int) -> tuple[dict[str, list[f
     drawn = torch.as_tensor(np.random.default_rng(2000 + seed).permutation(len(pool)))
     curves, stops = {"uniform": followed_by(drawn)}, {}
     for rule, (loss, validate_on) in RULES.items():
-        settings: dict[str, Any] = {"loss": loss, "validate_on": validate_on, "per_round": per_round, "stop": False}
-        turns = extend(start, rest, pack.classes, choice.ridge, **settings)
-        curves[rule] = followed_by(turns.index)
-        willing = next((i for i, turn in enumerate(turns.history) if turn.candidates < per_round), TENTHS)
+        settings = RoundSettings(per_round, validate_on=validate_on, stop=False)
+        additions = extend(choice.fit(), rest, loss=loss, settings=settings)
+        curves[rule] = followed_by(additions.index)
+        willing = next((i for i, each in enumerate(additions.history) if each.candidates < per_round), TENTHS)
         stops[rule] = {"round": willing, "error": curves[rule][min(willing, TENTHS)]}
     return curves, stops
 

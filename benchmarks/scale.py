@@ -28,6 +28,7 @@ from diva.numerics.derivative import dataset_derivative
 from diva.numerics.losses import Loss
 from diva.numerics.normalize import Prepared
 from diva.numerics.parallel import Parts, cuts
+from diva.numerics.precision import fit_ridge
 from diva.store.streams import FeatureRows
 from stages.cluster import Cluster
 
@@ -43,7 +44,7 @@ def rows(paths: list[Path]) -> FeatureRows:
 def derivative(chunks: Any) -> tuple[float, Tensor]:
     """Seconds, and ∂L/∂α."""
     begun = time.perf_counter()
-    values = dataset_derivative(chunks, K, 1.0, LOSS).values
+    values = dataset_derivative(fit_ridge(chunks, K, 1.0), LOSS).values
     return time.perf_counter() - begun, values
 
 

@@ -103,17 +103,18 @@ def derivative(source: str, rows: int, paths: list[str]) -> dict[str, float]:
     from diva.numerics.derivative import dataset_derivative
     from diva.numerics.losses import Loss
     from diva.numerics.normalize import Prepared
+    from diva.numerics.precision import fit_ridge
     from diva.store.streams import FeatureRows
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     chunks: Any = InMemory(*block(rows, 0), CHUNK) if source == "memory" else None
     warm = Prepared(InMemory(*block(4 * CHUNK, 1), CHUNK))
     loss = Loss("calibrated", temperature=10.0)
-    dataset_derivative(warm, K, 1.0, loss)
+    dataset_derivative(fit_ridge(warm, K, 1.0), loss)
     before, begun, used = reset_peak(), time.perf_counter(), time.process_time()
     if chunks is None:
         chunks = FeatureRows.whole(paths, [f"{label:03d}" for label in range(K)], CHUNK)
-    result = dataset_derivative(Prepared(chunks), K, 1.0, loss)
+    result = dataset_derivative(fit_ridge(Prepared(chunks), K, 1.0), loss)
     seconds, used = time.perf_counter() - begun, time.process_time() - used
     assert result.validating > 0  # noqa: S101 - it did compute
     return {"rows": len(result.values), "seconds": seconds, "cpu": used, "peak_mib": peak_since(before)}

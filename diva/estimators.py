@@ -30,21 +30,19 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
 
 from diva.curation.detect import Rule, Score
 from diva.curation.detect import detect as detect_rows
-from diva.curation.extend import ValidateOn
+from diva.curation.extend import RoundSettings, ValidateOn
 from diva.curation.extend import extend as extend_rows
 from diva.curation.reweight import Step
 from diva.curation.reweight import reweight as reweight_rows
 from diva.inputs import Array, Engine, Precision, Ridge, Size, read, read_features, read_labels, to_codes
 from diva.numerics.derivative import dataset_derivative
-from diva.numerics.leave_one_out import leave_one_out
+from diva.numerics.leave_one_out import chunkwise
 from diva.numerics.losses import Loss, LossName
 from diva.numerics.normalize import Normalization
-from diva.numerics.precision import Fit, fit
-from diva.numerics.ridge import weighted
+from diva.numerics.precision import RidgeFit
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Reweighting:
 
 
 @dataclass(frozen=True)
-class Turn:
+class RoundSummary:
     """One round of `extend`: samples added, candidates there were, samples that validated, their loss before it."""
 
     added: int
@@ -97,7 +95,7 @@ class Extension:
     index: Array
     derivative: Array
     round: Array
-    history: tuple[Turn, ...]
+    history: tuple[RoundSummary, ...]
     stop: str
 
 
@@ -152,16 +150,13 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         validate_data(self, X, y, skip_check_array=True)
         data = read(self._engine(), rows, y, sample_weight)
         present = data.weights > 0
-        fitted = fit(data.chunks, len(data.classes), data.ridge, data.weights)
-        derivative = dataset_derivative(
-            fitted.chunks, len(data.classes), data.ridge, Loss("all"),
-            weights=data.weights, validating=present, model=fitted.model,
-        )  # fmt: skip
+        fitted = data.fit()
+        derivative = dataset_derivative(fitted, Loss("all"), validating=present)
         self.classes_, self.ridge_, self.scaling_ = data.classes, data.ridge, data.chunks.scaling
         head = derivative.model.head.cpu().numpy().T
         head = head[1:] - head[:1] if len(head) == 2 else head
         self.coef_, self.intercept_ = head[:, :-1].copy(), head[:, -1].copy()
-        self.loo_predictions_, self.leverage_ = _left_out(fitted, data.weights)
+        self.loo_predictions_, self.leverage_ = _leave_one_out(fitted)
         self.derivative_ = derivative.values.numpy()
         return self
 
@@ -214,9 +209,9 @@ def detect(
         ValueError: as `DivaClassifier.fit`, and on an unknown score or rule.
     """
     data = read(Engine(ridge, normalize, chunk_size, device, dtype), read_features(X), y)
-    found = detect_rows(data.chunks, len(data.classes), data.ridge, score=score, rule=rule)
-    suggested = data.classes[found.suggested.numpy()]
-    return Detection(found.score.numpy(), found.margin.numpy(), found.flagged.numpy(), suggested)
+    suspicion = detect_rows(data.fit(), score=score, rule=rule)
+    suggested = data.classes[suspicion.suggested.numpy()]
+    return Detection(suspicion.score.numpy(), suspicion.margin.numpy(), suspicion.flagged.numpy(), suggested)
 
 
 def reweight(
@@ -250,8 +245,8 @@ def reweight(
         ValueError: as `DivaClassifier.fit`, and on an unknown loss or steps out of range.
     """
     data = read(Engine(ridge, normalize, chunk_size, device, dtype), read_features(X), y)
-    found = reweight_rows(data.chunks, len(data.classes), data.ridge, loss=loss, steps=steps, step_size=step_size)
-    return Reweighting(found.weights.numpy(), found.history)
+    path = reweight_rows(data.fit(), loss=loss, steps=steps, step_size=step_size)
+    return Reweighting(path.weights.numpy(), path.history)
 
 
 def extend(
@@ -303,19 +298,15 @@ def extend(
     if len(foreign):
         raise ValueError(f"y_pool must hold only classes of y, got {foreign[:5].tolist()}; leave those samples out.")
     pool = engine.chunks(candidates, to_codes(labels, data.classes), data.chunks.scaling)
-    found = extend_rows(
-        data.chunks, pool, len(data.classes), data.ridge,
-        loss=loss, budget=budget, per_round=per_round, validate_on=validate_on, stop=stop,
-    )  # fmt: skip
-    history = tuple(Turn(len(turn.index), turn.candidates, turn.validating, turn.loss) for turn in found.history)
-    return Extension(found.index.numpy(), found.derivative.numpy(), found.round.numpy(), history, found.stop)
+    settings = RoundSettings(per_round, validate_on=validate_on, stop=stop)
+    added = extend_rows(data.fit(), pool, loss=loss, budget=budget, settings=settings)
+    history = tuple(RoundSummary(len(r.index), r.candidates, r.validating, r.loss) for r in added.history)
+    return Extension(added.index.numpy(), added.derivative.numpy(), added.round.numpy(), history, added.stop)
 
 
-def _left_out(fitted: Fit, weights: Tensor) -> tuple[Array, Array]:
+def _leave_one_out(fitted: RidgeFit) -> tuple[Array, Array]:
     """Predictions f (n, k) and leverages h (n,)."""
-    predictions, leverage = [], []
-    for (z, labels, _), alpha in weighted(fitted.chunks, weights):
-        left_out = leave_one_out(z, labels, alpha, fitted.model.to(z))
-        predictions.append(left_out.predictions.cpu())
-        leverage.append(left_out.leverage.cpu())
-    return torch.cat(predictions).numpy(), torch.cat(leverage).numpy()
+    passed = chunkwise(fitted.chunks, fitted.model, fitted.weights)
+    parts = [(loo.predictions.cpu(), loo.leverage.cpu()) for _, _, loo in passed]
+    predictions, leverage = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+    return predictions, leverage

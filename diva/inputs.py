@@ -21,6 +21,8 @@ from diva.numerics import device
 from diva.numerics.chunks import InMemory, Subset
 from diva.numerics.grid import choose_ridge
 from diva.numerics.normalize import Normalization, Prepared, Scaling, scaling
+from diva.numerics.precision import RidgeFit, fit_ridge
+from diva.numerics.ridge import Moments
 
 Array = NDArray[Any]
 Ridge = float | Literal["loo"]
@@ -89,16 +91,21 @@ class Engine:
 
 
 @dataclass(frozen=True)
-class Data:
-    """Checked input: chunks, the classes (k,) in order, weights (n,), and λ."""
+class CheckedInput:
+    """Chunks, the classes (k,) in order, weights (n,), λ, and the moments where a search for λ has summed them."""
 
     chunks: Prepared
     classes: Array
     weights: Tensor
     ridge: float
+    moments: Moments | None = None
+
+    def fit(self) -> RidgeFit:
+        """The model of the rows."""
+        return fit_ridge(self.chunks, len(self.classes), self.ridge, self.weights, self.moments)
 
 
-def read(engine: Engine, X: Any, y: Any, sample_weight: Any = None) -> Data:
+def read(engine: Engine, X: Any, y: Any, sample_weight: Any = None) -> CheckedInput:
     """Labels to codes, rows to chunks, and λ."""
     labels = read_labels(y)
     check_consistent_length(X, labels)
@@ -108,8 +115,10 @@ def read(engine: Engine, X: Any, y: Any, sample_weight: Any = None) -> Data:
     codes = to_codes(labels, classes)
     _check_classes(classes, torch.bincount(codes).numpy(), len(np.unique(codes[alpha > 0].numpy())))
     chunks = engine.chunks(X, codes, engine.scaling(X, codes, alpha > 0))
-    ridge = choose_ridge(chunks, len(classes), weights=alpha).ridge if engine.ridge == "loo" else float(engine.ridge)
-    return Data(chunks, classes, alpha, ridge)
+    if engine.ridge != "loo":
+        return CheckedInput(chunks, classes, alpha, float(engine.ridge))
+    choice = choose_ridge(chunks, len(classes), weights=alpha)
+    return CheckedInput(chunks, classes, alpha, choice.ridge, choice.moments)
 
 
 def read_features(X: Any, fewest: int = 1) -> Any:

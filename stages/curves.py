@@ -7,6 +7,7 @@ import torch
 
 from diva.curation.evaluation import Errors, train
 from diva.curation.reweight import reweight
+from diva.numerics.precision import fit_ridge
 from stages.params.reweight import Reweight
 from stages.trial import Trial
 
@@ -34,8 +35,8 @@ def steps(trial: Trial, members: pl.DataFrame, ridge: float, settings: Reweight,
     found = []
     for step in range(most + 1 if most else 0):
         turn = reweight(
-            chunks, classes, trial.fit.ridge, loss=settings.loss, steps=1, step_size=settings.step_size,
-            temperature=temperature, weights=alpha,
+            fit_ridge(chunks, classes, trial.fit.ridge, alpha),
+            loss=settings.loss, steps=1, step_size=settings.step_size, temperature=temperature,
         )  # fmt: skip
         if not turn.history:  # nothing validates: no step can be taken
             break

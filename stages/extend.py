@@ -6,10 +6,10 @@ import math
 import polars as pl
 import torch
 
-from diva.curation.extend import Noise, Round, assess_noise, extend_round
+from diva.curation.extend import Noise, RoundChoice, RoundSettings, assess_noise, extend_round
 from diva.methods import registry
 from diva.numerics.losses import Loss
-from diva.numerics.ridge import solve
+from diva.numerics.precision import fit_ridge
 from diva.store import curated, index, ledger, paths, tables
 from diva.store.curated import reviewed
 from stages import rows, sums
@@ -66,26 +66,25 @@ def choose(
     settings: Extend,
     state: pl.DataFrame,
     review: pl.DataFrame,
-) -> tuple[Round, Noise]:
+) -> tuple[RoundChoice, Noise]:
     """One turn of Extend; the noise is judged on the whole pool, under the core's own model.
 
     What people took down counts nowhere, also not in the core's moments.
     """
     stored = sums.core(classes)
     core = reviewed(stored.rows, review)
-    core_model = solve(rows.moments_of(core, stored, classes, fit), fit.ridge)
-    whole = rows.prepared(reviewed(pool, review), classes, fit)
-    noise = assess_noise(rows.prepared(core, classes, fit), whole, core_model)
+    k = len(classes)
+    core_fit = fit_ridge(
+        rows.prepared(core, classes, fit), k, fit.ridge, sums=rows.moments_of(core, stored, classes, fit)
+    )
+    noise = assess_noise(core_fit, rows.prepared(reviewed(pool, review), classes, fit))
     calibrated = settings.loss == "calibrated"
     loss = Loss(settings.loss, fit.temperature if calibrated else 1.0, trim=noise.noisy or not calibrated)
     ours, theirs = rows.prepared(members.rows, classes, fit), rows.prepared(unused, classes, fit)
-    preferred = None if settings.choose == "derivative" else order(settings.choose, ours, theirs, len(classes))
-    turn = extend_round(
-        ours, theirs, len(classes), fit.ridge, loss, preferred=preferred,
-        per_round=size(settings, len(pool), state), per_class=settings.per_class,
-        validate_on=settings.validate_on, stop=settings.stop, sums=members.moments,
-    )  # fmt: skip
-    return turn, noise
+    preferred = None if settings.choose == "derivative" else order(settings.choose, ours, theirs, k)
+    limits = RoundSettings(size(settings, len(pool), state), settings.per_class, settings.validate_on, settings.stop)
+    member_fit = fit_ridge(ours, k, fit.ridge, sums=members.moments)
+    return extend_round(member_fit, theirs, loss, limits, preferred=preferred), noise
 
 
 def order(method: str, members: rows.Rows, unused: rows.Rows, classes: int) -> torch.Tensor:
@@ -102,7 +101,7 @@ def size(settings: Extend, pool: int, state: pl.DataFrame) -> int:
     return most if settings.budget is None else min(most, max(0, settings.budget - spent))
 
 
-def additions(sample_id: pl.Series, turn: Round, scored: pl.DataFrame) -> pl.DataFrame:
+def additions(sample_id: pl.Series, turn: RoundChoice, scored: pl.DataFrame) -> pl.DataFrame:
     """Decisions to add, in the order chosen."""
     gains = turn.gain[turn.index].numpy()
     chosen = pl.DataFrame(
@@ -125,7 +124,7 @@ def changes(scored: pl.DataFrame, change: str) -> pl.DataFrame:
     return scored.filter("flagged").with_columns(change=pl.lit(change), reason=reason).select(list(curated.DECISIONS))
 
 
-def report(name: str, pool: str, turn: Round, noise: Noise, decisions: pl.DataFrame) -> None:
+def report(name: str, pool: str, turn: RoundChoice, noise: Noise, decisions: pl.DataFrame) -> None:
     """Metrics of the round and a line for the log."""
     count = dict(decisions.group_by("change").len().iter_rows())
     metrics = {

@@ -5,7 +5,7 @@ import logging
 import polars as pl
 import torch
 
-from diva.numerics import device, precision
+from diva.numerics import device
 from diva.numerics.grid import choose_ridge
 from diva.numerics.leave_one_out import choose_temperature
 from diva.numerics.normalize import Prepared, scaling
@@ -38,17 +38,17 @@ def fit() -> None:
     scale = scaling(raw) if settings.normalize == "standardize" else None
     chunks = rows.spread(raw, lambda part: Prepared(part, settings.normalize, scaling=scale, device=place, dtype=dtype))
     choice = choose_ridge(chunks, len(classes), settings.ridges)
-    fitted = precision.fit(chunks, len(classes), choice.ridge, sums=choice.moments)
+    fitted = choice.fit()
     if fitted.chunks is not chunks:  # float32 was not enough
         dtype = torch.float64
-    temperature = choose_temperature(fitted.chunks, fitted.model)
+    temperature = choose_temperature(fitted)
     chosen = rows.Fit(
         ridge=choice.ridge, temperature=temperature, classes=classes, loo_error=choice.error,
         grid=[{"ridge": ridge, "loo_error": error, "loo_loss": loss} for ridge, error, loss in choice.grid],
         excluded=len(refused), normalize=settings.normalize, chunk_size=size, device=settings.device,
         dtype="float64" if dtype == torch.float64 else "float32",
     )  # fmt: skip
-    rows.write_fit(chosen, fitted.sums, scale)
+    rows.write_fit(chosen, fitted.moments, scale)
     index.write(paths.CORE, core)
     tables.write(paths.quarantine("fit", "core"), refused, manifest.QUARANTINE)
     report(chosen, fitted.model, len(core))

@@ -3,7 +3,7 @@
 import polars as pl
 import torch
 
-from diva.curation.extend import Noise, Round
+from diva.curation.extend import Noise, RoundChoice
 from diva.numerics.losses import THRESHOLD
 from diva.numerics.products import times
 from diva.numerics.ridge import RidgeModel
@@ -55,7 +55,7 @@ def predicted(chunks: rows.Rows, model: RidgeModel, classes: list[str], temperat
     return {"suggested_label": pl.Series(names, dtype=pl.String), "score": pl.Series(torch.cat(scores).numpy())}
 
 
-def reason(turn: Round, noise: Noise, settings: Extend) -> pl.Series:
+def reason(turn: RoundChoice, noise: Noise, settings: Extend) -> pl.Series:
     """Why each of the round's candidates was left, in the words above."""
     if settings.choose != "derivative":
         return pl.Series([f"not among the first of {settings.choose}"] * len(turn.margin), dtype=pl.String)

@@ -9,8 +9,9 @@ import polars as pl
 import torch
 
 from diva.curation.evaluation import Head, train
-from diva.curation.reweight import Reweighting, reweight
+from diva.curation.reweight import WeightPath, reweight
 from diva.numerics.chunks import Subset
+from diva.numerics.precision import fit_ridge
 from diva.numerics.ridge import Moments, moments
 from diva.store import curated, index, ledger, paths, release, tables
 from diva.text.progress import track
@@ -36,7 +37,7 @@ def main() -> None:
     tables.write(paths.WEIGHTS, frame, release.WEIGHTS)
     held_out = compare(chunks, len(classes), fit.ridge, settings)
     history = [asdict(step) for step in result.history]
-    tables.write_json(paths.WEIGHTS_HISTORY, {"steps": history, "watched": list(result.held_out)})
+    tables.write_json(paths.WEIGHTS_HISTORY, {"steps": history, "watched": list(result.watched_losses)})
     metrics = {
         "steps": len(history),
         "temperature": result.loss.temperature,
@@ -62,11 +63,11 @@ def newest(over: str, book: ledger.Ledger, pool: pl.DataFrame) -> pl.DataFrame:
 
 def weigh(
     chunks: rows.Rows | Subset, classes: int, ridge: float, settings: Reweight, sums: Moments | None = None
-) -> Reweighting:
+) -> WeightPath:
     """Reweight by the section's settings; ``sums`` are the moments at weight 1."""
     return reweight(
-        chunks, classes, ridge,
-        loss=settings.loss, steps=settings.steps, step_size=settings.step_size, seed=settings.seed, sums=sums,
+        fit_ridge(chunks, classes, ridge, sums=sums),
+        loss=settings.loss, steps=settings.steps, step_size=settings.step_size, seed=settings.seed,
     )  # fmt: skip
 
 

@@ -4,23 +4,24 @@ from typing import cast, get_args
 
 import polars as pl
 
-from diva.curation.detect import Detection, Score, detect
+from diva.curation.detect import Score, Suspicion, detect
 from diva.methods import registry
+from diva.numerics.precision import fit_ridge
 from stages import rows
 from stages.params.curate import Curate
 
 
-def suspicion(chunks: rows.Rows, classes: int, ridge: float, method: str, settings: Curate) -> Detection:
+def suspicion(chunks: rows.Rows, classes: int, ridge: float, method: str, settings: Curate) -> Suspicion:
     """Scores by ``method``, flags by the section's rule; margin, suggestion and derivative are ours in any case."""
     ours = method in get_args(Score)  # one fit gives all of them, streamed
-    given = None if ours else registry.scores(method, *rows.gathered(chunks), classes=classes)
+    score = cast(Score, method) if ours else registry.scores(method, *rows.gathered(chunks), classes=classes)
     return detect(
-        chunks, classes, ridge, score=cast(Score, method) if ours else "soft", rule=settings.rule,
-        second_round=settings.second_round, with_derivative=True, given=given,
+        fit_ridge(chunks, classes, ridge), score=score, rule=settings.rule, second_round=settings.second_round,
+        with_derivative=True,
     )  # fmt: skip
 
 
-def table(sample_id: pl.Series, found: Detection, classes: list[str]) -> pl.DataFrame:
+def table(sample_id: pl.Series, found: Suspicion, classes: list[str]) -> pl.DataFrame:
     """One row per sample: score, margin, flag, suggested label, derivative."""
     return pl.DataFrame(
         {

@@ -6,6 +6,7 @@ import torch
 
 from diva.curation.evaluation import Errors, Head, bootstrap, train_by_leave_one_out
 from diva.curation.reweight import reweight
+from diva.numerics.precision import fit_ridge
 from stages import rows
 from stages.params.evaluate import Evaluate
 from stages.params.reweight import Reweight
@@ -52,7 +53,7 @@ class Trial:
     def weigh(self, frame: pl.DataFrame, settings: Reweight) -> torch.Tensor:
         """Weights of a frame, as the stage ``reweight`` would choose them."""
         return reweight(
-            self.chunks(frame), len(self.classes), self.fit.ridge,
+            fit_ridge(self.chunks(frame), len(self.classes), self.fit.ridge),
             loss=settings.loss, steps=settings.steps, step_size=settings.step_size, seed=settings.seed,
         ).weights  # fmt: skip
 

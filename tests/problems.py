@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diva.numerics.chunks import InMemory
+from diva.numerics.chunks import Chunks, InMemory
+from diva.numerics.precision import RidgeFit, fit_ridge
+from diva.numerics.ridge import Moments
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,9 @@ class Problem:
 
     def part(self, rows: slice, chunk_size: int = 7) -> InMemory:
         return InMemory(self.z[rows], self.labels[rows], chunk_size)
+
+    def fit(self, chunks: Chunks, weights: Tensor | None = None, sums: Moments | None = None) -> RidgeFit:
+        return fit_ridge(chunks, self.classes, self.ridge, weights, sums)
 
 
 def problem(seed: int = 0, n: int = 30, p: int = 8, classes: int = 4, condition: float = 1e3) -> Problem:

@@ -13,13 +13,15 @@ from sklearn.metrics import roc_auc_score
 from sklearn.utils.estimator_checks import check_estimator
 
 from diva.curation.detect import detect as detect_rows
+from diva.curation.extend import RoundSettings
 from diva.curation.extend import extend as extend_rows
 from diva.curation.reweight import reweight as reweight_rows
-from diva.estimators import DivaClassifier, Extension, Turn, detect, extend, reweight
+from diva.estimators import DivaClassifier, Extension, RoundSummary, detect, extend, reweight
 from diva.numerics.chunks import InMemory
 from diva.numerics.derivative import dataset_derivative
 from diva.numerics.grid import RIDGES
 from diva.numerics.losses import Loss
+from diva.numerics.precision import fit_ridge
 from tests.problems import relative_error
 
 DOUBLE = {"ridge": 0.3, "dtype": "float64"}
@@ -147,7 +149,7 @@ def test_leverage_and_derivative_are_those_of_the_closed_forms():
     z = prepared(X)
     expected = np.diag(z @ np.linalg.inv(z.T @ z + 0.3 * np.eye(6)) @ z.T)
     np.testing.assert_allclose(estimator.leverage_, expected, rtol=1e-10)
-    derivative = dataset_derivative(as_chunks(X, y), 3, 0.3, Loss("all")).values.numpy()
+    derivative = dataset_derivative(fit_ridge(as_chunks(X, y), 3, 0.3), Loss("all")).values.numpy()
     np.testing.assert_allclose(estimator.derivative_, derivative, rtol=1e-8, atol=1e-14)
 
 
@@ -295,7 +297,7 @@ def test_detect_is_that_of_the_numerics():
     names = np.array(["ant", "bee", "cat"])
     for score, rule in (("soft", "rate"), ("margin", "margin"), ("derivative", "derivative")):
         found = detect(X, names[y], score=score, rule=rule, **DOUBLE)
-        expected = detect_rows(as_chunks(X, y), 3, 0.3, score=score, rule=rule)
+        expected = detect_rows(fit_ridge(as_chunks(X, y), 3, 0.3), score=score, rule=rule)
         assert relative_error(torch.tensor(found.score), expected.score) < 1e-9
         assert relative_error(torch.tensor(found.margin), expected.margin) < 1e-10
         assert found.flagged.tolist() == expected.flagged.tolist()
@@ -314,7 +316,7 @@ def test_detect_finds_planted_labels_and_suggests_the_true_ones():
 def test_reweight_is_that_of_the_numerics(loss):
     X, y = blobs(wrong=6)
     weighed = reweight(X, y, loss=loss, steps=2, step_size=0.3, **DOUBLE)
-    expected = reweight_rows(as_chunks(X, y), 3, 0.3, loss=loss, steps=2, step_size=0.3)
+    expected = reweight_rows(fit_ridge(as_chunks(X, y), 3, 0.3), loss=loss, steps=2, step_size=0.3)
     assert relative_error(torch.tensor(weighed.weights), expected.weights) < 1e-10
     assert len(weighed.history) == 2
     assert weighed.history[0].loss == pytest.approx(expected.history[0].loss)
@@ -335,7 +337,9 @@ def test_extend_is_that_of_the_numerics(loss, validate_on):
     names = np.array(["ant", "bee", "cat"])
     rules = {"loss": loss, "validate_on": validate_on, "per_round": 7, "budget": 20}
     added = extend(X, names[y], pool, names[labels], **rules, **DOUBLE)
-    expected = extend_rows(as_chunks(X, y), as_chunks(pool, labels), 3, 0.3, **rules)
+    settings = RoundSettings(7, validate_on=validate_on)
+    core = fit_ridge(as_chunks(X, y), 3, 0.3)
+    expected = extend_rows(core, as_chunks(pool, labels), loss=loss, budget=20, settings=settings)
     assert added.index.tolist() == expected.index.tolist()
     assert added.round.tolist() == expected.round.tolist()
     np.testing.assert_allclose(added.derivative, expected.derivative, rtol=1e-8)
@@ -366,7 +370,7 @@ def test_extend_says_where_nothing_validates():
 
 def test_results_are_frozen():
     X, y = blobs(wrong=6)
-    results = [detect(X, y), reweight(X, y), extend(X, y, X, y), Turn(1, 1, 1.0, 1.0)]
+    results = [detect(X, y), reweight(X, y), extend(X, y, X, y), RoundSummary(1, 1, 1.0, 1.0)]
     for result in results:
         field = dataclasses.fields(result)[0].name
         with pytest.raises(dataclasses.FrozenInstanceError):

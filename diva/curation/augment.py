@@ -25,7 +25,7 @@ from diva.numerics.blocks import block_derivative, leave_block_out
 from diva.numerics.chunks import Chunks
 from diva.numerics.leave_one_out import temperatures
 from diva.numerics.losses import Loss, LossName
-from diva.numerics.ridge import Local, Moments, moments, solve, weighted
+from diva.numerics.ridge import LocalModel, Moments, moments, solve, weighted
 
 ValidateOn = Literal["untransformed", "all"]
 
@@ -166,7 +166,7 @@ def block_errors(chunks: Chunks, classes: int, ridge: float, variants: int, sums
     ``sums`` are the moments of the rows, where they are known.
     """
     n, wrong = chunks.shape[0] // variants, torch.zeros(variants, dtype=torch.float64)
-    local = Local(solve(moments(chunks, classes) if sums is None else sums, ridge))
+    local = LocalModel(solve(moments(chunks, classes) if sums is None else sums, ridge))
     for (z, labels, _), alpha in weighted(chunks, None):
         predictions = leave_block_out(z, labels, alpha, local.like(z), variants).predictions
         wrong += (predictions.argmax(1) != labels).view(-1, variants).sum(0).cpu()
@@ -179,7 +179,7 @@ def choose_block_temperature(
     """T*: minimises the mean cross-entropy of softmax(T·f) of the rows that validate, f without the block."""
     grid = temperatures()
     totals = torch.zeros(len(grid), dtype=torch.float64)
-    local = Local(solve(moments(chunks, classes), ridge))
+    local = LocalModel(solve(moments(chunks, classes), ridge))
     for (z, labels, rows), alpha in weighted(chunks, None):
         predictions = leave_block_out(z, labels, alpha, local.like(z), variants).predictions
         own = predictions.gather(1, labels[:, None])[:, 0]

@@ -23,13 +23,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from diva.numerics.chunks import Chunks
 from diva.numerics.derivative import dataset_derivative
-from diva.numerics.leave_one_out import choose_temperature, leave_one_out, quadratics
+from diva.numerics.leave_one_out import choose_temperature, chunkwise, with_leverage_factors
 from diva.numerics.losses import THRESHOLD, Loss, margins
-from diva.numerics.precision import fit
-from diva.numerics.products import Workspace
-from diva.numerics.ridge import Local, RidgeModel, moments, solve, weighted
+from diva.numerics.precision import RidgeFit
+from diva.numerics.ridge import RidgeModel
 
 Score = Literal["soft", "margin", "derivative"]
 Rule = Literal["rate", "margin", "derivative"]
@@ -62,7 +60,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Detection:
+class Suspicion:
     """Scores and flags of n rows.
 
     Attributes:
@@ -73,7 +71,7 @@ class Detection:
         suggested: (n,) class codes.
         rate: ε̂, the estimated share of wrong labels.
         temperature: T*.
-        model: of these rows; of those that the second round kept, where there was one.
+        model: of these rows; of those that stay for the second round, where there was one.
     """
 
     score: Tensor
@@ -86,95 +84,68 @@ class Detection:
     model: RidgeModel
 
 
-def judge(
-    chunks: Chunks,
-    model: RidgeModel,
-    temperature: float,
-    weights: Tensor | None = None,
-    quadratic: Tensor | None = None,
-) -> Judgement:
-    """One pass over the leave-one-out predictions; rows of weight 0 are judged by their plain prediction.
-
-    ``quadratic`` is g (n,), where it is known.
-    """
-    local, work = Local(model), Workspace()
+def judge(fitted: RidgeFit, temperature: float) -> Judgement:
+    """One pass over the leave-one-out predictions; rows of weight 0 are judged by their plain prediction."""
     parts: list[tuple[Tensor, ...]] = []
-    for (z, labels, rows), alpha in weighted(chunks, weights):
-        known = None if quadratic is None else quadratic[rows].to(z)
-        f = leave_one_out(z, labels, alpha, local.like(z), known, work).predictions.double()
+    for (_, labels, _), _, loo in chunkwise(fitted.chunks, fitted.model, fitted.weights, fitted.leverage_factor):
+        f = loo.predictions.double()
         soft = 1 - torch.softmax(temperature * f, 1).gather(1, labels[:, None])[:, 0]
         first, predicted = f.max(1)
         second = f.scatter(1, predicted[:, None], -torch.inf).amax(1)  # `topk` takes ten times as long
         parts.append((margins(f, labels), soft, first - second, predicted, labels))
-    margin, soft, confidence, predicted, given = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
-    return Judgement(margin, soft, confidence, predicted, given)
+    return Judgement(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
 
 
 def detect(
-    chunks: Chunks,
-    classes: int,
-    ridge: float,
+    fitted: RidgeFit,
     *,
-    score: Score = "soft",
+    score: Score | Tensor = "soft",
     rule: Rule = "rate",
     second_round: bool = False,
     temperature: float | None = None,
     with_derivative: bool = False,
-    given: Tensor | None = None,
-    model: RidgeModel | None = None,
-    quadratic: Tensor | None = None,
-) -> Detection:
+) -> Suspicion:
     """Scores, flags and suggested labels of every row.
 
     Args:
-        chunks: n rows as tensors.
-        classes: k, at least 2.
-        ridge: λ.
-        score: `soft`, `margin` or `derivative`.
+        fitted: n rows of weight 1 with their model (`diva.numerics.precision.fit_ridge`); k is at least 2.
+        score: `soft`, `margin` or `derivative`; or scores (n,) of another method, high where suspicious.
         rule: `rate`, `margin` or `derivative`.
         second_round: refit without the rows of m ≤ −τ and score again.
         temperature: T*; chosen by the leave-one-out predictions where None.
         with_derivative: compute the derivative even where neither score nor rule needs it.
-        given: scores (n,) of another method, high where suspicious, in place of ``score``.
-        model: of these rows at this ridge, where it is known.
-        quadratic: g (n,) of that model, where it is known.
 
     Raises:
-        ValueError: on an unknown score or rule, or fewer than two classes.
+        ValueError: on an unknown score or rule, scores of another length, or fewer than two classes.
     """
-    if score not in get_args(Score):
+    n = fitted.chunks.shape[0]
+    if isinstance(score, str) and score not in get_args(Score):
         raise ValueError(f"score must be one of {', '.join(get_args(Score))}, got {score!r}.")
+    if isinstance(score, Tensor) and tuple(score.shape) != (n,):
+        raise ValueError(f"score must have one value per row ({n},), got {tuple(score.shape)}.")
     if rule not in get_args(Rule):
         raise ValueError(f"rule must be one of {', '.join(get_args(Rule))}, got {rule!r}.")
-    if classes < 2:
-        raise ValueError(f"classes must be at least 2, got {classes}.")
-    n = chunks.shape[0]
-    weights = torch.ones(n, dtype=torch.float64)
-    if model is None:
-        fitted = fit(chunks, classes, ridge)
-        model, chunks, quadratic = fitted.model, fitted.chunks, None
-    quadratic = quadratics(chunks, model) if quadratic is None else quadratic
+    if fitted.classes < 2:
+        raise ValueError(f"classes must be at least 2, got {fitted.classes}.")
+    if fitted.leverage_factor is None:
+        fitted = with_leverage_factors(fitted)
     if temperature is None or second_round:
-        temperature = choose_temperature(chunks, model, quadratic=quadratic)
-    judgement = judge(chunks, model, temperature, quadratic=quadratic)
+        temperature = choose_temperature(fitted)
+    judgement = judge(fitted, temperature)
     if second_round:
-        weights = (judgement.margin > -THRESHOLD).double()
-        model = solve(moments(chunks, classes, weights), ridge)
-        quadratic = quadratics(chunks, model)
-        temperature = choose_temperature(chunks, model, weights, quadratic)
-        judgement = judge(chunks, model, temperature, weights, quadratic)
+        fitted = with_leverage_factors(fitted.reweighted((judgement.margin > -THRESHOLD).double()))
+        temperature = choose_temperature(fitted)
+        judgement = judge(fitted, temperature)
     derivative = torch.full((n,), torch.nan, dtype=torch.float64)
-    if with_derivative or "derivative" in (score, rule):
-        derivative = dataset_derivative(
-            chunks, classes, ridge, Loss("all"), weights=weights, model=model, quadratic=quadratic
-        ).values
-    if given is not None and tuple(given.shape) != (n,):
-        raise ValueError(f"given must have one score per row ({n},), got {tuple(given.shape)}.")
-    ours = {"soft": judgement.soft, "margin": -judgement.margin, "derivative": derivative}[score]
-    scores = ours if given is None else given.cpu().double()
+    if with_derivative or rule == "derivative" or (isinstance(score, str) and score == "derivative"):
+        derivative = dataset_derivative(fitted, Loss("all")).values
+    by_name = {"soft": judgement.soft, "margin": -judgement.margin, "derivative": derivative}
+    scores = score.cpu().double() if isinstance(score, Tensor) else by_name[score]
     rate = error_rate(judgement)
     flagged = flag(rule, scores, judgement, derivative, rate)
-    return Detection(scores, judgement.margin, derivative, flagged, judgement.predicted, rate, temperature, model)
+    return Suspicion(
+        scores, judgement.margin, derivative, flagged, judgement.predicted, rate, temperature, fitted.model
+    )
 
 
 def error_rate(judgement: Judgement) -> float:

@@ -16,7 +16,7 @@ from torch import Tensor
 from diva.numerics import products
 from diva.numerics.chunks import Chunks
 from diva.numerics.grid import choose_ridge
-from diva.numerics.precision import fit
+from diva.numerics.precision import fit_ridge
 from diva.numerics.ridge import RidgeModel
 
 Errors = npt.NDArray[np.float64]
@@ -42,7 +42,7 @@ class Head:
 
 def train(chunks: Chunks, classes: int, ridge: float, weights: Tensor | None = None) -> Head:
     """The head at a given ridge."""
-    return Head(fit(chunks, classes, ridge, weights).model, float("nan"))
+    return Head(fit_ridge(chunks, classes, ridge, weights).model, float("nan"))
 
 
 def train_by_leave_one_out(chunks: Chunks, classes: int, grid: Sequence[float], weights: Tensor | None = None) -> Head:
@@ -52,8 +52,8 @@ def train_by_leave_one_out(chunks: Chunks, classes: int, grid: Sequence[float], 
     the weights alone.
     """
     choice = choose_ridge(chunks, classes, grid)
-    sums = choice.moments if weights is None else None
-    return Head(fit(chunks, classes, choice.ridge, weights, sums).model, choice.error)
+    fitted = choice.fit() if weights is None else fit_ridge(chunks, classes, choice.ridge, weights)
+    return Head(fitted.model, choice.error)
 
 
 @dataclass(frozen=True)

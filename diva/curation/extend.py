@@ -17,7 +17,8 @@ Reference: Dukler et al., ICLR 2022, Sec. 4 (`hard_margin`, most negative first)
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -26,13 +27,13 @@ from torch import Tensor
 from diva.curation.reweight import prepare_loss
 from diva.numerics import products
 from diva.numerics.chunks import Chained, Chunks, InMemory, Subset
-from diva.numerics.derivative import Adjoint, member_adjoint, outsider_adjoint, outsider_derivatives
-from diva.numerics.leave_one_out import leave_one_out
+from diva.numerics.derivative import member_pass, outsider_adjoint, outsider_derivatives
+from diva.numerics.leave_one_out import chunkwise
 from diva.numerics.losses import THRESHOLD, Loss, LossName, margins
 from diva.numerics.parallel import over_parts
-from diva.numerics.precision import fit
+from diva.numerics.precision import RidgeFit
 from diva.numerics.products import Workspace
-from diva.numerics.ridge import Local, Moments, RidgeModel, moments, solve, weighted
+from diva.numerics.ridge import LocalModel, RidgeModel, moments, solve
 
 ValidateOn = Literal["members", "members_and_pool"]
 
@@ -50,8 +51,40 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class Round:
-    """One turn of Extend.
+class RoundSettings:
+    """How much a round adds, and by whom it is judged.
+
+    Attributes:
+        per_round: samples added in a round at most; 0 where the budget is spent, None for a tenth of the pool.
+        per_class: samples of a class at most, the others wait for a later round; None for no limit.
+        validate_on: whether unused pool samples validate too, on their plain prediction.
+        stop: add only what the rule takes; False adds ``per_round`` whatever the sign.
+
+    Raises:
+        ValueError: if one is out of range.
+    """
+
+    per_round: int | None = None
+    per_class: int | None = None
+    validate_on: ValidateOn = "members_and_pool"
+    stop: bool = True
+
+    def __post_init__(self) -> None:
+        if self.per_round is not None and self.per_round < 0:
+            raise ValueError(f"per_round must be at least 0, got {self.per_round}.")
+        if self.per_class is not None and self.per_class < 1:
+            raise ValueError(f"per_class must be at least 1, or None for no limit, got {self.per_class}.")
+        if self.validate_on not in get_args(ValidateOn):
+            raise ValueError(f"validate_on must be one of {', '.join(get_args(ValidateOn))}, got {self.validate_on!r}.")
+
+    def size(self, n_pool: int) -> int:
+        """Samples that a round adds at most, of a pool of this size."""
+        return max(1, n_pool // 10) if self.per_round is None else self.per_round
+
+
+@dataclass(frozen=True)
+class RoundChoice:
+    """What one round of Extend adds, and why.
 
     Attributes:
         index: positions in the pool to add, in the order chosen.
@@ -62,7 +95,7 @@ class Round:
         validating: Σv; 0 stops Extend.
         loss: the validation loss before the addition; NaN where nothing validates.
         stop: why no further round should follow, or None.
-        quadratic: g (n_pool,), for the round that follows.
+        leverage_factor: g (n_pool,), for the round that follows.
         model: of the members.
     """
 
@@ -74,13 +107,13 @@ class Round:
     validating: float
     loss: float
     stop: str | None
-    quadratic: Tensor
+    leverage_factor: Tensor
     model: RidgeModel
 
 
 @dataclass(frozen=True)
-class Extension:
-    """Several rounds.
+class Additions:
+    """What several rounds added.
 
     Attributes:
         index: positions in the pool, in the order chosen.
@@ -93,7 +126,7 @@ class Extension:
     index: Tensor
     round: Tensor
     derivative: Tensor
-    history: tuple[Round, ...]
+    history: tuple[RoundChoice, ...]
     stop: str
 
 
@@ -106,97 +139,81 @@ def hopeless_share(chunks: Chunks, model: RidgeModel, *, member: bool) -> float:
 @over_parts()
 def hopeless(chunks: Chunks, model: RidgeModel, *, member: bool) -> int:
     """How many rows that share is."""
-    local, work = Local(model), Workspace()
-    found = 0
-    for (z, labels, _), alpha in weighted(chunks, None):
-        if member:
-            predictions = leave_one_out(z, labels, alpha, local.like(z), None, work).predictions
-        else:
-            predictions = products.times(z, local.like(z).head)
-        found += int((margins(predictions, labels) <= -THRESHOLD).sum())
-    return found
+    outputs = member_outputs(chunks, model) if member else plain_outputs(chunks, model)
+    return sum(int((margins(f, labels) <= -THRESHOLD).sum()) for f, labels in outputs)
 
 
-def assess_noise(core: Chunks, pool: Chunks, model: RidgeModel) -> Noise:
+def member_outputs(chunks: Chunks, model: RidgeModel) -> Iterator[tuple[Tensor, Tensor]]:
+    """Leave-one-out predictions (m, k) and labels, chunk by chunk."""
+    return ((loo.predictions, chunk.labels) for chunk, _, loo in chunkwise(chunks, model))
+
+
+def plain_outputs(chunks: Chunks, model: RidgeModel) -> Iterator[tuple[Tensor, Tensor]]:
+    """Plain predictions (m, k) and labels, chunk by chunk."""
+    local = LocalModel(model)
+    return ((products.times(z, local.like(z).head), labels) for z, labels, _ in chunks)
+
+
+def assess_noise(core: RidgeFit, pool: Chunks) -> Noise:
     """Whether core or pool labels are noisy, under the core's own model."""
-    n_core, n_pool = core.shape[0], pool.shape[0]
-    in_core, in_pool = hopeless_share(core, model, member=True), hopeless_share(pool, model, member=False)
+    n_core, n_pool = core.chunks.shape[0], pool.shape[0]
+    in_core = hopeless_share(core.chunks, core.model, member=True)
+    in_pool = hopeless_share(core.like(pool), core.model, member=False)
     error = math.sqrt(in_core * (1 - in_core) * (1 / n_core + 1 / n_pool)) if n_pool else 0.0
     return Noise(in_core, in_pool, in_core > NOISY_CORE or in_pool > in_core + 2 * error)
 
 
 def extend_round(
-    members: Chunks,
+    members: RidgeFit,
     pool: Chunks,
-    classes: int,
-    ridge: float,
     loss: Loss,
+    settings: RoundSettings,
     *,
-    per_round: int,
-    per_class: int | None = None,
-    validate_on: ValidateOn = "members_and_pool",
-    stop: bool = True,
-    sums: Moments | None = None,
     preferred: Tensor | None = None,
-    model: RidgeModel | None = None,
-    quadratic: Tensor | None = None,
-) -> Round:
-    """One turn: which of the unused pool samples to add.
+    leverage_factor: Tensor | None = None,
+) -> RoundChoice:
+    """One round: which of the unused pool samples to add.
 
     Args:
-        members: core and what was added, each of weight 1.
+        members: core and what was added, each of weight 1, at the ridge of the core.
         pool: the candidates not used so far.
-        classes: k.
-        ridge: λ of the core.
         loss: with the T* of the core; a `calibrated` loss with ``trim`` is the rule for noisy labels.
-        per_round: how many at most; 0 where the budget is spent, which stops.
-        per_class: how many of a class at most, the others wait for a later round; None for no limit.
-        validate_on: whether unused pool samples validate too, on their plain prediction.
-        stop: add only what the rule takes; False adds ``per_round`` whatever the sign.
-        sums: moments of the members, where they are known.
+        settings: how much a round adds, and by whom it is judged.
         preferred: positions in the pool, best first, by another method; it then chooses, every sample is a candidate,
             and the derivative is only reported.
-        model: of the members, where it is known.
-        quadratic: g (n_pool,) under that model, where it is known (`downdated`).
+        leverage_factor: g (n_pool,) under the members' model (`downdate`); None computes it.
     """
-    if per_round < 0:
-        raise ValueError(f"per_round must be at least 0, got {per_round}.")
-    if per_class is not None and per_class < 1:
-        raise ValueError(f"per_class must be at least 1, or None for no limit, got {per_class}.")
-    if validate_on not in get_args(ValidateOn):
-        raise ValueError(f"validate_on must be one of {', '.join(get_args(ValidateOn))}, got {validate_on!r}.")
-    if model is None:
-        fitted = fit(members, classes, ridge, None, sums)
-        model, members, pool = fitted.model, fitted.chunks, fitted.like(pool)
-    adjoint, _ = member_adjoint(members, model, loss)
-    pool_validates = validate_on == "members_and_pool"
+    pool, model, per_round = members.like(pool), members.model, settings.size(pool.shape[0])
+    adjoint, _ = member_pass(members.chunks, model, loss)
+    pool_validates = settings.validate_on == "members_and_pool"
     if pool_validates:
         adjoint = adjoint + outsider_adjoint(pool, model, loss)
-    rows = outsider_derivatives(pool, model, adjoint, loss if pool_validates else None, quadratic)
-    derivative, margin, quadratic = rows.derivative.cpu(), rows.margin.cpu().double(), rows.quadratic.double()
-    gain = derivative / (1 + quadratic.cpu())
-    order, candidates = choose(derivative, gain, margin, loss, only_candidates=stop)
+    rows = outsider_derivatives(pool, model, adjoint, loss if pool_validates else None, leverage_factor)
+    derivative, margin, factor = rows.derivative.cpu(), rows.margin.cpu().double(), rows.leverage_factor.double()
+    gain = derivative / (1 + factor.cpu())
+    order, candidates = choose(derivative, gain, margin, loss, only_candidates=settings.stop)
     steered = adjoint.validating > 0
     if preferred is not None:
         order, candidates, steered = preferred.cpu(), len(preferred), True
-    allowed = order if per_class is None else order[_places(_labels(pool)[order]) < per_class]
+    allowed = order
+    if settings.per_class is not None:
+        allowed = order[_earlier_of_class(_labels(pool)[order]) < settings.per_class]
     waiting = len(allowed) < len(order)
-    return Round(
-        allowed[: per_round if steered else 0], derivative, gain, margin, candidates,
-        adjoint.validating, _mean(adjoint), _why_stop(steered, candidates, per_round, len(margin), stop, waiting),
-        quadratic, model,
+    return RoundChoice(
+        allowed[: per_round if steered else 0], derivative, gain, margin, candidates, adjoint.validating, adjoint.mean,
+        _why_stop(steered, candidates, per_round, len(margin), settings.stop, waiting), factor, model,
     )  # fmt: skip
 
 
-@over_parts("quadratic")
-def downdated(chunks: Chunks, quadratic: Tensor, model: RidgeModel, added: Tensor) -> Tensor:
+@over_parts("leverage_factor")
+def downdate(chunks: Chunks, leverage_factor: Tensor, model: RidgeModel, added: Tensor) -> Tensor:
     """g (n,) of pool rows after a model has been given further rows, from g before: a product n×p×r, not n×p×p.
 
         C' = C − CVᵀ (I + VCVᵀ)⁻¹ VC,   g' = g − ‖L⁻¹VCz‖²,   I + VCVᵀ = LLᵀ
 
     Args:
         chunks: rows of the pool, those added left out.
-        quadratic: g (n,) under ``model``.
+        leverage_factor: g (n,) under ``model``.
         model: before the addition.
         added: V (r, p).
     """
@@ -204,7 +221,7 @@ def downdated(chunks: Chunks, quadratic: Tensor, model: RidgeModel, added: Tenso
     gram = turned @ turned.T + torch.eye(len(turned)).to(turned)
     factor = torch.linalg.cholesky(gram)
     change = torch.linalg.solve_triangular(factor, turned @ model.root.T, upper=False).T
-    out, work = quadratic.clone(), Workspace()
+    out, work = leverage_factor.clone(), Workspace()
     for z, _, rows in chunks:
         part = products.times(z, change.to(z), work, "change")
         out[rows] -= torch.linalg.vector_norm(part, dim=1).double().square()
@@ -232,77 +249,58 @@ def choose(
 
 
 def extend(
-    core: Chunks,
+    core: RidgeFit,
     pool: Chunks,
-    classes: int,
-    ridge: float,
     *,
     loss: LossName = "calibrated",
     temperature: float | None = None,
     budget: int | None = None,
-    per_round: int | None = None,
-    validate_on: ValidateOn = "members_and_pool",
-    stop: bool = True,
-) -> Extension:
+    settings: RoundSettings | None = None,
+) -> Additions:
     """Rounds until no candidate is left, the budget is spent, or (with ``stop=False``) the pool is used up.
 
     Args:
-        core: rows one starts from, as tensors.
+        core: rows one starts from, with their model.
         pool: candidates, as tensors.
-        classes: k.
-        ridge: λ, of the core.
         loss: its name brings the whole rule (see the module).
         temperature: T* of `calibrated`; chosen on the core where None.
         budget: samples added in all; None for no limit.
-        per_round: samples added in a round; None for a tenth of the pool.
-        validate_on: `members` or `members_and_pool`.
-        stop: False adds ``per_round`` each round whatever the sign.
+        settings: of each round; None for the defaults.
 
     Raises:
         ValueError: if ``budget`` or ``per_round`` is out of range.
     """
-    n_pool = pool.shape[0]
-    left, per_round = _limits(n_pool, budget, per_round)
-    fitted = fit(core, classes, ridge)
-    core, pool, sums, model = fitted.chunks, fitted.like(pool), fitted.sums, fitted.model
-    chosen = prepare_rule(loss, core, pool, classes, ridge, temperature, sums)
-    unused = torch.ones(n_pool, dtype=torch.bool)
-    added: list[Tensor] = []
-    history: list[Round] = []
-    quadratic: Tensor | None = None
-    while left > 0:
-        members = Chained([core, Subset(pool, ~unused)])
-        turn = extend_round(
-            members, Subset(pool, unused), classes, ridge, chosen,
-            per_round=min(per_round, left), validate_on=validate_on, stop=stop, model=model, quadratic=quadratic,
-        )  # fmt: skip
-        new = unused.nonzero()[:, 0][turn.index]
-        history.append(turn)
-        added.append(new)
-        if turn.stop is not None:
-            return _extension(added, history, turn.stop)
-        left -= len(new)
-        kept = unused[unused].scatter(0, turn.index, False)
-        unused[new] = False
-        rows: Chunks = Subset(pool, torch.isin(torch.arange(n_pool), new))
-        quadratic = None
-        if len(new) <= UPDATED * pool.shape[1]:  # few: they are read once
-            rows = gathered(rows)
-            known = turn.quadratic[kept.to(turn.quadratic.device)]
-            quadratic = downdated(Subset(pool, unused), known, model, rows.features)
-        # Cholesky anew: an update of the factor by r rows takes 2rp² of slower work against p³/3, and its inverse more.
-        sums = sums + moments(rows, classes)
-        model = solve(sums, ridge)
-    return _extension(added, history, "the budget is spent" if n_pool else "the pool is empty")
-
-
-def _limits(n_pool: int, budget: int | None, per_round: int | None) -> tuple[int, int]:
-    """Samples to add in all, and in a round."""
+    settings, pool, n_pool = settings or RoundSettings(), core.like(pool), pool.shape[0]
     if budget is not None and not 0 <= budget <= n_pool:
         raise ValueError(f"budget must lie in 0..{n_pool} (the pool), got {budget}.")
-    if per_round is not None and per_round < 1:
-        raise ValueError(f"per_round must be at least 1, got {per_round}.")
-    return n_pool if budget is None else budget, max(1, n_pool // 10) if per_round is None else per_round
+    if settings.per_round == 0:
+        raise ValueError("per_round must be at least 1, got 0.")
+    remaining, per_round = n_pool if budget is None else budget, settings.size(n_pool)
+    rule = prepare_rule(loss, core, pool, temperature)
+    members, unused, factor = core, torch.ones(n_pool, dtype=torch.bool), None
+    added: list[Tensor] = []
+    history: list[RoundChoice] = []
+    while remaining > 0:
+        candidates, limits = Subset(pool, unused), replace(settings, per_round=min(per_round, remaining))
+        choice = extend_round(members, candidates, rule, limits, leverage_factor=factor)
+        new = unused.nonzero()[:, 0][choice.index]
+        history.append(choice)
+        added.append(new)
+        if choice.stop is not None:
+            return _additions(added, history, choice.stop)
+        remaining -= len(new)
+        rest = unused[unused].scatter(0, choice.index, False)
+        unused[new] = False
+        rows: Chunks = Subset(pool, torch.isin(torch.arange(n_pool), new))
+        factor = None
+        if len(new) <= UPDATED * pool.shape[1]:  # few: they are read once
+            rows = gathered(rows)
+            before = choice.leverage_factor[rest.to(choice.leverage_factor.device)]
+            factor = downdate(Subset(pool, unused), before, members.model, rows.features)
+        # Cholesky anew: an update of the factor by r rows takes 2rp² of slower work against p³/3, and its inverse more.
+        sums = members.moments + moments(rows, core.classes)
+        members = RidgeFit(Chained([core.chunks, Subset(pool, ~unused)]), sums, solve(sums, core.ridge))
+    return _additions(added, history, "the budget is spent" if n_pool else "the pool is empty")
 
 
 def gathered(chunks: Chunks) -> InMemory:
@@ -312,11 +310,11 @@ def gathered(chunks: Chunks) -> InMemory:
     return InMemory(features, labels, max(1, len(labels)))
 
 
-def _extension(added: list[Tensor], history: list[Round], why: str) -> Extension:
+def _additions(added: list[Tensor], history: list[RoundChoice], why: str) -> Additions:
     nothing = torch.zeros(0, dtype=torch.int64)
     rounds = [torch.full((len(new),), i) for i, new in enumerate(added, 1)]
-    derivatives = [turn.derivative[turn.index] for turn in history]
-    return Extension(
+    derivatives = [choice.derivative[choice.index] for choice in history]
+    return Additions(
         torch.cat([nothing, *added]),
         torch.cat([nothing, *rounds]),
         torch.cat([nothing.double(), *derivatives]),
@@ -325,21 +323,10 @@ def _extension(added: list[Tensor], history: list[Round], why: str) -> Extension
     )
 
 
-def prepare_rule(
-    name: LossName,
-    core: Chunks,
-    pool: Chunks,
-    classes: int,
-    ridge: float,
-    temperature: float | None,
-    sums: Moments | None = None,
-) -> Loss:
+def prepare_rule(name: LossName, core: RidgeFit, pool: Chunks, temperature: float | None = None) -> Loss:
     """The loss of Extend: for `calibrated`, T* of the core, trimmed only where the labels are noisy."""
-    if name != "calibrated":
-        return Loss(name)
-    model = solve(moments(core, classes) if sums is None else sums, ridge)
-    chosen = prepare_loss(name, core, classes, ridge, temperature, None, model)
-    return chosen if assess_noise(core, pool, model).noisy else chosen.untrimmed()
+    loss = prepare_loss(name, core, temperature)
+    return loss if name != "calibrated" or assess_noise(core, pool).noisy else loss.untrimmed()
 
 
 def _labels(chunks: Chunks) -> Tensor:
@@ -347,13 +334,13 @@ def _labels(chunks: Chunks) -> Tensor:
     return torch.cat([torch.zeros(0, dtype=torch.int64), *(torch.as_tensor(labels).cpu() for _, labels, _ in chunks)])
 
 
-def _places(labels: Tensor) -> Tensor:
+def _earlier_of_class(labels: Tensor) -> Tensor:
     """How many earlier entries have the same value: 0, 0, 1, 0, 2 for a, b, a, c, a."""
     order = torch.argsort(labels, stable=True)
     ascending = labels[order]
-    places = torch.empty_like(order)
-    places[order] = torch.arange(len(order)) - torch.searchsorted(ascending, ascending)
-    return places
+    earlier = torch.empty_like(order)
+    earlier[order] = torch.arange(len(order)) - torch.searchsorted(ascending, ascending)
+    return earlier
 
 
 def _last(order: Tensor, late: Tensor) -> Tensor:
@@ -367,10 +354,6 @@ def _ranks(values: Tensor, among: Tensor) -> Tensor:
     ranks = torch.empty_like(order)
     ranks[order] = torch.arange(len(order))
     return ranks
-
-
-def _mean(adjoint: Adjoint) -> float:
-    return adjoint.loss / adjoint.validating if adjoint.validating else float("nan")
 
 
 def _why_stop(steered: bool, candidates: int, per_round: int, size: int, stop: bool, waiting: bool) -> str | None:

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from diva.curation.evaluation import Head
-from diva.curation.extend import Round, extend
+from diva.curation.extend import RoundChoice, RoundSettings, extend
 from diva.numerics.chunks import Chunks, Subset
 from diva.numerics.losses import LossName
+from diva.numerics.precision import fit_ridge
 from diva.numerics.ridge import Moments, moments, solve
 
 
@@ -70,11 +71,12 @@ def curve(
     n = pool.shape[0]
     if not n or pool.shape[1] != core.shape[1]:
         raise ValueError(f"pool must hold rows of the core's width {core.shape[1]}, got shape {pool.shape}.")
-    turns = extend(core, pool, classes, ridge, loss=loss, per_round=per_round, validate_on="members", stop=False)
-    willing = _willing(turns.history, per_round)
+    rule = RoundSettings(per_round, validate_on="members", stop=False)
+    additions = extend(fit_ridge(core, classes, ridge), pool, loss=loss, settings=rule)
+    willing = _willing(additions.history, per_round)
     rest = torch.ones(n, dtype=torch.bool)
-    rest[turns.index] = False  # where nothing validates any more, Extend chooses none; they come last
-    order = torch.cat([turns.index, rest.nonzero()[:, 0]])
+    rest[additions.index] = False  # where nothing validates any more, Extend chooses none; they come last
+    order = torch.cat([additions.index, rest.nonzero()[:, 0]])
     sizes = (*range(0, n, per_round), n)
     start, generator = moments(core, classes), torch.Generator().manual_seed(seed)
     follow = [errors(order, sizes, start, pool, test, classes, ridge)]
@@ -83,12 +85,12 @@ def curve(
     return Curve(order, sizes, follow[0], torch.stack(follow)[1:], willing)
 
 
-def _willing(history: Sequence[Round], per_round: int) -> int:
+def _willing(history: Sequence[RoundChoice], per_round: int) -> int:
     """How many are added up to the first round that lacks candidates; later ones were forced in, or follow such."""
     added = 0
-    for turn in history:
-        added += min(turn.candidates, len(turn.index))
-        if turn.candidates < per_round:
+    for choice in history:
+        added += min(choice.candidates, len(choice.index))
+        if choice.candidates < per_round:
             break
     return added
 

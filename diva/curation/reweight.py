@@ -11,17 +11,17 @@ Reference: Dukler et al., ICLR 2022, Sec. 4 and the appendix on validation overf
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from diva.numerics.chunks import Chunks
-from diva.numerics.derivative import DatasetDerivative, dataset_derivative, loo_loss
-from diva.numerics.leave_one_out import choose_temperature, quadratics
+from diva.numerics.derivative import dataset_derivative, loo_loss
+from diva.numerics.leave_one_out import choose_temperature, with_leverage_factors
 from diva.numerics.losses import Loss, LossName
-from diva.numerics.precision import fit
-from diva.numerics.ridge import Moments, RidgeModel, moments, solve
+from diva.numerics.precision import RidgeFit
+from diva.numerics.ridge import RidgeModel
 
 FOLDS = 4
 FEWEST_STEPS, MOST_STEPS = 2, 6
@@ -37,7 +37,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Reweighting:
+class WeightPath:
     """Weights and how they came about.
 
     Attributes:
@@ -47,7 +47,7 @@ class Reweighting:
         history: one entry per step taken.
         loss: the loss in use, with its temperature.
         start: the model at the weights that the first step started from.
-        held_out: with ``steps="auto"``, the mean loss of the watched folds after 0, 1, … steps; else empty.
+        watched_losses: with ``steps="auto"``, the mean loss of the watched folds after 0, 1, … steps; else empty.
     """
 
     weights: Tensor
@@ -56,29 +56,14 @@ class Reweighting:
     history: tuple[Step, ...]
     loss: Loss
     start: RidgeModel
-    held_out: tuple[float, ...] = ()
+    watched_losses: tuple[float, ...] = ()
 
 
-def prepare_loss(
-    name: LossName,
-    chunks: Chunks,
-    classes: int,
-    ridge: float,
-    temperature: float | None,
-    weights: Tensor | None = None,
-    model: RidgeModel | None = None,
-    quadratic: Tensor | None = None,
-) -> Loss:
-    """The loss by its name; `calibrated` gets its T*, chosen on ``chunks`` where none is given.
-
-    ``model`` and its g (n,) ``quadratic`` spare their passes where they are known.
-    """
+def prepare_loss(name: LossName, fitted: RidgeFit, temperature: float | None = None) -> Loss:
+    """The loss by its name; `calibrated` gets its T*, chosen on the rows where none is given."""
     if name != "calibrated":
         return Loss(name)
-    if temperature is None:
-        model = solve(moments(chunks, classes, weights), ridge) if model is None else model
-        temperature = choose_temperature(chunks, model, weights, quadratic)
-    return Loss(name, temperature=temperature)
+    return Loss(name, temperature=choose_temperature(fitted) if temperature is None else temperature)
 
 
 def step(weights: Tensor, derivative: Tensor, step_size: float) -> Tensor:
@@ -88,34 +73,26 @@ def step(weights: Tensor, derivative: Tensor, step_size: float) -> Tensor:
 
 
 def reweight(
-    chunks: Chunks,
-    classes: int,
-    ridge: float,
+    start: RidgeFit,
     *,
     loss: LossName = "calibrated",
     steps: int | Literal["auto"] = 3,
     step_size: float = 0.5,
     temperature: float | None = None,
-    weights: Tensor | None = None,
     validation: Chunks | None = None,
     seed: int = 0,
-    sums: Moments | None = None,
-) -> Reweighting:
+) -> WeightPath:
     """Weights that lower the validation loss.
 
     Args:
-        chunks: n rows as tensors.
-        classes: k.
-        ridge: λ, kept.
-        loss: `calibrated` (ours) or `hard_margin`, `trimmed`, `all` (the paper's setting is `hard_margin`).
+        start: n rows, the weights to start from and their model (`diva.numerics.precision.fit_ridge`); λ stays.
+        loss: `calibrated` or `hard_margin`, `trimmed`, `all` (the paper's setting is `hard_margin`).
         steps: how many, or `auto`: four folds of validating samples, the derivative sees three, and the steps stop
             before the mean loss of the fourth rises (at least 2, at most 6).
         step_size: η, the largest change of a weight in a step.
-        temperature: T*; chosen on ``chunks`` where None.
-        weights: where to start, (n,); None for ones.
+        temperature: T*; chosen on the rows where None.
         validation: a separate validation set instead of the leave-one-out loss; not with ``steps="auto"``.
         seed: of the folds of `auto`.
-        sums: moments of the rows with the weights to start from, where they are known.
 
     Raises:
         ValueError: if ``steps`` or ``step_size`` is out of range.
@@ -126,66 +103,53 @@ def reweight(
         raise ValueError(f"step_size must be positive and finite, got {step_size}.")
     if steps == "auto" and validation is not None:
         raise ValueError("steps must be a number with a separate validation set, got 'auto'.")
-    start = torch.ones(chunks.shape[0], dtype=torch.float64) if weights is None else weights.cpu().double()
-    fitted = fit(chunks, classes, ridge, start, sums)
-    chunks, model, validation = fitted.chunks, fitted.model, validation and fitted.like(validation)
-    g = quadratics(chunks, model)
-    chosen = prepare_loss(loss, chunks, classes, ridge, temperature, start, model, g)
-    known: dict[str, Any] = {"model": model, "quadratic": g}  # of the weights at the start; they change with these
-    held_out: tuple[float, ...] = ()
+    start, alpha = with_leverage_factors(start), initial_weights(start)
+    chosen = prepare_loss(loss, start, temperature)
+    watched: tuple[float, ...] = ()
     if steps == "auto":
-        held_out = _watched_losses(chunks, classes, ridge, chosen, step_size, start, seed, known)
-        steps = stop_at(held_out)
-    alpha = start
+        watched = watched_losses(start, chosen, step_size, seed)
+        steps = stop_at(watched)
+    first = derivative = dataset_derivative(start, chosen, validation=validation)
     history: list[Step] = []
-    first: DatasetDerivative | None = None
-    for _ in range(max(steps, 1)):  # the first derivative is reported even where no step is taken
-        derivative = dataset_derivative(chunks, classes, ridge, chosen, weights=alpha, validation=validation, **known)
-        first, known = first or derivative, {}
-        if len(history) == steps or derivative.validating == 0:
-            break
+    while len(history) < steps and derivative.validating:
         history.append(Step(derivative.loss, derivative.validating, float(derivative.values.abs().max())))
         alpha = step(alpha, derivative.values, step_size)
-    assert first is not None  # noqa: S101  # the loop runs at least once
-    return Reweighting(alpha, first.values, first.margin.double(), tuple(history), chosen, first.model, held_out)
+        if len(history) < steps:
+            derivative = dataset_derivative(start.reweighted(alpha), chosen, validation=validation)
+    return WeightPath(alpha, first.values, first.margin.double(), tuple(history), chosen, first.model, watched)
 
 
-def stop_at(held_out: tuple[float, ...]) -> int:
+def initial_weights(start: RidgeFit) -> Tensor:
+    """α (n,) float64 on the CPU."""
+    ones = torch.ones(start.chunks.shape[0], dtype=torch.float64)
+    return ones if start.weights is None else start.weights.cpu().double()
+
+
+def stop_at(watched: tuple[float, ...]) -> int:
     """The number of steps after which the watched loss first rises, between 2 and 6."""
-    for steps in range(FEWEST_STEPS, len(held_out) - 1):
-        if held_out[steps + 1] > held_out[steps]:
+    for steps in range(FEWEST_STEPS, len(watched) - 1):
+        if watched[steps + 1] > watched[steps]:
             return steps
-    return len(held_out) - 1
+    return len(watched) - 1
 
 
-def _watched_losses(
-    chunks: Chunks,
-    classes: int,
-    ridge: float,
-    loss: Loss,
-    step_size: float,
-    start: Tensor,
-    seed: int,
-    known: dict[str, Any],
-) -> tuple[float, ...]:
+def watched_losses(start: RidgeFit, loss: Loss, step_size: float, seed: int) -> tuple[float, ...]:
     """Mean loss of the validating samples that the derivative did not see, after 0 … 6 steps.
 
     All folds start from one model; a step's model and g serve the derivative and the fold that watches it.
     """
-    n = chunks.shape[0]
+    n = start.chunks.shape[0]
     fold = torch.randperm(n, generator=torch.Generator().manual_seed(seed)) % FOLDS
     totals = torch.zeros(MOST_STEPS + 1, dtype=torch.float64)
-    for left in range(FOLDS):
-        alpha, model, g = start, known["model"], known["quadratic"]
+    for watching in range(FOLDS):
+        fitted, alpha = start, initial_weights(start)
         for taken in range(MOST_STEPS + 1):
             if taken:
-                model = solve(moments(chunks, classes, alpha), ridge)
-                g = quadratics(chunks, model)
-            total, watching = loo_loss(chunks, model, loss, alpha, fold == left, g)
-            totals[taken] += total / max(watching, 1) / FOLDS
+                fitted = with_leverage_factors(start.reweighted(alpha))
+            total, validating = loo_loss(
+                fitted.chunks, fitted.model, loss, fitted.weights, fold == watching, fitted.leverage_factor
+            )
+            totals[taken] += total / max(validating, 1) / FOLDS
             if taken < MOST_STEPS:
-                seen = dataset_derivative(
-                    chunks, classes, ridge, loss, weights=alpha, validating=fold != left, model=model, quadratic=g
-                )
-                alpha = step(alpha, seen.values, step_size)
+                alpha = step(alpha, dataset_derivative(fitted, loss, validating=fold != watching).values, step_size)
     return tuple(totals.tolist())

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diva.curation.detect import Detection, Score, detect
-from diva.curation.extend import extend_round, prepare_rule
+from diva.curation.detect import Score, Suspicion, detect
+from diva.curation.extend import RoundSettings, extend_round, prepare_rule
 from diva.methods.inputs import Classes, labelled, pair
 from diva.methods.ridge_fit import fit, loo_predictions, predictions, prepared
 from diva.numerics.leave_one_out import entropies, temperatures
@@ -70,14 +70,10 @@ def detection(
     normalize: Normalization = "unit",
     *,
     second_round: bool = False,
-) -> Detection:
+) -> Suspicion:
     """Scores and flags (the rule `rate`) of raw features."""
     data = labelled(features, labels, classes, at_least=2)
-    fitted = fit(data, ridge=ridge, normalize=normalize)
-    return detect(
-        fitted.chunks, data.classes, fitted.model.ridge,
-        score=score, second_round=second_round, model=fitted.model, quadratic=fitted.quadratic,
-    )  # fmt: skip
+    return detect(fit(data, ridge=ridge, normalize=normalize), score=score, second_round=second_round)
 
 
 def soft_order(
@@ -112,10 +108,9 @@ def derivative_order(
     """Pool positions in the order one round of Extend would take them, those it would leave out last."""
     core, pool = pair(core_features, core_labels, pool_features, pool_labels, classes, at_least=2)
     fitted = fit(core, ridge=ridge, normalize=normalize)
-    members, candidates = fitted.chunks, prepared(pool, core, normalize)
-    rule = prepare_rule(loss, members, candidates, core.classes, fitted.model.ridge, None)
-    turn = extend_round(members, candidates, core.classes, fitted.model.ridge, rule, per_round=len(pool), stop=False)
-    return turn.index
+    candidates = prepared(pool, core, normalize)
+    rule = prepare_rule(loss, fitted, candidates)
+    return extend_round(fitted, candidates, rule, RoundSettings(len(pool), stop=False)).index
 
 
 def best_temperature(f: Tensor, labels: Tensor) -> float:

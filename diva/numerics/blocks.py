@@ -28,7 +28,7 @@ from diva.numerics.derivative import DatasetDerivative
 from diva.numerics.leave_one_out import one_hot
 from diva.numerics.losses import Loss, margins
 from diva.numerics.products import Workspace
-from diva.numerics.ridge import Local, RidgeModel, moments, solve, weighted
+from diva.numerics.ridge import LocalModel, RidgeModel, moments, solve, weighted
 
 
 class Interleaved:
@@ -173,7 +173,7 @@ def _passes(
     chunks: Chunks, model: RidgeModel, loss: Loss, size: int, weights: Tensor | None, importance: Tensor | None
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, BlocksOut, Tensor]]:
     """Rows, labels, α, what is left out, and v (m,) of every chunk."""
-    local = Local(model)
+    local = LocalModel(model)
     for (z, labels, rows), alpha in weighted(chunks, weights):
         out = leave_block_out(z, labels, alpha, local.like(z), size)
         v = loss.validates(out.predictions, labels).double()

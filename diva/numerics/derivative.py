@@ -23,12 +23,12 @@ from torch import Tensor
 
 from diva.numerics import products
 from diva.numerics.chunks import Chunks
-from diva.numerics.leave_one_out import LeaveOneOut, leave_one_out, left_out
+from diva.numerics.leave_one_out import LeaveOneOut, chunkwise, from_outputs
 from diva.numerics.losses import Loss, margins
 from diva.numerics.parallel import over_parts
-from diva.numerics.precision import fit
+from diva.numerics.precision import RidgeFit
 from diva.numerics.products import Workspace
-from diva.numerics.ridge import Local, RidgeModel, weighted
+from diva.numerics.ridge import LocalModel, RidgeModel, weighted
 
 
 @dataclass(frozen=True)
@@ -36,52 +36,63 @@ class Adjoint:
     """What the validating rows ask of the model: sums of the second pass, not yet divided by Σv.
 
     Attributes:
-        cross: B (p, k) float64.
-        gram: S (p, p) float64.
+        head: B (p, k) float64, ∂L/∂W.
+        inverse: S (p, p) float64, −∂L/∂C.
         loss: Σ v ℓ.
         validating: Σ v.
     """
 
-    cross: Tensor
-    gram: Tensor
+    head: Tensor
+    inverse: Tensor
     loss: float
     validating: float
 
     def __add__(self, other: "Adjoint") -> "Adjoint":
         return Adjoint(
-            self.cross + other.cross,
-            self.gram + other.gram,
+            self.head + other.head,
+            self.inverse + other.inverse,
             self.loss + other.loss,
             self.validating + other.validating,
         )
 
+    @property
+    def mean(self) -> float:
+        """L; NaN where nothing validates."""
+        return self.loss / self.validating if self.validating else float("nan")
+
 
 @dataclass(frozen=True)
-class Seen:
+class RowAdjoints:
     """What the second pass saw of each row, in the rows' dtype, so that the third does not compute it again.
 
     Attributes:
-        quadratic: g (n,) = zᵀCz.
-        pull: s (n,), not yet divided by Σv; 0 where the row does not validate.
+        leverage_factor: g (n,) = zᵀCz.
+        leverage_adjoint: s (n,) = −∂L/∂h, not yet divided by Σv; 0 where the row does not validate.
         margin: m (n,).
     """
 
-    quadratic: Tensor
-    pull: Tensor
+    leverage_factor: Tensor
+    leverage_adjoint: Tensor
     margin: Tensor
 
     @staticmethod
-    def nothing(n: int, like: Tensor) -> "Seen":
+    def zeros(n: int, like: Tensor) -> "RowAdjoints":
         """Zeros in the dtype and on the device of ``like``, to be filled chunk by chunk."""
-        return Seen(*(like.new_zeros(n) for _ in range(3)))
+        return RowAdjoints(*(like.new_zeros(n) for _ in range(3)))
 
-    def put(self, rows: slice, part: "Seen") -> None:
+    def put(self, rows: slice, part: "RowAdjoints") -> None:
         """Fill in one chunk."""
-        self.quadratic[rows], self.pull[rows], self.margin[rows] = part.quadratic, part.pull, part.margin
+        self.leverage_factor[rows], self.leverage_adjoint[rows], self.margin[rows] = (
+            part.leverage_factor,
+            part.leverage_adjoint,
+            part.margin,
+        )
 
-    def take(self, rows: slice, like: Tensor) -> "Seen":
+    def take(self, rows: slice, like: Tensor) -> "RowAdjoints":
         """One chunk, in the dtype and on the device of ``like``."""
-        return Seen(self.quadratic[rows].to(like), self.pull[rows].to(like), self.margin[rows].to(like))
+        return RowAdjoints(
+            self.leverage_factor[rows].to(like), self.leverage_adjoint[rows].to(like), self.margin[rows].to(like)
+        )
 
 
 @dataclass(frozen=True)
@@ -90,12 +101,12 @@ class RowDerivatives:
 
     Attributes:
         derivative: ∂L/∂α (n,) float64.
-        quadratic: g (n,) = zᵀCz, in the rows' dtype.
+        leverage_factor: g (n,) = zᵀCz, in the rows' dtype.
         margin: m (n,) of the leave-one-out prediction (the plain prediction for rows outside the model), likewise.
     """
 
     derivative: Tensor
-    quadratic: Tensor
+    leverage_factor: Tensor
     margin: Tensor
 
 
@@ -118,13 +129,15 @@ class DatasetDerivative:
     model: RidgeModel
 
 
-def member_adjoint(
+@over_parts("weights", "validating", "leverage_factor")
+def member_pass(
     chunks: Chunks,
     model: RidgeModel,
     loss: Loss,
     weights: Tensor | None = None,
     validating: Tensor | None = None,
-) -> tuple[Adjoint, Tensor]:
+    leverage_factor: Tensor | None = None,
+) -> tuple[Adjoint, RowAdjoints]:
     """Second pass over rows the model was trained on.
 
     Args:
@@ -133,39 +146,24 @@ def member_adjoint(
         loss: ℓ and v.
         weights: α (n,), or None for ones.
         validating: (n,) booleans, a further condition on v; None lets every row validate that the loss lets.
+        leverage_factor: g (n,); None computes it.
 
     Returns:
-        The sums, and g (n,) for the third pass.
+        The sums, and what the third pass needs of each row.
     """
-    adjoint, seen = member_pass(chunks, model, loss, weights, validating)
-    return adjoint, seen.quadratic
-
-
-@over_parts("weights", "validating", "quadratic")
-def member_pass(
-    chunks: Chunks,
-    model: RidgeModel,
-    loss: Loss,
-    weights: Tensor | None = None,
-    validating: Tensor | None = None,
-    quadratic: Tensor | None = None,
-) -> tuple[Adjoint, Seen]:
-    """`member_adjoint`, with all that it saw of the rows; ``quadratic`` is g (n,) where it is known."""
-    sums, local, seen = _Sums(model), Local(model), None
-    for (z, labels, rows), alpha in weighted(chunks, weights):
-        seen = seen or Seen.nothing(chunks.shape[0], z)
-        known = None if quadratic is None else quadratic[rows].to(z)
-        found = leave_one_out(z, labels, alpha, local.like(z), known, sums.work)
-        part, v, gradients = _pull(found, labels, loss, validating, rows)
+    sums, seen = _Sums(model), None
+    for (z, labels, rows), alpha, loo in chunkwise(chunks, model, weights, leverage_factor):
+        seen = seen or RowAdjoints.zeros(chunks.shape[0], z)
+        part, v, gradients = _pull(loo, labels, loss, validating, rows)
         seen.put(rows, part)
-        sums.add(z, gradients, alpha * part.pull, v, loss.values(found.predictions, labels))
-    return sums.adjoint(), seen or Seen.nothing(0, model.head)
+        sums.add(z, gradients, alpha * part.leverage_adjoint, v, loss.values(loo.predictions, labels))
+    return sums.adjoint(), seen or RowAdjoints.zeros(0, model.head)
 
 
 @over_parts()
 def outsider_adjoint(chunks: Chunks, model: RidgeModel, loss: Loss) -> Adjoint:
     """Second pass over rows outside the model (a validation set, a pool that validates): their plain predictions."""
-    sums, local = _Sums(model), Local(model)
+    sums, local = _Sums(model), LocalModel(model)
     for z, labels, _ in chunks:
         predictions = products.times(z, local.like(z).head, sums.work, "outputs")
         v = loss.validates(predictions, labels).to(z)
@@ -173,16 +171,20 @@ def outsider_adjoint(chunks: Chunks, model: RidgeModel, loss: Loss) -> Adjoint:
     return sums.adjoint()
 
 
-@over_parts("weights", "validating", "quadratic")
+@over_parts("weights", "validating", "leverage_factor")
 def loo_loss(
-    chunks: Chunks, model: RidgeModel, loss: Loss, weights: Tensor, validating: Tensor, quadratic: Tensor
+    chunks: Chunks,
+    model: RidgeModel,
+    loss: Loss,
+    weights: Tensor | None,
+    validating: Tensor,
+    leverage_factor: Tensor | None,
 ) -> tuple[float, float]:
     """Σvℓ and Σv over the rows that are ``validating`` (n,), without any sum for a derivative."""
-    local, totals = Local(model), torch.zeros(2, dtype=torch.float64, device=model.head.device)
-    for (z, labels, rows), alpha in weighted(chunks, weights):
-        found = leave_one_out(z, labels, alpha, local.like(z), quadratic[rows].to(z))
-        _, v, _ = _pull(found, labels, loss, validating, rows)
-        totals += torch.stack([v @ loss.values(found.predictions, labels), v.sum()])
+    totals = torch.zeros(2, dtype=torch.float64, device=model.head.device)
+    for (_, labels, rows), _, loo in chunkwise(chunks, model, weights, leverage_factor):
+        _, v, _ = _pull(loo, labels, loss, validating, rows)
+        totals += torch.stack([v @ loss.values(loo.predictions, labels), v.sum()])
     return float(totals[0]), float(totals[1])
 
 
@@ -205,16 +207,16 @@ class _Sums:
         return Adjoint(self.cross, products.mirror(self.gram), float(self.totals[0]), float(self.totals[1]))
 
 
-@over_parts("weights", "quadratic", "validating", "seen")
+@over_parts("weights", "leverage_factor", "validating", "seen")
 def member_derivatives(
     chunks: Chunks,
     model: RidgeModel,
     adjoint: Adjoint,
     loss: Loss | None,
     weights: Tensor | None = None,
-    quadratic: Tensor | None = None,
+    leverage_factor: Tensor | None = None,
     validating: Tensor | None = None,
-    seen: Seen | None = None,
+    seen: RowAdjoints | None = None,
 ) -> RowDerivatives:
     """Third pass.
 
@@ -224,33 +226,36 @@ def member_derivatives(
         adjoint: of every row that validates.
         loss: that of the second pass; None where these rows do not validate (s = 0).
         weights: α (n,), or None for ones; zeros for a pool.
-        quadratic: g (n,), where the second pass gave it.
+        leverage_factor: g (n,); None computes it.
         validating: as in the second pass.
-        seen: of `member_pass`; then ``quadratic``, ``loss`` and ``validating`` are not needed, nor their work.
+        seen: of `member_pass`; then ``leverage_factor``, ``loss`` and ``validating`` are not needed, nor their work.
     """
-    third, values = _Third(model, adjoint), torch.zeros(chunks.shape[0], dtype=torch.float64, device=model.head.device)
+    third, values = (
+        _ThirdPass(model, adjoint),
+        torch.zeros(chunks.shape[0], dtype=torch.float64, device=model.head.device),
+    )
     whole = seen
     for (z, labels, rows), alpha in weighted(chunks, weights):
         outputs, pulled = third.outputs(z)
-        whole = whole or Seen.nothing(len(values), z)
+        whole = whole or RowAdjoints.zeros(len(values), z)
         if seen is None:
-            g = third.quadratic(z) if quadratic is None else quadratic[rows].to(z)
-            found = left_out(outputs, labels, alpha, g, model.ridge)
-            whole.put(rows, _pull(found, labels, loss, validating, rows)[0])
+            g = third.leverage_factor(z) if leverage_factor is None else leverage_factor[rows].to(z)
+            loo = from_outputs(outputs, labels, alpha, g, model.ridge)
+            whole.put(rows, _pull(loo, labels, loss, validating, rows)[0])
         values[rows] = third.derivative(z, labels, outputs, pulled, whole.take(rows, z)).double()
-    whole = whole or Seen.nothing(0, values)
-    return RowDerivatives(values, whole.quadratic, whole.margin)
+    whole = whole or RowAdjoints.zeros(0, values)
+    return RowDerivatives(values, whole.leverage_factor, whole.margin)
 
 
-class _Third:
+class _ThirdPass:
     """What the third pass needs of model and adjoint, cast once to the precision of the rows, and its buffers."""
 
     def __init__(self, model: RidgeModel, adjoint: Adjoint) -> None:
         self.scale = 1 / adjoint.validating if adjoint.validating else 0.0
         inverse = model.inverse
-        self._heads = torch.cat([model.head, self.scale * (inverse @ adjoint.cross)], 1)  # W, CB / Σv
-        self._half = products.half(products.sandwich(inverse, self.scale * adjoint.gram))  # of CSC / Σv
-        self._local, self.work = Local(model), Workspace()
+        self._heads = torch.cat([model.head, self.scale * (inverse @ adjoint.head)], 1)  # W, CB / Σv
+        self._half = products.half(products.sandwich(inverse, self.scale * adjoint.inverse))  # of CSC / Σv
+        self._local, self.work = LocalModel(model), Workspace()
 
     def outputs(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """zW and zCB/Σv, each (m, k), by one product."""
@@ -259,81 +264,63 @@ class _Third:
         k = both.shape[1] // 2
         return both[:, :k], both[:, k:]
 
-    def quadratic(self, z: Tensor) -> Tensor:
+    def leverage_factor(self, z: Tensor) -> Tensor:
         """g (m,)."""
         return products.squares(z, self._local.like(z).root, self.work)
 
-    def derivative(self, z: Tensor, labels: Tensor, outputs: Tensor, pulled: Tensor, seen: Seen) -> Tensor:
+    def derivative(self, z: Tensor, labels: Tensor, outputs: Tensor, pulled: Tensor, seen: RowAdjoints) -> Tensor:
         """∂L/∂α (m,)."""
         # ⟨zᵀCB, r⟩ with r = y − Wᵀz: y picks one entry
         first: Tensor = pulled.gather(1, labels[:, None])[:, 0] - torch.linalg.vecdot(pulled, outputs)
         second: Tensor = products.quadratics(z, self._half, self.work)
-        return first + second - seen.quadratic * seen.pull * self.scale
+        return first + second - seen.leverage_factor * seen.leverage_adjoint * self.scale
 
 
 def outsider_derivatives(
-    chunks: Chunks, model: RidgeModel, adjoint: Adjoint, loss: Loss | None, quadratic: Tensor | None = None
+    chunks: Chunks, model: RidgeModel, adjoint: Adjoint, loss: Loss | None, leverage_factor: Tensor | None = None
 ) -> RowDerivatives:
     """Third pass over rows of weight 0: what adding each would do. ``loss`` is None where they do not validate.
 
-    ``quadratic`` is g (n,), where it is known: the pass then takes one symmetric product, not two.
+    With g (n,) as ``leverage_factor`` the pass takes one symmetric product, not two.
     """
     nothing = torch.zeros(chunks.shape[0], dtype=torch.float64, device=model.head.device)
-    return member_derivatives(chunks, model, adjoint, loss, weights=nothing, quadratic=quadratic)
+    return member_derivatives(chunks, model, adjoint, loss, weights=nothing, leverage_factor=leverage_factor)
 
 
 def dataset_derivative(
-    chunks: Chunks,
-    classes: int,
-    ridge: float,
-    loss: Loss,
-    *,
-    weights: Tensor | None = None,
-    validating: Tensor | None = None,
-    validation: Chunks | None = None,
-    model: RidgeModel | None = None,
-    quadratic: Tensor | None = None,
+    fitted: RidgeFit, loss: Loss, *, validating: Tensor | None = None, validation: Chunks | None = None
 ) -> DatasetDerivative:
-    """∂L/∂α of every row, in three passes.
+    """∂L/∂α of every row, in two passes beside that of the fit.
 
     Args:
-        chunks: n rows as tensors (m, p), re-iterable; `diva.numerics.normalize.Prepared` makes them.
-        classes: k.
-        ridge: λ > 0.
+        fitted: n rows with their weights (`diva.numerics.precision.fit_ridge`), and perhaps g for the passes.
         loss: which samples validate, and how sharply.
-        weights: α (n,), or None for ones.
         validating: (n,) booleans, a further condition on which rows validate.
         validation: a separate validation set; L is then its loss under the plain predictions of the model.
-        model: of these rows with these weights at this ridge, where it is known: it spares the first pass.
-        quadratic: g (n,) of that model, where it is known.
     """
-    if model is None:
-        fitted = fit(chunks, classes, ridge, weights)
-        model, quadratic, chunks = fitted.model, None, fitted.chunks
-        validation = None if validation is None else fitted.like(validation)
+    chunks, model, weights = fitted.chunks, fitted.model, fitted.weights
     if validation is None:
-        adjoint, seen = member_pass(chunks, model, loss, weights, validating, quadratic)
+        adjoint, seen = member_pass(chunks, model, loss, weights, validating, fitted.leverage_factor)
         rows = member_derivatives(chunks, model, adjoint, loss, weights, seen=seen)
     else:
-        adjoint = outsider_adjoint(validation, model, loss)
-        rows = member_derivatives(chunks, model, adjoint, None, weights, quadratic)
-    mean = adjoint.loss / adjoint.validating if adjoint.validating else float("nan")
-    return DatasetDerivative(rows.derivative.cpu(), mean, adjoint.validating, rows.margin.cpu(), model)
+        adjoint = outsider_adjoint(fitted.like(validation), model, loss)
+        rows = member_derivatives(chunks, model, adjoint, None, weights, fitted.leverage_factor)
+    return DatasetDerivative(rows.derivative.cpu(), adjoint.mean, adjoint.validating, rows.margin.cpu(), model)
 
 
 def _pull(
-    found: LeaveOneOut, labels: Tensor, loss: Loss | None, condition: Tensor | None, rows: slice
-) -> tuple[Seen, Tensor, Tensor]:
+    loo: LeaveOneOut, labels: Tensor, loss: Loss | None, condition: Tensor | None, rows: slice
+) -> tuple[RowAdjoints, Tensor, Tensor]:
     """What is kept of m rows, v (m,) and v∘G/d (m, k); s and G still to be divided by Σv."""
-    predictions = found.predictions
+    predictions = loo.predictions
     margin = margins(predictions, labels)
     if loss is None:
         nothing = torch.zeros_like(margin)
-        return Seen(found.quadratic, nothing, margin), nothing, predictions
+        return RowAdjoints(loo.leverage_factor, nothing, margin), nothing, predictions
     valid = loss.validates(predictions, labels, margin)
     if condition is not None:
         valid &= condition[rows].to(valid.device)
     v = valid.to(predictions)
-    gradients = loss.gradients(predictions, labels).mul_((v / (1 - found.leverage))[:, None])
-    pull = torch.linalg.vecdot(gradients, found.loo_residuals)  # s = ⟨G, e⟩ / d
-    return Seen(found.quadratic, pull, margin), v, gradients
+    gradients = loss.gradients(predictions, labels).mul_((v / (1 - loo.leverage))[:, None])
+    pull = torch.linalg.vecdot(gradients, loo.loo_residuals)  # s = ⟨G, e⟩ / d
+    return RowAdjoints(loo.leverage_factor, pull, margin), v, gradients

@@ -17,11 +17,12 @@ from torch import Tensor
 
 from diva.numerics import products
 from diva.numerics.chunks import Chunks
+from diva.numerics.precision import RidgeFit, fit_ridge
 from diva.numerics.products import Workspace
 from diva.numerics.ridge import ACCURACY, EPSILON, Moments, moments, weighted
 
 RIDGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-KEPT = 2**24  # leverages (rows × ridges) that are kept for the chosen ridge; more are computed again
+STORED = 2**24  # leverages (rows × ridges) that are stored for the chosen ridge; more are computed again
 ENTRIES = 2**18  # outputs (ridges × rows × classes) at a time: they stay in the cache
 
 logger = logging.getLogger(__name__)
@@ -35,19 +36,27 @@ class RidgeChoice:
         ridge: the best λ; of several, the largest.
         grid: (λ, leave-one-out classification error, mean squared leave-one-out residual) of each that float64
             resolves.
-        moments: of the rows, for the fit that follows.
-        quadratic: g (n,) at the best λ, for the leave-one-out predictions that follow; None of very many rows.
+        chunks: the rows.
+        weights: α (n,), or None for ones.
+        moments: of the rows with these weights.
+        leverage_factor: g (n,) at the best λ, for the leave-one-out predictions that follow; None of very many rows.
     """
 
     ridge: float
     grid: tuple[tuple[float, float, float], ...]
+    chunks: Chunks
+    weights: Tensor | None
     moments: Moments
-    quadratic: Tensor | None = None
+    leverage_factor: Tensor | None = None
 
     @property
     def error(self) -> float:
         """Leave-one-out classification error at the chosen ridge."""
         return next(error for ridge, error, _ in self.grid if ridge == self.ridge)
+
+    def fit(self) -> RidgeFit:
+        """The model of the rows at the chosen ridge."""
+        return fit_ridge(self.chunks, self.moments.cross.shape[1], self.ridge, self.weights, self.moments)
 
 
 @dataclass(frozen=True)
@@ -80,8 +89,8 @@ def choose_ridge(
     errors, squares = search.run()
     best = int((errors <= errors.min()).nonzero().max())
     rows = zip(ridges.tolist(), errors.tolist(), squares.tolist(), strict=True)
-    quadratic = None if search.quadratic is None else search.quadratic[best].double()
-    return RidgeChoice(float(ridges[best]), tuple(rows), sums, quadratic)
+    factor = None if search.leverage_factor is None else search.leverage_factor[best].double()
+    return RidgeChoice(float(ridges[best]), tuple(rows), chunks, weights, sums, factor)
 
 
 def _resolved(ridges: list[float], eigenvalues: Tensor) -> Tensor:
@@ -103,11 +112,11 @@ def filters(eigenvalues: Tensor, ridges: Tensor, precision: torch.dtype) -> Filt
     """The filters of a grid, to the precision of the rows."""
     spectra = 1 / (eigenvalues + ridges[:, None])
     scale = eigenvalues + ridges.min()  # (Λ + λ_min) / (Λ + λ) lies in (0, 1]: errors are relative to that
-    left, sizes, right = torch.linalg.svd(spectra * scale, full_matrices=False)
+    before, sizes, after = torch.linalg.svd(spectra * scale, full_matrices=False)
     rank = int((sizes > torch.finfo(precision).eps).sum())
     if rank > 0.8 * len(ridges):  # mixing costs more than it saves
         return Filters(spectra, spectra, None)
-    return Filters(spectra, right[:rank] / scale, left[:, :rank] * sizes[:rank])
+    return Filters(spectra, after[:rank] / scale, before[:, :rank] * sizes[:rank])
 
 
 class _Search:
@@ -120,7 +129,7 @@ class _Search:
         self.chunks, self.weights, self.work, n = chunks, weights, Workspace(), chunks.shape[0]
         self.eigenvalues, self.eigenvectors, self.cross, self.ridges = eigenvalues, eigenvectors, cross, ridges
         self.totals = torch.zeros(3, len(ridges), dtype=torch.float64, device=ridges.device)
-        self.quadratic = torch.zeros(len(ridges), n) if n * len(ridges) <= KEPT else None
+        self.leverage_factor = torch.zeros(len(ridges), n) if n * len(ridges) <= STORED else None
         self.local: tuple[Tensor, Filters, Tensor] | None = None
 
     def run(self) -> tuple[Tensor, Tensor]:
@@ -129,13 +138,13 @@ class _Search:
             eigenvectors, bank, heads = self.local = self.local or self._prepare(z)
             turned = products.times(z, eigenvectors, self.work, "turned")
             basis = products.times(turned, heads, self.work, "outputs")
-            quadratic = products.times(turned.square_(), bank.spectra.T, self.work, "quadratic").T
-            if self.quadratic is not None:
-                self.quadratic = self.quadratic.to(quadratic)
-                self.quadratic[:, rows] = quadratic
+            factor = products.times(turned.square_(), bank.spectra.T, self.work, "factor").T
+            if self.leverage_factor is not None:
+                self.leverage_factor = self.leverage_factor.to(factor)
+                self.leverage_factor[:, rows] = factor
             for part in _parts(len(z), len(self.ridges) * self.cross.shape[1]):
                 outputs = self._outputs(basis[part], bank)
-                self._count(outputs, labels[part], alpha[part], alpha[part] * quadratic[:, part])
+                self._count(outputs, labels[part], alpha[part], alpha[part] * factor[:, part])
         if not (self.totals[2] > 0).all():
             raise ValueError("weights must have a positive sum to choose a ridge by, got none.")
         errors, squares = self.totals[:2] / self.totals[2]

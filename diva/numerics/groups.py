@@ -33,7 +33,7 @@ from diva.numerics import products
 from diva.numerics.chunks import Chunk, Chunks, InMemory, Subset
 from diva.numerics.leave_one_out import one_hot
 from diva.numerics.products import Workspace
-from diva.numerics.ridge import Local, RidgeModel, weighted
+from diva.numerics.ridge import LocalModel, RidgeModel, weighted
 
 ENTRIES = 2**27  # numbers of gathered rows: 512 MiB in float32
 PACKET = 8192  # rows of small groups that are solved together
@@ -177,7 +177,7 @@ class LargeGroup:
     def _without(self, model: RidgeModel) -> tuple[Tensor, Tensor, Tensor]:
         """W_{−b} (p, k), C_{−b} (p, p) and A_b (p, p)."""
         p, k = model.head.shape
-        gram, cross, local = torch.zeros(p, p).to(model.head), torch.zeros(p, k).to(model.head), Local(model)
+        gram, cross, local = torch.zeros(p, p).to(model.head), torch.zeros(p, k).to(model.head), LocalModel(model)
         work, dtype = Workspace(), model.head.dtype
         for (z, labels, _), alpha in weighted(self.chunks, self.weights):
             dtype = z.dtype
@@ -192,7 +192,7 @@ class LargeGroup:
         return model.head - inverse @ cross, inverse, gram
 
     def _rows(self, model: RidgeModel, head: Tensor) -> Iterator[GroupRows]:
-        local, without = Local(model), head
+        local, without = LocalModel(model), head
         for (z, labels, rows), alpha in weighted(self.chunks, self.weights):
             without = without.to(z)
             outputs, predictions = products.times(z, local.like(z).head).double(), products.times(z, without).double()

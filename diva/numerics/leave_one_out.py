@@ -6,16 +6,18 @@ f_i is the prediction of i by the model trained without i, on all n rows for the
 never weighted: α enters only through the leverage h. Rows of weight 0 have h = 0 and f their plain prediction.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from diva.numerics import products
-from diva.numerics.chunks import Chunks
+from diva.numerics.chunks import Chunk, Chunks
 from diva.numerics.parallel import over_parts
+from diva.numerics.precision import RidgeFit
 from diva.numerics.products import Workspace
-from diva.numerics.ridge import Local, RidgeModel, weighted
+from diva.numerics.ridge import LocalModel, RidgeModel, weighted
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,14 @@ class LeaveOneOut:
 
     Attributes:
         leverage: h (m,), in [0, 1).
-        quadratic: g (m,), the leverage per unit of weight.
+        leverage_factor: g (m,), the leverage per unit of weight.
         residuals: r (m, k), target minus prediction.
         loo_residuals: e (m, k).
         predictions: f (m, k).
     """
 
     leverage: Tensor
-    quadratic: Tensor
+    leverage_factor: Tensor
     residuals: Tensor
     loo_residuals: Tensor
     predictions: Tensor
@@ -47,7 +49,7 @@ def leave_one_out(
     labels: Tensor,
     weights: Tensor,
     model: RidgeModel,
-    quadratic: Tensor | None = None,
+    leverage_factor: Tensor | None = None,
     work: Workspace | None = None,
 ) -> LeaveOneOut:
     """Leave-one-out quantities of m rows of a model trained on all n with their weights.
@@ -57,20 +59,22 @@ def leave_one_out(
         labels: (m,).
         weights: α (m,), those the model was trained with.
         model: in the dtype of ``features``.
-        quadratic: g (m,), where it is known already.
+        leverage_factor: g (m,); None computes it.
         work: buffers to reuse from chunk to chunk.
 
     Raises:
         ValueError: where 1 − h is not positive: this precision does not resolve the leverage.
     """
-    if quadratic is None:
-        quadratic = products.squares(features, model.root, work or Workspace())
-    return left_out(products.times(features, model.head), labels, weights, quadratic, model.ridge)
+    if leverage_factor is None:
+        leverage_factor = products.squares(features, model.root, work or Workspace())
+    return from_outputs(products.times(features, model.head), labels, weights, leverage_factor, model.ridge)
 
 
-def left_out(outputs: Tensor, labels: Tensor, weights: Tensor, quadratic: Tensor, ridge: float) -> LeaveOneOut:
+def from_outputs(
+    outputs: Tensor, labels: Tensor, weights: Tensor, leverage_factor: Tensor, ridge: float
+) -> LeaveOneOut:
     """The same from plain predictions ``outputs`` (m, k) and g (m,) at hand."""
-    leverage = weights * quadratic
+    leverage = weights * leverage_factor
     if len(leverage) and not leverage.max() < 1:
         raise ValueError(
             f"leverage must be below 1, got {float(leverage.max())} at ridge {ridge} in {outputs.dtype}; "
@@ -79,7 +83,18 @@ def left_out(outputs: Tensor, labels: Tensor, weights: Tensor, quadratic: Tensor
     targets = one_hot(labels, outputs)
     residuals = targets - outputs
     loo_residuals = residuals / (1 - leverage)[:, None]
-    return LeaveOneOut(leverage, quadratic, residuals, loo_residuals, targets - loo_residuals)
+    return LeaveOneOut(leverage, leverage_factor, residuals, loo_residuals, targets - loo_residuals)
+
+
+def chunkwise(
+    chunks: Chunks, model: RidgeModel, weights: Tensor | None = None, leverage_factor: Tensor | None = None
+) -> Iterator[tuple[Chunk, Tensor, LeaveOneOut]]:
+    """Each chunk with its weights α (m,) and its leave-one-out quantities; g (n,) float64 is computed where None."""
+    local, work = LocalModel(model), Workspace()
+    for chunk, alpha in weighted(chunks, weights):
+        z = chunk.features
+        factor = None if leverage_factor is None else leverage_factor[chunk.rows].to(z)
+        yield chunk, alpha, leave_one_out(z, chunk.labels, alpha, local.like(z), factor, work)
 
 
 def temperatures() -> Tensor:
@@ -88,30 +103,30 @@ def temperatures() -> Tensor:
 
 
 @over_parts()
-def quadratics(chunks: Chunks, model: RidgeModel) -> Tensor:
+def leverage_factors(chunks: Chunks, model: RidgeModel) -> Tensor:
     """g (n,) float64 of all rows, in one pass, for the passes that follow with the same model."""
-    local, work = Local(model), Workspace()
+    local, work = LocalModel(model), Workspace()
     g = torch.zeros(chunks.shape[0], dtype=torch.float64, device=model.head.device)
     for z, _, rows in chunks:
         g[rows] = products.squares(z, local.like(z).root, work).double()
     return g
 
 
-def choose_temperature(
-    chunks: Chunks, model: RidgeModel, weights: Tensor | None = None, quadratic: Tensor | None = None
-) -> float:
+def with_leverage_factors(fitted: RidgeFit) -> RidgeFit:
+    """The same with g at hand: worth a pass where two or more follow."""
+    return replace(fitted, leverage_factor=leverage_factors(fitted.chunks, fitted.model))
+
+
+def choose_temperature(fitted: RidgeFit) -> float:
     """T*: minimises the mean cross-entropy of softmax(T·f) over the leave-one-out predictions f, in one pass.
 
-    Rows of weight 0 do not count; least-squares outputs need T of 6 to 36, never 1. ``quadratic`` is g (n,), where it
-    is known.
+    Rows of weight 0 do not count; least-squares outputs need T of 6 to 36, never 1.
     """
-    local, work = Local(model), Workspace()
     totals = torch.zeros(len(temperatures()), dtype=torch.float64)
-    for (z, labels, rows), alpha in weighted(chunks, weights):
-        g = None if quadratic is None else quadratic[rows].to(z)
-        predictions = leave_one_out(z, labels, alpha, local.like(z), g, work).predictions
-        chosen = slice(None) if weights is None else alpha > 0
-        totals += entropies(predictions[chosen], labels[chosen])
+    passed = chunkwise(fitted.chunks, fitted.model, fitted.weights, fitted.leverage_factor)
+    for chunk, alpha, loo in passed:
+        chosen = slice(None) if fitted.weights is None else alpha > 0
+        totals += entropies(loo.predictions[chosen], chunk.labels[chosen])
     return float(temperatures()[totals.argmin()])
 
 

@@ -46,26 +46,46 @@ def in_double(chunks: Chunks) -> Chunks:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """A model of rows, and these rows in the precision that it needs.
+class RidgeFit:
+    """Rows with the factorised model that they train: factorise once, ask often.
 
     Attributes:
-        model: of `chunks`.
-        chunks: as they were given, or in float64.
-        sums: their moments.
+        chunks: n rows, as they were given, or in float64 where the model needs that.
+        moments: of these rows with their weights.
+        model: the solution.
+        weights: α (n,), or None for ones.
+        leverage_factor: g (n,) float64 for the passes to come; None lets each pass compute its own.
     """
 
-    model: RidgeModel
     chunks: Chunks
-    sums: Moments
+    moments: Moments
+    model: RidgeModel
+    weights: Tensor | None = None
+    leverage_factor: Tensor | None = None
+
+    @property
+    def classes(self) -> int:
+        """k."""
+        return self.moments.cross.shape[1]
+
+    @property
+    def ridge(self) -> float:
+        """λ."""
+        return self.model.ridge
 
     def like(self, others: Chunks) -> Chunks:
         """Other rows (a pool, a validation set) in the precision of these."""
         first = self.chunks.parts[0] if isinstance(self.chunks, Parts) else self.chunks
         return in_double(others) if isinstance(first, InDouble) else others
 
+    def reweighted(self, weights: Tensor) -> "RidgeFit":
+        """The model of the same rows with other weights, at the same ridge."""
+        return fit_ridge(self.chunks, self.classes, self.ridge, weights)
 
-def fit(chunks: Chunks, classes: int, ridge: float, weights: Tensor | None = None, sums: Moments | None = None) -> Fit:
+
+def fit_ridge(
+    chunks: Chunks, classes: int, ridge: float, weights: Tensor | None = None, sums: Moments | None = None
+) -> RidgeFit:
     """The ridge model of all rows, in float64 throughout where float32 rows would spoil it.
 
     Args:
@@ -73,7 +93,7 @@ def fit(chunks: Chunks, classes: int, ridge: float, weights: Tensor | None = Non
         classes: k.
         ridge: λ.
         weights: α (n,), or None for ones.
-        sums: moments of these rows, where they are known.
+        sums: moments of these rows with these weights, where a store or a search for λ holds them.
 
     Raises:
         ValueError: as `diva.numerics.ridge.solve`.
@@ -81,14 +101,14 @@ def fit(chunks: Chunks, classes: int, ridge: float, weights: Tensor | None = Non
     sums = moments(chunks, classes, weights) if sums is None else sums
     model = solve(sums, ridge)
     if model.rounding <= ENOUGH or not _single(chunks):
-        return Fit(model, chunks, sums)
+        return RidgeFit(chunks, sums, model, weights)
     logger.warning(
         "float32 is not enough at ridge %g (it may move the solution by %.0f %%): float64 from here on",
         ridge, min(100.0, 100 * model.rounding),
     )  # fmt: skip
     chunks = in_double(chunks)
     sums = moments(chunks, classes, weights)
-    return Fit(solve(sums, ridge), chunks, sums)
+    return RidgeFit(chunks, sums, solve(sums, ridge), weights)
 
 
 def _single(chunks: Chunks) -> bool:

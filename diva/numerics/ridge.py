@@ -93,7 +93,7 @@ class RidgeModel:
         return replace(self, head=self.head.to(like), root=self.root.to(like))
 
 
-class Local:
+class LocalModel:
     """A model in the precision and on the device of the rows, cast once a pass and not once a chunk."""
 
     def __init__(self, model: RidgeModel) -> None:

@@ -9,7 +9,7 @@ from diva.numerics.grid import choose_ridge
 from diva.numerics.leave_one_out import temperatures
 from diva.numerics.losses import THRESHOLD, Loss, margins
 from diva.numerics.normalize import Prepared
-from diva.numerics.ridge import moments, solve
+from diva.numerics.precision import fit_ridge
 from tests import naive
 from tests.problems import problem, relative_error
 
@@ -34,7 +34,7 @@ def by_loops(predictions, labels):
 def test_soft_and_margin_scores_come_from_the_refits(seed):
     q = problem(seed)
     f = naive.loo_predictions_by_refits(q.z, q.labels, q.classes, q.ridge, ones(30))
-    soft, margin = (detect(q.chunks(), q.classes, q.ridge, score=score) for score in ("soft", "margin"))
+    soft, margin = (detect(q.fit(q.chunks()), score=score) for score in ("soft", "margin"))
     assert soft.temperature == naive.temperature(q.z, q.labels, q.classes, q.ridge, ones(30), temperatures())
     assert relative_error(soft.score, softness(f, q.labels, soft.temperature)) < 1e-9
     assert relative_error(soft.margin, by_loops(f, q.labels)) < 1e-10
@@ -45,7 +45,7 @@ def test_soft_and_margin_scores_come_from_the_refits(seed):
 @pytest.mark.parametrize("arguments", [{"score": "derivative"}, {"rule": "derivative"}, {"with_derivative": True}])
 def test_derivative_score_is_the_gradient_of_the_loss_all(arguments):
     q = problem(1)
-    found = detect(q.chunks(), q.classes, q.ridge, **arguments)
+    found = detect(q.fit(q.chunks()), **arguments)
     expected = naive.gradient(lambda a: naive.loss(q.z, q.labels, q.classes, q.ridge, a, Loss("all")), ones(30))
     assert relative_error(found.derivative, expected) < 1e-10
     if "score" in arguments:
@@ -54,12 +54,12 @@ def test_derivative_score_is_the_gradient_of_the_loss_all(arguments):
 
 def test_derivative_that_nobody_asked_for_is_not_computed():
     q = problem()
-    assert detect(q.chunks(), q.classes, q.ridge).derivative.isnan().all()
+    assert detect(q.fit(q.chunks())).derivative.isnan().all()
 
 
 def test_chunk_size_changes_nothing():
     q = problem()
-    whole, parts = (detect(q.chunks(size), q.classes, q.ridge) for size in (30, 4))
+    whole, parts = (detect(q.fit(q.chunks(size))) for size in (30, 4))
     assert relative_error(parts.score, whole.score) < 1e-11
     assert torch.equal(parts.flagged, whole.flagged)
 
@@ -67,8 +67,8 @@ def test_chunk_size_changes_nothing():
 def test_permuting_the_rows_permutes_the_scores():
     q = problem()
     order = torch.randperm(30, generator=torch.Generator().manual_seed(1))
-    plain = detect(q.chunks(), q.classes, q.ridge)
-    permuted = detect(InMemory(q.z[order], q.labels[order], 7), q.classes, q.ridge)
+    plain = detect(q.fit(q.chunks()))
+    permuted = detect(q.fit(InMemory(q.z[order], q.labels[order], 7)))
     assert relative_error(permuted.score, plain.score[order]) < 1e-10
 
 
@@ -104,9 +104,9 @@ def test_rate_flags_no_row_that_is_predicted_right():
 
 def test_rules_of_margin_and_derivative_are_thresholds():
     q = problem(2)
-    by_margin = detect(q.chunks(), q.classes, q.ridge, rule="margin")
+    by_margin = detect(q.fit(q.chunks()), rule="margin")
     assert torch.equal(by_margin.flagged, by_margin.margin <= -THRESHOLD)
-    by_derivative = detect(q.chunks(), q.classes, q.ridge, rule="derivative")
+    by_derivative = detect(q.fit(q.chunks()), rule="derivative")
     assert torch.equal(by_derivative.flagged, by_derivative.derivative > 0)
 
 
@@ -119,7 +119,7 @@ def test_second_round_is_a_refit_without_the_hopeless_rows(seed):
     z, labels = q.z[kept], q.labels[kept]
     expected = q.z @ naive.head(z, labels, q.classes, q.ridge, ones(len(z)))
     expected[kept] = naive.loo_predictions_by_refits(z, labels, q.classes, q.ridge, ones(len(z)))
-    found = detect(q.chunks(), q.classes, q.ridge, second_round=True)
+    found = detect(q.fit(q.chunks()), second_round=True)
     assert found.temperature == naive.temperature(z, labels, q.classes, q.ridge, ones(len(z)), temperatures())
     assert relative_error(found.margin, by_loops(expected, q.labels)) < 1e-10
     assert relative_error(found.score, softness(expected, q.labels, found.temperature)) < 1e-9
@@ -127,10 +127,10 @@ def test_second_round_is_a_refit_without_the_hopeless_rows(seed):
 
 def test_judge_takes_the_plain_prediction_of_rows_of_weight_zero():
     q = problem()
-    model = solve(moments(q.chunks(), q.classes, q.weights), q.ridge)
-    seen = judge(q.chunks(), model, 5.0, q.weights)
+    fitted = q.fit(q.chunks(), q.weights)
+    seen = judge(fitted, 5.0)
     absent = q.weights == 0
-    assert relative_error(seen.margin[absent], by_loops((q.z @ model.head)[absent], q.labels[absent])) < 1e-10
+    assert relative_error(seen.margin[absent], by_loops((q.z @ fitted.model.head)[absent], q.labels[absent])) < 1e-10
 
 
 @pytest.mark.parametrize("rule", ["rate", "margin"])
@@ -138,7 +138,7 @@ def test_clean_separable_data_flags_nothing(rule):
     g = torch.Generator().manual_seed(0)
     labels = torch.arange(90) % 3
     z = torch.eye(3, dtype=torch.float64)[labels] + 0.05 * torch.randn(90, 3, generator=g, dtype=torch.float64)
-    found = detect(InMemory(z, labels, 16), 3, 0.1, rule=rule)
+    found = detect(fit_ridge(InMemory(z, labels, 16), 3, 0.1), rule=rule)
     assert found.flagged.sum() == 0
     assert torch.equal(found.suggested, labels)
     assert found.rate == 0
@@ -160,13 +160,13 @@ def planted():
 @pytest.mark.parametrize("arguments", [{}, {"score": "margin"}, {"score": "derivative"}, {"second_round": True}])
 def test_planted_wrong_labels_rank_highest(planted, arguments):
     chunks, wrong, _ = planted
-    found = detect(chunks, 10, choose_ridge(chunks, 10).ridge, **arguments)
+    found = detect(fit_ridge(chunks, 10, choose_ridge(chunks, 10).ridge), **arguments)
     assert roc_auc_score(wrong, found.score) > 0.95
 
 
 def test_rate_rule_finds_the_planted_labels_and_their_number(planted):
     chunks, wrong, truth = planted
-    found = detect(chunks, 10, choose_ridge(chunks, 10).ridge)
+    found = detect(fit_ridge(chunks, 10, choose_ridge(chunks, 10).ridge))
     hit = (found.flagged & wrong).sum().item()
     assert hit / found.flagged.sum().item() > 0.9
     assert hit / 200 > 0.8
@@ -179,10 +179,16 @@ def test_rate_rule_finds_the_planted_labels_and_their_number(planted):
     [
         ({"score": "loss"}, "score must be one of soft, margin, derivative, got 'loss'"),
         ({"rule": "top"}, "rule must be one of rate, margin, derivative, got 'top'"),
-        ({"classes": 1}, "classes must be at least 2, got 1"),
+        ({"score": torch.zeros(29)}, r"score must have one value per row \(30,\), got \(29,\)"),
     ],
 )
 def test_what_is_out_of_range_is_named(arguments, message):
     q = problem()
     with pytest.raises(ValueError, match=message):
-        detect(q.chunks(), **{"classes": q.classes, "ridge": q.ridge, **arguments})
+        detect(q.fit(q.chunks()), **arguments)
+
+
+def test_one_class_is_refused():
+    q = problem()
+    with pytest.raises(ValueError, match="classes must be at least 2, got 1"):
+        detect(fit_ridge(InMemory(q.z, torch.zeros(30).long()), 1, q.ridge))

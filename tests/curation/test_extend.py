@@ -3,10 +3,20 @@ import math
 import pytest
 import torch
 
-from diva.curation.extend import assess_noise, choose, downdated, extend, extend_round, hopeless_share, prepare_rule
+from diva.curation.extend import (
+    RoundSettings,
+    assess_noise,
+    choose,
+    downdate,
+    extend,
+    extend_round,
+    hopeless_share,
+    prepare_rule,
+)
 from diva.numerics.chunks import Chained, InMemory, Subset
-from diva.numerics.leave_one_out import quadratics, temperatures
+from diva.numerics.leave_one_out import leverage_factors, temperatures
 from diva.numerics.losses import THRESHOLD, Loss, margins
+from diva.numerics.precision import fit_ridge
 from diva.numerics.ridge import moments, solve
 from tests import naive
 from tests.problems import problem, relative_error
@@ -48,7 +58,7 @@ def by_hand(q, members, outside, loss, pool_validates):
 def test_a_round_equals_its_naive_twin(name, validate_on):
     q, core, pool = halves(1)
     loss = Loss(name, 8.0) if name == "calibrated" else Loss(name)
-    turn = extend_round(core, pool, q.classes, q.ridge, loss, per_round=36, validate_on=validate_on)
+    turn = extend_round(q.fit(core), pool, loss, RoundSettings(36, validate_on=validate_on))
     expected = by_hand(q, torch.arange(24), torch.arange(24, 60), loss, validate_on == "members_and_pool")
     for actual, twin in zip((turn.derivative, turn.gain, turn.margin), expected, strict=True):
         assert relative_error(actual, twin) < 1e-9
@@ -59,7 +69,7 @@ def test_a_round_equals_its_naive_twin(name, validate_on):
 def test_calibrated_order_is_the_naive_order(seed, trim):
     q, core, pool = halves(seed, wrong=9)
     loss = Loss("calibrated", 8.0, trim)
-    turn = extend_round(core, pool, q.classes, q.ridge, loss, per_round=36)
+    turn = extend_round(q.fit(core), pool, loss, RoundSettings(36))
     _, gain, margin = by_hand(q, torch.arange(24), torch.arange(24, 60), loss, True)
     assert turn.index.tolist() == naive.extend_order_calibrated(gain, margin, trim, THRESHOLD)
     assert turn.candidates == len(turn.index)
@@ -78,7 +88,7 @@ def test_calibrated_order_of_random_numbers_is_the_naive_order(trim):
 @pytest.mark.parametrize("name", ["all", "hard_margin"])
 def test_the_papers_rule_takes_the_most_negative_first(name):
     q, core, pool = halves(2)
-    turn = extend_round(core, pool, q.classes, q.ridge, Loss(name), per_round=36, validate_on="members")
+    turn = extend_round(q.fit(core), pool, Loss(name), RoundSettings(36, validate_on="members"))
     expected = [j for j in turn.derivative.argsort().tolist() if turn.derivative[j] < 0]
     assert turn.index.tolist() == expected
     assert turn.candidates == len(expected)
@@ -96,7 +106,7 @@ def test_trimmed_takes_the_hopeless_last():
 @pytest.mark.parametrize("seed", range(4))
 def test_while_it_may_stop_only_candidates_are_added(loss, seed):
     q, core, pool = halves(seed, wrong=12)
-    result = extend(core, pool, q.classes, q.ridge, loss=loss, per_round=5)
+    result = extend(q.fit(core), pool, loss=loss, settings=RoundSettings(5))
     assert (result.derivative < 0).all()
 
 
@@ -108,12 +118,17 @@ def test_updating_the_leverages_of_the_pool_equals_computing_them_again(loss, va
     for updated in (0, 10):
         monkeypatch.setattr("diva.curation.extend.UPDATED", updated)
         results.append(
-            extend(core, pool, q.classes, q.ridge, loss=loss, per_round=3, validate_on=validate_on, stop=False)
+            extend(
+                q.fit(core),
+                pool,
+                loss=loss,
+                settings=RoundSettings(3, validate_on=validate_on, stop=False),
+            )
         )
     anew, updated = results
     assert torch.equal(anew.index, updated.index)
     for one, other in zip(anew.history, updated.history, strict=True):
-        torch.testing.assert_close(other.quadratic, one.quadratic, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(other.leverage_factor, one.leverage_factor, rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(other.gain, one.gain, rtol=1e-9, atol=1e-12)
 
 
@@ -122,8 +137,8 @@ def test_a_downdate_is_the_quadratic_form_of_the_larger_set():
     rows = q.part(slice(24, 31))
     before = solve(moments(core, q.classes), q.ridge)
     after = solve(moments(core, q.classes) + moments(rows, q.classes), q.ridge)
-    g = downdated(pool, quadratics(pool, before), before, q.z[24:31])
-    torch.testing.assert_close(g, quadratics(pool, after), rtol=1e-11, atol=1e-13)
+    g = downdate(pool, leverage_factors(pool, before), before, q.z[24:31])
+    torch.testing.assert_close(g, leverage_factors(pool, after), rtol=1e-11, atol=1e-13)
 
 
 def test_ties_go_to_the_earlier_sample():
@@ -136,7 +151,7 @@ def test_ties_go_to_the_earlier_sample():
 @pytest.mark.parametrize("stop", [True, False])
 def test_budget_is_respected(loss, stop):
     q, core, pool = halves()
-    result = extend(core, pool, q.classes, q.ridge, loss=loss, budget=7, per_round=4, stop=stop)
+    result = extend(q.fit(core), pool, loss=loss, budget=7, settings=RoundSettings(4, stop=stop))
     assert len(result.index) <= 7
     if not stop:
         assert [len(turn.index) for turn in result.history] == [4, 3]
@@ -145,14 +160,14 @@ def test_budget_is_respected(loss, stop):
 
 def test_per_round_is_a_tenth_of_the_pool_by_default():
     q, core, pool = halves()
-    result = extend(core, pool, q.classes, q.ridge, stop=False)
+    result = extend(q.fit(core), pool, settings=RoundSettings(stop=False))
     assert [len(turn.index) for turn in result.history] == [3] * 12
 
 
 @EACH_LOSS
 def test_without_stop_the_pool_is_used_up(loss):
     q, core, pool = halves(3, wrong=10)
-    result = extend(core, pool, q.classes, q.ridge, loss=loss, per_round=10, stop=False)
+    result = extend(q.fit(core), pool, loss=loss, settings=RoundSettings(10, stop=False))
     assert sorted(result.index.tolist()) == list(range(36))
     assert result.round.tolist() == [1] * 10 + [2] * 10 + [3] * 10 + [4] * 6
     assert result.stop == "the pool is used up"
@@ -162,8 +177,13 @@ def test_without_stop_the_pool_is_used_up(loss):
 @pytest.mark.parametrize("validate_on", ["members", "members_and_pool"])
 def test_adding_by_rounds_equals_recomputing_from_scratch(loss, validate_on):
     q, core, pool = halves(1, wrong=6)
-    result = extend(core, pool, q.classes, q.ridge, loss=loss, per_round=6, validate_on=validate_on, stop=False)
-    chosen = prepare_rule(loss, core, pool, q.classes, q.ridge, None)
+    result = extend(
+        q.fit(core),
+        pool,
+        loss=loss,
+        settings=RoundSettings(6, validate_on=validate_on, stop=False),
+    )
+    chosen = prepare_rule(loss, q.fit(core), pool)
     used = torch.zeros(36, dtype=torch.bool)
     for number, turn in enumerate(result.history, 1):
         members = torch.cat([torch.arange(24), 24 + used.nonzero()[:, 0]])
@@ -182,9 +202,7 @@ def test_moments_that_are_known_change_nothing():
     used = torch.arange(36) % 4 == 0
     members, rest, loss = Chained([core, Subset(pool, used)]), Subset(pool, ~used), Loss("calibrated", 8.0)
     sums = moments(core, q.classes) + moments(Subset(pool, used), q.classes)
-    known, fresh = (
-        extend_round(members, rest, q.classes, q.ridge, loss, per_round=5, sums=given) for given in (sums, None)
-    )
+    known, fresh = (extend_round(q.fit(members, sums=given), rest, loss, RoundSettings(5)) for given in (sums, None))
     assert relative_error(known.derivative, fresh.derivative) < 1e-10
     assert torch.equal(known.index, fresh.index)
 
@@ -193,7 +211,13 @@ def test_moments_that_are_known_change_nothing():
 def test_chunk_size_changes_nothing(loss):
     q, _, _ = halves(2, wrong=5)
     first, second = (
-        extend(q.part(CORE, size), q.part(POOL, size), q.classes, q.ridge, loss=loss, per_round=4) for size in (60, 7)
+        extend(
+            q.fit(q.part(CORE, size)),
+            q.part(POOL, size),
+            loss=loss,
+            settings=RoundSettings(4),
+        )
+        for size in (60, 7)
     )
     assert torch.equal(first.index, second.index)
     torch.testing.assert_close(first.derivative, second.derivative, rtol=1e-9, atol=1e-14)
@@ -201,7 +225,7 @@ def test_chunk_size_changes_nothing(loss):
 
 def test_derivative_of_the_result_is_that_of_the_round_it_was_chosen_in():
     q, core, pool = halves()
-    result = extend(core, pool, q.classes, q.ridge, per_round=5, stop=False, budget=10)
+    result = extend(q.fit(core), pool, budget=10, settings=RoundSettings(5, stop=False))
     first, second = result.history
     assert torch.equal(result.derivative[:5], first.derivative[result.index[:5]])
     assert torch.equal(result.derivative[5:], second.derivative[second.index])
@@ -218,7 +242,9 @@ def swapped(n):
 
 @pytest.mark.parametrize("stop", [True, False])
 def test_where_nothing_validates_extend_stops_and_says_so(stop):
-    result = extend(separable(20), separable(10), 2, 0.1, loss="hard_margin", stop=stop)
+    result = extend(
+        fit_ridge(separable(20), 2, 0.1), separable(10), loss="hard_margin", settings=RoundSettings(stop=stop)
+    )
     assert result.stop == "no sample validates, so the derivative is zero"
     assert len(result.index) == 0
     assert result.history[0].validating == 0
@@ -227,14 +253,14 @@ def test_where_nothing_validates_extend_stops_and_says_so(stop):
 
 
 def test_a_pool_of_wrong_labels_has_no_candidate():
-    result = extend(separable(20), swapped(10), 2, 0.1)
+    result = extend(fit_ridge(separable(20), 2, 0.1), swapped(10))
     assert result.stop == "no candidate is left"
     assert len(result.index) == 0
 
 
 def test_fewer_candidates_than_a_round_adds_are_added_and_end_it():
     q, core, pool = halves(1)
-    result = extend(core, pool, q.classes, q.ridge, per_round=36)
+    result = extend(q.fit(core), pool, settings=RoundSettings(36))
     assert result.stop == "fewer candidates were left than a round adds"
     assert 0 < len(result.index) == result.history[0].candidates < 36
 
@@ -242,21 +268,21 @@ def test_fewer_candidates_than_a_round_adds_are_added_and_end_it():
 @pytest.mark.parametrize("budget", [None, 0])
 def test_an_empty_pool_adds_nothing(budget):
     q, core, pool = halves()
-    result = extend(core, Subset(pool, torch.zeros(36, dtype=torch.bool)), q.classes, q.ridge, budget=budget)
+    result = extend(q.fit(core), Subset(pool, torch.zeros(36, dtype=torch.bool)), budget=budget)
     assert result.stop == "the pool is empty"
     assert len(result.index) == len(result.round) == len(result.derivative) == len(result.history) == 0
 
 
 def test_a_budget_of_nothing_is_spent():
     q, core, pool = halves()
-    result = extend(core, pool, q.classes, q.ridge, budget=0)
+    result = extend(q.fit(core), pool, budget=0)
     assert (len(result.index), result.stop) == (0, "the budget is spent")
 
 
 def test_a_round_of_an_empty_pool_stops():
     q, core, pool = halves()
     nothing = Subset(pool, torch.zeros(36, dtype=torch.bool))
-    turn = extend_round(core, nothing, q.classes, q.ridge, Loss("calibrated", 8.0), per_round=3)
+    turn = extend_round(q.fit(core), nothing, Loss("calibrated", 8.0), RoundSettings(3))
     assert (len(turn.index), turn.stop) == (0, "the pool is empty")
 
 
@@ -269,7 +295,7 @@ def test_noise_is_judged_by_the_cores_own_model(seed, wrong):
     plain = q.z[POOL] @ naive.head(z, labels, q.classes, q.ridge, ones(24))
     fc = float((margins(f, labels) <= -0.25).double().mean())
     fp = float((margins(plain, q.labels[POOL]) <= -0.25).double().mean())
-    noise = assess_noise(core, pool, solve(moments(core, q.classes), q.ridge))
+    noise = assess_noise(q.fit(core), pool)
     assert (noise.core, noise.pool) == pytest.approx((fc, fp))
     assert noise.noisy == (fc > 0.05 or fp > fc + 2 * math.sqrt(fc * (1 - fc) * (1 / 24 + 1 / 36)))
 
@@ -294,16 +320,16 @@ def rows(right, wrong):
     ],
 )
 def test_noisy_is_a_share_above_five_per_cent_or_two_standard_errors(core, pool, noisy):
-    noise = assess_noise(core, pool, solve(moments(core, 2), 0.1))
+    noise = assess_noise(fit_ridge(core, 2, 0.1), pool)
     assert noise.noisy is noisy
-    loss = prepare_rule("calibrated", core, pool, 2, 0.1, 8.0)
+    loss = prepare_rule("calibrated", fit_ridge(core, 2, 0.1), pool, 8.0)
     assert (loss.trim, loss.temperature) == (noisy, 8.0)
 
 
 def test_temperature_is_chosen_on_the_core_alone():
     q, core, pool = halves(1)
     expected = naive.temperature(q.z[CORE], q.labels[CORE], q.classes, q.ridge, ones(24), temperatures())
-    assert prepare_rule("calibrated", core, pool, q.classes, q.ridge, None).temperature == expected
+    assert prepare_rule("calibrated", q.fit(core), pool).temperature == expected
 
 
 def test_hopeless_share_of_no_rows_is_zero():
@@ -318,7 +344,7 @@ def test_wrong_labels_of_the_pool_are_left_out():
     z = torch.eye(3, dtype=torch.float64)[labels] + 0.3 * torch.randn(150, 3, generator=g, dtype=torch.float64)
     given = labels.clone()
     given[100:] = (given[100:] + 1) % 3  # a third of all, half of the pool
-    result = extend(InMemory(z[:50], given[:50]), InMemory(z[50:], given[50:]), 3, 0.1)
+    result = extend(fit_ridge(InMemory(z[:50], given[:50]), 3, 0.1), InMemory(z[50:], given[50:]))
     assert len(result.index) > 5
     assert (result.index >= 50).double().mean() < 0.1
 
@@ -328,23 +354,34 @@ def test_wrong_labels_of_the_pool_are_left_out():
     [
         ({"budget": 37}, r"budget must lie in 0..36 \(the pool\), got 37"),
         ({"budget": -1}, "budget must lie in 0..36"),
-        ({"per_round": 0}, "per_round must be at least 1, got 0"),
-        ({"validate_on": "core"}, "validate_on must be one of members, members_and_pool, got 'core'"),
+        ({"settings": RoundSettings(0)}, "per_round must be at least 1, got 0"),
         ({"loss": "soft"}, "loss must be one of all"),
     ],
 )
 def test_what_is_out_of_range_is_named(arguments, message):
     q, core, pool = halves()
     with pytest.raises(ValueError, match=message):
-        extend(core, pool, q.classes, q.ridge, **arguments)
+        extend(q.fit(core), pool, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"per_round": -1}, "per_round must be at least 0, got -1"),
+        ({"validate_on": "core"}, "validate_on must be one of members, members_and_pool, got 'core'"),
+    ],
+)
+def test_settings_out_of_range_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        RoundSettings(**arguments)
 
 
 @pytest.mark.parametrize("per_class", [1, 2, 5])
 def test_a_cap_takes_the_first_of_each_class_in_the_order_of_the_rule(per_class):
     q, core, pool = halves(2)
     loss = Loss("calibrated", 8.0)
-    free = extend_round(core, pool, q.classes, q.ridge, loss, per_round=36)
-    capped = extend_round(core, pool, q.classes, q.ridge, loss, per_round=36, per_class=per_class)
+    free = extend_round(q.fit(core), pool, loss, RoundSettings(36))
+    capped = extend_round(q.fit(core), pool, loss, RoundSettings(36, per_class=per_class))
     labels = q.labels[24:]
     taken, expected = {}, []
     for j in free.index.tolist():
@@ -357,7 +394,7 @@ def test_a_cap_takes_the_first_of_each_class_in_the_order_of_the_rule(per_class)
 
 def test_a_cap_comes_before_the_size_of_a_round():
     q, core, pool = halves(2)
-    turn = extend_round(core, pool, q.classes, q.ridge, Loss("all"), per_round=2, per_class=1, stop=False)
+    turn = extend_round(q.fit(core), pool, Loss("all"), RoundSettings(2, per_class=1, stop=False))
     assert len(set(q.labels[24:][turn.index].tolist())) == 2
     with pytest.raises(ValueError, match="per_class must be at least 1, or None for no limit, got 0"):
-        extend_round(core, pool, q.classes, q.ridge, Loss("all"), per_round=2, per_class=0)
+        extend_round(q.fit(core), pool, Loss("all"), RoundSettings(2, per_class=0))

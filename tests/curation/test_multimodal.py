@@ -2,10 +2,11 @@ import pytest
 import torch
 
 from diva.curation.evaluation import train
-from diva.curation.extend import extend
+from diva.curation.extend import RoundSettings, extend
 from diva.curation.multimodal import curve
 from diva.numerics.chunks import InMemory
 from diva.numerics.normalize import Prepared
+from diva.numerics.precision import fit_ridge
 
 CLASSES, WIDTH, SHOTS = 12, 40, 3
 
@@ -60,8 +61,8 @@ def test_extend_would_have_stopped_before_the_wrong_ones(found):
 @pytest.mark.parametrize(("seed", "per_round"), [(8, 1), (4, 2), (2, 3)])
 def test_what_is_willing_is_what_extend_adds_when_it_may_stop(seed, per_round):
     core, pool, test = map(prepared, towers(seed))  # where forced additions bring up candidates again
-    rule = {"loss": "hard_margin", "per_round": per_round, "validate_on": "members"}
-    stopped = extend(core, pool, CLASSES, 0.1, **rule)
+    rule = {"loss": "hard_margin", "settings": RoundSettings(per_round, validate_on="members")}
+    stopped = extend(fit_ridge(core, CLASSES, 0.1), pool, **rule)
     found = curve(core, pool, test, CLASSES, 0.1, draws=0, loss="hard_margin", per_round=per_round)
     assert found.willing == len(stopped.index)
 

@@ -4,6 +4,7 @@ import torch
 from diva.curation.reweight import FOLDS, reweight, step, stop_at
 from diva.numerics.chunks import InMemory
 from diva.numerics.losses import Loss
+from diva.numerics.precision import fit_ridge
 from tests import naive
 from tests.problems import problem, relative_error
 
@@ -17,7 +18,7 @@ EACH_LOSS = pytest.mark.parametrize("loss", ["all", "hard_margin", "trimmed", "c
 @pytest.mark.parametrize("seed", range(3))
 def test_reweight_equals_steps_down_the_autograd_gradient(loss, steps, seed):
     q = problem(seed)
-    actual = reweight(q.chunks(), q.classes, q.ridge, loss=loss, steps=steps, step_size=0.3)
+    actual = reweight(q.fit(q.chunks()), loss=loss, steps=steps, step_size=0.3)
     expected = naive.reweight(q.z, q.labels, q.classes, q.ridge, actual.loss, steps, 0.3)
     assert relative_error(actual.weights, expected) < 1e-10
     assert len(actual.history) == steps
@@ -25,7 +26,7 @@ def test_reweight_equals_steps_down_the_autograd_gradient(loss, steps, seed):
 
 def test_history_holds_the_loss_before_each_step():
     q, loss = problem(1), Loss("hard_margin")
-    actual = reweight(q.chunks(), q.classes, q.ridge, loss="hard_margin", steps=3)
+    actual = reweight(q.fit(q.chunks()), loss="hard_margin", steps=3)
     for taken, entry in enumerate(actual.history):
         weights = naive.reweight(q.z, q.labels, q.classes, q.ridge, loss, taken, 0.5)
         value = naive.loss(q.z, q.labels, q.classes, q.ridge, weights, loss)
@@ -34,17 +35,17 @@ def test_history_holds_the_loss_before_each_step():
 
 def test_derivative_and_margin_are_those_at_the_start():
     q = problem()
-    actual = reweight(q.chunks(), q.classes, q.ridge, steps=3)
+    actual = reweight(q.fit(q.chunks()), steps=3)
     ones = torch.ones(30, dtype=torch.float64)
     at_start = naive.gradient(lambda a: naive.loss(q.z, q.labels, q.classes, q.ridge, a, actual.loss), ones)
     assert relative_error(actual.derivative, at_start) < 1e-10
-    assert torch.equal(reweight(q.chunks(), q.classes, q.ridge, steps=0).derivative, actual.derivative)
+    assert torch.equal(reweight(q.fit(q.chunks()), steps=0).derivative, actual.derivative)
 
 
 @EACH_LOSS
 def test_weights_are_never_negative(loss):
     q = problem(2)
-    weights = reweight(q.chunks(), q.classes, q.ridge, loss=loss, steps=6, step_size=3.0).weights
+    weights = reweight(q.fit(q.chunks()), loss=loss, steps=6, step_size=3.0).weights
     assert (weights >= 0).all()
     assert (weights == 0).any()  # the step was long enough to need the bound
 
@@ -58,7 +59,7 @@ def test_step_size_is_the_largest_change_of_a_weight():
 
 def test_no_steps_return_the_weights_they_were_given():
     q = problem()
-    result = reweight(q.chunks(), q.classes, q.ridge, steps=0, weights=q.weights)
+    result = reweight(q.fit(q.chunks(), q.weights), steps=0)
     assert torch.equal(result.weights, q.weights)
     assert result.history == ()
 
@@ -67,7 +68,7 @@ def test_no_steps_return_the_weights_they_were_given():
 def test_where_nothing_validates_the_weights_stay(steps):
     z = torch.eye(2, dtype=torch.float64).repeat(10, 1)
     start = torch.linspace(0.5, 2, 20, dtype=torch.float64)
-    result = reweight(InMemory(z, torch.arange(20) % 2), 2, 0.1, loss="hard_margin", steps=steps, weights=start)
+    result = reweight(fit_ridge(InMemory(z, torch.arange(20) % 2), 2, 0.1, start), loss="hard_margin", steps=steps)
     assert torch.equal(result.weights, start)
     assert result.history == ()
     assert (result.derivative == 0).all()
@@ -76,23 +77,23 @@ def test_where_nothing_validates_the_weights_stay(steps):
 @pytest.mark.parametrize("chunk_size", [1, 7, 100])
 def test_chunk_size_changes_nothing(chunk_size):
     q = problem()
-    whole = reweight(q.chunks(30), q.classes, q.ridge).weights
-    assert relative_error(reweight(q.chunks(chunk_size), q.classes, q.ridge).weights, whole) < 1e-11
+    whole = reweight(q.fit(q.chunks(30))).weights
+    assert relative_error(reweight(q.fit(q.chunks(chunk_size))).weights, whole) < 1e-11
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_auto_takes_two_to_six_steps_whatever_the_chunk_size(seed):
     q = problem(seed)
-    results = [reweight(q.chunks(size), q.classes, q.ridge, steps="auto") for size in (4, 30)]
+    results = [reweight(q.fit(q.chunks(size)), steps="auto") for size in (4, 30)]
     assert 2 <= len(results[0].history) <= 6
-    assert len(results[0].history) == len(results[1].history) == stop_at(results[0].held_out)
-    assert results[0].held_out == pytest.approx(results[1].held_out, rel=1e-10)
+    assert len(results[0].history) == len(results[1].history) == stop_at(results[0].watched_losses)
+    assert results[0].watched_losses == pytest.approx(results[1].watched_losses, rel=1e-10)
     assert relative_error(results[0].weights, results[1].weights) < 1e-10
 
 
 def test_auto_watches_samples_that_the_derivative_does_not_see():
     q, size = problem(1), 0.5
-    result = reweight(q.chunks(), q.classes, q.ridge, steps="auto", step_size=size)
+    result = reweight(q.fit(q.chunks()), steps="auto", step_size=size)
     fold = torch.randperm(30, generator=torch.Generator().manual_seed(0)) % FOLDS
     means = torch.zeros(2, dtype=torch.float64)
     for left in range(FOLDS):
@@ -102,7 +103,7 @@ def test_auto_watches_samples_that_the_derivative_does_not_see():
         g = naive.gradient(lambda a, left=left, args=args: naive.loss(*args, a, result.loss, fold != left), alpha)
         alpha = (alpha - size * g / g.abs().max()).clamp_min(0)
         means[1] += naive.loss(*args, alpha, result.loss, fold == left) / FOLDS
-    assert result.held_out[:2] == pytest.approx(means.tolist(), rel=1e-10)
+    assert result.watched_losses[:2] == pytest.approx(means.tolist(), rel=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_auto_stops_before_the_watched_loss_rises(held_out, steps):
 def test_separate_validation_equals_steps_down_its_own_gradient(loss):
     q, other = problem(0), problem(5, n=40)
     validation = InMemory(other.z, other.labels, 4)
-    actual = reweight(q.chunks(), q.classes, q.ridge, loss=loss, steps=2, validation=validation)
+    actual = reweight(q.fit(q.chunks()), loss=loss, steps=2, validation=validation)
     assert len(actual.history) == 2
     alpha = torch.ones(30, dtype=torch.float64)
     args = q.z, q.labels, q.classes, q.ridge
@@ -135,9 +136,7 @@ def test_separate_validation_equals_steps_down_its_own_gradient(loss):
 def test_steps_end_where_nothing_validates_any_more():
     q, other = problem(0), problem(5, n=17)
     validation = InMemory(other.z, other.labels, 4)
-    once, twice = (
-        reweight(q.chunks(), q.classes, q.ridge, loss="trimmed", steps=steps, validation=validation) for steps in (1, 2)
-    )
+    once, twice = (reweight(q.fit(q.chunks()), loss="trimmed", steps=steps, validation=validation) for steps in (1, 2))
     assert len(once.history) == len(twice.history) == 1  # the first step put every validating row right or past hope
     assert torch.equal(once.weights, twice.weights)
 
@@ -148,7 +147,7 @@ def test_a_wrong_label_loses_weight():
     clean = (naive.loo_predictions_by_refits(q.z, labels, 2, q.ridge, torch.ones(60).double())).argmax(1) == labels
     wrong = int(clean.nonzero()[0])
     labels[wrong] = 1 - labels[wrong]
-    weights = reweight(InMemory(q.z, labels, 7), 2, q.ridge).weights
+    weights = reweight(fit_ridge(InMemory(q.z, labels, 7), 2, q.ridge)).weights
     assert weights[wrong] < 1
 
 
@@ -160,11 +159,16 @@ def test_a_wrong_label_loses_weight():
         ({"step_size": 0.0}, "step_size must be positive and finite"),
         ({"step_size": float("nan")}, "step_size must be positive and finite"),
         ({"loss": "soft_margin"}, "loss must be one of all, hard_margin"),
-        ({"weights": torch.ones(3)}, r"weights must have shape \(30,\)"),
         ({"steps": "auto", "validation": problem().chunks()}, "steps must be a number with a separate validation"),
     ],
 )
 def test_what_is_out_of_range_is_named(arguments, message):
     q = problem()
     with pytest.raises(ValueError, match=message):
-        reweight(q.chunks(), q.classes, q.ridge, **arguments)
+        reweight(q.fit(q.chunks()), **arguments)
+
+
+def test_weights_to_start_from_are_one_per_row():
+    q = problem()
+    with pytest.raises(ValueError, match=r"weights must have shape \(30,\)"):
+        reweight(q.fit(q.chunks(), torch.ones(3)))

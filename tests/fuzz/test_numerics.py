@@ -17,6 +17,7 @@ from diva.numerics.chunks import InMemory
 from diva.numerics.derivative import dataset_derivative
 from diva.numerics.grid import choose_ridge
 from diva.numerics.losses import Loss
+from diva.numerics.precision import fit_ridge
 from diva.numerics.ridge import moments, solve
 
 REFUSALS = (ValueError, ArithmeticError)
@@ -71,7 +72,7 @@ def check(compute: Any) -> None:
 
 def derivative(chunks: InMemory, weights: Tensor, ridge: float, loss: Loss) -> Any:
     """Without the mean loss where nothing validates: a mean of nothing is no number, and says so."""
-    found = dataset_derivative(chunks, CLASSES, ridge, loss, weights=weights)
+    found = dataset_derivative(fit_ridge(chunks, CLASSES, ridge, weights), loss)
     return found.values, found.margin, found.model, found.loss if found.validating else 0.0
 
 
@@ -80,9 +81,9 @@ TASKS = {
     "choose_ridge": lambda chunks, weights, ridge: choose_ridge(chunks, CLASSES, [ridge, 1.0], weights),
     "derivative": lambda chunks, weights, ridge: derivative(chunks, weights, ridge, Loss("calibrated", 2.0)),
     "hard_margin": lambda chunks, weights, ridge: derivative(chunks, weights, ridge, Loss("hard_margin")),
-    "reweight": lambda chunks, _, ridge: reweight(chunks, CLASSES, ridge, steps=2).weights,
-    "detect": lambda chunks, _, ridge: detect(chunks, CLASSES, ridge, with_derivative=True),
-    "extend": lambda chunks, _, ridge: extend(chunks, chunks, CLASSES, ridge).index,
+    "reweight": lambda chunks, _, ridge: reweight(fit_ridge(chunks, CLASSES, ridge), steps=2).weights,
+    "detect": lambda chunks, _, ridge: detect(fit_ridge(chunks, CLASSES, ridge), with_derivative=True),
+    "extend": lambda chunks, _, ridge: extend(fit_ridge(chunks, CLASSES, ridge), chunks).index,
     "train": lambda chunks, _, ridge: train_by_leave_one_out(chunks, CLASSES, [ridge, 0.1]).model,
 }  # fmt: skip
 

@@ -2,13 +2,14 @@ import pytest
 import torch
 
 from diva.curation.detect import detect
-from diva.curation.extend import extend
+from diva.curation.extend import RoundSettings, extend
 from diva.methods.diva_scores import derivative, derivative_order, detection, soft, soft_order
 from diva.methods.inputs import labelled
 from diva.methods.margin import margin
 from diva.methods.ridge_fit import fit
 from diva.numerics.chunks import InMemory
 from diva.numerics.normalize import Prepared
+from diva.numerics.precision import fit_ridge
 from tests.methods.samples import clusters
 
 RIDGE = 0.1
@@ -21,15 +22,15 @@ def chunks(x, y):
 def test_scores_are_those_of_detect():
     x, y, _ = clusters()
     for name, score in (("soft", soft), ("derivative", derivative), ("margin", margin)):
-        expected = detect(chunks(x, y), 3, RIDGE, score=name)
+        expected = detect(fit_ridge(chunks(x, y), 3, RIDGE), score=name)
         assert torch.allclose(score(x, y, ridge=RIDGE), expected.score, atol=1e-12)
 
 
 def test_second_round_and_flags_are_those_of_detect():
     x, y, _ = clusters(n=120, wrong=20)
-    expected = detect(chunks(x, y), 3, RIDGE, second_round=True)
+    expected = detect(fit_ridge(chunks(x, y), 3, RIDGE), second_round=True)
     assert torch.allclose(soft(x, y, ridge=RIDGE, second_round=True), expected.score)
-    assert torch.equal(detection("soft", x, y, ridge=RIDGE).flagged, detect(chunks(x, y), 3, RIDGE).flagged)
+    assert torch.equal(detection("soft", x, y, ridge=RIDGE).flagged, detect(fit_ridge(chunks(x, y), 3, RIDGE)).flagged)
 
 
 def test_ridge_is_chosen_by_leave_one_out():
@@ -42,7 +43,12 @@ def test_derivative_order_is_the_first_round_of_extend():
     x, y, _ = clusters(n=80)
     arguments = (x[:30], y[:30], x[30:], y[30:])
     found = derivative_order(*arguments, ridge=RIDGE)
-    expected = extend(chunks(x[:30], y[:30]), chunks(x[30:], y[30:]), 3, RIDGE, per_round=10, budget=10, stop=False)
+    expected = extend(
+        fit_ridge(chunks(x[:30], y[:30]), 3, RIDGE),
+        chunks(x[30:], y[30:]),
+        budget=10,
+        settings=RoundSettings(per_round=10, stop=False),
+    )
     assert found[:10].tolist() == expected.index.tolist()
     assert sorted(found.tolist()) == list(range(50))
 

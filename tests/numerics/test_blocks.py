@@ -94,7 +94,7 @@ def test_gradcheck_accepts_the_derivative(loss):
 def test_blocks_of_one_row_give_the_ordinary_derivative(loss):
     q = problem(2)
     blocks = block_derivative(q.chunks(), q.classes, q.ridge, loss, size=1, weights=q.weights)
-    rows = dataset_derivative(q.chunks(), q.classes, q.ridge, loss, weights=q.weights)
+    rows = dataset_derivative(q.fit(q.chunks(), q.weights), loss)
     assert relative_error(blocks.values, rows.values) < 1e-10
     assert blocks.loss == pytest.approx(rows.loss)
     assert blocks.validating == rows.validating
@@ -117,7 +117,7 @@ def test_a_row_repeated_in_its_block_validates_as_the_row_alone_of_twice_the_wei
         InMemory(twice, q.labels.repeat_interleave(2), 10), q.classes, q.ridge, loss,
         size=2, weights=q.weights.repeat_interleave(2), importance=first,
     )  # fmt: skip
-    rows = dataset_derivative(q.chunks(), q.classes, q.ridge, loss, weights=2 * q.weights)
+    rows = dataset_derivative(q.fit(q.chunks(), 2 * q.weights), loss)
     assert blocks.loss == pytest.approx(rows.loss, rel=1e-10)
     assert relative_error(blocks.values[::2], rows.values) < 1e-9  # a change of either copy's weight is the same
     assert relative_error(blocks.values[1::2], rows.values) < 1e-9

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from diva.numerics.chunks import Chained, InMemory
-from diva.numerics.derivative import dataset_derivative, member_adjoint, outsider_adjoint, outsider_derivatives
+from diva.numerics.derivative import dataset_derivative, member_pass, outsider_adjoint, outsider_derivatives
 from diva.numerics.losses import Loss
+from diva.numerics.precision import fit_ridge
 from diva.numerics.ridge import moments, solve
 from tests import naive
 from tests.problems import problem, relative_error
@@ -19,7 +20,7 @@ EACH_LOSS = pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: f"{loss.nam
 @pytest.mark.parametrize("seed", range(4))
 def test_derivative_equals_autograd_on_the_naive_form(loss, seed):
     q = problem(seed)  # weights of 0 and above 1 among them
-    actual = dataset_derivative(q.chunks(), q.classes, q.ridge, loss, weights=q.weights)
+    actual = dataset_derivative(q.fit(q.chunks(), q.weights), loss)
     expected = naive.gradient(lambda a: naive.loss(q.z, q.labels, q.classes, q.ridge, a, loss), q.weights)
     assert relative_error(actual.values, expected) < 1e-10
     value = naive.loss(q.z, q.labels, q.classes, q.ridge, q.weights, loss)
@@ -30,7 +31,7 @@ def test_derivative_equals_autograd_on_the_naive_form(loss, seed):
 def test_derivative_equals_autograd_with_more_features_than_rows(loss):
     q = problem(1, n=14, p=14)
     z = torch.cat([q.z, q.z.square(), q.z.flip(1)], 1)
-    actual = dataset_derivative(InMemory(z, q.labels, 5), q.classes, q.ridge, loss, weights=q.weights)
+    actual = dataset_derivative(q.fit(InMemory(z, q.labels, 5), q.weights), loss)
     expected = naive.gradient(lambda a: naive.loss(z, q.labels, q.classes, q.ridge, a, loss), q.weights)
     assert relative_error(actual.values, expected) < 1e-10
 
@@ -42,7 +43,7 @@ def test_gradcheck_accepts_the_derivative(loss):
     class LeaveOneOutLoss(torch.autograd.Function):
         @staticmethod
         def forward(ctx, weights):
-            result = dataset_derivative(q.chunks(), q.classes, q.ridge, loss, weights=weights)
+            result = dataset_derivative(q.fit(q.chunks(), weights), loss)
             ctx.save_for_backward(result.values)
             return torch.tensor(result.loss, dtype=torch.float64)
 
@@ -57,7 +58,7 @@ def test_gradcheck_accepts_the_derivative(loss):
 def test_derivative_on_a_separate_validation_set_equals_autograd(loss):
     q, other = problem(0), problem(5, n=17)
     validation = InMemory(other.z, other.labels, 4)
-    actual = dataset_derivative(q.chunks(), q.classes, q.ridge, loss, weights=q.weights, validation=validation)
+    actual = dataset_derivative(q.fit(q.chunks(), q.weights), loss, validation=validation)
     expected = naive.gradient(
         lambda a: naive.validation_loss(q.z, q.labels, q.classes, q.ridge, a, loss, other.z, other.labels), q.weights
     )
@@ -66,7 +67,7 @@ def test_derivative_on_a_separate_validation_set_equals_autograd(loss):
 
 def test_derivative_with_a_condition_on_who_validates_equals_autograd():
     q, some, loss = problem(2), torch.arange(30) % 3 == 0, Loss("calibrated", 6.0)
-    actual = dataset_derivative(q.chunks(), q.classes, q.ridge, loss, weights=q.weights, validating=some)
+    actual = dataset_derivative(q.fit(q.chunks(), q.weights), loss, validating=some)
     expected = naive.gradient(lambda a: naive.loss(q.z, q.labels, q.classes, q.ridge, a, loss, some), q.weights)
     assert relative_error(actual.values, expected) < 1e-10
 
@@ -77,7 +78,7 @@ def test_pool_derivative_is_that_of_the_union_at_weight_zero(loss, pool_validate
     q = problem(4)
     members, pool = slice(0, 18), slice(18, 30)
     model = solve(moments(q.part(members), q.classes), q.ridge)
-    adjoint, _ = member_adjoint(q.part(members), model, loss)
+    adjoint, _ = member_pass(q.part(members), model, loss)
     if pool_validates:
         adjoint = adjoint + outsider_adjoint(q.part(pool, 5), model, loss)
     actual = outsider_derivatives(q.part(pool, 5), model, adjoint, loss if pool_validates else None)
@@ -93,46 +94,46 @@ def test_pool_derivative_is_that_of_the_union_at_weight_zero(loss, pool_validate
 @pytest.mark.parametrize("chunk_size", [1, 3, 30, 64])
 def test_chunk_size_changes_nothing(chunk_size):
     q, loss = problem(), Loss("calibrated", 8.0)
-    whole = dataset_derivative(q.chunks(1000), q.classes, q.ridge, loss, weights=q.weights)
-    parts = dataset_derivative(q.chunks(chunk_size), q.classes, q.ridge, loss, weights=q.weights)
+    whole = dataset_derivative(q.fit(q.chunks(1000), q.weights), loss)
+    parts = dataset_derivative(q.fit(q.chunks(chunk_size), q.weights), loss)
     assert relative_error(parts.values, whole.values) < 1e-12
 
 
 def test_splitting_into_files_changes_nothing():
     q, loss = problem(), Loss("hard_margin")
     files = Chained([q.part(slice(0, 3)), q.part(slice(3, 20)), q.part(slice(20, 30))])
-    whole = dataset_derivative(q.chunks(), q.classes, q.ridge, loss, weights=q.weights)
-    split = dataset_derivative(files, q.classes, q.ridge, loss, weights=q.weights)
+    whole = dataset_derivative(q.fit(q.chunks(), q.weights), loss)
+    split = dataset_derivative(q.fit(files, q.weights), loss)
     assert relative_error(split.values, whole.values) < 1e-11
 
 
 def test_permuting_the_rows_permutes_the_derivative():
     q, loss = problem(), Loss("trimmed")
     order = torch.randperm(30, generator=torch.Generator().manual_seed(1))
-    plain = dataset_derivative(q.chunks(), q.classes, q.ridge, loss, weights=q.weights)
+    plain = dataset_derivative(q.fit(q.chunks(), q.weights), loss)
     shuffled = InMemory(q.z[order], q.labels[order], 7)
-    permuted = dataset_derivative(shuffled, q.classes, q.ridge, loss, weights=q.weights[order])
+    permuted = dataset_derivative(q.fit(shuffled, q.weights[order]), loss)
     assert relative_error(permuted.values, plain.values[order]) < 1e-11
 
 
 @EACH_LOSS
 def test_scaling_weights_and_ridge_by_c_divides_the_derivative_by_c(loss):
     q = problem()
-    once = dataset_derivative(q.chunks(), q.classes, q.ridge, loss, weights=q.weights)
-    scaled = dataset_derivative(q.chunks(), q.classes, 4 * q.ridge, loss, weights=4 * q.weights)
+    once = dataset_derivative(q.fit(q.chunks(), q.weights), loss)
+    scaled = dataset_derivative(fit_ridge(q.chunks(), q.classes, 4 * q.ridge, 4 * q.weights), loss)
     assert relative_error(4 * scaled.values, once.values) < 1e-10
 
 
 def test_float32_agrees_with_float64_to_its_precision():
     q, loss = problem(condition=10), Loss("all")
-    single = dataset_derivative(InMemory(q.z.float(), q.labels, 7), q.classes, q.ridge, loss, weights=q.weights)
-    double = dataset_derivative(q.chunks(), q.classes, q.ridge, loss, weights=q.weights)
+    single = dataset_derivative(fit_ridge(InMemory(q.z.float(), q.labels, 7), q.classes, q.ridge, q.weights), loss)
+    double = dataset_derivative(q.fit(q.chunks(), q.weights), loss)
     assert relative_error(single.values, double.values) < 1e-4
 
 
 def test_derivative_is_zero_where_nothing_validates():
     z = torch.eye(2, dtype=torch.float64).repeat(10, 1)
-    result = dataset_derivative(InMemory(z, torch.arange(20) % 2), 2, 0.1, Loss("hard_margin"))
+    result = dataset_derivative(fit_ridge(InMemory(z, torch.arange(20) % 2), 2, 0.1), Loss("hard_margin"))
     assert result.validating == 0
     assert (result.values == 0).all()
     assert result.loss != result.loss  # NaN: there is no loss to speak of
@@ -143,7 +144,7 @@ def test_derivative_is_zero_where_nothing_validates():
 def test_cuda_agrees_with_the_cpu(dtype):
     q, loss = problem(), Loss("calibrated", 8.0)
     on_gpu = InMemory(q.z.to("cuda", dtype), q.labels.cuda(), 7)
-    there = dataset_derivative(on_gpu, q.classes, q.ridge, loss, weights=q.weights)
-    here = dataset_derivative(q.chunks(), q.classes, q.ridge, loss, weights=q.weights)
+    there = dataset_derivative(q.fit(on_gpu, q.weights), loss)
+    here = dataset_derivative(q.fit(q.chunks(), q.weights), loss)
     assert there.values.device.type == "cpu"
     assert relative_error(there.values, here.values) < (1e-3 if dtype == torch.float32 else 1e-9)

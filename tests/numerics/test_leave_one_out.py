@@ -3,7 +3,7 @@ import torch
 
 from diva.numerics.chunks import InMemory
 from diva.numerics.grid import choose_ridge, filters
-from diva.numerics.leave_one_out import choose_temperature, leave_one_out, quadratics, temperatures
+from diva.numerics.leave_one_out import choose_temperature, leave_one_out, leverage_factors, temperatures
 from diva.numerics.ridge import moments, solve
 from tests import naive
 from tests.problems import problem, relative_error
@@ -89,8 +89,8 @@ def test_a_long_grid_through_a_few_filters_equals_each_ridge_alone(dtype):
 def test_leverages_of_the_chosen_ridge_are_those_of_its_model():
     q = problem(2)
     choice = choose_ridge(q.chunks(), q.classes, weights=q.weights)
-    expected = quadratics(q.chunks(), solve(choice.moments, choice.ridge))
-    torch.testing.assert_close(choice.quadratic, expected, rtol=1e-9, atol=1e-12)
+    expected = leverage_factors(q.chunks(), solve(choice.moments, choice.ridge))
+    torch.testing.assert_close(choice.leverage_factor, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_ridges_that_float64_cannot_resolve_are_left_out(caplog):
@@ -113,9 +113,8 @@ def test_of_equal_errors_the_largest_ridge_wins():
 def test_temperature_minimises_the_cross_entropy_of_the_refits(seed):
     q = problem(seed)
     ones = torch.ones(30, dtype=torch.float64)
-    model = solve(moments(q.chunks(), q.classes), q.ridge)
     expected = naive.temperature(q.z, q.labels, q.classes, q.ridge, ones, temperatures())
-    assert choose_temperature(q.chunks(), model) == expected
+    assert choose_temperature(q.fit(q.chunks())) == expected
 
 
 def test_temperatures_run_from_1_to_200():

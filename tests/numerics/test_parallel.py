@@ -1,17 +1,18 @@
 import pytest
 import torch
 
-from diva.curation.extend import extend_round, hopeless_share
+from diva.curation.extend import RoundSettings, extend_round, hopeless_share
 from diva.numerics.chunks import InMemory
 from diva.numerics.derivative import (
     dataset_derivative,
-    member_adjoint,
     member_derivatives,
+    member_pass,
     outsider_adjoint,
     outsider_derivatives,
 )
 from diva.numerics.losses import Loss
 from diva.numerics.parallel import Parts, cuts, in_turn, tree
+from diva.numerics.precision import fit_ridge
 from diva.numerics.ridge import moments, solve
 from tests.problems import problem, relative_error
 
@@ -28,7 +29,7 @@ def parts(size, chunk_size=7, dtype=torch.float64):
 @pytest.mark.parametrize("size", [1, 14, 30, 1000])
 def test_the_derivative_of_parts_is_that_of_the_whole(size):
     def found(chunks):
-        return dataset_derivative(chunks, 4, 0.05, LOSS, weights=PROBLEM.weights, validating=VALIDATING)
+        return dataset_derivative(fit_ridge(chunks, 4, 0.05, PROBLEM.weights), LOSS, validating=VALIDATING)
 
     expected, got = found(PROBLEM.chunks()), found(parts(size))
     assert relative_error(got.values, expected.values) < 1e-9
@@ -46,7 +47,7 @@ def test_in_single_precision_cuts_between_chunks_change_no_more_than_the_order_o
 
 def test_a_round_of_extend_over_parts_is_that_over_the_whole():
     whole, cut = (
-        extend_round(PROBLEM.part(slice(0, 25)), pool, 4, 0.05, LOSS, per_round=5)
+        extend_round(fit_ridge(PROBLEM.part(slice(0, 25)), 4, 0.05), pool, LOSS, RoundSettings(5))
         for pool in (InMemory(PROBLEM.z, PROBLEM.labels, 7), parts(14))
     )
     assert torch.equal(whole.index, cut.index)
@@ -57,12 +58,12 @@ def test_a_round_of_extend_over_parts_is_that_over_the_whole():
 def test_outsiders_and_members_add_up():
     model = solve(moments(PROBLEM.chunks(), 4), 0.05)
     for chunks in (parts(1), parts(21)):
-        members, g = member_adjoint(chunks, model, LOSS)
+        members, seen = member_pass(chunks, model, LOSS)
         both = members + outsider_adjoint(chunks, model, LOSS)
-        expected, quadratic = member_adjoint(PROBLEM.chunks(), model, LOSS)
+        expected, whole = member_pass(PROBLEM.chunks(), model, LOSS)
         expected = expected + outsider_adjoint(PROBLEM.chunks(), model, LOSS)
-        assert relative_error(both.cross, expected.cross) < 1e-9
-        assert relative_error(g, quadratic) < 1e-12
+        assert relative_error(both.head, expected.head) < 1e-9
+        assert relative_error(seen.leverage_factor, whole.leverage_factor) < 1e-12
         for ask in (outsider_derivatives, member_derivatives):
             got, wanted = (ask(c, model, expected, LOSS).derivative for c in (chunks, PROBLEM.chunks()))
             assert relative_error(got, wanted) < 1e-9

@@ -7,7 +7,7 @@ from diva.numerics import products
 from diva.numerics.chunks import InMemory
 from diva.numerics.derivative import dataset_derivative
 from diva.numerics.losses import Loss
-from diva.numerics.precision import ENOUGH, fit
+from diva.numerics.precision import ENOUGH, fit_ridge
 from diva.numerics.ridge import ACCURACY, moments, solve
 from tests import naive
 from tests.problems import problem, relative_error
@@ -49,7 +49,7 @@ def test_condition_is_that_of_the_shifted_gram_matrix(condition):
 def test_float32_that_is_enough_stays():
     q = problem(condition=10)
     rows = InMemory(q.z.float(), q.labels, 7)
-    fitted = fit(rows, q.classes, q.ridge)
+    fitted = fit_ridge(rows, q.classes, q.ridge)
     assert fitted.chunks is rows
     assert fitted.model.rounding < ENOUGH
 
@@ -60,9 +60,9 @@ def test_where_float32_is_not_enough_float64_is_used_and_said(ridge, caplog):
     single = InMemory(q.z.float(), q.labels, 7)
     double = InMemory(q.z.float().double(), q.labels, 7)
     with caplog.at_level(logging.WARNING):
-        actual = dataset_derivative(single, q.classes, ridge, Loss("all"))
+        actual = dataset_derivative(fit_ridge(single, q.classes, ridge), Loss("all"))
     assert "float32 is not enough" in caplog.text
-    expected = dataset_derivative(double, q.classes, ridge, Loss("all"))
+    expected = dataset_derivative(fit_ridge(double, q.classes, ridge), Loss("all"))
     assert relative_error(actual.values, expected.values) < 1e-12
     assert relative_error(actual.model.head, reference(q.z.float(), q.labels, q.classes, ridge)) < 1e-6
 

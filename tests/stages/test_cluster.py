@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from diva.curation.extend import hopeless_share
-from diva.numerics.derivative import dataset_derivative, member_adjoint, outsider_derivatives
+from diva.numerics.derivative import dataset_derivative, member_pass, outsider_derivatives
 from diva.numerics.losses import Loss
 from diva.numerics.normalize import Prepared
 from diva.numerics.parallel import Parts, cuts, in_turn, over_parts
+from diva.numerics.precision import fit_ridge
 from diva.numerics.ridge import Moments, moments, solve
 from diva.store import paths
 from diva.store.features import FeatureWriter
@@ -72,7 +73,7 @@ def spread(files, mapper, size=200, dtype=torch.float32):
 def test_the_cluster_computes_what_one_process_computes(client, files, dtype):
     weights = torch.rand(N, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     expected, got = (
-        dataset_derivative(chunks, K, 0.3, LOSS, weights=weights)
+        dataset_derivative(fit_ridge(chunks, K, 0.3, weights), LOSS)
         for chunks in (whole(files, dtype), spread(files, cluster.Cluster(client), dtype=dtype))
     )
     assert relative_error(got.values, expected.values) < 1e-9
@@ -90,7 +91,7 @@ def test_the_cluster_adds_in_the_same_order_to_the_bit(client, files):
 def test_pool_scores_come_back_in_the_order_of_the_rows(client, files):
     model = solve(moments(whole(files), K), 0.3)
     there = spread(files, cluster.Cluster(client))
-    adjoint, _ = member_adjoint(there, model, LOSS)
+    adjoint, _ = member_pass(there, model, LOSS)
     expected, got = (outsider_derivatives(chunks, model, adjoint, LOSS) for chunks in (whole(files), there))
     assert relative_error(got.derivative, expected.derivative) < 1e-9
     assert hopeless_share(there, model, member=True) == hopeless_share(whole(files), model, member=True)
