@@ -84,6 +84,12 @@ def prepare(stale: Stale) -> None:
     if stale == "stop":
         provenance.require_same_parameters(lock_file())
         provenance.require_same_weights()
+    known = published.versions()
+    if published.done(book, known):
+        if stale == "stop":
+            provenance.require_same_revision()
+    elif known:
+        run_dvc("repro", "--force", "--single-item", "code")  # a new chain rests on the code as it is now
     pools = [f"pool@{ledger.newest_pool(book)}"] if book.pool else []
     run_dvc("repro", "fit", "start", *pools)
     provenance.require_same_features(book)

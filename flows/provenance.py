@@ -14,6 +14,7 @@ from diva.ingest.ready import open_ready
 from diva.store import ledger, paths, tables
 from diva.store.features import FeatureFile, opened
 from diva.store.ledger import Ledger
+from diva.vision import revision
 from stages.params import section
 from stages.params.extract import Extract
 
@@ -67,6 +68,14 @@ def require_same_weights() -> None:
     if stored and stored != now:
         expected = f"the file that made the core's features, sha256 {stored}"
         raise ValueError(f"{weights} must be {expected}, got {now}. {REMEDY}")
+
+
+def require_same_revision() -> None:
+    """Refuse code that would make other features of the same images than the core's."""
+    core = made(paths.features("core"))
+    if core and core["backbone"] != READY and core["revision"] != revision.FEATURES:
+        now, stored = revision.FEATURES, core["revision"]
+        raise ValueError(f"features must be of the core's revision {stored}, got code of revision {now}. {REMEDY}")
 
 
 def require_same_features(book: Ledger) -> None:
@@ -128,4 +137,5 @@ def made(path: Path) -> dict[str, Any] | None:
     stored = FeatureFile(path)
     if not stored.shape[0]:
         return None
-    return {key: stored.attributes.get(key) for key in ATTRIBUTES} | {"width": stored.shape[1]}
+    told = {key: stored.attributes.get(key) for key in ATTRIBUTES}
+    return told | {"revision": stored.attributes.get("revision", 1), "width": stored.shape[1]}

@@ -3,15 +3,24 @@
 A stage depends on its digests (data/code), so an edit runs again what imports the edited file and nothing else. DVC
 then looks at one file where it would look at dozens, in every stage of every batch, each time, and ``dvc.lock``, which
 it writes anew after each stage, stays a third as long.
+
+What published rounds rest on is history: once a round of the ledger is published, the stages of ``HISTORY`` keep the
+digests of the code that made them, so new code shapes what comes and nothing is made anew. Manifests and features
+depend on a revision alone (``diva.vision.revision``), which whoever changes their content raises.
 """
 
 import ast
+import json
 import logging
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from diva.store import paths, tables
+from diva.store import ledger, paths, tables
+from diva.versions import versions
+from diva.versions.cache import cached, outputs
+from diva.vision import revision
 from stages.command import run
 
 logger = logging.getLogger(__name__)
@@ -22,18 +31,54 @@ STAGES = (
     "download", "extract", "fit", "pool", "score", "start", "base", "reweight", "release", "evaluate", "report",
     "augment", "multimodal",
 )  # fmt: skip
+REVISIONS = {"download": revision.MANIFEST, "extract": revision.FEATURES}
 BY_NAME = {"score": ("diva/methods", "*.py"), "report": ("diva/report/web", "*")}  # what is taken without an import
 
 
 def code() -> None:
-    """data/code/<stage>.json: sha256 of each file, by its path."""
-    known: set[str] = set()
+    """data/code/<stage>.json: sha256 of each file, by its path, or a revision."""
+    before, published = recorded(), has_published_rounds()
+    made = [stage for stage in versions.HISTORY if stage in before]
+    kept = [stage for stage in made if published or _same_revision(stage, before[stage])]
     for stage in STAGES:
-        folder, pattern = BY_NAME.get(stage, ("stages", f"{stage}.py"))
-        files = closure([Path("stages", f"{stage}.py"), *Path(folder).glob(pattern)])
-        tables.write_json(paths.code(stage), {path: tables.sha256(Path(path)) for path in files})
-        known.update(files)
-    logger.info("%d files, of which %d stages are made", len(known), len(STAGES))
+        tables.write_json(paths.code(stage), before[stage] if stage in kept else content(stage))
+    logger.info("%d stages", len(STAGES))
+    other = [stage for stage in kept if stage not in REVISIONS and before[stage] != content(stage)]
+    if other:
+        logger.info("Published rounds rest on %s: kept as earlier code made them.", ", ".join(other))
+
+
+def content(stage: str) -> dict[str, Any]:
+    """What a stage depends on: its revision where it has one, else digests of its files."""
+    if stage in REVISIONS:
+        return {"revision": REVISIONS[stage]}
+    return {path: tables.sha256(Path(path)) for path in files_of(stage)}
+
+
+def files_of(stage: str) -> list[str]:
+    """Files of ours that a stage runs."""
+    folder, pattern = BY_NAME.get(stage, ("stages", f"{stage}.py"))
+    return closure([Path("stages", f"{stage}.py"), *Path(folder).glob(pattern)])
+
+
+def _same_revision(stage: str, before: dict[str, Any]) -> bool:
+    """Digests, which earlier versions of this stage wrote here, are of the first revision."""
+    return stage in REVISIONS and before.get("revision", 1) == REVISIONS[stage]
+
+
+def recorded() -> dict[str, dict[str, Any]]:
+    """What this stage wrote the last time, by the lock and DVC's cache."""
+    lock = versions.LOCK.read_text(encoding="utf-8") if versions.LOCK.is_file() else ""
+    stored = {path: cached(md5) for path, md5 in outputs(lock).items() if Path(path).parent == paths.CODE}
+    return {Path(path).stem: json.loads(file.read_bytes()) for path, file in stored.items() if file.is_file()}
+
+
+def has_published_rounds() -> bool:
+    """Whether the ledger's chain has a published round."""
+    if not paths.LEDGER.is_file():
+        return False
+    book = ledger.read()
+    return bool(book.base) or not versions.round_numbers().isdisjoint(map(ledger.number, book.rounds))
 
 
 def closure(files: Iterable[Path]) -> list[str]:

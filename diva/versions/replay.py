@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -24,11 +25,31 @@ SHOWN = 60  # characters of a value that a fault repeats
 
 
 def code(held: Held) -> Iterator[Fault]:
-    """The files that stages ran, by the digests that they depend on, are those of the commit."""
-    outs = held.stages.get("code", {}).get("outs", ())
-    ran = {item for out in outs for item in json.loads(held.file(Path(out["path"])).read_text("utf-8")).items()}
-    found = versions.contents(held.version, sorted({path for path, _ in ran}))
-    for path, digest in sorted(ran):
+    """The files that stages ran, by the digests that they depend on, are those of the commit, or of an earlier version.
+
+    What published rounds rest on keeps the digests of the code that made it.
+    """
+    for out in held.stages.get("code", {}).get("outs", ()):
+        path, md5 = out["path"], out["md5"]
+        if held.first_time(f"code {path}", Path(path)):
+            ran = json.loads(held.file(Path(path)).read_text("utf-8"))
+            faults = list(_other_code(held.version, ran))
+            history = versions.before(held.version) if faults and Path(path).stem in versions.HISTORY else []
+            if faults and not any(
+                versions.kept(version.commit).get(path) == md5 and not any(_other_code(version, ran))
+                for version in reversed(history)
+            ):
+                held.seen.shown.discard((f"code {path}", md5))
+                yield from faults
+
+
+def _other_code(version: versions.Version, ran: dict[str, Any]) -> Iterator[Fault]:
+    """Files that a version's commit has not as stages ran them."""
+    digests = {path: digest for path, digest in ran.items() if path != "revision"}
+    if not all(isinstance(digest, str) for digest in digests.values()):
+        raise ValueError("digests must be text by path, got others.")
+    found = versions.contents(version, digests)
+    for path, digest in digests.items():
         got = hashlib.sha256(found[path]).hexdigest() if path in found else "no such file"
         if got != digest:
             yield Fault(path, f"sha256 {digest}, which stages ran", f"{got} in the commit")

@@ -30,6 +30,7 @@ NAME = re.compile(r"^(?:curated@)?(v\d+\.\d+\.\d+)$")
 TAGS = "refs/tags/curated@v*"
 LOCK = Path("dvc.lock")
 CONTENT = (paths.DATA.as_posix(), LOCK.as_posix())  # what a version's commit holds; the rest of data/ is ignored by git
+HISTORY = ("download", "extract", "fit", "pool", "score", "start", "base")  # stages that published rounds rest on
 RUNNING = Path(".dvc/tmp/nightly.lock")  # held by the nightly run, too
 FETCHED = Path(".dvc/tmp/diva")  # git-ignored: files of versions that DVC's cache lacked
 EVALUATE, RELEASE = paths.metrics("evaluate"), paths.metrics("release")
@@ -76,6 +77,15 @@ def versions() -> list[Version]:
     return [Version(name, commit, date, **told) for (name, commit, date), told in zip(known, figures, strict=True)]
 
 
+def round_numbers() -> set[int]:
+    """Numbers of all published rounds; none where there is no repository."""
+    try:
+        listed = git("for-each-ref", "--format=%(refname:strip=2)", TAGS).splitlines()
+    except ValueError:
+        return set()
+    return {order(name)[1] for name in listed if NAME.match(name)}
+
+
 def order(name: str) -> tuple[int, ...]:
     """A version's numbers."""
     return tuple(int(part) for part in name.rpartition("v")[2].split("."))
@@ -87,6 +97,11 @@ def _figures(evaluate: Mapping[str, Any], release: Mapping[str, Any]) -> dict[st
     errors = evaluate.get("sets", {}).get(used, {})
     counts = {name: release.get(key) for name, key in (("size", "samples"), ("added", "added"), ("removed", "removed"))}
     return {"round": rounds[-1].get("round"), **counts, **{name: errors.get(name) for name in ("error", "low", "high")}}
+
+
+def before(version: Version) -> list[Version]:
+    """Versions older than this one, oldest first."""
+    return [earlier for earlier in versions() if order(earlier.name) < order(version.name)]
 
 
 def find(name: str | None = None) -> Version:

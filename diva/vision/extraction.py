@@ -25,7 +25,7 @@ from diva.numerics.device import resolve
 from diva.store.features import Failure
 from diva.store.streams import ahead
 from diva.text.progress import shown, track
-from diva.vision import jpeg
+from diva.vision import jpeg, revision
 from diva.vision.backbone import Backbone
 from diva.vision.datasets import ImageFiles, collate
 from diva.vision.forward import Forward
@@ -163,6 +163,7 @@ def attributes(backbone: Backbone, transform: Transform) -> dict[str, str | int]
     """What a file of features says of its making; equal settings and versions give equal text."""
     versions = {"numpy": np.__version__, "pillow": PIL.__version__, "torch": torch.__version__}
     versions["torchvision"] = torchvision.__version__
+    later = {"revision": revision.FEATURES} if revision.FEATURES > 1 else {}
     return {
         "backbone": backbone.name,
         "weights": backbone.weights,
@@ -170,6 +171,7 @@ def attributes(backbone: Backbone, transform: Transform) -> dict[str, str | int]
         "seed": backbone.seed,
         "transform": json.dumps(describe(transform), sort_keys=True),
         "versions": json.dumps(versions, sort_keys=True),
+        **later,
     }
 
 

@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 
 from diva.store import atomic, curated, evaluation, features, index, ledger, manifest, paths, release, tables
+from diva.vision import revision
 
 PARAMS = yaml.safe_load(paths.PARAMS.read_text())
 
@@ -24,6 +25,7 @@ def extract(batch: str) -> None:
     made |= {
         "transform": json.dumps({"resize": params["resize"]}),
         "manifest_sha256": manifest.checksum(paths.manifest(batch)),
+        "revision": revision.FEATURES,
     }
     writer = features.FeatureWriter(paths.features(batch), made, params["dtype"])
     pixels = [np.asarray(Image.open(path).convert("L").resize((8, 8)), np.float32).ravel() for path in rows["path"]]

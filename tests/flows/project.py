@@ -163,9 +163,10 @@ def stand_in(project: Project, verbs: Sequence[str] = VERBS) -> None:
 
 
 def grow(project: Project) -> None:
-    """New code, new parameters, and a second delivery."""
-    with (project.root / "stages/curate.py").open("a") as file:
-        file.write("# new\n")
+    """New code (of a round, and of what published rounds rest on), new parameters, and a second delivery."""
+    for name in ("stages/curate.py", "diva/store/features.py"):
+        with (project.root / name).open("a") as file:
+            file.write("# new\n")
     project.edit(lambda params: params["extend"].update(per_round=61))
     project.deliver("d2", 300)
 

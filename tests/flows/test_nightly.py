@@ -4,18 +4,23 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import h5py
 import pytest
 import yaml
 
 from diva.store import ledger, paths
 from diva.store.curated import read as read_set
+from diva.store.features import FeatureFile
+from diva.store.tables import sha256
 from diva.versions import verify, versions
-from flows import deliveries, extend, published, repository, work
+from diva.vision import revision
+from flows import deliveries, extend, provenance, published, repository, work
 from flows.commands import BusyError, CommandError, lock_file
 from flows.lock import only_run
 from flows.options import Options
-from tests.flows.here import run_here
+from tests.flows.here import at, run_here
 
 pytestmark = pytest.mark.xdist_group("flows")  # one worker, one server
 
@@ -42,9 +47,19 @@ def test_a_new_batch_extracts_its_images_and_reruns_no_earlier_round(night):
         "release",
         "evaluate",
         "report",
-    }  # a round's code was edited, which reruns none
+    }  # code of rounds, and of what they rest on, was edited, which reruns none
     assert night.failed.stages == {"download@b002", "extract@b002", "pool@b002", "extend@r002", "curate@r002"} | always
     assert [line for line in night.failed.lines if "images, " in line] == ["60 of 60 images, 1 images/s, 0 s left."]
+
+
+def test_versions_before_and_after_new_code_are_whole(night):
+    with at(night.project):
+        assert [verdict.faults for verdict in verify.verify(versions.versions())] == [(), ()]
+        assert [verdict.faults for verdict in verify.verify([versions.find()])] == [()]
+        assert (
+            sha256(Path("diva/store/features.py"))
+            != json.loads(paths.code("fit").read_text())["diva/store/features.py"]
+        )
 
 
 def test_only_ledger_lock_file_and_metrics_are_committed(night):
@@ -167,6 +182,44 @@ def test_another_backbone_is_refused_with_the_difference_named(published):
     published.edit(lambda params: params["extract"].update(backbone="resnet50", crop=64))
     with pytest.raises(ValueError, match=r"backbone is resnet50, was resnet18; crop is 64, was 32"):
         extend.prepare.fn("stop")
+
+
+def raise_revision(project) -> None:
+    path = project.root / "diva/vision/revision.py"
+    path.write_text(path.read_text().replace("FEATURES = 1", "FEATURES = 2"))
+    project.commit()
+
+
+def test_code_that_makes_other_features_is_refused_with_the_remedy(published, monkeypatch):
+    extend.prepare.fn("stop")
+    monkeypatch.setattr(revision, "FEATURES", 2)
+    with pytest.raises(ValueError, match=r"of the core's revision 1, got code of revision 2.*--rebase"):
+        extend.prepare.fn("stop")
+    raise_revision(published)
+    assert "Running stage 'extract" not in published.dvc("repro")  # before a new chain, nothing is made anew
+
+
+def test_features_of_two_revisions_do_not_stand_beside_each_other(published):
+    path = paths.features("b001")
+    path.chmod(0o644)
+    with h5py.File(path, "a") as file:
+        file.attrs["revision"] = 2
+    with pytest.raises(ValueError, match=r"b001 must be made as the core's were: revision is 2, the core's 1"):
+        provenance.require_same_features(ledger.read())
+
+
+@pytest.mark.slow
+def test_a_rebase_makes_features_of_the_new_revision(published):
+    raise_revision(published)
+    done = published.nightly("--rebase")
+    assert {f"Running stage 'extract@{name}'" in done.stdout + done.stderr for name in ("core", "test", "b001")} == {
+        True
+    }
+    assert published.tags() == ["curated@v0.1.0", "curated@v1.2.0"]
+    assert json.loads(paths.code("extract").read_text()) == {"revision": 2}
+    assert FeatureFile(paths.features("core")).attributes["revision"] == 2
+    assert published.nightly().stdout == "Nothing to do.\n"
+    assert [verdict.faults for verdict in verify.verify(versions.versions())] == [(), ()]
 
 
 def test_published_rounds_that_no_longer_follow_stop_the_run_and_can_be_kept(published):

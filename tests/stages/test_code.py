@@ -59,7 +59,8 @@ def test_whatever_a_stage_imports_is_known(made, stage):
     files = {f"{name.replace('.', '/')}.py" for name in done.stdout.split() if name.split(".")[0] in code.PACKAGES}
     loaded = {name for name in files if (ROOT / name).is_file()}
     assert f"stages/{stage}.py" in loaded
-    assert loaded <= made[stage].keys()
+    assert loaded <= set(code.files_of(stage))
+    assert made[stage].keys() == ({"revision"} if stage in code.REVISIONS else set(code.files_of(stage)))
 
 
 def test_what_is_taken_without_an_import_is_known(made):
@@ -68,11 +69,9 @@ def test_what_is_taken_without_an_import_is_known(made):
 
 
 def test_features_do_not_depend_on_closed_forms(made):
+    assert (made["download"], made["extract"]) == ({"revision": 1}, {"revision": 1})
     for stage in ("download", "extract", "pool"):
-        assert (
-            not {"diva/numerics/ridge.py", "diva/curation/detect.py", "diva/numerics/derivative.py"}
-            & made[stage].keys()
-        )
+        assert not {"ridge.py", "detect.py", "derivative.py"} & {Path(name).name for name in code.files_of(stage)}
     assert not [stage for stage, files in made.items() if "diva/commands/cli.py" in files]
 
 
@@ -89,3 +88,45 @@ def test_an_edit_changes_the_digests_of_what_imports_the_file_and_no_others(tree
     Path("diva/deep/second.py").write_text("from diva import first  # edited\n")
     assert digests() != [fit, start]
     assert digests()[1] == start
+
+
+def recorded(monkeypatch, published: bool, **content: dict) -> dict[str, dict]:
+    """What ``code`` writes where it wrote this before."""
+    monkeypatch.setattr(code, "STAGES", ("extract", "fit", "report"))
+    monkeypatch.setattr(code, "recorded", lambda: content)
+    monkeypatch.setattr(code, "has_published_rounds", lambda: published)
+    code.code()
+    return {stage: json.loads(Path(f"data/code/{stage}.json").read_text()) for stage in code.STAGES}
+
+
+OLD = {name: {"diva/earlier.py": "0" * 64} for name in ("extract", "fit", "report")}
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_code_of_what_published_rounds_rest_on_is_history(tree, monkeypatch, published):
+    Path("stages/report.py").touch()
+    now = recorded(monkeypatch, published, **OLD)
+    assert now["extract"] == OLD["extract"]  # digests by an earlier version of the stage: of the first revision
+    assert (now["fit"] == OLD["fit"]) is published
+    assert now["report"] != OLD["report"]
+
+
+@pytest.mark.parametrize("published", [True, False])
+@pytest.mark.parametrize("before", [OLD["extract"], {"revision": 2}])
+def test_features_are_made_anew_for_another_revision_once_no_published_round_rests_on_them(
+    tree, monkeypatch, published, before
+):
+    Path("stages/report.py").touch()
+    monkeypatch.setitem(code.REVISIONS, "extract", 3)
+    assert recorded(monkeypatch, published, extract=before)["extract"] == (before if published else {"revision": 3})
+    monkeypatch.setitem(code.REVISIONS, "extract", before.get("revision", 1))
+    assert recorded(monkeypatch, published, extract=before)["extract"] == before
+
+
+def test_what_was_recorded_is_read_by_lock_and_cache(tree):
+    stored = Path(".dvc/cache/files/md5/ab") / ("c" * 30)
+    stored.parent.mkdir(parents=True)
+    stored.write_text('{"revision": 1}')
+    outs = [{"path": "data/code/extract.json", "md5": "ab" + "c" * 30}, {"path": "data/code/fit.json", "md5": "d" * 32}]
+    Path("dvc.lock").write_text(json.dumps({"stages": {"code": {"outs": outs}}}))
+    assert code.recorded() == {"extract": {"revision": 1}}

@@ -175,6 +175,7 @@ def test_photographs_decoded_on_the_card_give_nearly_the_same_features(shared_da
 def test_attributes_are_plain_and_repeat(backbone):
     made = attributes(backbone, TRANSFORM)
     assert made == attributes(load_backbone("shufflenet_v2_x0_5", seed=0, size=32), TRANSFORM)
+    assert "revision" not in made  # the first
     assert set(made) == {"backbone", "weights", "weights_sha256", "seed", "transform", "versions"}
 
 
