@@ -27,7 +27,7 @@ from PIL import Image
 from benchmarks import machine
 from diva.ingest.images import digest
 from diva.report import page
-from diva.report.data import Data
+from diva.report.data import ReportData
 from diva.store import curated, evaluation, paths, release
 from diva.store.manifest import ID_LENGTH
 from stages import report
@@ -35,7 +35,7 @@ from tests.finished import finish
 from tests.stages import project
 
 CLASSES, FEATURES, CORE, LEFT = 100, 512, 0.6, 0.2  # of the rows: in the core, left in the pool
-LIMITS = page.Limits(calls=1000, thumbnail=128, rows=50_000, megabytes=14)
+LIMITS = page.PageLimits(calls=1000, thumbnail=128, rows=50_000, megabytes=14)
 FRAMES = """([selector, value]) => new Promise((done) => {
   const place = document.querySelector(selector);
   const start = performance.now();
@@ -106,7 +106,7 @@ def samples(rows: int, photos: int, seed: int = 0) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def made_up(rows: int, photos: int) -> Data:
+def made_up(rows: int, photos: int) -> ReportData:
     """A run of that many samples."""
     project.write_params(score={"methods": ["soft"]}, report={})
     finish()
@@ -121,7 +121,7 @@ def made_up(rows: int, photos: int) -> Data:
         small,
         state=state.select(list(curated.SCHEMA)).cast(dict(curated.SCHEMA)),  # type: ignore[arg-type]
         before=None,
-        left=left.with_columns(gain="derivative")
+        remaining=left.with_columns(gain="derivative")
         .select(list(evaluation.LEFT))
         .with_columns(reason=pl.lit("no room yet")),
         weights=weights.with_columns(pl.col("weight").clip(0)).select(list(release.WEIGHTS)),

@@ -109,9 +109,9 @@ def require_same_kind(core: Mapping[str, Any] | None, source: str) -> None:
     A batch once accepted is history: what is refused only after extraction would stop every night to come.
     """
     content = sources.open_source(source, {})
-    if isinstance(content, sources.Archive):
+    if isinstance(content, sources.ArchiveSource):
         content.check()
-    ready = isinstance(content, sources.Ready)
+    ready = isinstance(content, sources.FeatureSource)
     width = open_ready(Path(source)).features.shape[1] if ready else None
     if core is None:
         return

@@ -29,7 +29,7 @@ def main(batch: str) -> None:
     if samples.is_empty() or samples["row"].count():
         raise ValueError(f"augment.of must name batches of images, got {batch}, which holds none.")
     files = {"identity": paths.features(batch), **extract(batch, samples, settings, section.read("extract", Extract))}
-    frames = complete([index.index(batch, samples, path) for path in files.values()])
+    frames = complete([index.of_batch(batch, samples, path) for path in files.values()])
     classes = sorted(frames[0]["label"].unique())
     chunks = Interleaved([rows.prepared(frame, classes, fit) for frame in frames])
     grid = [entry["ridge"] for entry in fit.grid]

@@ -63,7 +63,7 @@ def test_rows(
     core: pl.DataFrame, fit: rows.Fit, settings: Evaluate
 ) -> tuple[pl.DataFrame, dict[str, object], set[str]]:
     """What tests, what to say about it, and which samples must not train for it."""
-    test = index.index("test", manifest.read(paths.manifest("test")), paths.features("test"))
+    test = index.of_batch("test", manifest.read(paths.manifest("test")), paths.features("test"))
     known = test.filter(pl.col("label").is_in(fit.classes))
     if len(known):
         return known, _about(len(known), "test", "", len(test) - len(known)), set()

@@ -27,7 +27,7 @@ def extract(batch: str) -> None:
     tables.write(paths.quarantine("extract", batch), refused, manifest.QUARANTINE)
     counts = {
         "rows": len(rows),
-        "extracted": writer.kept,
+        "extracted": writer.stored,
         "features": writer.width,
         "quarantined": len(failures),
         "reasons": manifest.kinds(refused),

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 def fit() -> None:
     """data/fit: the core's index without images of the test set, the problem posed, its moments."""
     settings = section.read("fit", Fit)
-    core, refused = without_test(index.index("core", manifest.read(paths.manifest("core")), paths.features("core")))
+    core, refused = without_test(index.of_batch("core", manifest.read(paths.manifest("core")), paths.features("core")))
     classes = sorted(core["label"].unique())
     if len(classes) < 2:
         raise ValueError(
@@ -57,7 +57,7 @@ def fit() -> None:
 def without_test(core: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The core without test images and near-duplicates, and without classes that this leaves one sample of."""
     threshold, samples = section.read("duplicates", Duplicates).near_duplicate, manifest.read(paths.manifest("test"))
-    test = index.index("test", samples, paths.features("test"))
+    test = index.of_batch("test", samples, paths.features("test"))
     tested = core["sample_id"].is_in(samples["sample_id"].implode()) | index.delivered_ready(core, test)
     others = core.filter(~tested)
     left, close = near.apart(others, test, others, threshold)

@@ -40,7 +40,7 @@ def main(shots: str) -> None:
     """data/multimodal/<shots>.parquet: the order of the names; metrics and the curve of the test error."""
     settings, fit = section.read("multimodal", Multimodal), rows.read_fit()
     core = drawn(index.read(paths.CORE), int(shots), settings.seed)
-    test = index.index("test", manifest.read(paths.manifest("test")), paths.features("test"))
+    test = index.of_batch("test", manifest.read(paths.manifest("test")), paths.features("test"))
     test = test.filter(pl.col("label").is_in(fit.classes))
     if test.is_empty():
         raise ValueError("batches.test must hold images of the core's classes to draw a curve, got none.")

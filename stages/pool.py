@@ -20,7 +20,7 @@ def pool(batch: str) -> None:
     threshold = section.read("duplicates", Duplicates).near_duplicate
     book = ledger.read()
     previous = index.read(paths.pool(ledger.link(book, batch).previous))
-    candidates = index.index(batch, manifest.read(paths.manifest(batch)), paths.features(batch))
+    candidates = index.of_batch(batch, manifest.read(paths.manifest(batch)), paths.features(batch))
     core = index.read(paths.CORE)
     index.require_same_making(paths.features(batch), pl.concat([core, previous])["features"])
     test = tested(book)
@@ -52,7 +52,7 @@ def tested(book: ledger.Ledger) -> pl.DataFrame:
     """Index of the test set, which comes before all: what is near one of its images must not train."""
     if "test" not in book.batches:
         return tables.empty(index.SCHEMA)
-    return index.index("test", manifest.read(paths.manifest("test")), paths.features("test"))
+    return index.of_batch("test", manifest.read(paths.manifest("test")), paths.features("test"))
 
 
 if __name__ == "__main__":

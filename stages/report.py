@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from diva.report import charts, page, reviewed, summary
-from diva.report.data import Data
+from diva.report.data import ReportData
 from diva.store import atomic, curated, evaluation, ledger, manifest, paths, release, tables
 from diva.versions import reviews
 from stages.command import run
@@ -26,19 +26,19 @@ def main() -> None:
     """data/report/index.html and data/metrics/plots."""
     settings = section.read("report", Report)
     data = read()
-    atomic.write_text(paths.REPORT, page.render(data, page.Limits(**settings.model_dump())))
+    atomic.write_text(paths.REPORT, page.render(data, page.PageLimits(**settings.model_dump())))
     for name, frame in plots(data).items():
         atomic.write_text(paths.PLOTS / f"{name}.csv", frame.write_csv())
     logger.info("%s: %.1f MB", paths.REPORT, paths.REPORT.stat().st_size / 1e6)
 
 
-def read() -> Data:
+def read() -> ReportData:
     """All that the page shows."""
     book, method = ledger.read(), section.read("curate", Curate).score
     others = [name for name in section.read("score", Score).methods if name != method]
     review = reviews.read(book)
     judging = ledger.sets(book) if len(review) else [book.latest]
-    return Data(
+    return ReportData(
         run=summary.read(),
         fit=summary.read_json(paths.FIT),
         book=book,
@@ -52,7 +52,7 @@ def read() -> Data:
         classes=evaluation.read("classes"),
         steps=evaluation.read("steps"),
         taken=len(summary.read_json(paths.WEIGHTS_HISTORY)["steps"]),
-        left=evaluation.read("left"),
+        remaining=evaluation.read("left"),
         review=review,
         unreviewed=reviewed.said([curated.read(name) for name in judging]),
     )
@@ -65,7 +65,7 @@ def quarantines(book: ledger.Ledger) -> dict[tuple[str, str], pl.DataFrame]:
     return {place: tables.read(path, manifest.QUARANTINE) for place, path in files.items() if path.is_file()}
 
 
-def plots(data: Data) -> dict[str, pl.DataFrame]:
+def plots(data: ReportData) -> dict[str, pl.DataFrame]:
     """Tables for ``dvc plots``: scores, weights, training sets, rounds, classes, their balance, steps of Reweight."""
     errors = ("error", "low", "high")
     found, rounds = data.run.evaluate["sets"], data.run.evaluate["rounds"]
@@ -91,7 +91,7 @@ def uniform(entry: Mapping[str, Any]) -> dict[str, float | None]:
     return {"uniform": entry["error"] if entry["round"] == ledger.ORIGIN["rounds"] else entry.get("uniform")}
 
 
-def balance(data: Data) -> pl.DataFrame:
+def balance(data: ReportData) -> pl.DataFrame:
     """Samples of each class, by name: of the core as given, and of the release."""
     core = data.state.filter(pl.col("origin") == "core").select(label="given_label")
     counts = [

@@ -34,10 +34,10 @@ def with_profile(text: str, profile: str) -> tuple[str, dict[str, Any]]:
 
     from diva.ingest import project
 
-    known = sorted(path.stem for path in Path("profiles").glob("*.yaml"))
-    path = Path("profiles", f"{profile}.yaml") if profile in known else Path(profile)
+    profiles = sorted(path.stem for path in Path("profiles").glob("*.yaml"))
+    path = Path("profiles", f"{profile}.yaml") if profile in profiles else Path(profile)
     if not path.is_file():
-        raise ValueError(f"--profile must be one of {', '.join(known) or 'profiles/'}, or a file, got {profile!r}.")
+        raise ValueError(f"--profile must be one of {', '.join(profiles) or 'profiles/'}, or a file, got {profile!r}.")
     values = yaml.safe_load(text)
     try:
         changes = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -55,13 +55,13 @@ def with_profile(text: str, profile: str) -> tuple[str, dict[str, Any]]:
 
 def section(params: Mapping[str, Any], name: str, keys: tuple[str, ...] = ()) -> dict[str, Any]:
     """A section of params.yaml, with at least these keys."""
-    found = params.get(name)
-    if not isinstance(found, dict):
+    content = params.get(name)
+    if not isinstance(content, dict):
         raise ValueError(f"params.yaml must have a section '{name}', got {', '.join(map(str, params))}.")
-    missing = [key for key in keys if key not in found]
+    missing = [key for key in keys if key not in content]
     if missing:
         raise ValueError(f"params.yaml:{name} must have the keys {', '.join(keys)}; missing {', '.join(missing)}.")
-    return found
+    return content
 
 
 def allow_own_modules() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from diva.ingest.project import Found, look
+from diva.ingest.project import SourceContents, inspect_source
 from diva.store import ledger, manifest, paths
 from diva.store.features import FeatureFile
 from diva.text.words import Column, Row, Table, count
@@ -32,16 +32,16 @@ class Load:
 
     Attributes:
         batch: its name.
-        found: what its source holds.
+        contents: what its source holds.
         samples: rows; None where only ``download`` will tell.
-        left: images without features; None where only ``download`` will tell.
+        remaining: images without features; None where only ``download`` will tell.
         width: p of features that are there.
     """
 
     batch: str
-    found: Found
+    contents: SourceContents
     samples: int | None
-    left: int | None
+    remaining: int | None
     width: int | None
 
 
@@ -62,25 +62,25 @@ def loads(book: ledger.Ledger, extract: Mapping[str, Any]) -> list[Load]:
 
 
 def _load(name: str, batch: ledger.Batch, extract: Mapping[str, Any]) -> Load:
-    found = look(batch.source, batch.options, f"batches.{name}")
-    rows = _manifest(name, found)
-    samples = found.samples if rows is None else len(rows)
-    stored = _stored(name, extract) if rows is not None and found.kind == "images" else None
-    left = 0 if found.kind != "images" or stored else samples
-    return Load(name, found, samples, left, found.width or (stored.shape[1] if stored else None))
+    contents = inspect_source(batch.source, batch.options, f"batches.{name}")
+    rows = _manifest(name, contents)
+    samples = contents.samples if rows is None else len(rows)
+    stored = _stored(name, extract) if rows is not None and contents.kind == "images" else None
+    remaining = 0 if contents.kind != "images" or stored else samples
+    return Load(name, contents, samples, remaining, contents.width or (stored.shape[1] if stored else None))
 
 
-def _manifest(name: str, found: Found) -> pl.DataFrame | None:
+def _manifest(name: str, contents: SourceContents) -> pl.DataFrame | None:
     """The batch's manifest, where it is of this very source."""
     if not paths.manifest(name).is_file():
         return None
     rows = manifest.read(paths.manifest(name))
-    if found.files:
-        return rows if set(rows["path"]) <= set(found.files) else None
-    if found.kind == "features":
-        return rows if set(rows["path"]) <= {Path(found.name).as_posix()} else None
+    if contents.files:
+        return rows if set(rows["path"]) <= set(contents.files) else None
+    if contents.kind == "features":
+        return rows if set(rows["path"]) <= {Path(contents.name).as_posix()} else None
     inside = rows["path"].str.starts_with(f"{paths.raw(name).as_posix()}/").all()
-    return rows if inside and (found.samples is None or len(rows) <= found.samples) else None
+    return rows if inside and (contents.samples is None or len(rows) <= contents.samples) else None
 
 
 def _stored(name: str, extract: Mapping[str, Any]) -> FeatureFile | None:
@@ -107,10 +107,10 @@ def _same_weights(made: Mapping[str, Any], extract: Mapping[str, Any]) -> bool:
     return seeded and made.get("weights") == weights and transform == {key: extract[key] for key in TRANSFORM}
 
 
-def images(found: Sequence[Load]) -> list[str]:
+def images(batches: Sequence[Load]) -> list[str]:
     """Some of the images that are left, evenly spread over those that lie on this disk."""
-    left = [load for load in found if load.left or load.left is None]
-    files = [file for load in left for file in load.found.files or _written(load.batch)]
+    pending = [load for load in batches if load.remaining or load.remaining is None]
+    files = [file for load in pending for file in load.contents.files or _written(load.batch)]
     return files[:: max(1, len(files) // SAMPLE)][:SAMPLE]
 
 
@@ -118,7 +118,7 @@ def _written(batch: str) -> list[str]:
     return sorted(path.as_posix() for path in paths.raw(batch).glob("*.png"))
 
 
-def measure(files: Sequence[str], left: int, extract: Mapping[str, Any]) -> Cost:
+def measure(files: Sequence[str], remaining: int, extract: Mapping[str, Any]) -> Cost:
     """Run the network over some images; grey ones of the right size where no image lies here yet."""
     from diva.vision import (  # torch: seconds, and only where images are left
         backbones,
@@ -138,7 +138,7 @@ def measure(files: Sequence[str], left: int, extract: Mapping[str, Any]) -> Cost
         speed = extraction.measure(
             network, backbone.preset or own, files or _grey(Path(folder), int(extract["resize"])), **options
         )
-    seconds = left / max(speed.images_per_second, 1e-9)
+    seconds = remaining / max(speed.images_per_second, 1e-9)
     return Cost(speed.images_per_second, seconds, _peak(), network.width, speed.images)
 
 
@@ -157,28 +157,28 @@ def _peak() -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
-def table(found: Sequence[Load]) -> Table:
+def table(batches: Sequence[Load]) -> Table:
     """Batches, and what is left to extract of each."""
     columns = (Column("batch", number=False), Column("source", number=False), Column("samples"), Column("to extract"))
-    rows = (Row((load.batch, load.found.name, _known(load.samples), _known(load.left))) for load in found)
-    notes = ("?: counted once it is downloaded",) if any(load.samples is None for load in found) else ()
+    rows = (Row((load.batch, load.contents.name, _counted(load.samples), _counted(load.remaining))) for load in batches)
+    notes = ("?: counted once it is downloaded",) if any(load.samples is None for load in batches) else ()
     return Table("Batches", columns, tuple(rows), notes)
 
 
-def _known(value: int | None) -> str:
+def _counted(value: int | None) -> str:
     return "?" if value is None else count(value)
 
 
-def facts(found: Sequence[Load], cost: Cost | None, extract: Mapping[str, Any]) -> list[tuple[str, str]]:
+def facts(batches: Sequence[Load], cost: Cost | None, extract: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Images, minutes, memory; the size of the closed forms."""
-    left = sum(load.left or 0 for load in found)
+    remaining = sum(load.remaining or 0 for load in batches)
     network = f"{_network(extract)}, weights {extract['weights']}"
-    said = [("images", f"{count(left)} to extract" + (f" with {network}" if left else ""))]
+    said = [("images", f"{count(remaining)} to extract" + (f" with {network}" if remaining else ""))]
     if cost:
         said += _costs(cost)
-    widths = [load.width for load in found if load.width] + ([cost.width] if cost else [])
+    widths = [load.width for load in batches if load.width] + ([cost.width] if cost else [])
     if widths:
-        said += _closed_forms(found, widths[0], extract["dtype"])
+        said += _closed_forms(batches, widths[0], extract["dtype"])
     return said
 
 
@@ -190,9 +190,9 @@ def _costs(cost: Cost) -> list[tuple[str, str]]:
     ]
 
 
-def _closed_forms(found: Sequence[Load], width: int, dtype: str) -> list[tuple[str, str]]:
-    rows = sum(load.samples or 0 for load in found if load.batch != "test")
-    classes = found[0].found.classes or 0
+def _closed_forms(batches: Sequence[Load], width: int, dtype: str) -> list[tuple[str, str]]:
+    rows = sum(load.samples or 0 for load in batches if load.batch != "test")
+    classes = batches[0].contents.classes or 0
     moments, disk = 8 * (width + 1) * (width + 1 + classes), rows * width * BYTES[dtype]
     shape = f"n = {count(rows)} (core and pool), p = {count(width)}, k = {count(classes)}"
     return [("problem", f"{shape}: moments {size(moments)}, features {size(disk)} on disk")]

@@ -8,7 +8,7 @@ import typer
 from diva.commands import console, params
 
 if TYPE_CHECKING:
-    from diva.ingest.project import Found
+    from diva.ingest.project import SourceContents
 
 BACKBONE, WEIGHTS = "resnet34", "DEFAULT"  # for images, where the command line names none
 
@@ -38,14 +38,14 @@ def init(
     settings = {name: params.section(values, name) for name in ("extend", "curate")}
     _spare([core, *(pool or []), test], force)
     with progress.shown("init"):
-        found = project.gather(core, pool or [], test)
+        contents = project.gather(core, pool or [], test)
     chosen = backbone or weights or (core != "digits" and not profile)
-    if found["core"].kind == "images" and chosen:
+    if contents["core"].kind == "images" and chosen:
         text = project.edited(text, "extract", _network(backbone or BACKBONE, weights or WEIGHTS, values))
-    book = project.ledger_of(found, rounds, settings)
+    book = project.ledger_of(contents, rounds, settings)
     atomic.write_text(paths.PARAMS, text)
     ledger.write(paths.LEDGER, book)  # last: from here on, the project is the new one
-    facts = [(name, _described(found[name])) for name in ledger.order(book)]
+    facts = [(name, _described(contents[name])) for name in ledger.order(book)]
     facts += [("rounds", f"{len(book.rounds)}" + ("" if book.pool else ": there is no pool to add from"))]
     console.show(
         [*facts, ("wrote", f"{paths.PARAMS}, {paths.LEDGER}"), ("next", "diva plan (what it costs), then make curate")]
@@ -60,19 +60,19 @@ def plan() -> None:
     extract = params.section(params.read()[1], "extract", content.KEYS)
     params.allow_own_modules()
     book = ledger.read()
-    found = content.loads(book, extract)
-    left = sum(load.left or 0 for load in found)
-    unknown = any(load.left is None for load in found)
-    cost = content.measure(content.images(found), left, extract) if left or unknown else None
-    console.show(content.facts(found, cost, extract), [content.table(found)])
+    batches = content.loads(book, extract)
+    remaining = sum(load.remaining or 0 for load in batches)
+    unknown = any(load.remaining is None for load in batches)
+    cost = content.measure(content.images(batches), remaining, extract) if remaining or unknown else None
+    console.show(content.facts(batches, cost, extract), [content.table(batches)])
 
 
 def summary() -> None:
     """Print what the last run did: sizes, wrong labels, rounds, test errors, and where everything lies."""
     from diva.report import summary as content
 
-    found = content.summarise(content.read())
-    console.show(found.facts, found.tables, found.caveats)
+    last = content.summarise(content.read())
+    console.show(last.facts, last.tables, last.caveats)
 
 
 def _spare(names: list[str], force: bool) -> None:
@@ -84,9 +84,9 @@ def _spare(names: list[str], force: bool) -> None:
         return
     old = ledger.read()
     if not project.replaceable(old, names):
-        held = ", ".join(f"{name} ({batch.source})" for name, batch in old.batches.items())
+        others = ", ".join(f"{name} ({batch.source})" for name, batch in old.batches.items())
         raise ValueError(
-            f"{paths.LEDGER} must hold no other data, got {held}. Start in a fresh clone, or replace it with --force."
+            f"{paths.LEDGER} must hold no other data, got {others}. Start in a fresh clone, or replace it with --force."
         )
 
 
@@ -105,14 +105,14 @@ def _network(backbone: str, weights: str, values: Mapping[str, Any]) -> dict[str
     return project.settings_of(backbone, weights, checksum)
 
 
-def _described(found: "Found") -> str:
+def _described(contents: "SourceContents") -> str:
     """What a source holds, in words."""
     from diva.text.words import count
 
-    if found.kind == "none":
+    if contents.kind == "none":
         return "none"
-    if found.samples is None:
-        return f"{found.name}: counted once it is downloaded"
-    rows = "images" if found.kind == "images" else f"rows of {found.width} features"
-    unusable = f" ({count(found.unusable)} unusable: quarantine)" if found.unusable else ""
-    return f"{found.name}: {count(found.samples)} {rows}, {count(found.classes or 0)} classes{unusable}"
+    if contents.samples is None:
+        return f"{contents.name}: counted once it is downloaded"
+    rows = "images" if contents.kind == "images" else f"rows of {contents.width} features"
+    unusable = f" ({count(contents.unusable)} unusable: quarantine)" if contents.unusable else ""
+    return f"{contents.name}: {count(contents.samples)} {rows}, {count(contents.classes or 0)} classes{unusable}"

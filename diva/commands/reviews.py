@@ -56,12 +56,12 @@ def _apply(file: Path | None) -> None:
 
     if file is None and not paths.PENDING.exists():
         raise ValueError("--finish must have decisions to publish, got none; `diva review --serve` saves them.")
-    with pending.alone():
+    with pending.exclusive():
         book = ledger.read()
         if file is not None:
             _decide(reviews.reviewed(book, file), f"review {file.name}")
             return
-        said, gone = pending.overtaken(paths.PENDING, reviews.known(book))
+        said, gone = pending.overtaken(paths.PENDING, reviews.reviewable(book))
         if len(said):
             _decide(reviews.fresh(book, said), "review")
         paths.PENDING.unlink()
@@ -87,7 +87,7 @@ def _standing() -> None:
             ("obeyed", f"{book.latest} obeys {obeyed}" + (f"; {NEXT}" if newest != obeyed else "")),
         ]
     )
-    _waiting(len(Pending(lambda: reviews.known(book))) if paths.PENDING.exists() else 0)
+    _waiting(len(Pending(lambda: reviews.reviewable(book))) if paths.PENDING.exists() else 0)
 
 
 def _waiting(number: int) -> None:

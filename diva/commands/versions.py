@@ -40,8 +40,8 @@ def diff(
     old, new = store.find(before), store.find(after)
     rows = difference.between(old, new)
     if as_json:
-        told = json.dumps(difference.as_json(old.name, new.name, rows), ensure_ascii=False, indent=2)
-        print(told.translate({code: f"\\u{code:04x}" for code in range(127, 160)}))  # would steer a terminal
+        text = json.dumps(difference.as_json(old.name, new.name, rows), ensure_ascii=False, indent=2)
+        print(text.translate({code: f"\\u{code:04x}" for code in range(127, 160)}))  # would steer a terminal
     else:
         console.show(*portrait.changed(old, new, rows))
 
@@ -58,17 +58,17 @@ def verify(
     from diva.versions import versions as store
 
     wanted = (everything and version is None and store.versions()) or [store.find(version)]
-    found = [_judged(verdict) for verdict in content.verify(wanted, everything)]
-    if any(found):
+    faults = [_judged(verdict) for verdict in content.verify(wanted, everything)]
+    if any(faults):
         raise typer.Exit(1)
 
 
 def _judged(verdict: "Verdict") -> int:
     """A line on a version, and what is wrong with it; how many faults there are."""
     faults = len(verdict.faults)
-    told = f"{faults} {'faults' if faults > 1 else 'fault'}" if faults else "as published"
+    outcome = f"{faults} {'faults' if faults > 1 else 'fault'}" if faults else "as published"
     console.show(
-        [(verdict.version.name, f"{told}: {verdict.files:,} files hashed, {verdict.rounds} rounds applied again")],
+        [(verdict.version.name, f"{outcome}: {verdict.files:,} files hashed, {verdict.rounds} rounds applied again")],
         caveats=tuple(f"{fault.path} must be {fault.expected}, got {fault.got}" for fault in verdict.faults),
     )
     return faults
@@ -83,11 +83,11 @@ def rollback(version: Annotated[str, typer.Argument()]) -> None:
     from diva.versions import versions as store
 
     with store.exclusive():
-        found = store.find(version)
-        kept = reviews.roll_back(found)
-    stay = f"all versions, later ones too; {kept} takedowns since then" if kept else "all versions, later ones too"
+        target = store.find(version)
+        takedowns = reviews.roll_back(target)
+    stay = "all versions, later ones too" + (f"; {takedowns} takedowns since then" if takedowns else "")
     console.show(
-        [("here now", f"{found.name}, {found.round}"), ("kept", stay), ("next", "the next round continues from here")]
+        [("here now", f"{target.name}, {target.round}"), ("kept", stay), ("next", "the next round continues from here")]
     )
 
 
@@ -101,9 +101,9 @@ def export(
     from diva.versions import export as content
     from diva.versions import versions as store
 
-    found = store.find(version)
-    count = content.export(found, form, to, copy=copy)
-    console.show([("wrote", f"{to}: {count:,} samples of {found.name} as {form}")])
+    source = store.find(version)
+    count = content.export(source, form, to, copy=copy)
+    console.show([("wrote", f"{to}: {count:,} samples of {source.name} as {form}")])
 
 
 def compact() -> None:

@@ -45,18 +45,18 @@ class Limits(BaseModel):
     max_files: int = Field(1_000_000, ge=1)
 
 
-class Entry(tarfile.TarInfo):
+class BoundedHeader(tarfile.TarInfo):
     """A member whose header is as short as headers are; tarfile reads them into memory, however long."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "Entry":
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "BoundedHeader":
         """A member, or a header of the next one."""
         info = super().frombuf(buf, encoding, errors)
         if info.type in HEADERS and info.size > LONGEST:
             raise ValueError(f"a header of {info.size} bytes, where {LONGEST} hold any name")
         return info
 
-    def _refused(self, *_: object) -> "Entry":
+    def _refused(self, *_: object) -> "BoundedHeader":
         raise ValueError("a sparse file, whose map may be of any length")
 
     _proc_sparse = _proc_gnusparse_10 = _refused  # what tarfile calls to read such a map
@@ -170,14 +170,14 @@ def archive_kind(archive: Path) -> str:
     if not zipfile.is_zipfile(archive):
         return "tar"
     try:
-        with tarfile.open(archive, tarinfo=Entry):
+        with tarfile.open(archive, tarinfo=BoundedHeader):
             return "tar"
     except tarfile.TarError:
         return "zip"
 
 
 def _of_tar(archive: Path) -> Iterator[Member]:
-    with tarfile.open(archive, "r:*", tarinfo=Entry) as file:
+    with tarfile.open(archive, "r:*", tarinfo=BoundedHeader) as file:
         while info := file.next():
             if sum(len(name) + len(value) for name, value in file.pax_headers.items()) > LONGEST:
                 raise ValueError(f"headers for all members of more than {LONGEST} bytes")

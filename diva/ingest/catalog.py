@@ -28,7 +28,7 @@ PER_CLASS = 60  # training images a class of Caltech-256
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm"}
 
 
-class Labelled(NamedTuple):
+class LabelledImage(NamedTuple):
     """An image file and its class."""
 
     path: Path
@@ -63,11 +63,11 @@ class DataSet:
     name: str
     title: str
     files: tuple[Remote, ...]
-    read: Callable[[Path, str, Path], list[Labelled]]
+    read: Callable[[Path, str, Path], list[LabelledImage]]
     hint: str = ""
 
 
-def listing(name: str, split: str, root: Path, out: Path, *, download: bool = True) -> list[Labelled]:
+def listing(name: str, split: str, root: Path, out: Path, *, download: bool = True) -> list[LabelledImage]:
     """Images of a split (``train`` or ``test``), in the order of the data set's own list.
 
     Args:
@@ -83,13 +83,13 @@ def listing(name: str, split: str, root: Path, out: Path, *, download: bool = Tr
     wanted = get(name)
     if split not in ("train", "test"):
         raise ValueError(f"split must be train or test, got {split}.")
-    if found := _sorted_folders(root, split):
-        return found
-    for again in (False, True):
+    if images := _sorted_folders(root, split):
+        return images
+    for complete in (False, True):
         try:
             return wanted.read(root, split, out)
         except NotHereError as missing:
-            _bring(wanted, root, missing, download, again)
+            _bring(wanted, root, missing, download, complete)
     try:
         return wanted.read(root, split, out)
     except NotHereError as missing:
@@ -100,14 +100,16 @@ def get(name: str) -> DataSet:
     """The data set of this name; ValueError with near names where there is none."""
     if name in CATALOG:
         return CATALOG[name]
-    near = difflib.get_close_matches(name.lower(), CATALOG, cutoff=0.3)
-    raise ValueError(f"data set must be one of {', '.join(CATALOG)}, got {name!r}; near: {', '.join(near) or 'none'}.")
+    similar = difflib.get_close_matches(name.lower(), CATALOG, cutoff=0.3)
+    raise ValueError(
+        f"data set must be one of {', '.join(CATALOG)}, got {name!r}; near: {', '.join(similar) or 'none'}."
+    )
 
 
-def _bring(wanted: DataSet, root: Path, missing: NotHereError, download: bool, again: bool) -> None:
+def _bring(wanted: DataSet, root: Path, missing: NotHereError, download: bool, complete: bool) -> None:
     """Fetch what is absent and unpack; ``again`` also that of which something lies there already."""
     for remote in wanted.files:
-        if not again and any(_below(root, remote.holds or remote.name)):
+        if not complete and any(_below(root, remote.holds or remote.name)):
             continue
         path = root / remote.name
         try:
@@ -168,56 +170,56 @@ def _matlab(path: Path) -> dict[str, Any]:
     return content
 
 
-def _sorted_folders(root: Path, split: str) -> list[Labelled]:
+def _sorted_folders(root: Path, split: str) -> list[LabelledImage]:
     """Images of root/train/class and root/test/class, where both are there and hold folders of images."""
     parts = {part: sorted(root.glob(f"{part}/*/*")) for part in ("train", "test")}
     images = {part: [path for path in paths if path.suffix.lower() in IMAGES] for part, paths in parts.items()}
-    return [Labelled(path, path.parent.name) for path in images[split]] if all(images.values()) else []
+    return [LabelledImage(path, path.parent.name) for path in images[split]] if all(images.values()) else []
 
 
-def _cub200(root: Path, split: str, _: Path) -> list[Labelled]:
+def _cub200(root: Path, split: str, _: Path) -> list[LabelledImage]:
     base = _file(root, "train_test_split.txt").parent
     images, classes = _pairs(_file(base, "images.txt")), _pairs(_file(base, "classes.txt"))
     labels, train = _pairs(_file(base, "image_class_labels.txt")), _pairs(base / "train_test_split.txt")
     folder = _folder(base, "images")
     chosen = "1" if split == "train" else "0"
-    return [Labelled(folder / name, classes[labels[key]]) for key, name in images.items() if train[key] == chosen]
+    return [LabelledImage(folder / name, classes[labels[key]]) for key, name in images.items() if train[key] == chosen]
 
 
-def _aircraft(root: Path, split: str, _: Path) -> list[Labelled]:
+def _aircraft(root: Path, split: str, _: Path) -> list[LabelledImage]:
     part = "trainval" if split == "train" else "test"
     table = _file(root, f"images_variant_{part}.txt")
     folder = _folder(table.parent, "images")
-    return [Labelled(folder / f"{image}.jpg", variant) for image, variant in _pairs(table).items()]
+    return [LabelledImage(folder / f"{image}.jpg", variant) for image, variant in _pairs(table).items()]
 
 
-def _cars(root: Path, split: str, _: Path) -> list[Labelled]:
+def _cars(root: Path, split: str, _: Path) -> list[LabelledImage]:
     table = _file(root, "cars_train_annos.mat" if split == "train" else "cars_test_annos_withlabels.mat")
     names = [str(name) for name in _matlab(_file(root, "cars_meta.mat"))["class_names"].reshape(-1)]
     folder = _folder(root, f"cars_{split}")
     rows = _matlab(table)["annotations"].reshape(-1)
-    return [Labelled(folder / str(row["fname"]), names[int(row["class"]) - 1]) for row in rows]
+    return [LabelledImage(folder / str(row["fname"]), names[int(row["class"]) - 1]) for row in rows]
 
 
-def _caltech256(root: Path, split: str, _: Path, per_class: int = PER_CLASS) -> list[Labelled]:
+def _caltech256(root: Path, split: str, _: Path, per_class: int = PER_CLASS) -> list[LabelledImage]:
     folders = [path for path in _below(root, "[0-9][0-9][0-9].*") if path.is_dir()]
-    found = []
+    labelled = []
     for folder in sorted(folders):
         if folder.name == "257.clutter":
             continue
         images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
         chosen = set(random.Random(folder.name).sample(images, min(per_class, len(images))))  # noqa: S311 - a split
-        found += [Labelled(path, folder.name) for path in images if (path in chosen) == (split == "train")]
-    if not found:
+        labelled += [LabelledImage(path, folder.name) for path in images if (path in chosen) == (split == "train")]
+    if not labelled:
         raise NotHereError("there are no folders such as 001.ak47.")
-    return found
+    return labelled
 
 
-def _flowers102(root: Path, split: str, _: Path) -> list[Labelled]:
+def _flowers102(root: Path, split: str, _: Path) -> list[LabelledImage]:
     rows = _matlab(_file(root, "setid.mat"))["trnid" if split == "train" else "tstid"].reshape(-1)
     labels = _matlab(_file(root, "imagelabels.mat"))["labels"].reshape(-1)
     names, folder = _names_of_flowers(), _folder(root, "jpg")
-    return [Labelled(folder / f"image_{row:05d}.jpg", names[labels[row - 1] - 1]) for row in rows.tolist()]
+    return [LabelledImage(folder / f"image_{row:05d}.jpg", names[labels[row - 1] - 1]) for row in rows.tolist()]
 
 
 def _names_of_flowers() -> list[str]:
@@ -226,35 +228,35 @@ def _names_of_flowers() -> list[str]:
     return list(Flowers102.classes)
 
 
-def _mit67(root: Path, split: str, _: Path) -> list[Labelled]:
+def _mit67(root: Path, split: str, _: Path) -> list[LabelledImage]:
     names, folder = _lines(_file(root, f"{split.title()}Images.txt")), _folder(root, "Images")
-    return [Labelled(folder / name, name.split("/")[0]) for name in names]
+    return [LabelledImage(folder / name, name.split("/")[0]) for name in names]
 
 
-def _svhn(root: Path, split: str, out: Path) -> list[Labelled]:
+def _svhn(root: Path, split: str, out: Path) -> list[LabelledImage]:
     from PIL import Image
 
     content = _matlab(_file(root, f"{split}_32x32.mat"))
     images, labels = content["X"], content["y"].reshape(-1)
-    found = []
+    labelled = []
     for row, label in enumerate(labels.tolist()):
         path = out / f"{row:06d}.png"
         # stored, not deflated: the same bytes whichever zlib is installed
         Image.fromarray(images[..., row]).save(path, format="PNG", compress_level=0)
-        found.append(Labelled(path, str(label % 10)))  # the archive calls zero 10
-    return found
+        labelled.append(LabelledImage(path, str(label % 10)))  # the archive calls zero 10
+    return labelled
 
 
-def _pets(root: Path, split: str, _: Path) -> list[Labelled]:
+def _pets(root: Path, split: str, _: Path) -> list[LabelledImage]:
     names = [line.split()[0] for line in _lines(_file(root, "trainval.txt" if split == "train" else "test.txt"))]
     folder = _folder(root, "images")
-    return [Labelled(folder / f"{name}.jpg", name.rpartition("_")[0]) for name in names]
+    return [LabelledImage(folder / f"{name}.jpg", name.rpartition("_")[0]) for name in names]
 
 
 OXFORD, STANFORD = "https://www.robots.ox.ac.uk/~vgg/data", "https://ai.stanford.edu/~jkrause"
 CATALOG = {
-    found.name: found
-    for found in (
+    data_set.name: data_set
+    for data_set in (
         DataSet("cub200", "Caltech-UCSD Birds 200-2011", (
             Remote("CUB_200_2011.tgz", "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
                    "md5:97eceeb196236b17998738112f37df78", holds="CUB_200_2011"),

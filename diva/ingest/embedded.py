@@ -20,7 +20,7 @@ COUNT = 1797
 CLASSES = 10
 
 
-class Options(BaseModel):
+class DigitsOptions(BaseModel):
     """Which slice of the permuted digits, and how many of its labels are made wrong.
 
     Attributes:
@@ -54,7 +54,7 @@ class Digits:
         options: the slice.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: DigitsOptions) -> None:
         if options.offset + options.size > COUNT:
             raise ValueError(f"options.size must be at most {COUNT - options.offset} from there, got {options.size}.")
         self.options = options

@@ -86,18 +86,20 @@ def checksum(lines: Iterable[tuple[str, str | None]]) -> str:
 
 def folder(root: Path) -> list[Listed]:
     """The files of a folder ``class/image``, nested or not, in the order of their names; hidden ones are not seen."""
-    inside, found = root.resolve(), []
+    inside, listed = root.resolve(), []
 
     def closed(error: OSError) -> None:
         path = Path(error.filename)
         fault = Fault(f"folder not readable: {error.strerror}", "Give read permission.")
-        found.append(Listed(path, path.relative_to(root).as_posix(), None, fault))
+        listed.append(Listed(path, path.relative_to(root).as_posix(), None, fault))
 
-    for place, folders, names in os.walk(root, onerror=closed):
+    for directory, folders, names in os.walk(root, onerror=closed):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        links = [name for name in folders if (Path(place) / name).is_symlink()]  # os.walk does not follow them
-        found += [_listed(Path(place) / name, root, inside) for name in (*names, *links) if not name.startswith(".")]
-    return sorted(found, key=lambda listed: listed.name)
+        links = [name for name in folders if (Path(directory) / name).is_symlink()]  # os.walk does not follow them
+        listed += [
+            _listed(Path(directory) / name, root, inside) for name in (*names, *links) if not name.startswith(".")
+        ]
+    return sorted(listed, key=lambda listed: listed.name)
 
 
 def _listed(path: Path, root: Path, inside: Path) -> Listed:

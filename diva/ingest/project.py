@@ -24,7 +24,7 @@ FRESH = ("digits", "none")  # sources of the ledger that is shipped
 
 
 @dataclass(frozen=True)
-class Found:
+class SourceContents:
     """What a source holds, before anything is decoded.
 
     Attributes:
@@ -50,35 +50,37 @@ class Found:
     width: int | None = None
 
 
-def look(name: str, options: Mapping[str, Any], option: str) -> Found:
+def inspect_source(name: str, options: Mapping[str, Any], option: str) -> SourceContents:
     """What a source holds; ValueError that names the command's ``option`` where it holds nothing usable."""
     try:
-        found = _look(name, options, sources.open_source(name, options))
+        contents = _inspect_source(name, options, sources.open_source(name, options))
     except (ValueError, OSError) as error:
         raise ValueError(f"{option}: {error}") from None
-    if found.kind != "none" and found.samples == 0:
-        raise ValueError(f"{option}: {name} must hold labelled samples, got none ({found.unusable} files set aside).")
-    return found
+    if contents.kind != "none" and contents.samples == 0:
+        raise ValueError(
+            f"{option}: {name} must hold labelled samples, got none ({contents.unusable} files set aside)."
+        )
+    return contents
 
 
-def _look(name: str, options: Mapping[str, Any], source: Source) -> Found:
-    if isinstance(source, sources.Images):
+def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> SourceContents:
+    if isinstance(source, sources.ImageSource):
         usable = [listed for listed in source.listed if listed.label and not listed.fault]
         files = tuple(listed.path.as_posix() for listed in usable)
         counts = (len(usable), len({listed.label for listed in usable}), len(source.listed) - len(usable))
-        return Found(name, options, source, "images", *counts, files)
-    if isinstance(source, sources.Ready):
+        return SourceContents(name, options, source, "images", *counts, files)
+    if isinstance(source, sources.FeatureSource):
         ready = open_ready(source.path)
         labels = [str(label) for label in ready.labels if label]
         counts = (len(labels), len(set(labels)), len(ready.labels) - len(labels))
-        return Found(name, options, source, "features", *counts, width=int(ready.features.shape[1]))
+        return SourceContents(name, options, source, "features", *counts, width=int(ready.features.shape[1]))
     if isinstance(source, embedded.Digits):
-        return Found(name, options, source, "images", source.options.size, embedded.CLASSES)
-    if isinstance(source, sources.Nothing):
-        return Found(name, options, source, "none")
-    if not isinstance(source, sources.Archive | sources.DataSet):
+        return SourceContents(name, options, source, "images", source.options.size, embedded.CLASSES)
+    if isinstance(source, sources.EmptySource):
+        return SourceContents(name, options, source, "none")
+    if not isinstance(source, sources.ArchiveSource | sources.DataSetSource):
         _known_data_set(name)
-    return Found(name, options, source, "images", None, None)
+    return SourceContents(name, options, source, "images", None, None)
 
 
 def _known_data_set(name: str) -> None:
@@ -95,43 +97,47 @@ def options_of(name: str, batch: str) -> dict[str, Any]:
     return {"split": "test" if batch == "test" else "train"} if named else {}
 
 
-def gather(core: str, pool: Sequence[str], test: str) -> dict[str, Found]:
+def gather(core: str, pool: Sequence[str], test: str) -> dict[str, SourceContents]:
     """What the sources of core, test and pool hold, by batch; ValueError where they cannot make one project."""
     names = {"core": core, "test": test, **{f"b{number:03d}": name for number, name in enumerate(pool, 1)}}
-    found = {batch: look(name, options_of(name, batch), _option(batch)) for batch, name in names.items()}
-    start = found["core"]
+    contents = {batch: inspect_source(name, options_of(name, batch), _option(batch)) for batch, name in names.items()}
+    start = contents["core"]
     if start.kind == "none":
         raise ValueError("--core: the core must hold labelled samples, got none.")
     if start.classes is not None and start.classes < 2:
         raise ValueError(f"--core: {core} must hold at least two classes, got one.")
-    for batch, other in found.items():
+    for batch, other in contents.items():
         _check(other, start, _option(batch))
-    return found
+    return contents
 
 
 def _option(batch: str) -> str:
     return {"core": "--core", "test": "--test"}.get(batch, "--pool")
 
 
-def _check(found: Found, core: Found, option: str) -> None:
-    if found.kind not in (core.kind, "none"):
-        raise ValueError(f"{option}: {found.name} must hold {core.kind}, as the core does, got {found.kind}.")
-    if found.kind == "features" and found.width != core.width:
-        raise ValueError(f"{option}: {found.name} must have {core.width} features, as the core, got {found.width}.")
+def _check(contents: SourceContents, core: SourceContents, option: str) -> None:
+    if contents.kind not in (core.kind, "none"):
+        raise ValueError(f"{option}: {contents.name} must hold {core.kind}, as the core does, got {contents.kind}.")
+    if contents.kind == "features" and contents.width != core.width:
+        raise ValueError(
+            f"{option}: {contents.name} must have {core.width} features, as the core, got {contents.width}."
+        )
 
 
-def ledger_of(found: Mapping[str, Found], rounds: int, settings: Mapping[str, Mapping[str, Any]]) -> ledger.Ledger:
+def ledger_of(
+    contents: Mapping[str, SourceContents], rounds: int, settings: Mapping[str, Mapping[str, Any]]
+) -> ledger.Ledger:
     """A fresh ledger; checksums are taken here.
 
     Args:
-        found: core, test, b001, b002, … in this order.
+        contents: core, test, b001, b002, … in this order.
         rounds: planned rounds: round i draws from the pool after its i-th batch, later ones from the newest; without a
             pool there are none.
         settings: of every round: {"extend": {…}, "curate": {…}}.
     """
-    core = found["core"]
+    core = contents["core"]
     book = ledger.start(ledger.Batch(source=core.name, checksum=core.source.checksum(), options=dict(core.options)))
-    for batch, other in list(found.items())[1:]:
+    for batch, other in list(contents.items())[1:]:
         checksum = other.source.checksum()
         same = ledger.delivered(book, checksum)
         if same:

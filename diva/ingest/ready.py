@@ -78,8 +78,8 @@ def open_ready(path: str | Path) -> Ready:
     arrays = readers[path.suffix.lower()](path)
     missing = [name for name in ("features", "labels") if name not in arrays]
     if missing:
-        found = ", ".join(arrays) or "nothing"
-        raise ValueError(f"{path} must hold features and labels; {' and '.join(missing)} missing, got {found}.")
+        names = ", ".join(arrays) or "nothing"
+        raise ValueError(f"{path} must hold features and labels; {' and '.join(missing)} missing, got {names}.")
     return _checked(path, arrays)
 
 
@@ -173,8 +173,8 @@ def _npy(path: Path) -> Mapping[str, Any]:
 
 def _hdf5(path: Path) -> Mapping[str, Any]:
     with opened(path) as file:
-        found = {name: _own(file, name, path) for name in file}
-        names = [name for name, data in found.items() if isinstance(data, h5py.Dataset)]
+        members = {name: _own(file, name, path) for name in file}
+        names = [name for name, data in members.items() if isinstance(data, h5py.Dataset)]
         arrays: dict[str, Any] = {name: file[name][:] for name in ("labels", "sample_id") if name in names}
         if "classes" in names and "labels" in arrays:  # a file of our own: labels are codes
             arrays["labels"] = file["classes"].asstr()[:][arrays["labels"]]

@@ -86,32 +86,32 @@ def open_source(source: str, options: Mapping[str, Any], *, workers: int = 4, ma
         ValueError: no such source, or options that it does not have.
     """
     if source == "digits":
-        return embedded.Digits(_options(options, embedded.Options, source))
+        return embedded.Digits(_options(options, embedded.DigitsOptions, source))
     if source.startswith("torchvision:"):
-        return Torchvision(
+        return TorchvisionSource(
             source.removeprefix("torchvision:"), _options(options, TorchvisionOptions, source), workers, max_pixels
         )
     if source.startswith("dataset:"):
         name, _, root = source.removeprefix("dataset:").partition("@")
         options = {**options, "root": root} if root else options
-        return DataSet(name, _options(options, DataSetOptions, source), workers, max_pixels)
+        return DataSetSource(name, _options(options, DataSetOptions, source), workers, max_pixels)
     if "://" in source or archives.is_archive(source):
-        return Archive(source, _options(options, archives.Limits, redacted(source)), workers, max_pixels)
+        return ArchiveSource(source, _options(options, archives.Limits, redacted(source)), workers, max_pixels)
     _options(options, NoOptions, source)
     if source == "none":
-        return Nothing()
+        return EmptySource()
     path = Path(source)
     if not path.exists():
         raise ValueError(f"source must be {KINDS}, got {source!r}, and nothing lies there.")
     if not (path.is_dir() or path.is_file()):
         raise ValueError(f"source must be {KINDS}, got {source!r}, which is a named pipe or a device.")
     if path.is_dir():
-        return Images(images.folder(path), workers, max_pixels)
+        return ImageSource(images.folder(path), workers, max_pixels)
     kind = path.suffix.lower()
     if kind in READY or (kind == ".parquet" and not _is_list(path)):
-        return Ready(path)
+        return FeatureSource(path)
     if kind in (".csv", ".parquet"):
-        return Images(listing(path), workers, max_pixels, path)
+        return ImageSource(listing(path), workers, max_pixels, path)
     raise ValueError(f"source must be {KINDS}, got {source!r}.")
 
 
@@ -125,8 +125,8 @@ def _options(options: Mapping[str, Any], model: type[O], source: str) -> O:
         return model.model_validate(dict(options))
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg'].lower()}" for f in error.errors())
-        known = ", ".join(model.model_fields) or "none"
-        raise ValueError(f"options of {source!r} must be {known}, got {dict(options)}: {faults}.") from None
+        allowed = ", ".join(model.model_fields) or "none"
+        raise ValueError(f"options of {source!r} must be {allowed}, got {dict(options)}: {faults}.") from None
 
 
 def checksum(source: str, options: Mapping[str, Any]) -> str:
@@ -149,7 +149,7 @@ def verify(source: Source, entry: ledger.Batch, batch: str) -> None:
         )
 
 
-class Nothing:
+class EmptySource:
     """An empty batch."""
 
     def checksum(self) -> str:
@@ -161,7 +161,7 @@ class Nothing:
         return EMPTY
 
 
-class Images:
+class ImageSource:
     """Image files in place.
 
     Args:
@@ -198,9 +198,9 @@ class Images:
 
 def delivery(rows: list[Sample | Refused]) -> Delivery:
     """Rows as manifest and quarantine, each content once; nothing is known of the truth."""
-    kept, again = manifest.distinct(row for row in rows if isinstance(row, Sample))
+    unique, copies = manifest.distinct(row for row in rows if isinstance(row, Sample))
     refused = [row for row in rows if isinstance(row, Refused)]
-    return EMPTY._replace(samples=manifest.samples(kept), refused=manifest.refusals(refused + again))
+    return EMPTY._replace(samples=manifest.samples(unique), refused=manifest.refusals(refused + copies))
 
 
 def listing(table: Path) -> list[Listed]:
@@ -228,7 +228,7 @@ def as_label(value: Any) -> str | None:
     return (str(value).strip() or None) if value is not None else None
 
 
-class Ready:
+class FeatureSource:
     """Features made elsewhere: a row of the file is a sample.
 
     Args:
@@ -265,7 +265,7 @@ class Ready:
         return Sample(sample_id, path, label, row=row)
 
 
-class Archive:
+class ArchiveSource:
     """A folder class/image in an archive, unpacked into the batch's folder.
 
     Args:
@@ -277,32 +277,32 @@ class Archive:
 
     def __init__(self, source: str, limits: archives.Limits, workers: int, max_pixels: int) -> None:
         self.source, self.limits, self.workers, self.max_pixels = source, limits, workers, max_pixels
-        self.known = None
+        self.sha256 = None
         if "://" in source:
-            self.known = _checksum_of_url(source)
+            self.sha256 = _checksum_of_url(source)
         elif not Path(source).is_file():
             raise ValueError(f"source must be {KINDS}, got {source!r}, and no file lies there.")
 
     def checksum(self) -> str:
         """Of the archive; that of a URL is part of it."""
-        return f"sha256:{self.known or tables.sha256(Path(self.source))}"
+        return f"sha256:{self.sha256 or tables.sha256(Path(self.source))}"
 
     def check(self) -> None:
         """Refuse what ``read`` would refuse, as far as it is here already."""
-        if not self.known:
+        if not self.sha256:
             archives.check(Path(self.source), self.limits)
 
     def read(self, folder: Path) -> Delivery:
         """Fetch where needed, unpack into ``folder``, describe the images; members that may not be are set aside."""
         from diva.ingest import fetch  # requests takes a tenth of a second
 
-        archive = fetch.by_url(self.source, self.known) if self.known else Path(self.source)
+        archive = fetch.by_url(self.source, self.sha256) if self.sha256 else Path(self.source)
         aside = archives.sift(archive, folder, self.limits)
         listed = images.folder(archives.root(folder))
-        found = Images([*listed, *aside], self.workers, self.max_pixels).read(folder)
+        result = ImageSource([*listed, *aside], self.workers, self.max_pixels).read(folder)
         if archive.parent == fetch.CACHE:
             archive.unlink()
-        return found
+        return result
 
 
 def _checksum_of_url(source: str) -> str:
@@ -327,7 +327,7 @@ def _hashes(features: Any) -> Iterator[str]:
             yield content[: manifest.ID_LENGTH]
 
 
-class DataSet:
+class DataSetSource:
     """A data set of the paper, its images in place below its root.
 
     Args:
@@ -350,12 +350,12 @@ class DataSet:
         """Fetch it where it is absent; ``folder`` takes images that lie in no files of their own."""
         from diva.ingest import catalog
 
-        found = catalog.listing(self.name, self.options.split, Path(self.options.root), folder)
-        listed = [Listed(path, f"{number:06d}-{path.name}", label) for number, (path, label) in enumerate(found)]
-        return Images(listed, self.workers, self.max_pixels).read(folder)
+        labelled = catalog.listing(self.name, self.options.split, Path(self.options.root), folder)
+        listed = [Listed(path, f"{number:06d}-{path.name}", label) for number, (path, label) in enumerate(labelled)]
+        return ImageSource(listed, self.workers, self.max_pixels).read(folder)
 
 
-class Torchvision:
+class TorchvisionSource:
     """A data set of torchvision, written out as PNG files.
 
     Args:
@@ -376,7 +376,7 @@ class Torchvision:
         """Download where needed, write the images into ``folder``, describe them."""
         with tempfile.TemporaryDirectory(prefix=".download-", dir=folder.parent) as temporary:
             listed = self._write(folder, self.options.root or temporary)
-        return Images(listed, self.workers, self.max_pixels).read(folder)
+        return ImageSource(listed, self.workers, self.max_pixels).read(folder)
 
     def _write(self, folder: Path, root: str) -> list[Listed]:
         from diva.vision.datasets import torchvision_data_set  # the one branch that imports torchvision

@@ -39,35 +39,37 @@ class Copy(NamedTuple):
 
 def kinds(quarantine: Quarantine) -> tuple[Aside, ...]:
     """In the order of stages and batches."""
-    found = []
+    groups = []
     for (stage, batch), refused in quarantine.items():
         for kind, amount in manifest.kinds(refused).items():
             first = refused.filter(kind == KIND).row(0, named=True)
-            found.append(Aside(batch, stage, kind, amount, first["path"], first["remedy"]))
-    return tuple(found)
+            groups.append(Aside(batch, stage, kind, amount, first["path"], first["remedy"]))
+    return tuple(groups)
 
 
-def counts(found: tuple[Aside, ...]) -> dict[str, dict[str, int]]:
+def counts(groups: tuple[Aside, ...]) -> dict[str, dict[str, int]]:
     """How many of each kind, by batch."""
     table: dict[str, dict[str, int]] = {}
-    for one in found:
-        row = table.setdefault(one.kind, {})
-        row[one.batch] = row.get(one.batch, 0) + one.samples
+    for group in groups:
+        row = table.setdefault(group.kind, {})
+        row[group.batch] = row.get(group.batch, 0) + group.samples
     return table
 
 
 def copies(quarantine: Quarantine, samples: pl.DataFrame, most: int = MOST) -> tuple[Copy, ...]:
     """Duplicates and near-duplicates, those whose labels conflict first."""
-    rows = {row["sample_id"]: row for row in samples.with_row_index("place").iter_rows(named=True)}
-    found = []
+    rows = {row["sample_id"]: row for row in samples.with_row_index("number").iter_rows(named=True)}
+    listed = []
     for refused in quarantine.values():
         for row in refused.filter(KIND.is_in(COPIES)).iter_rows(named=True):
-            known = rows.get(_original(row["reason"]) or row["sample_id"])
-            label, of_label = row["label"] or "", known["given_label"] if known else ""
-            conflict = row["reason"].startswith("same content under") or (known is not None and label != of_label)
-            path, place = (known["path"], known["place"]) if known else (row["reason"].partition(": ")[2], -1)
-            found.append(Copy(row["reason"].split(":")[0], label, row["path"], of_label, path, place, conflict))
-    return tuple(sorted(found, key=lambda copy: not copy.conflict)[:most])
+            original = rows.get(_original(row["reason"]) or row["sample_id"])
+            label, of_label = row["label"] or "", original["given_label"] if original else ""
+            conflict = row["reason"].startswith("same content under") or (original is not None and label != of_label)
+            path, number = (
+                (original["path"], original["number"]) if original else (row["reason"].partition(": ")[2], -1)
+            )
+            listed.append(Copy(row["reason"].split(":")[0], label, row["path"], of_label, path, number, conflict))
+    return tuple(sorted(listed, key=lambda copy: not copy.conflict)[:most])
 
 
 def _original(reason: str) -> str | None:

@@ -26,8 +26,8 @@ def dumbbells(
     """Two dots a class, joined; the greatest changes where there are many classes. Figure, height, whether cut."""
     cut = len(pairs) > MOST_CLASSES
     if cut:
-        wide = sorted(range(len(pairs)), key=lambda place: (-abs(pairs[place].after - pairs[place].before), place))
-        pairs = [pairs[place] for place in sorted(wide[:MOST_CLASSES])]
+        wide = sorted(range(len(pairs)), key=lambda index: (-abs(pairs[index].after - pairs[index].before), index))
+        pairs = [pairs[index] for index in sorted(wide[:MOST_CLASSES])]
     labels = [plain(pair.label) for pair in pairs]
     joints = {
         "type": "scatter", "mode": "lines", "line": {"color": GREY, "width": 3}, "hoverinfo": "skip",

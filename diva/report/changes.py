@@ -18,7 +18,7 @@ class Changes(NamedTuple):
     by_class: Table
 
 
-def changes(before: pl.DataFrame | None, after: pl.DataFrame, since: str) -> Changes | None:
+def compare(before: pl.DataFrame | None, after: pl.DataFrame, since: str) -> Changes | None:
     """None where there is no set before."""
     if before is None:
         return None

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from diva.report import summary
-from diva.report.summary import Run
+from diva.report.summary import RunMetrics
 from diva.text.words import count, percent
 
 Numbers = npt.NDArray[np.float64]
@@ -64,21 +64,21 @@ def curve(x: Sequence[Any], y: Sequence[Any], name: str, color: str, **more: Any
     return {"type": "scatter", "mode": "lines+markers", "x": list(x), "y": list(y), "name": name, **look, **more}
 
 
-def sets(run: Run) -> Chart:
+def sets(run: RunMetrics) -> Chart:
     """Test error of each training set, with its interval; the release stands out."""
-    found = run.evaluate["sets"]
+    results = run.evaluate["sets"]
     names = list(reversed(summary.order(run)))
-    figures = [found[name] for name in names]
-    error = [100 * one["error"] for one in figures]
+    figures = [results[name] for name in names]
+    error = [100 * figure["error"] for figure in figures]
     dots = {
         "type": "scatter", "mode": "markers", "x": error, "y": [summary.SETS.get(name, name) for name in names],
         "marker": {"size": 11, "color": [MAIN if name == run.used else SOFT for name in names]}, "showlegend": False,
         "error_x": {
             "type": "data", "symmetric": False, "thickness": 2, "width": 0, "color": GREY,
-            "array": [100 * (one["high"] - one["error"]) for one in figures],
-            "arrayminus": [100 * (one["error"] - one["low"]) for one in figures],
+            "array": [100 * (figure["high"] - figure["error"]) for figure in figures],
+            "arrayminus": [100 * (figure["error"] - figure["low"]) for figure in figures],
         },
-        "text": [f"{percent(one['error'])} %, {count(one['size'])} samples" for one in figures],
+        "text": [f"{percent(figure['error'])} %, {count(figure['size'])} samples" for figure in figures],
         "hovertemplate": "%{y}: %{text}<extra></extra>",
     }  # fmt: skip
     layout = {"xaxis": axis("test error, %"), "yaxis": {"automargin": True}}
@@ -86,21 +86,22 @@ def sets(run: Run) -> Chart:
     return Chart("sets", "Test error", caption, {"data": [dots], "layout": layout}, 60 + 38 * len(names))
 
 
-def extension(run: Run) -> Chart | None:
+def extension(run: RunMetrics) -> Chart | None:
     """Test error over the size of the set, round by round, with uniform choices beside it (the paper's Fig. 4)."""
-    found = run.evaluate["rounds"]
-    if len(found) < 2:
+    rounds = run.evaluate["rounds"]
+    if len(rounds) < 2:
         return None
-    size = [one["size"] for one in found]
-    bands = [band(size, [[100 * one[end] for one in found] for end in ("low", "high")], WASH)]
-    data = [curve(size, [100 * one["error"] for one in found], "Extend", MAIN, text=[one["round"] for one in found])]
-    beside = [found[0], *(one for one in found[1:] if one.get("uniform") is not None)]
+    size = [entry["size"] for entry in rounds]
+    bands = [band(size, [[100 * entry[end] for entry in rounds] for end in ("low", "high")], WASH)]
+    names, error = [entry["round"] for entry in rounds], [100 * entry["error"] for entry in rounds]
+    data = [curve(size, error, "Extend", MAIN, text=names)]
+    beside = [rounds[0], *(entry for entry in rounds[1:] if entry.get("uniform") is not None)]
     if len(beside) > 1:
-        size = [one["size"] for one in beside]
-        ends = [[100 * one.get(f"uniform_{end}", one[end]) for one in beside] for end in ("low", "high")]
+        size = [entry["size"] for entry in beside]
+        ends = [[100 * entry.get(f"uniform_{end}", entry[end]) for entry in beside] for end in ("low", "high")]
         bands.insert(0, band(size, ends, "var(--haze)"))
         dotted = {"color": SOFT, "width": 2, "dash": "dot"}
-        uniform = [100 * one.get("uniform", one["error"]) for one in beside]
+        uniform = [100 * entry.get("uniform", entry["error"]) for entry in beside]
         data.insert(0, curve(size, uniform, "uniform choice", SOFT, line=dotted))
     everything = run.evaluate["sets"].get("everything")
     if everything:
@@ -128,12 +129,12 @@ def histogram(values: Numbers, marked: npt.NDArray[np.bool_], bins: int = BINS) 
     }  # fmt: skip
 
 
-def bars(name: str, title: str, caption: str, what: str, marked: str, found: Mapping[str, list[float]]) -> Chart:
+def bars(name: str, title: str, caption: str, what: str, marked: str, counts: Mapping[str, list[float]]) -> Chart:
     """A histogram on a logarithmic axis, what is marked in front."""
-    centre = [low + width / 2 for low, width in zip(found["low"], found["width"], strict=True)]
+    centre = [low + width / 2 for low, width in zip(counts["low"], counts["width"], strict=True)]
     data = [
         {
-            "type": "bar", "name": label, "x": centre, "y": found[key], "width": found["width"],
+            "type": "bar", "name": label, "x": centre, "y": counts[key], "width": counts["width"],
             "marker": {"color": color, "line": {"width": 0}},
             "hovertemplate": f"{what} %{{x:.3g}}: %{{y}} {label}<extra></extra>",
         }
@@ -148,9 +149,9 @@ def bars(name: str, title: str, caption: str, what: str, marked: str, found: Map
 
 def scores(frame: pl.DataFrame, method: str) -> Chart:
     """How suspicious the core's labels are (the paper's Fig. 3)."""
-    found = histogram(frame["score"].to_numpy(), frame["flagged"].to_numpy())
+    counts = histogram(frame["score"].to_numpy(), frame["flagged"].to_numpy())
     caption = "Right labels gather at the left, wrong ones at the right; the axis of counts is logarithmic."
-    return bars("scores", "Scores of the core", caption, f"score ({method})", "called wrong", found)
+    return bars("scores", "Scores of the core", caption, f"score ({method})", "called wrong", counts)
 
 
 def weights(frame: pl.DataFrame) -> Chart:
@@ -201,10 +202,10 @@ def stacks(name: str, title: str, caption: str, rows: Mapping[str, Mapping[str, 
         {
             "type": "bar", "orientation": "h", "name": plain(part), "y": [plain(row) for row in rows],
             "x": [row.get(part, 0) for row in rows.values()],
-            "marker": {"color": colors[place % len(colors)]}, "showlegend": len(parts) > 1,
+            "marker": {"color": colors[index % len(colors)]}, "showlegend": len(parts) > 1,
             "hovertemplate": "%{y}: %{x:,d} %{fullData.name}<extra></extra>",
         }
-        for place, part in enumerate(parts)
+        for index, part in enumerate(parts)
     ]  # fmt: skip
     layout = {
         "barmode": "stack", "bargap": 0.5, "xaxis": axis("samples", rangemode="tozero", **whole),

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from diva.report.summary import Run
+from diva.report.summary import RunMetrics
 from diva.store import ledger, tables
 from diva.store.decisions import FORGOTTEN_ROW
 
@@ -33,7 +33,7 @@ SAMPLES: tables.Schema = {
 
 
 @dataclass(frozen=True)
-class Data:
+class ReportData:
     """What the report is made from.
 
     Attributes:
@@ -50,12 +50,12 @@ class Data:
         classes: test errors by class.
         steps: loss and test error by step of Reweight.
         taken: steps of Reweight that the release takes.
-        left: what the pool still holds, and why.
+        remaining: what the pool still holds, and why.
         review: people's newest decisions.
         unreviewed: the sets before people judged, oldest first: what the scores said of each sample.
     """
 
-    run: Run
+    run: RunMetrics
     fit: Mapping[str, Any]
     book: ledger.Ledger
     state: pl.DataFrame
@@ -68,7 +68,7 @@ class Data:
     classes: pl.DataFrame
     steps: pl.DataFrame
     taken: int
-    left: pl.DataFrame
+    remaining: pl.DataFrame
     review: pl.DataFrame
     unreviewed: pl.DataFrame
 
@@ -84,23 +84,23 @@ def called() -> pl.Expr:
     return pl.col("flagged") | removed.fill_null(value=False) | (pl.col("label") != pl.col("given_label"))
 
 
-def samples(data: Data) -> pl.DataFrame:
+def samples(data: ReportData) -> pl.DataFrame:
     """All samples of core and pool: the newest set, then what the pool still holds; with the schema ``SAMPLES``.
 
     Those that were taken down are left out.
     """
-    left = data.left.with_columns(
+    remaining = data.remaining.with_columns(
         given_label="label",
         origin=pl.lit("pool"),
         round=pl.lit("none"),
         status=pl.lit("left"),
         called=pl.lit(value=False),
     )
-    frame = pl.concat([data.state.with_columns(called=called()), left], how="diagonal")
-    known = data.truth.unique("sample_id", keep="first", maintain_order=True)
+    frame = pl.concat([data.state.with_columns(called=called()), remaining], how="diagonal")
+    truth = data.truth.unique("sample_id", keep="first", maintain_order=True)
     weighed = data.weights.select("sample_id", "weight", new_derivative="derivative")
     frame = frame.join(data.taken_down, on="sample_id", how="anti", maintain_order="left")
-    joined = frame.join(known, on="sample_id", how="left", maintain_order="left")
+    joined = frame.join(truth, on="sample_id", how="left", maintain_order="left")
     joined = joined.join(weighed, on="sample_id", how="left", maintain_order="left")
     newest = joined.with_columns(derivative=pl.coalesce("new_derivative", "derivative"))
     return tables.conform(newest.select(list(SAMPLES)), SAMPLES, "samples")
@@ -111,5 +111,5 @@ def shown(frame: pl.DataFrame, most: int) -> pl.DataFrame:
     if len(frame) <= most:
         return frame
     rank = [pl.col("called"), pl.col("derivative").abs().fill_null(0.0)]
-    places = frame.with_row_index("place").sort(rank, descending=True, maintain_order=True).head(most)["place"]
+    places = frame.with_row_index("number").sort(rank, descending=True, maintain_order=True).head(most)["number"]
     return frame[places.sort().to_list()]

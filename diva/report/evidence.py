@@ -35,7 +35,7 @@ class Evidence(NamedTuple):
     suggested: tuple[Neighbour, ...]
 
 
-def evidence(asked: pl.DataFrame, core: pl.DataFrame, nearest: int = 3) -> dict[str, Evidence]:
+def nearest_images(asked: pl.DataFrame, core: pl.DataFrame, nearest: int = 3) -> dict[str, Evidence]:
     """By sample.
 
     Args:
@@ -47,12 +47,12 @@ def evidence(asked: pl.DataFrame, core: pl.DataFrame, nearest: int = 3) -> dict[
         return {}
     mean = neighbours.mean(stored(core))
     queries = np.concatenate([part for _, part in directions(asked, mean)])
-    found = {name: Nearest(queries, asked[name].to_list(), nearest) for name in ("given_label", "suggested_label")}
+    sides = {name: Nearest(queries, asked[name].to_list(), nearest) for name in ("given_label", "suggested_label")}
     own = asked["sample_id"].to_list()
-    for place, part in track(directions(core, mean), len(core), "core images", rows_of):
-        for side in found.values():
-            side.see(part, core["label"][place].to_list(), core["sample_id"][place].to_list(), own)
-    given, suggested = (side.neighbours() for side in found.values())
+    for rows, part in track(directions(core, mean), len(core), "core images", rows_of):
+        for side in sides.values():
+            side.see(part, core["label"][rows].to_list(), core["sample_id"][rows].to_list(), own)
+    given, suggested = (side.neighbours() for side in sides.values())
     return {name: Evidence(*pair) for name, *pair in zip(own, given, suggested, strict=True)}
 
 
@@ -81,31 +81,31 @@ class Nearest:
     def __init__(self, queries: Array, classes: Sequence[str | None], nearest: int) -> None:
         self.queries = queries
         self.asking: dict[str, list[int]] = {}
-        for place, name in enumerate(classes):
+        for query, name in enumerate(classes):
             if name is not None:
-                self.asking.setdefault(name, []).append(place)
+                self.asking.setdefault(name, []).append(query)
         self.cosine = np.full((len(queries), nearest), -np.inf, np.float32)
         self.name = np.full((len(queries), nearest), "", dtype=object)
 
     def see(self, rows: Array, labels: Sequence[str], names: Sequence[str], own: Sequence[str]) -> None:
         """Compare with more rows; no row is near itself."""
         by_class: dict[str, list[int]] = {}
-        for place, label in enumerate(labels):
-            by_class.setdefault(label, []).append(place)
+        for index, label in enumerate(labels):
+            by_class.setdefault(label, []).append(index)
         for label in by_class.keys() & self.asking.keys():
             asking, here = self.asking[label], by_class[label]
             cosine = self.queries[asking] @ rows[here].T
-            there = np.array([names[place] for place in here], dtype=object)
-            cosine[np.array([own[place] for place in asking], dtype=object)[:, None] == there[None, :]] = -np.inf
+            there = np.array([names[index] for index in here], dtype=object)
+            cosine[np.array([own[index] for index in asking], dtype=object)[:, None] == there[None, :]] = -np.inf
             self._merge(asking, cosine, there)
 
     def _merge(self, asking: list[int], cosine: Array, names: Array) -> None:
         most = self.cosine.shape[1]
         both = np.concatenate([self.cosine[asking], cosine], axis=1)
-        known = np.concatenate([self.name[asking], np.broadcast_to(names, cosine.shape)], axis=1)
+        candidates = np.concatenate([self.name[asking], np.broadcast_to(names, cosine.shape)], axis=1)
         order = np.argsort(-both, axis=1, kind="stable")[:, :most]
         self.cosine[asking] = np.take_along_axis(both, order, axis=1)
-        self.name[asking] = np.take_along_axis(known, order, axis=1)
+        self.name[asking] = np.take_along_axis(candidates, order, axis=1)
 
     def neighbours(self) -> list[tuple[Neighbour, ...]]:
         """Of each query, nearest first."""

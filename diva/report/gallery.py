@@ -19,47 +19,47 @@ Content = dict[str, Any]
 
 def first(frame: pl.DataFrame, evidence: Mapping[str, Evidence], calls: int) -> list[int]:
     """Rows in the order in which they get a thumbnail: calls with their evidence, extremes of weight, then the rest."""
-    place = {name: row for row, name in enumerate(frame["sample_id"])}
+    row_of = {name: row for row, name in enumerate(frame["sample_id"])}
     strongest = ranked(frame, pl.col("called"), calls)
-    near = (
-        place[other.sample_id]
+    neighbours = (
+        row_of[other.sample_id]
         for row in strongest
         for side in evidence.get(frame["sample_id"][row], Evidence((), ()))
         for other in side
-        if other.sample_id in place
+        if other.sample_id in row_of
     )
     rest = ranked(frame, pl.col("called"), len(frame))
-    return list(dict.fromkeys([*strongest, *near, *extremes(frame), *strips(frame), *rest, *range(len(frame))]))
+    return list(dict.fromkeys([*strongest, *neighbours, *extremes(frame), *strips(frame), *rest, *range(len(frame))]))
 
 
 def ranked(frame: pl.DataFrame, which: pl.Expr, most: int) -> list[int]:
     """Rows of the highest scores."""
-    numbered = frame.with_row_index("place").filter(which)
+    numbered = frame.with_row_index("number").filter(which)
     return (
-        numbered.sort(["score", "sample_id"], descending=[True, False], nulls_last=True).head(most)["place"].to_list()
+        numbered.sort(["score", "sample_id"], descending=[True, False], nulls_last=True).head(most)["number"].to_list()
     )
 
 
 def extremes(frame: pl.DataFrame, most: int = EXTREMES) -> list[int]:
     """Rows of the largest and of the smallest weights of each class."""
-    weighed = frame.with_row_index("place").filter(pl.col("weight").is_not_null())
+    weighed = frame.with_row_index("number").filter(pl.col("weight").is_not_null())
     ends = []
     for descending in (True, False):
         order = weighed.sort("weight", "sample_id", descending=[descending, False], maintain_order=True)
         ends.append(order.group_by("label", maintain_order=True).head(most).sort("label", maintain_order=True))
-    return pl.concat(ends)["place"].to_list()
+    return pl.concat(ends)["number"].to_list()
 
 
 def strips(frame: pl.DataFrame, most: int = STRIP) -> list[int]:
     """Rows that rounds added, the most wanted first, and rows left, the strongest reasons first."""
-    numbered = frame.with_row_index("place")
+    numbered = frame.with_row_index("number")
     added = numbered.filter((pl.col("origin") == "pool") & (pl.col("status") != "left")).sort("derivative", "sample_id")
-    left = numbered.filter(pl.col("status") == "left").sort("derivative", "sample_id", descending=[True, False])
+    remaining = numbered.filter(pl.col("status") == "left").sort("derivative", "sample_id", descending=[True, False])
     parts = [
         added.group_by("round", maintain_order=True).head(most),
-        left.group_by("reason", maintain_order=True).head(most),
+        remaining.group_by("reason", maintain_order=True).head(most),
     ]
-    return [row for part in parts for row in part["place"].to_list()]
+    return [row for part in parts for row in part["number"].to_list()]
 
 
 def content(
@@ -71,26 +71,28 @@ def content(
 ) -> Content:
     """All that the page's script knows of the samples; labels, batches, rounds and reasons as codes."""
     labels = sorted({*frame["label"], *frame["given_label"], *frame["suggested_label"].drop_nulls()}, key=natural)
-    known: Content = {"labels": labels, "methods": list(methods), "ids": frame["sample_id"].to_list()}
-    known |= {"paths": frame["path"].to_list(), "linked": [int(link) for link in linked]}
+    columns: Content = {"labels": labels, "methods": list(methods), "ids": frame["sample_id"].to_list()}
+    columns |= {"paths": frame["path"].to_list(), "linked": [int(link) for link in linked]}
     for name, column in {
         "label": "label",
         "given": "given_label",
         "suggested": "suggested_label",
         "true": "true_label",
     }.items():
-        known[name] = codes(frame[column], labels)
+        columns[name] = codes(frame[column], labels)
     for name in ("batch", "round", "reason", "origin"):
         values = sorted(set(frame[name].drop_nulls()))
-        known |= {f"{name}s": values, name: codes(frame[name], values)}
-    known["status"] = codes(frame["status"], STATUS)
-    known["called"] = [int(value) for value in frame["called"]]
-    known |= {name: figures(frame[name]) for name in ("score", "margin", "derivative", "weight")}
-    known["others"] = {name: other(frame, scores) for name, scores in list(methods.items())[1:]}
-    place = {name: row for row, name in enumerate(known["ids"])}
-    known["evidence"] = {place[name]: near(found, place) for name, found in evidence.items() if name in place}
-    known["decided"] = decisions(review, place)
-    return known
+        columns |= {f"{name}s": values, name: codes(frame[name], values)}
+    columns["status"] = codes(frame["status"], STATUS)
+    columns["called"] = [int(value) for value in frame["called"]]
+    columns |= {name: figures(frame[name]) for name in ("score", "margin", "derivative", "weight")}
+    columns["others"] = {name: other(frame, scores) for name, scores in list(methods.items())[1:]}
+    row_of = {name: row for row, name in enumerate(columns["ids"])}
+    columns["evidence"] = {
+        row_of[name]: neighbour_rows(sides, row_of) for name, sides in evidence.items() if name in row_of
+    }
+    columns["decided"] = decisions(review, row_of)
+    return columns
 
 
 def natural(label: str) -> tuple[bool, int, str]:
@@ -100,8 +102,8 @@ def natural(label: str) -> tuple[bool, int, str]:
 
 def codes(values: Iterable[str | None], names: Sequence[str]) -> list[int]:
     """Places among ``names``, −1 where a value is missing or none of them."""
-    place = {name: number for number, name in enumerate(names)}
-    return [place.get(value, -1) if value is not None else -1 for value in values]
+    code = {name: number for number, name in enumerate(names)}
+    return [code.get(value, -1) if value is not None else -1 for value in values]
 
 
 def figures(values: Iterable[float | None]) -> list[float | None]:
@@ -117,20 +119,20 @@ def other(frame: pl.DataFrame, scores: pl.DataFrame) -> Content:
     return {"score": figures(joined["score"]), "called": [int(bool(value)) for value in joined["flagged"]]}
 
 
-def near(found: Evidence, place: Mapping[str, int]) -> list[list[list[float]]]:
+def neighbour_rows(sides: Evidence, row_of: Mapping[str, int]) -> list[list[list[float]]]:
     """Rows and cosines of the neighbours of the given and of the suggested class."""
-    return [[[place[one.sample_id], round(one.cosine, 3)] for one in side if one.sample_id in place] for side in found]
+    return [[[row_of[name], round(cosine, 3)] for name, cosine in side if name in row_of] for side in sides]
 
 
-def decisions(review: pl.DataFrame, place: Mapping[str, int]) -> dict[int, list[str | None]]:
+def decisions(review: pl.DataFrame, row_of: Mapping[str, int]) -> dict[int, list[str | None]]:
     """People's decisions so far, by row: decision, label, note."""
     rows = review.select("sample_id", "decision", "label", "note").iter_rows()
-    return {place[name]: told for name, *told in rows if name in place}
+    return {row_of[name]: decision for name, *decision in rows if name in row_of}
 
 
-def packed(known: Content) -> str:
+def packed(columns: Content) -> str:
     """JSON, compressed, in base64."""
-    text = json.dumps(known, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    text = json.dumps(columns, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     return assets.squeezed(text.encode("utf-8", "replace"))
 
 

@@ -10,16 +10,16 @@ from diva.store import ledger, paths
 def roots(book: ledger.Ledger) -> tuple[Path, ...]:
     """The project's data, and folders of the deliveries (of a list, the folder it lies in)."""
     batches = [*book.batches.values(), *(entry for base in book.base.values() for entry in base.batches.values())]
-    places = [Path(batch.source) for batch in batches if batch.source and batch.source != "none"]
-    folders = [place if place.is_dir() else place.parent for place in places if place.exists()]
+    sources = [Path(batch.source) for batch in batches if batch.source and batch.source != "none"]
+    folders = [source if source.is_dir() else source.parent for source in sources if source.exists()]
     return tuple(dict.fromkeys(folder.resolve() for folder in (paths.DATA, *folders)))
 
 
 def within(names: Iterable[str], folders: Iterable[Path]) -> list[bool]:
     """Whether each path, its ``..`` taken away, lies in one of the folders."""
-    here, known = Path.cwd(), [f"{folder}{os.sep}" for folder in folders]
+    here, prefixes = Path.cwd(), [f"{folder}{os.sep}" for folder in folders]
     full = (os.path.normpath(here / name) for name in names)
-    return [any(name.startswith(folder) for folder in known) for name in full]
+    return [any(name.startswith(folder) for folder in prefixes) for name in full]
 
 
 def folders_of(names: Iterable[str]) -> tuple[Path, ...]:

@@ -27,8 +27,8 @@ from diva.report import (
     thumbnails,
 )
 from diva.report.charts import Chart
-from diva.report.data import Data, called, samples, shown
-from diva.report.summary import Run
+from diva.report.data import ReportData, called, samples, shown
+from diva.report.summary import RunMetrics
 from diva.store import ledger
 from diva.text.words import count, number, percent
 
@@ -36,7 +36,7 @@ Facts = tuple[tuple[str, str], ...]
 OVERHEAD = 200_000  # bytes of the page besides samples, library and thumbnails
 
 
-class Limits(NamedTuple):
+class PageLimits(NamedTuple):
     """How much the page shows.
 
     Attributes:
@@ -52,21 +52,23 @@ class Limits(NamedTuple):
     megabytes: float
 
 
-class Group(NamedTuple):
+class Section(NamedTuple):
     """Facts under a heading."""
 
     title: str
     facts: Facts
 
 
-def render(data: Data, limits: Limits) -> str:
+def render(data: ReportData, limits: PageLimits) -> str:
     """The page."""
     every = samples(data)
     frame = shown(every, limits.rows)
-    near = neighbours(data, frame, limits.calls)
+    nearest = neighbours(data, frame, limits.calls)
     drawn, library = figures(data, every), assets.library()
-    order = gallery.first(frame, near, limits.calls)
-    known, images = embedded(data, frame, near, order, limits, {one.name: one.figure for one in drawn}, len(library))
+    order = gallery.first(frame, nearest, limits.calls)
+    packed, images = embedded(
+        data, frame, nearest, order, limits, {chart.name: chart.figure for chart in drawn}, len(library)
+    )
     script = assets.script()
     set_aside = aside.kinds(data.quarantine)
     return assets.template().render(
@@ -75,29 +77,29 @@ def render(data: Data, limits: Limits) -> str:
         style=Markup(assets.read("page.css")),  # noqa: S704  # ours
         project=project(data.book),
         library=library,
-        known=known,
+        packed=packed,
         images=gallery.lines(images),
-        charts={one.name: one for one in drawn},
+        charts={chart.name: chart for chart in drawn},
         summary=summary.summarise(data.run),
         headline=headline(data.run),
         called_wrong=summary.called_wrong(data.run),
         sets=summary.sets(data.run),
         rounds=summary.rounds(data.run),
-        changes=changes.changes(data.before, data.state, _previous(data.book)),
+        changes=changes.compare(data.before, data.state, _previous(data.book)),
         aside=set_aside,
         copies=aside.copies(data.quarantine, frame),
-        reviewed=reviewed.reviewed(data.review, data.unreviewed),
+        reviewed=reviewed.summarise(data.review, data.unreviewed),
         review=ledger.newest_review(data.book),
         provenance=provenance(data),
-        told={
+        amounts={
             "called": count(int(every["called"].sum())), "samples": count(len(every)), "shown": count(len(frame)),
-            "thumbnails": count(len(images)), "megabytes": number(limits.megabytes), "evidence": count(len(near)),
+            "thumbnails": count(len(images)), "megabytes": number(limits.megabytes), "evidence": count(len(nearest)),
         },
         cut=len(frame) < len(every),
     )  # fmt: skip
 
 
-def neighbours(data: Data, frame: pl.DataFrame, calls: int) -> dict[str, evidence.Evidence]:
+def neighbours(data: ReportData, frame: pl.DataFrame, calls: int) -> dict[str, evidence.Evidence]:
     """Evidence for the strongest calls, from core images that nobody doubts."""
     columns = ["sample_id", "features", "row", "given_label", "suggested_label"]
     asked = frame[gallery.ranked(frame, pl.col("called"), calls)].select(columns)
@@ -105,19 +107,19 @@ def neighbours(data: Data, frame: pl.DataFrame, calls: int) -> dict[str, evidenc
     undoubted = (pl.col("status") == "member") & (~called() | reviewed)
     trusted = data.state.filter((pl.col("origin") == "core") & undoubted)
     trusted = trusted.join(data.taken_down, on="sample_id", how="anti", maintain_order="left")
-    return evidence.evidence(asked, trusted.select("sample_id", "features", "row", "label"))
+    return evidence.nearest_images(asked, trusted.select("sample_id", "features", "row", "label"))
 
 
-def figures(data: Data, every: pl.DataFrame) -> list[Chart]:
+def figures(data: ReportData, every: pl.DataFrame) -> list[Chart]:
     """All charts that these data allow."""
     method, scores = next(iter(data.scores.items()))
     flags = every.select("sample_id", flagged="called")
     weights = data.weights.join(flags, on="sample_id", how="left", maintain_order="left")
     core = data.state.filter(pl.col("origin") == "core")
     before = dict(core.group_by("given_label").len().iter_rows())
-    left = {reason: {"left": n} for reason, n in data.left.group_by("reason").len().sort("reason").iter_rows()}
+    reasons = {reason: {"left": n} for reason, n in data.remaining.group_by("reason").len().sort("reason").iter_rows()}
     kinds = aside.counts(aside.kinds(data.quarantine))
-    found = [
+    drawn = [
         charts.sets(data.run),
         charts.extension(data.run),
         charts.scores(scores, method),
@@ -125,27 +127,27 @@ def figures(data: Data, every: pl.DataFrame) -> list[Chart]:
         by_class.balance(before, dict(data.train.group_by("label").len().iter_rows())),
         by_class.errors(data.classes, data.run.used),
         charts.steps(data.steps, data.taken),
-        charts.stacks("left", "Left in the pool", "Why samples were left, under the newest set.", left)
-        if left
+        charts.stacks("left", "Left in the pool", "Why samples were left, under the newest set.", reasons)
+        if reasons
         else None,
         charts.stacks("aside", "Set aside", "What could not be used, by kind and batch.", kinds) if kinds else None,
     ]
-    return [one for one in found if one is not None]
+    return [chart for chart in drawn if chart is not None]
 
 
 def embedded(
-    data: Data, frame: pl.DataFrame, near: Mapping[str, evidence.Evidence], order: list[int], limits: Limits,
-    drawn: Mapping[str, charts.Figure], library: int,
+    data: ReportData, frame: pl.DataFrame, nearest: Mapping[str, evidence.Evidence], order: list[int],
+    limits: PageLimits, drawn: Mapping[str, charts.Figure], library: int,
 ) -> tuple[str, dict[int, bytes]]:  # fmt: skip
     """Samples and charts as the script unpacks them, and the thumbnails for which there is room then."""
-    known = gallery.content(frame, near, data.scores, data.review, [False] * len(frame)) | {"charts": dict(drawn)}
-    room = int(limits.megabytes * 1e6) - OVERHEAD - library - len(gallery.packed(known))
+    content = gallery.content(frame, nearest, data.scores, data.review, [False] * len(frame)) | {"charts": dict(drawn)}
+    room = int(limits.megabytes * 1e6) - OVERHEAD - library - len(gallery.packed(content))
     images = thumbnails.pack(frame, order, limits.thumbnail, room)
     paths = frame["path"].to_list()
     checked = links.folders_of(paths[row] for row in images)
     linked = links.within(paths, (*links.roots(data.book), *checked))
     there = [int(link and Path(path).is_file()) for link, path in zip(linked, paths, strict=True)]
-    return gallery.packed(known | {"linked": there}), images
+    return gallery.packed(content | {"linked": there}), images
 
 
 def project(book: ledger.Ledger) -> str:
@@ -158,11 +160,11 @@ def _previous(book: ledger.Ledger) -> str:
     return book.rounds[book.latest].previous if book.latest in book.rounds else ""
 
 
-def headline(run: Run) -> tuple[tuple[str, str, str], ...]:
+def headline(run: RunMetrics) -> tuple[tuple[str, str, str], ...]:
     """The few figures that matter: name, figure, what stands beneath it."""
-    found, planted = run.evaluate["sets"], run.evaluate["planted"]
-    used, core = found[run.used], found["core"]
-    known = planted.get("known")
+    sets, planted = run.evaluate["sets"], run.evaluate["planted"]
+    used, core = sets[run.used], sets["core"]
+    has_truth = planted.get("known")
     return (
         ("error of the release", f"{percent(used['error'])} %", _between(used["low"], used["high"])),
         ("error of the core", f"{percent(core['error'])} %", _between(core["low"], core["high"])),
@@ -174,8 +176,8 @@ def headline(run: Run) -> tuple[tuple[str, str, str], ...]:
         ("added", count(run.release["added"]), f"to a core of {count(run.release['core'])}"),
         (
             "called wrong",
-            count(planted["flagged"] if known else run.release["flagged"]),
-            f"with {count(planted['hit'])} of {count(planted['wrong'])} planted" if known else "flagged",
+            count(planted["flagged"] if has_truth else run.release["flagged"]),
+            f"with {count(planted['hit'])} of {count(planted['wrong'])} planted" if has_truth else "flagged",
         ),
     )
 
@@ -184,7 +186,7 @@ def _between(low: float, high: float, signed: bool = False) -> str:
     return f"{percent(low, 1, signed)} to {percent(high, 1, signed)}"
 
 
-def provenance(data: Data) -> tuple[Group, ...]:
+def provenance(data: ReportData) -> tuple[Section, ...]:
     """Where everything comes from, and every setting that shaped it."""
     network = data.run.network
     features = [("backbone", summary.backbone(network))]
@@ -195,7 +197,7 @@ def provenance(data: Data) -> tuple[Group, ...]:
     fit += [("leave-one-out error of the core, %", percent(data.fit["loo_error"]))]
     fit += [(name, str(data.fit[name])) for name in ("normalize", "dtype", "excluded") if name in data.fit]
     batches = [(name, _batch(data.book.batches[name])) for name in ledger.order(data.book)]
-    groups = [Group("Features", tuple(features)), Group("Fit", tuple(fit)), Group("Batches", tuple(batches))]
+    groups = [Section("Features", tuple(features)), Section("Fit", tuple(fit)), Section("Batches", tuple(batches))]
     return (*groups, *_settings(data.book))
 
 
@@ -208,7 +210,7 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _settings(book: ledger.Ledger) -> tuple[Group, ...]:
+def _settings(book: ledger.Ledger) -> tuple[Section, ...]:
     """Settings of the rounds; rounds of equal settings share a group."""
     groups: dict[Facts, list[str]] = {}
     for name in ledger.chain(book.rounds, "rounds"):
@@ -217,4 +219,4 @@ def _settings(book: ledger.Ledger) -> tuple[Group, ...]:
             (f"{stage}.{key}", _plain(value)) for stage, keys in settings.items() for key, value in keys.items()
         )
         groups.setdefault(facts, []).append(name)
-    return tuple(Group(f"Settings of {', '.join(names)}", facts) for facts, names in groups.items())
+    return tuple(Section(f"Settings of {', '.join(names)}", facts) for facts, names in groups.items())

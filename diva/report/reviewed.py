@@ -59,14 +59,14 @@ def judged(review: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def reviewed(review: pl.DataFrame, before: pl.DataFrame) -> Reviewed:
+def summarise(review: pl.DataFrame, before: pl.DataFrame) -> Reviewed:
     """Both tables."""
-    kept = review.filter(~FORGOTTEN_ROW)
-    found = judged(kept, before)
-    return Reviewed(len(kept), len(kept) - len(found), overruled(found), precision(found))
+    decisions = review.filter(~FORGOTTEN_ROW)
+    judgements = judged(decisions, before)
+    return Reviewed(len(decisions), len(decisions) - len(judgements), overruled(judgements), precision(judgements))
 
 
-def overruled(found: pl.DataFrame) -> Table:
+def overruled(judgements: pl.DataFrame) -> Table:
     """How many of the samples that scores called wrong, or right, people accepted, rejected or relabelled."""
     relabel, own = pl.col("decision") == "relabel", pl.col("as_suggested")
     kinds = {
@@ -76,10 +76,10 @@ def overruled(found: pl.DataFrame) -> Table:
         "relabelled otherwise": relabel & ~own,
     }
     rows = []
-    for name, told in (("called wrong", True), ("not called", False)):
-        part = found.filter(pl.col("called") == told)
+    for name, verdict in (("called wrong", True), ("not called", False)):
+        part = judgements.filter(pl.col("called") == verdict)
         numbers = [int(part.select(condition.sum()).item()) for condition in kinds.values()]
-        against = int((part["wrong"] != told).sum())
+        against = int((part["wrong"] != verdict).sum())
         rows.append(Row((name, *map(count, numbers), count(against), count(len(part)))))
     columns = [Column("the scores", number=False), *map(Column, kinds), Column("overruled"), Column("reviewed")]
     return Table(
@@ -87,12 +87,12 @@ def overruled(found: pl.DataFrame) -> Table:
     )
 
 
-def precision(found: pl.DataFrame) -> Table:
+def precision(judgements: pl.DataFrame) -> Table:
     """Of reviewed samples that scores called wrong, the share that people found wrong too; by score."""
-    told = found.filter("called")
-    rows = [_row("all", told)]
+    calls = judgements.filter("called")
+    rows = [_row("all", calls)]
     for low, high in reversed(list(pairwise(BANDS))):
-        part = told.filter((pl.col("score") > low) & (pl.col("score") <= high))
+        part = calls.filter((pl.col("score") > low) & (pl.col("score") <= high))
         if len(part):
             rows.append(_row(f"score {low:g} to {high:g}", part))
     titles = ("reviewed", "wrong indeed", "precision, %")

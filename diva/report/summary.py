@@ -34,7 +34,7 @@ class Summary(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Run:
+class RunMetrics:
     """What the stages of the last run wrote.
 
     Attributes:
@@ -68,12 +68,12 @@ class Run:
         return not self.network or self.network["backbone"] == "ready" or self.network["weights"] != "none"
 
 
-def read() -> Run:
+def read() -> RunMetrics:
     """The last run; ValueError where there was none, or one of its files is damaged."""
     evaluate = read_json(paths.metrics("evaluate"))
     metrics = {entry["round"]: paths.METRICS / "rounds" / f"{entry['round']}.json" for entry in evaluate["rounds"]}
     core = paths.features("core")
-    return Run(
+    return RunMetrics(
         evaluate=evaluate,
         release=read_json(paths.SUMMARY),
         fit=read_json(paths.metrics("fit")),
@@ -95,13 +95,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def summarise(run: Run) -> Summary:
+def summarise(run: RunMetrics) -> Summary:
     """Facts, tables and caveats of a run."""
     tables = [called_wrong(run), rounds(run), sets(run)]
     return Summary(facts(run), tuple(table for table in tables if table.rows), caveats(run))
 
 
-def facts(run: Run) -> tuple[tuple[str, str], ...]:
+def facts(run: RunMetrics) -> tuple[tuple[str, str], ...]:
     """What the run started from, what it made, and where that lies."""
     release, weights = run.release, run.release["weights"]
     made = f"{count(release['members'])} samples: core {count(release['core'])}, added {count(release['added'])}"
@@ -128,14 +128,14 @@ def backbone(network: Mapping[str, Any]) -> str:
     return f"{network['backbone']} with weights {network['weights']}"
 
 
-def caveats(run: Run) -> tuple[str, ...]:
+def caveats(run: RunMetrics) -> tuple[str, ...]:
     """What a reader must know before believing the figures."""
     untrained = "" if run.trained else "The backbone is untrained: a trained one gives better features."
     nothing = "" if run.rounds else "No rounds: nothing was added to the core."
     return tuple(text for text in (run.evaluate["test"].get("caveat", ""), untrained, nothing) if text)
 
 
-def called_wrong(run: Run) -> Table:
+def called_wrong(run: RunMetrics) -> Table:
     """Labels called wrong against those planted wrong; no rows where no truth is known."""
     planted = run.evaluate["planted"]
     titles = ("called wrong", "planted wrong", "both", "precision", "recall")
@@ -152,7 +152,7 @@ def _agreement(figures: Mapping[str, Any]) -> tuple[str, ...]:
     return *counts, percent(figures["precision"], 1), percent(figures["recall"], 1)
 
 
-def rounds(run: Run) -> Table:
+def rounds(run: RunMetrics) -> Table:
     """Round by round: what was added, how many of these were planted wrong, size and test error."""
     planted = run.evaluate["planted"]
     wrong = {entry["round"]: entry["wrong"] for entry in planted.get("rounds", [])}
@@ -164,19 +164,21 @@ def rounds(run: Run) -> Table:
     rows = []
     for entry in run.evaluate["rounds"]:
         added = NOTHING if entry["round"] == "r000" else count(entry["added"])
-        known = (count(wrong.get(entry["round"], 0)),) if planted.get("known") else ()
+        planted_wrong = (count(wrong.get(entry["round"], 0)),) if planted.get("known") else ()
         figures = (count(entry["removed"]), count(entry["size"]), with_interval(entry))
-        rows.append(Row((entry["round"], added, *known, *figures)))
+        rows.append(Row((entry["round"], added, *planted_wrong, *figures)))
     return Table("Rounds (r000 is the core; errors without weights)", columns, tuple(rows), _stops(run))
 
 
-def _stops(run: Run) -> tuple[str, ...]:
-    return tuple(f"{name}: {told['stop']}." for name, told in run.rounds.items() if told.get("stop", "none") != "none")
+def _stops(run: RunMetrics) -> tuple[str, ...]:
+    return tuple(
+        f"{name}: {metrics['stop']}." for name, metrics in run.rounds.items() if metrics.get("stop", "none") != "none"
+    )
 
 
-def sets(run: Run) -> Table:
+def sets(run: RunMetrics) -> Table:
     """The training sets side by side, in the order of ``SETS``."""
-    found = run.evaluate["sets"]
+    results = run.evaluate["sets"]
     columns = (
         Column("trained on", number=False),
         Column("samples", sized=True),
@@ -189,16 +191,16 @@ def sets(run: Run) -> Table:
     where = "test samples" if test["kind"] == "test" else "held-out samples of the core"
     title = f"Error on {count(test['samples'])} {where}, in %, with intervals of 95 %"
     notes = (f"▸ the release is this: {paths.TRAIN.as_posix()}   ★ lowest error",)
-    return Table(title, columns, tuple(_set(run, name, found[name]) for name in order(run)), notes)
+    return Table(title, columns, tuple(_set(run, name, results[name]) for name in order(run)), notes)
 
 
-def order(run: Run) -> list[str]:
+def order(run: RunMetrics) -> list[str]:
     """Names of the training sets in the order they are shown."""
-    found = run.evaluate["sets"]
-    return [name for name in SETS if name in found] + [name for name in found if name not in SETS]
+    results = run.evaluate["sets"]
+    return [name for name in SETS if name in results] + [name for name in results if name not in SETS]
 
 
-def _set(run: Run, name: str, figures: Mapping[str, Any]) -> Row:
+def _set(run: RunMetrics, name: str, figures: Mapping[str, Any]) -> Row:
     compared = name != "core" and figures.get("difference") is not None
     verdict = judged(figures["difference_low"], figures["difference_high"]) if compared else ""
     cells = (

@@ -25,7 +25,7 @@ WORKERS = 2
 def pack(frame: pl.DataFrame, order: Sequence[int], side: int, room: int) -> dict[int, bytes]:
     """Thumbnails of rows of ``frame`` (sample_id, path), in this order, while base64 of them fits in ``room`` bytes."""
     paths, ids = frame["path"].to_list(), frame["sample_id"].to_list()
-    found: dict[int, bytes] = {}
+    packed: dict[int, bytes] = {}
     blocks = [list(order[start : start + BLOCK]) for start in range(0, len(order), BLOCK)]
     for rows in track(blocks, len(order), "thumbnails", len):
         with size_limit(MAX_PIXELS):  # around all threads: it is a setting of the whole process
@@ -35,9 +35,9 @@ def pack(frame: pl.DataFrame, order: Sequence[int], side: int, room: int) -> dic
                 continue
             room -= 4 * -(-len(content) // 3)
             if room < 0:
-                return found
-            found[row] = content
-    return found
+                return packed
+            packed[row] = content
+    return packed
 
 
 def thumbnail(path: str, side: int, sample_id: str | None = None) -> bytes | None:

@@ -43,7 +43,7 @@ class Sent(BaseModel):
     note: str | None = None
 
 
-class Review:
+class ReviewRoutes:
     """The routes.
 
     Args:
@@ -57,7 +57,7 @@ class Review:
         self.pending, self.gallery, self.token, self.root = pending, gallery, token, root
         self.page = root / paths.REPORT
 
-    def application(self) -> Starlette:
+    def asgi(self) -> Starlette:
         """As an ASGI application."""
         app = Starlette(
             routes=[
@@ -81,12 +81,12 @@ class Review:
         """The page, a file beside it, or an image of a sample."""
         if not same(request.path_params["token"], self.token):
             return refused(401, "The token must be that of the address that `diva review --serve` printed.")
-        place = f"/{request.path_params['place']}"
-        if place == str(self.page):
+        path = f"/{request.path_params['place']}"
+        if path == str(self.page):
             return self._page()
-        if place.startswith(f"{self.page.parent}/"):
-            return self._beside(place)
-        picture = self.gallery().picture(place)
+        if path.startswith(f"{self.page.parent}/"):
+            return self._beside(path)
+        picture = self.gallery().picture(path)
         return Response(picture.content, media_type=picture.kind) if picture else _absent()
 
     def _page(self) -> Response:
@@ -99,11 +99,11 @@ class Review:
         policy = {"Content-Security-Policy": PAGE_POLICY}
         return Response(content[:end] + META + content[end:], media_type="text/html", headers=policy)
 
-    def _beside(self, place: str) -> Response:
+    def _beside(self, path: str) -> Response:
         """A file of the report; one that a link leads out of the project is none of it."""
-        file = Path(place)
+        file = Path(path)
         if (
-            os.path.normpath(place) != place
+            os.path.normpath(path) != path
             or not file.is_file()
             or not file.resolve().is_relative_to(self.root.resolve())
         ):
@@ -112,8 +112,8 @@ class Review:
 
     def listed(self, request: Request) -> Response:
         """Decisions so far."""
-        kept = ({name: text or "" for name, text in one._asdict().items()} for one in self.pending)
-        return self._unknown(request) or JSONResponse(list(kept))
+        rows = ({name: text or "" for name, text in decision._asdict().items()} for decision in self.pending)
+        return self._unknown(request) or JSONResponse(list(rows))
 
     async def decide(self, request: Request) -> Response:
         """Save a decision."""

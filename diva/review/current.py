@@ -8,7 +8,7 @@ from pathlib import Path
 from diva.review import images
 from diva.review.images import Gallery
 from diva.store import ledger, paths
-from diva.store.decisions import Known
+from diva.store.decisions import Reviewable
 from diva.versions import reviews
 
 
@@ -25,9 +25,9 @@ class Current:
     def __init__(self, root: Path) -> None:
         self.root, self._lock, self._seen = root, threading.Lock(), _stamp()
         book = ledger.read()
-        self._about, self._gallery = reviews.known(book), Gallery(images.samples(book), root)
+        self._about, self._gallery = reviews.reviewable(book), Gallery(images.samples(book), root)
 
-    def about(self) -> Known:
+    def about(self) -> Reviewable:
         """What there is to decide about."""
         with self._lock:
             self._look()
@@ -47,13 +47,13 @@ class Current:
         with suppress(ValueError, OSError):
             book = ledger.read()
             self._about = replace(self._about, gone=frozenset(reviews.forgotten(book)["sample_id"]))
-            self._about, self._gallery = reviews.known(book), Gallery(images.samples(book), self.root)
+            self._about, self._gallery = reviews.reviewable(book), Gallery(images.samples(book), self.root)
             self._seen = stamp
 
 
 def _stamp() -> tuple[int, int, int] | None:
     """Tells one state of the ledger from another: it is only ever replaced, never written over."""
     with suppress(OSError):
-        told = paths.LEDGER.stat()
-        return told.st_ino, told.st_mtime_ns, told.st_size
+        status = paths.LEDGER.stat()
+        return status.st_ino, status.st_mtime_ns, status.st_size
     return None

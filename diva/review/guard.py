@@ -65,7 +65,7 @@ class Guard:
         if body is None:
             await refused(413, TOO_LARGE)(scope, receive, answer)
         else:
-            await self.app(scope, again(body, receive), answer)
+            await self.app(scope, replayed(body, receive), answer)
 
     def refusal(self, method: str, headers: Headers) -> PlainTextResponse | None:
         """Why a request is not answered; None where it may pass."""
@@ -84,8 +84,8 @@ class Guard:
 
 
 def _long(headers: Headers) -> bool:
-    told = headers.get("content-length", "0")
-    return not (told.isascii() and told.isdigit()) or int(told) > LARGEST
+    length = headers.get("content-length", "0")
+    return not (length.isascii() and length.isdigit()) or int(length) > LARGEST
 
 
 def refused(status: int, reason: str) -> PlainTextResponse:
@@ -122,7 +122,7 @@ async def read(receive: Receive) -> bytes | None:
             return bytes(body)
 
 
-def again(body: bytes, receive: Receive) -> Receive:
+def replayed(body: bytes, receive: Receive) -> Receive:
     """Receives a body that was read already, then what follows."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 

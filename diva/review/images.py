@@ -36,14 +36,14 @@ class Gallery:
 
     def __init__(self, rows: pl.DataFrame, root: Path) -> None:
         places = rows.unique(maintain_order=True).select("path", "sample_id").iter_rows()
-        self._known = {os.path.normpath(root / path): (root / path, sample_id) for path, sample_id in places}
+        self._samples = {os.path.normpath(root / path): (root / path, sample_id) for path, sample_id in places}
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._samples)
 
-    def picture(self, place: str) -> Picture | None:
+    def picture(self, path: str) -> Picture | None:
         """The image at a place; None where no sample has it, or the file is not what was curated."""
-        file, sample_id = self._known.get(place, (None, ""))
+        file, sample_id = self._samples.get(path, (None, ""))
         try:
             content = b"" if file is None else file.read_bytes()
         except (OSError, ValueError):

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from diva.store import decisions, paths
-from diva.store.decisions import Decision, Known
+from diva.store.decisions import Decision, Reviewable
 
 RUNNING = Path(".dvc/tmp/review.lock")  # held by whoever writes the file
 
@@ -27,54 +27,54 @@ class Pending:
         ValueError: the file holds what is no decision (any more).
     """
 
-    def __init__(self, about: Callable[[], Known], file: Path = paths.PENDING) -> None:
+    def __init__(self, about: Callable[[], Reviewable], file: Path = paths.PENDING) -> None:
         self.about, self.file = about, file
-        found = read(file, about()) if file.exists() else decisions.frame([])
-        self._kept = {row[0]: Decision(*row) for row in found.iter_rows()}
+        stored = read(file, about()) if file.exists() else decisions.frame([])
+        self._decisions = {row[0]: Decision(*row) for row in stored.iter_rows()}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._decisions)
 
     def __iter__(self) -> Iterator[Decision]:
-        return iter(list(self._kept.values()))
+        return iter(list(self._decisions.values()))
 
     def put(self, raw: Decision) -> None:
         """Keep a decision; a later one on the same sample takes its place. ValueError where it cannot be."""
         decision = decisions.checked(raw, self.about())
         with self._lock:
-            self._write({**self._kept, decision.sample_id: decision})
+            self._write({**self._decisions, decision.sample_id: decision})
 
     def drop(self, sample_id: str) -> bool:
         """Take a decision back; whether there was one."""
         with self._lock:
-            if sample_id not in self._kept:
+            if sample_id not in self._decisions:
                 return False
-            self._write({name: kept for name, kept in self._kept.items() if name != sample_id})
+            self._write({name: decision for name, decision in self._decisions.items() if name != sample_id})
             return True
 
-    def _write(self, kept: dict[str, Decision]) -> None:
-        if kept:
-            decisions.write(self.file, kept.values())
+    def _write(self, remaining: dict[str, Decision]) -> None:
+        if remaining:
+            decisions.write(self.file, remaining.values())
         else:
             self.file.unlink(missing_ok=True)
-        self._kept = kept  # only once it is on disk
+        self._decisions = remaining  # only once it is on disk
 
 
-def read(file: Path, about: Known) -> pl.DataFrame:
+def read(file: Path, about: Reviewable) -> pl.DataFrame:
     """The decisions of a file, whether or not their samples were taken down since."""
     return decisions.read(file, replace(about, gone=frozenset()))
 
 
-def overtaken(file: Path, about: Known) -> tuple[pl.DataFrame, list[str]]:
+def overtaken(file: Path, about: Reviewable) -> tuple[pl.DataFrame, list[str]]:
     """The decisions of a file that can still be published, and the samples that were taken down since the others."""
-    found = read(file, about)
+    stored = read(file, about)
     gone = pl.col("sample_id").is_in(list(about.gone))
-    return found.filter(~gone), found.filter(gone)["sample_id"].to_list()
+    return stored.filter(~gone), stored.filter(gone)["sample_id"].to_list()
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def exclusive() -> Iterator[None]:
     """Within the block nobody else changes the decisions that wait; ValueError where somebody does."""
     RUNNING.parent.mkdir(parents=True, exist_ok=True)
     with RUNNING.open("a") as file:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import uvicorn
 
-from diva.review.application import Review
+from diva.review.application import ReviewRoutes
 from diva.review.current import Current
 from diva.review.guard import Guard
-from diva.review.pending import Pending, alone
+from diva.review.pending import Pending, exclusive
 from diva.store import paths
 
 HOST = "127.0.0.1"
@@ -31,12 +31,12 @@ def serve(port: int, say: Callable[[str], None]) -> int:
     if not paths.REPORT.is_file():
         raise ValueError(f"{paths.REPORT} must exist, got nothing; `make curate` makes it.")
     current, root, token = Current(Path.cwd()), Path.cwd(), secrets.token_urlsafe(32)
-    with alone(), socket.create_server((HOST, port)) as listening:
+    with exclusive(), socket.create_server((HOST, port)) as listening:
         pending = Pending(current.about)
-        review = Review(pending, current.gallery, token, root)
+        review = ReviewRoutes(pending, current.gallery, token, root)
         own = listening.getsockname()[1]
         say(f"http://{HOST}:{own}/?token={token}")
-        run(Guard(review.application(), own), listening)
+        run(Guard(review.asgi(), own), listening)
         return len(pending)
 
 

@@ -38,7 +38,7 @@ class Decision(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Known:
+class Reviewable:
     """What there is to decide about.
 
     Attributes:
@@ -52,13 +52,13 @@ class Known:
     gone: frozenset[str]
 
 
-def known(samples: pl.DataFrame, review: pl.DataFrame) -> Known:
+def reviewable(samples: pl.DataFrame, review: pl.DataFrame) -> Reviewable:
     """What there is to decide about: samples (sample_id, label as given) and the decisions so far."""
     given = dict(samples.select("sample_id", "label").iter_rows())
-    return Known(given, frozenset(given.values()), frozenset(review.filter(FORGOTTEN_ROW)["sample_id"]))
+    return Reviewable(given, frozenset(given.values()), frozenset(review.filter(FORGOTTEN_ROW)["sample_id"]))
 
 
-def checked(raw: Decision, about: Known) -> Decision:
+def checked(raw: Decision, about: Reviewable) -> Decision:
     """A decision as it will be kept.
 
     Raises:
@@ -93,9 +93,9 @@ def _label(decision: str, text: str, given: str, classes: frozenset[str]) -> str
     if not label:
         raise ValueError("label must be a class where decision is relabel, got nothing; accept keeps the given label.")
     if label not in classes:
-        near = difflib.get_close_matches(label, classes, 3, 0.6) or sorted(classes)[:3]
+        similar = difflib.get_close_matches(label, classes, 3, 0.6) or sorted(classes)[:3]
         raise ValueError(
-            f"label must be a class of core or pool, got {shown(label)}; near: {', '.join(map(shown, near))}."
+            f"label must be a class of core or pool, got {shown(label)}; near: {', '.join(map(shown, similar))}."
         )
     return label
 
@@ -138,32 +138,32 @@ def write(path: Path, decisions: Iterable[Decision]) -> None:
     atomic.write_text(path, stream.getvalue())
 
 
-def read(file: Path, about: Known) -> pl.DataFrame:
+def read(file: Path, about: Reviewable) -> pl.DataFrame:
     """The decisions of a .csv, one per sample, as ``curated.REVIEW``.
 
     Raises:
         ValueError: no such table, or rows that cannot be: one error that names all of them with their lines.
     """
-    kept: dict[str, tuple[int, Decision]] = {}
+    accepted: dict[str, tuple[int, Decision]] = {}
     faults: list[str] = []
     rows = 0
     for line, row in _rows(file, faults):
         rows += 1
         try:
             decision = checked(row, about)
-            _agree(kept.get(decision.sample_id), decision)
-            kept[decision.sample_id] = (line, decision)
+            _agree(accepted.get(decision.sample_id), decision)
+            accepted[decision.sample_id] = (line, decision)
         except ValueError as error:
             faults.append(f"line {line}: {error}")
     if faults:
-        told = "\n".join(f"  {fault}" for fault in faults)
+        lines = "\n".join(f"  {fault}" for fault in faults)
         raise ValueError(
             f"{file} must hold valid decisions alone, got {len(faults)} bad of {max(rows, len(faults))} rows; none was "
-            f"taken. Correct these:\n{told}"
+            f"taken. Correct these:\n{lines}"
         )
-    if not kept:
+    if not accepted:
         raise ValueError(f"{file} must hold at least one decision, got the header alone.")
-    return tables.conform(frame(decision for _, decision in kept.values()), curated.REVIEW, str(file))
+    return tables.conform(frame(decision for _, decision in accepted.values()), curated.REVIEW, str(file))
 
 
 def _agree(before: tuple[int, Decision] | None, decision: Decision) -> None:
@@ -172,7 +172,7 @@ def _agree(before: tuple[int, Decision] | None, decision: Decision) -> None:
         return
     line, first = before
     if (first.decision, first.label) != (decision.decision, decision.label):
-        said, now = (f"{one.decision} {shown(one.label or '')}".removesuffix(" ''") for one in (first, decision))
+        said, now = (f"{each.decision} {shown(each.label or '')}".removesuffix(" ''") for each in (first, decision))
         raise ValueError(
             f"decision must be that of line {line} on the same sample, {said}, got {now}; keep one of them."
         )
@@ -198,7 +198,7 @@ def _rows(file: Path, faults: list[str]) -> Iterator[tuple[int, Decision]]:
                 f"line {line}: the row must have {width} cells, as the header has, got {len(cells)}; quote commas."
             )
         elif any(cell.strip() for cell in cells):
-            yield line, Decision(*(cells[place] for place in places))
+            yield line, Decision(*(cells[column] for column in places))
         line = reader.line_num + 1
 
 

@@ -68,7 +68,7 @@ class FeatureWriter:
         self._resume()
 
     @property
-    def kept(self) -> int:
+    def stored(self) -> int:
         """Rows with features so far."""
         return self.done - len(self.failures)
 
@@ -81,8 +81,8 @@ class FeatureWriter:
         gone = {failure.row for failure in failed}
         done = self.done + len(features) + len(failed)
         rows = [row for row in range(self.done, done) if row not in gone]
-        kept, lost = _stored(features, rows, self.dtype)
-        self._journal(kept, sorted(failed + lost), done)
+        rounded, lost = _stored(features, rows, self.dtype)
+        self._journal(rounded, sorted(failed + lost), done)
 
     def finish(self, labels: Sequence[str], sample_id: Sequence[str], *, spare: bool = False) -> list[Failure]:
         """Write the file for all ``done`` rows of the manifest; return the failures.
@@ -95,7 +95,7 @@ class FeatureWriter:
         if len(labels) != self.done or len(sample_id) != self.done:
             raise ValueError(f"labels and sample_id must cover {self.done} rows, got {len(labels)}, {len(sample_id)}.")
         absent = any(failure.reason.startswith(ABSENT) for failure in self.failures)
-        if self.done and not self.kept and (absent or not spare):
+        if self.done and not self.stored and (absent or not spare):
             self.discard()
             first = self.failures[0]
             raise ValueError(f"all {self.done} rows failed; the first: {first.reason}. {first.remedy}")
@@ -128,11 +128,11 @@ class FeatureWriter:
             whole += len(line)
         os.truncate(journal, whole)
         # what the journal does not know of is written again; it is never ahead of the numbers
-        os.truncate(self.partial / "features.bin", self.kept * self.width * self.dtype.itemsize)
+        os.truncate(self.partial / "features.bin", self.stored * self.width * self.dtype.itemsize)
 
     def _journal(self, features: Array, failures: list[Failure], done: int) -> None:
         width = features.shape[1] if len(features) else self.width
-        if self.kept and width != self.width:
+        if self.stored and width != self.width:
             raise ValueError(f"features must have {self.width} columns like the rows before, got {width}.")
         with (self.partial / "features.bin").open("ab") as numbers:
             numbers.write(np.ascontiguousarray(features).tobytes())

@@ -50,7 +50,7 @@ def require_same_making(features: Path, others: pl.Series) -> None:
                 )
 
 
-def index(batch: str, samples: pl.DataFrame, features: Path) -> pl.DataFrame:
+def of_batch(batch: str, samples: pl.DataFrame, features: Path) -> pl.DataFrame:
     """Index of a batch: its manifest joined with its file of features, in the order of the latter.
 
     Raises:
@@ -58,8 +58,8 @@ def index(batch: str, samples: pl.DataFrame, features: Path) -> pl.DataFrame:
     """
     stored = FeatureFile(features)
     rows = pl.DataFrame({"sample_id": stored.sample_id}, {"sample_id": pl.String}).with_row_index("row")
-    known = samples.select("sample_id", "label", "path")
-    joined = rows.join(known, on="sample_id", how="left", maintain_order="left")
+    described = samples.select("sample_id", "label", "path")
+    joined = rows.join(described, on="sample_id", how="left", maintain_order="left")
     strangers = joined.filter(pl.col("path").is_null())["sample_id"]
     if len(strangers):
         raise ValueError(
@@ -72,18 +72,18 @@ def index(batch: str, samples: pl.DataFrame, features: Path) -> pl.DataFrame:
 
 def delivered_ready(rows: pl.DataFrame, others: pl.DataFrame) -> pl.Series:
     """Which index rows are ready features equal to one of others: the same content, whatever id a file gave it."""
-    known = {content for content in _contents(others) if content}
-    return pl.Series([content in known for content in _contents(rows)], dtype=pl.Boolean)
+    contents = {content for content in _contents(others) if content}
+    return pl.Series([content in contents for content in _contents(rows)], dtype=pl.Boolean)
 
 
 def _contents(rows: pl.DataFrame) -> Iterator[str]:
     """Hash of each row's features where they came ready; "" of images, whose id is the hash of their content."""
-    held: dict[str, list[str]] = {}
+    by_file: dict[str, list[str]] = {}
     for path, row in rows.select("features", "row").iter_rows():
-        if path not in held:
+        if path not in by_file:
             stored = FeatureFile(path)
-            held[path] = stored.contents() if stored.attributes.get("backbone") == "ready" else []
-        yield held[path][row] if held[path] else ""
+            by_file[path] = stored.contents() if stored.attributes.get("backbone") == "ready" else []
+        yield by_file[path][row] if by_file[path] else ""
 
 
 def admit(
@@ -108,10 +108,10 @@ def admit(
     repeated = pl.col("earlier").is_not_null()
     foreign = ~pl.col("label").is_in(sorted(classes)) if classes is not None else pl.lit(value=False)
     reason = pl.format("already delivered: in {}", "earlier")
-    again = manifest.set_aside(joined.filter(repeated), reason, "Nothing to do.")
+    repeats = manifest.set_aside(joined.filter(repeated), reason, "Nothing to do.")
     strange = manifest.set_aside(
         joined.filter(~repeated & foreign),
         pl.format("class the core lacks: {}", "label"),
         "Add two samples of it to the core, or set download.new_classes: accept.",
     )
-    return joined.filter(~repeated & ~foreign).select(list(SCHEMA)), pl.concat([again, strange])
+    return joined.filter(~repeated & ~foreign).select(list(SCHEMA)), pl.concat([repeats, strange])

@@ -119,13 +119,13 @@ class Ledger(Entry):
         if "b000" in delivered:
             raise ValueError("batches must start at b001 (b000 is the empty pool), got b000.")
 
-    def _forward(self, key: str, known: list[str] | None, order: list[str]) -> None:
+    def _forward(self, key: str, names: list[str] | None, order: list[str]) -> None:
         """Rounds only ever move on: to a pool index or a review version at least as new as their predecessor's."""
         newest = origin(self, "pool" if key == "pool" else "review")
         for name in order:
             got = getattr(self.rounds[name], key)
-            if known is not None and got not in known:
-                raise ValueError(f"rounds.{name}.{key} must be one of {', '.join(known)}, got {got}.")
+            if names is not None and got not in names:
+                raise ValueError(f"rounds.{name}.{key} must be one of {', '.join(names)}, got {got}.")
             if number(got) < number(newest):
                 raise ValueError(f"rounds.{name}.{key} must be {newest} or newer, as its predecessor's is, got {got}.")
             newest = got
@@ -229,8 +229,8 @@ def _entry(entries: Mapping[str, E], name: str, key: str) -> E:
 
 def delivered(book: Ledger, checksum: str) -> str | None:
     """The batch that brought this very delivery, if one did."""
-    known = {name: entry for base in book.base.values() for name, entry in base.batches.items()} | book.batches
-    same = (name for name in known if checksum != "none" and known[name].checksum == checksum)
+    batches = {name: entry for base in book.base.values() for name, entry in base.batches.items()} | book.batches
+    same = (name for name in batches if checksum != "none" and batches[name].checksum == checksum)
     return min(same, key=number, default=None)
 
 
@@ -312,8 +312,8 @@ def compacted(book: Ledger, version: str) -> Ledger:
         "version": version,
         "batches": {**earlier, **took},
     }
-    kept = {name: entry for name, entry in content["batches"].items() if name not in took}
-    return validated({**content, "batches": kept, "pool": {}, "rounds": {}, "base": {book.latest: base}})
+    remaining = {name: entry for name, entry in content["batches"].items() if name not in took}
+    return validated({**content, "batches": remaining, "pool": {}, "rounds": {}, "base": {book.latest: base}})
 
 
 def start(core: Batch) -> Ledger:

@@ -104,15 +104,15 @@ def distinct(rows: Iterable[Sample]) -> tuple[list[Sample], list[Refused]]:
     for sample in rows:
         same = first.setdefault(sample.sample_id, sample)
         if same is not sample:
-            refused.append(_again(sample, same))
+            refused.append(_copy(sample, same))
     return list(first.values()), refused
 
 
-def _again(sample: Sample, same: Sample) -> Refused:
-    place = same.path if same.row is None else f"row {same.row} of {same.path}"
+def _copy(sample: Sample, same: Sample) -> Refused:
+    source = same.path if same.row is None else f"row {same.row} of {same.path}"
     if same.label == sample.label:
-        return Refused(sample.sample_id, sample.path, sample.label, f"same content: as {place}", "Nothing to do.")
-    reason = f"same content under another label: as {place}, which is labelled {same.label!r}"
+        return Refused(sample.sample_id, sample.path, sample.label, f"same content: as {source}", "Nothing to do.")
+    reason = f"same content under another label: as {source}, which is labelled {same.label!r}"
     return Refused(sample.sample_id, sample.path, sample.label, reason, "Keep the copy whose label is right.")
 
 
@@ -124,19 +124,19 @@ def for_core(delivery: Delivery, batch: str = "core") -> Delivery:
     """
     if delivery.samples.is_empty():
         raise ValueError(f"batches.{batch}.source must hold usable samples, got none{_because(delivery.refused)}.")
-    alone = pl.len().over("label") == 1
-    kept = delivery.samples.filter(~alone)
+    single_ids = pl.len().over("label") == 1
+    usable = delivery.samples.filter(~single_ids)
     remedy = "Add a second sample of this class, or leave the class out."
     reason = "class of one sample: leave-one-out needs two in each class of the core"
-    single = set_aside(delivery.samples.filter(alone), reason, remedy)
+    single = set_aside(delivery.samples.filter(single_ids), reason, remedy)
     refused = pl.concat([delivery.refused, single])
-    if kept["label"].n_unique() < 2:
-        got = kept["label"].unique().to_list()
+    if usable["label"].n_unique() < 2:
+        got = usable["label"].unique().to_list()
         raise ValueError(
             f"batches.{batch}.source must hold at least two classes with two samples each, got {got or 'none'}"
             f"{_because(refused)}."
         )
-    return Delivery(kept, refused, delivery.truth.join(kept, on="sample_id", how="semi", maintain_order="left"))
+    return Delivery(usable, refused, delivery.truth.join(usable, on="sample_id", how="semi", maintain_order="left"))
 
 
 def _because(refused: pl.DataFrame) -> str:

@@ -42,9 +42,9 @@ class Buffers:
 
     def take(self, rows: int) -> Array:
         """The first ``rows`` of a free one; a view holds its array, so what is still in use is not free."""
-        for place in range(len(self.made)):
-            if sys.getrefcount(self.made[place]) <= 2:  # the list's and the call's
-                return self.made[place][:rows]
+        for number in range(len(self.made)):
+            if sys.getrefcount(self.made[number]) <= 2:  # the list's and the call's
+                return self.made[number][:rows]
         self.made.append(self.allocate(self.shape, self.dtype))
         return self.made[-1][:rows]
 
@@ -89,8 +89,8 @@ class Runs(NamedTuple):
 
     def rows(self) -> Array:
         """The row within its file, for each of all rows."""
-        found: Array = np.arange(int(self.start[-1])) + np.repeat(self.first - self.start[:-1], np.diff(self.start))
-        return found
+        numbers: Array = np.arange(int(self.start[-1])) + np.repeat(self.first - self.start[:-1], np.diff(self.start))
+        return numbers
 
 
 class FeatureRows:

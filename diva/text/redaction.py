@@ -35,10 +35,10 @@ def holds_secret(url: str) -> bool:
 
 
 def _user(match: re.Match[str]) -> str:
-    known = match["scheme"].lower() in NAMED
-    if known and not match["password"]:
+    is_name = match["scheme"].lower() in NAMED
+    if is_name and not match["password"]:
         return match[0]
-    return f"{match['scheme']}://{match['user'] + ':' if known else ''}{HIDDEN}@"
+    return f"{match['scheme']}://{match['user'] + ':' if is_name else ''}{HIDDEN}@"
 
 
 def _variables() -> set[str]:

@@ -25,15 +25,15 @@ def facts(pairs: Iterable[tuple[str, str]]) -> Drawing:
 
 def table(content: Table, width: int) -> Drawing:
     """A table for a terminal of this width: marks in front, fewer columns where it is narrow."""
-    shown = [place for place, column in enumerate(content.columns) if width >= WIDE or not column.wide]
+    shown = [index for index, column in enumerate(content.columns) if width >= WIDE or not column.wide]
     drawing = Drawing(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     marked = any(row.used or row.best for row in content.rows)
     if marked:
         drawing.add_column("")
-    for column in (content.columns[place] for place in shown):
+    for column in (content.columns[index] for index in shown):
         drawing.add_column(Text(column.title), justify="right" if column.number else "left", overflow="fold")
     for row in content.rows:
-        cells = [_cell(row, content.columns[place], row.cells[place]) for place in shown]
+        cells = [_cell(row, content.columns[index], row.cells[index]) for index in shown]
         drawing.add_row(*[marks(row)] * marked, *cells, style="bold" if row.used else "")
     return drawing
 

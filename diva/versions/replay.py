@@ -92,7 +92,7 @@ def pool(held: Held, name: str) -> Iterator[Fault]:
 def _indexed(held: Held, name: str, path: Path, rows: pl.DataFrame, refused: pl.DataFrame) -> Iterator[Fault]:
     """Rows of an index are those of a batch, but for what was set aside."""
     samples, features = held.table(paths.manifest(name), manifest.SCHEMA), paths.features(name)
-    whole = index.index(name, samples, held.file(features)).with_columns(features=pl.lit(features.as_posix()))
+    whole = index.of_batch(name, samples, held.file(features)).with_columns(features=pl.lit(features.as_posix()))
     yield from _covered(path.as_posix(), whole["sample_id"], [*rows["sample_id"], *refused["sample_id"]])
     yield from differ(path.as_posix(), whole.join(rows, on="sample_id", how="semi", maintain_order="left"), rows)
 

@@ -108,9 +108,9 @@ def relabel(book: ledger.Ledger, file: Path) -> pl.DataFrame:
     return _decisions(frame.unique(maintain_order=True), "relabel", pl.col("label"), f"corrected: {file.name}")
 
 
-def known(book: ledger.Ledger) -> decisions.Known:
+def reviewable(book: ledger.Ledger) -> decisions.Reviewable:
     """What there is to decide about."""
-    return decisions.known(samples(book), read(book))
+    return decisions.reviewable(samples(book), read(book))
 
 
 def reviewed(book: ledger.Ledger, file: Path) -> pl.DataFrame:
@@ -119,7 +119,7 @@ def reviewed(book: ledger.Ledger, file: Path) -> pl.DataFrame:
     Raises:
         ValueError: no such table, or rows that cannot be: one error that names all of them with their lines.
     """
-    return fresh(book, decisions.read(file, known(book)))
+    return fresh(book, decisions.read(file, reviewable(book)))
 
 
 def fresh(book: ledger.Ledger, said: pl.DataFrame) -> pl.DataFrame:

@@ -73,16 +73,16 @@ def builder(name: str) -> Builder:
     if ":" in name:
         module, _, function = name.partition(":")
         try:
-            found = getattr(importlib.import_module(module), function)
+            build = getattr(importlib.import_module(module), function)
         except (ImportError, AttributeError) as error:
             raise ValueError(f"backbone must be an importable package.module:function, got {name}: {error}.") from None
-        return found  # type: ignore[no-any-return]
-    known = torchvision.models.list_models(module=torchvision.models)
-    if name not in known:
-        near = difflib.get_close_matches(name.lower(), known, cutoff=0.5)
+        return build  # type: ignore[no-any-return]
+    networks = torchvision.models.list_models(module=torchvision.models)
+    if name not in networks:
+        similar = difflib.get_close_matches(name.lower(), networks, cutoff=0.5)
         raise ValueError(
             f"backbone must be a classification network of torchvision or package.module:function, got {name}; "
-            f"near: {', '.join(near) or 'none'}."
+            f"near: {', '.join(similar) or 'none'}."
         )
     return torchvision.models.get_model_builder(name)  # type: ignore[no-any-return]
 

@@ -26,7 +26,7 @@ PROMPTS = ("a photo of a {}.",)
 
 
 @dataclass(frozen=True)
-class Preset:
+class ClipTransform:
     """The transform that a tower was trained with: the shorter side (or, squashed, both sides) to ``size``."""
 
     size: int
@@ -60,8 +60,10 @@ def create(name: str, tag: str | None = None) -> nn.Module:
         open_clip.add_model_config(path)
     architecture, _ = split(name)
     if architecture not in open_clip.list_models():
-        known = ", ".join(open_clip.list_models())
-        raise ValueError(f"backbone must name an architecture of open_clip after {PREFIX}, got {name}; known: {known}.")
+        architectures = ", ".join(open_clip.list_models())
+        raise ValueError(
+            f"backbone must name an architecture of open_clip after {PREFIX}, got {name}; known: {architectures}."
+        )
     model: nn.Module = open_clip.create_model(architecture, pretrained=tag, load_weights=tag is not None)
     return model.eval().requires_grad_(False)
 
@@ -119,8 +121,8 @@ def _fetched(name: str) -> nn.Module:
 def _where(name: str, tag: str) -> str:
     import open_clip
 
-    known = open_clip.get_pretrained_cfg(split(name)[0], tag) or {}
-    return str(known.get("hf_hub") or known.get("url") or f"nowhere that open_clip knows for {tag}")
+    config = open_clip.get_pretrained_cfg(split(name)[0], tag) or {}
+    return str(config.get("hf_hub") or config.get("url") or f"nowhere that open_clip knows for {tag}")
 
 
 def _state(path: Path) -> dict[str, Tensor]:
@@ -145,7 +147,7 @@ def load_image_tower(name: str, weights: str, seed: int = 0) -> Backbone:
     backbone = Backbone(visual, side, cut=False)
     config = visual.preprocess_cfg
     squash = config["resize_mode"] == "squash"
-    backbone.preset = Preset(side, config["mean"], config["std"], config["interpolation"], squash)  # type: ignore[assignment]
+    backbone.preset = ClipTransform(side, config["mean"], config["std"], config["interpolation"], squash)  # type: ignore[assignment]
     backbone.weights = weights
     backbone.weights_sha256 = sha256(weights) if weights not in ("none", "DEFAULT") else ""
     return backbone
@@ -178,8 +180,8 @@ def embed_names(
         for label in names:
             embedded = towers.encode_text(tokenize([prompt.replace("{}", label) for prompt in prompts]))
             rows.append(nn.functional.normalize(nn.functional.normalize(embedded, dim=1).mean(0), dim=0))
-    found: npt.NDArray[np.float32] = torch.stack(rows).float().numpy()
-    return found
+    embeddings: npt.NDArray[np.float32] = torch.stack(rows).float().numpy()
+    return embeddings
 
 
 def spoken(label: str) -> str:

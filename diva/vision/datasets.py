@@ -23,7 +23,7 @@ SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # the machine's fault, not t
 LESS = "Lower extract.batch_size or extract.workers, or free what others hold; the next run goes on where this stopped."
 
 
-class Images(NamedTuple):
+class ImageBatch(NamedTuple):
     """Consecutive files: (m, 3, h, w) tensor of those that could be read, and the failures among them."""
 
     images: Tensor
@@ -110,12 +110,12 @@ def _is_empty(path: str | Path) -> bool:
         return False
 
 
-def collate(entries: Sequence[Tensor | Failure]) -> Images:
+def collate(entries: Sequence[Tensor | Failure]) -> ImageBatch:
     """Entries of ``ImageFiles`` as one batch."""
     # channels last in memory, as decoders give them and networks want them
     images = [entry.permute(1, 2, 0) for entry in entries if isinstance(entry, Tensor)]
     failures = [entry for entry in entries if isinstance(entry, Failure)]
-    return Images(torch.stack(images).permute(0, 3, 1, 2) if images else torch.empty(0), failures)
+    return ImageBatch(torch.stack(images).permute(0, 3, 1, 2) if images else torch.empty(0), failures)
 
 
 def torchvision_data_set(name: str, root: str | Path, split: str = "train", download: bool = False) -> Any:
@@ -131,9 +131,9 @@ def torchvision_data_set(name: str, root: str | Path, split: str = "train", down
         ValueError: torchvision has no data set of that name.
     """
     if name not in torchvision.datasets.__all__:
-        folded = {known.lower(): known for known in torchvision.datasets.__all__}
-        near = [folded[word] for word in difflib.get_close_matches(name.lower(), folded)]
-        raise ValueError(f"name must be a data set of torchvision, got {name}; near: {', '.join(near) or 'none'}.")
+        folded = {data_set.lower(): data_set for data_set in torchvision.datasets.__all__}
+        similar = [folded[word] for word in difflib.get_close_matches(name.lower(), folded)]
+        raise ValueError(f"name must be a data set of torchvision, got {name}; near: {', '.join(similar) or 'none'}.")
     factory = getattr(torchvision.datasets, name)
     wanted = {"root": str(root), "train": split == "train", "split": split, "download": download}
     accepted = inspect.signature(factory).parameters

@@ -72,12 +72,12 @@ def extract(
         device: "auto", "cpu" or "cuda".
         progress: show how far it is (see ``diva.text.progress``), and log the speed at the end.
     """
-    place, begun, images = torch.device(resolve(device)), time.monotonic(), 0
-    run = Run(Forward(backbone, place, files.steps), files)
+    torch_device, begun, images = torch.device(resolve(device)), time.monotonic(), 0
+    run = Run(Forward(backbone, torch_device, files.steps), files)
     firsts = range(start, len(files), batch_size)
     batches = (range(first, min(first + batch_size, len(files))) for first in firsts)
     with (
-        threads(place, workers, getattr(backbone, "one_at_a_time", False)) as (decoders, runners),
+        threads(torch_device, workers, getattr(backbone, "one_at_a_time", False)) as (decoders, runners),
         shown("extract") if progress else nullcontext(),
     ):
         read = ahead(batches, lambda rows: (rows, [decoders.submit(run.read, row) for row in rows]), 1)
@@ -114,19 +114,19 @@ class Run:
         """Features of some rows."""
         images, failures = collate(self._decoded(rows, entries))
         gone = {failure.row for failure in failures}
-        kept = np.array([row for row in rows if row not in gone], dtype=np.int64)
+        usable = np.array([row for row in rows if row not in gone], dtype=np.int64)
         width = self.network.backbone.width
-        return Block(kept, self.network(images) if len(kept) else np.empty((0, width), np.float32), failures)
+        return Block(usable, self.network(images) if len(usable) else np.empty((0, width), np.float32), failures)
 
     def _decoded(self, rows: range, entries: list[Entry]) -> list[Tensor | Failure]:
         """What is still encoded is decoded on the card, or here where the card refuses it."""
-        encoded = {place: entry for place, entry in enumerate(entries) if isinstance(entry, jpeg.Encoded)}
-        found = {place: entry for place, entry in enumerate(entries) if not isinstance(entry, jpeg.Encoded)}
+        encoded = {index: entry for index, entry in enumerate(entries) if isinstance(entry, jpeg.Encoded)}
+        decoded = {index: entry for index, entry in enumerate(entries) if not isinstance(entry, jpeg.Encoded)}
         if encoded and self.files.steps:
             images = jpeg.decoded(list(encoded.values()), self.files.steps, self.network.device)
-            for place, image in zip(encoded, images, strict=True):
-                found[place] = self.files.pixels(rows[place]) if image is None else image
-        ordered = [found[place] for place in range(len(entries))]
+            for index, image in zip(encoded, images, strict=True):
+                decoded[index] = self.files.pixels(rows[index]) if image is None else image
+        ordered = [decoded[index] for index in range(len(entries))]
         return [entry.to(self.network.device) if isinstance(entry, Tensor) else entry for entry in ordered]
 
 
@@ -138,8 +138,8 @@ def threads(device: torch.device, workers: int, one_at_a_time: bool = False) -> 
     ``one_at_a_time`` has one thread, with all cores.
     """
     cores = torch.get_num_threads()
-    alone = functools.partial(torch.set_num_threads, 1)  # holds for the thread that says it, and for new ones
-    with ThreadPoolExecutor(workers or cores, "decode", alone) as decoders, ExitStack() as more:
+    on_one_core = functools.partial(torch.set_num_threads, 1)  # holds for the thread that says it, and for new ones
+    with ThreadPoolExecutor(workers or cores, "decode", on_one_core) as decoders, ExitStack() as more:
         runners: Executor = decoders
         if device.type == "cuda" or one_at_a_time:
             count = 1 if one_at_a_time else 2  # while one fetches its features, the other's batch is on the card

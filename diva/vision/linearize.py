@@ -75,8 +75,8 @@ class Linearized(nn.Module):
         """z (d,) and φ (p,) of one image (3, h, w)."""
 
         def features(block: dict[str, Tensor]) -> Tensor:
-            found: Tensor = functional_call(self.backbone, block, (image[None],))[0]
-            return found
+            z: Tensor = functional_call(self.backbone, block, (image[None],))[0]
+            return z
 
         z, pull, *_ = vjp(features, parameters)
         rows = vmap(lambda direction: torch.cat([part.flatten() for part in pull(direction)[0].values()]))
@@ -85,9 +85,9 @@ class Linearized(nn.Module):
         return z, projected.index_add(0, self.columns.flatten(), jacobian.flatten())
 
     def _parameters_of_block(self) -> dict[str, Tensor]:
-        found = self.backbone.get_submodule(f"network.{self.block}").named_parameters(f"network.{self.block}")
+        parameters = self.backbone.get_submodule(f"network.{self.block}").named_parameters(f"network.{self.block}")
         head = f"network.{self.backbone.head}."
-        return {name: value.detach() for name, value in found if not name.startswith(head)}
+        return {name: value.detach() for name, value in parameters if not name.startswith(head)}
 
 
 def linearized(backbone: Backbone, how: str, projection: int) -> Any:
@@ -108,10 +108,10 @@ def last_block(backbone: Backbone) -> str:
     network, ran = backbone.network, list[str]()
     names = {module: name for name, module in network.named_modules() if _holds_matrix(module)}
     hooks = [module.register_forward_pre_hook(lambda module, _: ran.append(names[module])) for module in names]
-    place = next(network.parameters())
+    parameter = next(network.parameters())
     try:
         with torch.inference_mode():
-            backbone(torch.zeros(1, 3, backbone.size, backbone.size).to(place))
+            backbone(torch.zeros(1, 3, backbone.size, backbone.size).to(parameter))
     finally:
         for hook in hooks:
             hook.remove()

@@ -63,8 +63,8 @@ class Variant:
             torch.manual_seed(zlib.crc32(image.tobytes(), self.seed))
             varied = self.transform(v2.functional.to_image(image))
         pixels = v2.functional.to_dtype(varied.as_subclass(Tensor), torch.uint8, scale=True)
-        found: Image.Image = v2.functional.to_pil_image(pixels).convert("RGB")
-        return found
+        result: Image.Image = v2.functional.to_pil_image(pixels).convert("RGB")
+        return result
 
     def __call__(self, image: Image.Image) -> Tensor:
         """RGB image to (3, h, w)."""
@@ -77,9 +77,11 @@ class Variant:
 
 def find(name: str) -> type[v2.Transform]:
     """The transform of this name; ValueError with near names where there is none."""
-    known = {key for key, kind in vars(v2).items() if inspect.isclass(kind) and issubclass(kind, v2.Transform)}
-    if name not in known:
-        near = difflib.get_close_matches(name, sorted(known), cutoff=0.4)
-        raise ValueError(f"name must be a transform of torchvision.transforms.v2, got {name}; near: {', '.join(near)}.")
-    found: type[v2.Transform] = getattr(v2, name)
-    return found
+    transforms = {key for key, kind in vars(v2).items() if inspect.isclass(kind) and issubclass(kind, v2.Transform)}
+    if name not in transforms:
+        similar = difflib.get_close_matches(name, sorted(transforms), cutoff=0.4)
+        raise ValueError(
+            f"name must be a transform of torchvision.transforms.v2, got {name}; near: {', '.join(similar)}."
+        )
+    transform: type[v2.Transform] = getattr(v2, name)
+    return transform

@@ -333,9 +333,9 @@ def test_features_that_are_there_are_not_extracted_again(clone: Path) -> None:
     run("init", "--core", "mine", "--weights", "none")
     section = extract_section()
     features("core", transform=transform(section))
-    assert plan.loads(ledger.read(), section)[0].left == 0
+    assert plan.loads(ledger.read(), section)[0].remaining == 0
     for change in ({"backbone": "resnet34"}, {"seed": 1}, {"crop": 128}, {"weights": "DEFAULT"}):
-        assert plan.loads(ledger.read(), section | change)[0].left == 6
+        assert plan.loads(ledger.read(), section | change)[0].remaining == 6
 
 
 def test_a_manifest_of_other_data_counts_for_nothing(clone: Path) -> None:
@@ -344,7 +344,7 @@ def test_a_manifest_of_other_data_counts_for_nothing(clone: Path) -> None:
     section = extract_section()
     features("core", transform=transform(section))
     load = plan.loads(ledger.read(), section)[0]
-    assert (load.samples, load.left) == (6, 6)
+    assert (load.samples, load.remaining) == (6, 6)
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(3.2, "3 seconds"), (600, "10 minutes"), (9000, "2.5 hours")])

@@ -39,7 +39,7 @@ def extract(batch: str) -> None:
 
 
 def fit() -> None:
-    core = index.index("core", manifest.read(paths.manifest("core")), paths.features("core"))
+    core = index.of_batch("core", manifest.read(paths.manifest("core")), paths.features("core"))
     index.write(paths.CORE, core)
     with h5py.File(paths.MOMENTS, "w") as file:
         file.create_dataset("gram", data=np.full((2, 2), PARAMS["fit"]["ridges"][0]), track_times=False)

@@ -147,7 +147,7 @@ def pack(name: str, root: Path, to: Path) -> None:
                 file.add(root / entry, entry)
 
 
-def names(found: list[catalog.Labelled], expected: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def names(found: list[catalog.LabelledImage], expected: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """File names and labels; file names only where they are expected."""
     return [(path.name if expected[0][0] else "", label) for path, label in found]
 

@@ -38,7 +38,7 @@ def browser() -> Iterator[Any]:
 def written(change: Any = None, megabytes: float = 9) -> str:
     """The address of a page made here, of a made-up run."""
     data = report.read()
-    html = page.render(data if change is None else change(data), page.Limits(30, 96, 1000, megabytes))
+    html = page.render(data if change is None else change(data), page.PageLimits(30, 96, 1000, megabytes))
     paths.REPORT.parent.mkdir(parents=True, exist_ok=True)
     paths.REPORT.write_text(html, encoding="utf-8")
     return paths.REPORT.absolute().as_uri()

@@ -3,7 +3,7 @@ import numpy as np
 import polars as pl
 
 from diva.report import evidence as module
-from diva.report.evidence import evidence
+from diva.report.evidence import nearest_images
 
 
 def write(path, features) -> pl.DataFrame:
@@ -33,7 +33,7 @@ def test_neighbours_are_those_of_a_plain_search(tmp_path, monkeypatch) -> None:
     every = write(tmp_path / "f.h5", x).with_columns(label=pl.Series([f"c{i % 3}" for i in range(60)]))
     core = every.head(40)
     asked = every[[2, 5, 45, 50]].with_columns(given_label="label", suggested_label=pl.Series(["c1", "c0", None, "c2"]))
-    found = evidence(asked, core, nearest=4)
+    found = nearest_images(asked, core, nearest=4)
     mean = x[:40].mean(0)
     for label in ("given_label", "suggested_label"):
         side = 0 if label == "given_label" else 1
@@ -45,7 +45,7 @@ def test_neighbours_are_those_of_a_plain_search(tmp_path, monkeypatch) -> None:
 def test_no_sample_is_evidence_for_itself_and_a_class_without_images_has_none(tmp_path) -> None:
     core = write(tmp_path / "f.h5", np.eye(3)).with_columns(label=pl.Series(["a", "b", "b"]))
     asked = core.head(1).with_columns(given_label=pl.lit("a"), suggested_label=pl.lit("b"))
-    found = evidence(asked, core)["s0"]
+    found = nearest_images(asked, core)["s0"]
     assert found.given == ()
     assert {one.sample_id for one in found.suggested} == {"s1", "s2"}
     assert all(-1 <= one.cosine <= 1 for one in found.suggested)
@@ -54,5 +54,5 @@ def test_no_sample_is_evidence_for_itself_and_a_class_without_images_has_none(tm
 def test_nothing_asked_or_nothing_to_compare_with_is_no_evidence(tmp_path) -> None:
     core = write(tmp_path / "f.h5", np.eye(3)).with_columns(label=pl.lit("a"))
     asked = core.with_columns(given_label="label", suggested_label="label")
-    assert evidence(asked.clear(), core) == {}
-    assert evidence(asked, core.clear()) == {}
+    assert nearest_images(asked.clear(), core) == {}
+    assert nearest_images(asked, core.clear()) == {}

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from diva.report import assets, page
-from diva.report.data import Data
+from diva.report.data import ReportData
 from diva.store import curated, paths
 from diva.store.decisions import FORGOTTEN
 from stages import report
@@ -52,9 +52,9 @@ def parsed(html: str) -> Outline:
     return outline
 
 
-def rendered(data: Data | None = None, **limits: Any) -> str:
+def rendered(data: ReportData | None = None, **limits: Any) -> str:
     return page.render(
-        data or report.read(), page.Limits(**{"calls": 30, "thumbnail": 96, "rows": 1000, "megabytes": 9} | limits)
+        data or report.read(), page.PageLimits(**{"calls": 30, "thumbnail": 96, "rows": 1000, "megabytes": 9} | limits)
     )
 
 
@@ -230,7 +230,7 @@ def test_all_text_stands_out_from_its_ground(scheme: int, ground: str, ink: str)
 def test_what_was_taken_down_is_neither_listed_nor_shown(place: Path) -> None:
     finish()
     whole = report.read()
-    gone = [*whole.state["sample_id"][:2], *whole.left["sample_id"][:1]]
+    gone = [*whole.state["sample_id"][:2], *whole.remaining["sample_id"][:1]]
     review = pl.DataFrame(
         {"sample_id": gone, "decision": "reject", "label": None, "note": f"{FORGOTTEN}: asked"}, curated.REVIEW
     )

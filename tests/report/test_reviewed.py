@@ -1,6 +1,6 @@
 import polars as pl
 
-from diva.report.reviewed import reviewed, said
+from diva.report.reviewed import said, summarise
 from diva.store import curated, tables
 
 BEFORE = pl.DataFrame(
@@ -26,7 +26,7 @@ def test_who_overruled_what_is_counted_from_both_sides() -> None:
         ("d", "reject", None, None),
         ("e", "accept", None, None),
     )
-    found = reviewed(review, BEFORE)
+    found = summarise(review, BEFORE)
     wrong, right = found.overruled.rows
     assert wrong.cells == ("called wrong", "1", "0", "1", "1", "1", "3")  # one accepted: the scores were overruled
     assert right.cells == ("not called", "1", "1", "0", "0", "1", "2")  # one rejected that no score had called
@@ -39,7 +39,7 @@ def test_who_overruled_what_is_counted_from_both_sides() -> None:
 
 def test_takedowns_are_no_opinion_of_a_label() -> None:
     review = decisions(("a", "reject", None, "forgotten: asked for"), ("b", "reject", None, "blurred"))
-    assert reviewed(review, BEFORE).samples == 1
+    assert summarise(review, BEFORE).samples == 1
 
 
 def test_nobody_is_overruled_where_no_score_had_judged() -> None:
@@ -48,7 +48,7 @@ def test_nobody_is_overruled_where_no_score_had_judged() -> None:
     review = decisions(
         ("left", "relabel", "dog", None), ("f", "reject", None, None), ("d", "reject", None, None),
     )  # fmt: skip
-    found = reviewed(review, pl.concat([BEFORE, unscored]))
+    found = summarise(review, pl.concat([BEFORE, unscored]))
     assert (found.samples, found.unjudged) == (3, 2)
     assert [row.cells[1:] for row in found.overruled.rows] == [
         ("0", "0", "0", "0", "0", "0"),
@@ -57,7 +57,7 @@ def test_nobody_is_overruled_where_no_score_had_judged() -> None:
 
 
 def test_without_reviews_the_precision_is_undefined() -> None:
-    found = reviewed(tables.empty(curated.REVIEW), BEFORE)
+    found = summarise(tables.empty(curated.REVIEW), BEFORE)
     assert found.samples == 0
     assert found.precision.rows[0].cells == ("all", "0", "0", "–")
 

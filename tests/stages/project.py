@@ -55,7 +55,7 @@ def extract(batch: str) -> Path:
 
 def fit() -> pl.DataFrame:
     """The core's index, and scores that flag its first three samples."""
-    core = index.index("core", manifest.read(paths.manifest("core")), extract("core"))
+    core = index.of_batch("core", manifest.read(paths.manifest("core")), extract("core"))
     index.write(paths.CORE, core)
     paths.MOMENTS.write_bytes(b"moments")
     scored = core.select("sample_id").with_row_index("number")

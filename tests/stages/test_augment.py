@@ -54,7 +54,7 @@ def core(workplace):
     small.write_ledger(core=("digits", small.digits(0, 40)))
     download("core")
     extract("core")
-    frame = index.index("core", manifest.read(paths.manifest("core")), paths.features("core"))
+    frame = index.of_batch("core", manifest.read(paths.manifest("core")), paths.features("core"))
     classes = sorted(frame["label"].unique())
     raw = rows.stored(frame, classes, 16)
     choice = choose_ridge(Prepared(raw), len(classes), (0.1, 1.0))
@@ -99,13 +99,13 @@ def test_images_that_download_admitted_are_transformed_however_large(core, monke
 
 def test_an_image_that_one_variant_lacks_counts_in_none(core, monkeypatch, caplog):
     lost = core["sample_id"][7]
-    real = index.index
+    real = index.of_batch
 
     def without(batch, samples, path):
         frame = real(batch, samples, path)
         return frame.filter(pl.col("sample_id") != lost) if path.stem == "down" else frame
 
-    monkeypatch.setattr(index, "index", without)
+    monkeypatch.setattr(index, "of_batch", without)
     augment("core")
     assert json.loads(paths.metrics("augment/core").read_text())["images"] == len(core) - 1
     assert f"1 of {len(core)} images left out" in caplog.text

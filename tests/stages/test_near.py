@@ -20,7 +20,7 @@ def core_and_test(*rows: list[float]) -> pl.DataFrame:
         with h5py.File(small.extract(batch), "r+") as file:
             del file["features"]
             file.create_dataset("features", data=np.array(part, np.float32))
-    return index.index("core", manifest.read(paths.manifest("core")), paths.features("core"))
+    return index.of_batch("core", manifest.read(paths.manifest("core")), paths.features("core"))
 
 
 ROWS = ([9.0, 0], [9, 0.01], [-9, 1], [-9.01, 1], [0, 5], [0, -7], [5, 5], [-5, -5])

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diva.store import decisions
-from diva.store.decisions import Decision, Known
+from diva.store.decisions import Decision, Reviewable
 
 HOSTILE = ("<script>alert(1)</script>", "../../etc/passwd", "😀 cat", "שלום", "=cmd|'/c calc'!A0", 'a "quoted", label')
-ABOUT = Known(
+ABOUT = Reviewable(
     {"c0": "cat", "c1": "dog", "c2": "owl", "gone": "cat", **{f"h{place}": name for place, name in enumerate(HOSTILE)}},
     frozenset({"cat", "dog", "owl", *HOSTILE}),
     frozenset({"gone"}),

@@ -26,7 +26,7 @@ def samples(ids: list[str], labels: list[str]) -> pl.DataFrame:
 
 def test_an_index_follows_the_file_of_features(tmp_path: Path) -> None:
     path = features(tmp_path / "b001.h5", ["s3", "s1"])
-    made = index.index("b001", samples(["s1", "s2", "s3"], ["a", "b", "c"]), path)
+    made = index.of_batch("b001", samples(["s1", "s2", "s3"], ["a", "b", "c"]), path)
     assert made.schema == dict(index.SCHEMA)
     assert made.select("sample_id", "row", "label", "path").rows() == [
         ("s3", 0, "c", "s3.png"),
@@ -37,7 +37,7 @@ def test_an_index_follows_the_file_of_features(tmp_path: Path) -> None:
 
 
 def test_an_empty_batch_has_an_empty_index(tmp_path: Path) -> None:
-    made = index.index("b001", samples([], []), features(tmp_path / "b001.h5", []))
+    made = index.of_batch("b001", samples([], []), features(tmp_path / "b001.h5", []))
     assert made.schema == dict(index.SCHEMA)
     assert made.is_empty()
 
@@ -45,12 +45,12 @@ def test_an_empty_batch_has_an_empty_index(tmp_path: Path) -> None:
 def test_features_of_another_manifest_are_refused(tmp_path: Path) -> None:
     path = features(tmp_path / "b001.h5", ["s1", "s9"])
     with pytest.raises(ValueError, match=r"b001\.h5 must hold samples of the manifest of b001 only, got 1 others"):
-        index.index("b001", samples(["s1"], ["a"]), path)
+        index.of_batch("b001", samples(["s1"], ["a"]), path)
 
 
 def test_the_pool_takes_what_is_new_and_of_a_known_class(tmp_path: Path) -> None:
     ids, labels = ["s1", "s2", "s3", "s4", "s5"], ["a", "b", "z", "a", "z"]
-    candidates = index.index("b002", samples(ids, labels), features(tmp_path / "b002.h5", ids))
+    candidates = index.of_batch("b002", samples(ids, labels), features(tmp_path / "b002.h5", ids))
     taken = pl.DataFrame({"sample_id": ["s4", "s5", "s5", "s0"], "batch": ["core", "test", "b001", "b001"]})
     admitted, refused = index.admit(candidates, taken, {"a", "b"})
     assert admitted["sample_id"].to_list() == ["s1", "s2"]

@@ -94,7 +94,7 @@ def test_images_are_transformed_as_the_tower_was_trained(tower, weights, tmp_pat
 
 
 def test_squashed_images_keep_both_sides():
-    preset = clip.Preset(16, (0.5,) * 3, (0.5,) * 3, "bicubic", squash=True)
+    preset = clip.ClipTransform(16, (0.5,) * 3, (0.5,) * 3, "bicubic", squash=True)
     image = Image.new("RGB", (40, 16), "white")
     image.paste("black", (0, 0, 10, 16))
     assert (preset(image)[0, 8] < 0).sum() == 4  # a quarter of the width is still there
