@@ -39,7 +39,7 @@ from diva.curation.reweight import Step
 from diva.curation.reweight import reweight as reweight_rows
 from diva.inputs import Array, Engine, Precision, Ridge, Size, read, read_features, read_labels, to_codes
 from diva.numerics.derivative import dataset_derivative
-from diva.numerics.leave_one_out import chunkwise
+from diva.numerics.leave_one_out import all_rows
 from diva.numerics.losses import Loss, LossName
 from diva.numerics.normalize import Normalization
 from diva.numerics.precision import RidgeFit
@@ -306,7 +306,8 @@ def extend(
 
 def _leave_one_out(fitted: RidgeFit) -> tuple[Array, Array]:
     """Predictions f (n, k) and leverages h (n,)."""
-    passed = chunkwise(fitted.chunks, fitted.model, fitted.weights)
-    parts = [(loo.predictions.cpu(), loo.leverage.cpu()) for _, _, loo in passed]
-    predictions, leverage = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+    n, k = fitted.chunks.shape[0], fitted.classes
+    predictions, leverage = np.empty((n, k)), np.empty(n)
+    for chunk, _, loo in all_rows(fitted):
+        predictions[chunk.rows], leverage[chunk.rows] = loo.predictions.cpu().numpy(), loo.leverage.cpu().numpy()
     return predictions, leverage

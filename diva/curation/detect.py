@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from diva.numerics.derivative import dataset_derivative
-from diva.numerics.leave_one_out import choose_temperature, chunkwise, with_leverage_factors
+from diva.numerics.leave_one_out import all_rows, choose_temperature, with_leverage_factors
 from diva.numerics.losses import THRESHOLD, Loss, margins
 from diva.numerics.precision import RidgeFit
 from diva.numerics.ridge import RidgeModel
@@ -87,13 +87,16 @@ class Suspicion:
 def judge(fitted: RidgeFit, temperature: float) -> Judgement:
     """One pass over the leave-one-out predictions; rows of weight 0 are judged by their plain prediction."""
     parts: list[tuple[Tensor, ...]] = []
-    for (_, labels, _), _, loo in chunkwise(fitted.chunks, fitted.model, fitted.weights, fitted.leverage_factor):
+    order: list[Tensor] = []
+    for (_, labels, rows), _, loo in all_rows(fitted):
         f = loo.predictions.double()
         soft = 1 - torch.softmax(temperature * f, 1).gather(1, labels[:, None])[:, 0]
         first, predicted = f.max(1)
         second = f.scatter(1, predicted[:, None], -torch.inf).amax(1)  # `topk` takes ten times as long
         parts.append((margins(f, labels), soft, first - second, predicted, labels))
-    return Judgement(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
+        order.append(torch.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows)
+    back = torch.argsort(torch.cat(order))
+    return Judgement(*(torch.cat(column).cpu()[back] for column in zip(*parts, strict=True)))
 
 
 def detect(

@@ -27,10 +27,18 @@ from torch import Tensor
 from diva.curation.reweight import prepare_loss
 from diva.numerics import products
 from diva.numerics.chunks import Chained, Chunks, InMemory, Subset
-from diva.numerics.derivative import member_pass, outsider_adjoint, outsider_derivatives
-from diva.numerics.leave_one_out import chunkwise
+from diva.numerics.derivative import (
+    Adjoint,
+    RowDerivatives,
+    member_derivatives,
+    member_pass,
+    outsider_adjoint,
+    outsider_derivatives,
+)
+from diva.numerics.groups import shared_groups
+from diva.numerics.leave_one_out import all_rows, chunkwise
 from diva.numerics.losses import THRESHOLD, Loss, LossName, margins
-from diva.numerics.parallel import over_parts
+from diva.numerics.parallel import Parts, over_parts
 from diva.numerics.precision import RidgeFit
 from diva.numerics.products import Workspace
 from diva.numerics.ridge import LocalModel, RidgeModel, moments, solve
@@ -130,6 +138,41 @@ class Additions:
     stop: str
 
 
+def with_pool(members: RidgeFit, pool: Chunks, groups: Tensor | None) -> RidgeFit | None:
+    """Members and pool as rows of one model, the pool at weight 0; None where no pool row shares a group with any row.
+
+    A pool row is then predicted without its group, too: a member of its group must not vouch for it.
+
+    Args:
+        members: with their groups, or none.
+        pool: n_pool rows.
+        groups: (n_pool,) of the pool, numbered as those of the members; None for none.
+    """
+    n, n_pool = members.chunks.shape[0], pool.shape[0]
+    if groups is not None and tuple(groups.shape) != (n_pool,):
+        raise ValueError(f"groups must have one entry per row of the pool ({n_pool},), got {tuple(groups.shape)}.")
+    both = join_groups(members.groups, n, groups, n_pool)
+    if shared_groups(both) is None:
+        return None
+    weights = torch.cat([torch.ones(n, dtype=torch.float64), torch.zeros(n_pool, dtype=torch.float64)])
+    return RidgeFit(chained(members.chunks, pool), members.moments, members.model, weights, groups=both)
+
+
+def join_groups(first: Tensor | None, n_first: int, second: Tensor | None, n_second: int) -> Tensor | None:
+    """Groups of two sets of rows, one after the other; None where neither has any."""
+    if first is None and second is None:
+        return None
+    given = [torch.full((n,), -1) if part is None else part for part, n in ((first, n_first), (second, n_second))]
+    return torch.cat(given)
+
+
+def chained(first: Chunks, second: Chunks) -> Chunks:
+    """Both, one after the other, in parts where they are."""
+    if isinstance(first, Parts) and isinstance(second, Parts):
+        return Parts([*first.parts, *second.parts], first.mapper)
+    return Chained([first, second])
+
+
 def hopeless_share(chunks: Chunks, model: RidgeModel, *, member: bool) -> float:
     """Share of rows with m ≤ −τ, by leave-one-out prediction (members) or by plain prediction; 0 of no rows."""
     n = chunks.shape[0]
@@ -143,6 +186,14 @@ def hopeless(chunks: Chunks, model: RidgeModel, *, member: bool) -> int:
     return sum(int((margins(f, labels) <= -THRESHOLD).sum()) for f, labels in outputs)
 
 
+def all_margins(fitted: RidgeFit) -> Tensor:
+    """m (n,) of all rows, each without its group."""
+    margin = torch.zeros(fitted.chunks.shape[0], dtype=torch.float64)
+    for chunk, _, loo in all_rows(fitted):
+        margin[chunk.rows] = margins(loo.predictions, chunk.labels).double().cpu()
+    return margin
+
+
 def member_outputs(chunks: Chunks, model: RidgeModel) -> Iterator[tuple[Tensor, Tensor]]:
     """Leave-one-out predictions (m, k) and labels, chunk by chunk."""
     return ((loo.predictions, chunk.labels) for chunk, _, loo in chunkwise(chunks, model))
@@ -154,11 +205,16 @@ def plain_outputs(chunks: Chunks, model: RidgeModel) -> Iterator[tuple[Tensor, T
     return ((products.times(z, local.like(z).head), labels) for z, labels, _ in chunks)
 
 
-def assess_noise(core: RidgeFit, pool: Chunks) -> Noise:
-    """Whether core or pool labels are noisy, under the core's own model."""
+def assess_noise(core: RidgeFit, pool: Chunks, groups: Tensor | None = None) -> Noise:
+    """Whether core or pool labels are noisy, under the core's own model; ``groups`` (n_pool,) as in `with_pool`."""
     n_core, n_pool = core.chunks.shape[0], pool.shape[0]
-    in_core = hopeless_share(core.chunks, core.model, member=True)
-    in_pool = hopeless_share(core.like(pool), core.model, member=False)
+    union = with_pool(core, core.like(pool), groups)
+    if union is None:
+        in_core = hopeless_share(core.chunks, core.model, member=True)
+        in_pool = hopeless_share(core.like(pool), core.model, member=False)
+    else:
+        bad = all_margins(union) <= -THRESHOLD
+        in_core, in_pool = int(bad[:n_core].sum()) / n_core, int(bad[n_core:].sum()) / max(n_pool, 1)
     error = math.sqrt(in_core * (1 - in_core) * (1 / n_core + 1 / n_pool)) if n_pool else 0.0
     return Noise(in_core, in_pool, in_core > NOISY_CORE or in_pool > in_core + 2 * error)
 
@@ -171,6 +227,7 @@ def extend_round(
     *,
     preferred: Tensor | None = None,
     leverage_factor: Tensor | None = None,
+    groups: Tensor | None = None,
 ) -> RoundChoice:
     """One round: which of the unused pool samples to add.
 
@@ -182,13 +239,12 @@ def extend_round(
         preferred: positions in the pool, best first, by another method; it then chooses, every sample is a candidate,
             and the derivative is only reported.
         leverage_factor: g (n_pool,) under the members' model (`downdate`); None computes it.
+        groups: (n_pool,) of the pool, numbered as those of the members (`with_pool`); None for none.
     """
     pool, model, per_round = members.like(pool), members.model, settings.size(pool.shape[0])
-    adjoint, _ = member_pass(members.chunks, model, loss)
-    pool_validates = settings.validate_on == "members_and_pool"
-    if pool_validates:
-        adjoint = adjoint + outsider_adjoint(pool, model, loss)
-    rows = outsider_derivatives(pool, model, adjoint, loss if pool_validates else None, leverage_factor)
+    adjoint, rows = _pool_derivatives(
+        members, pool, loss, settings.validate_on == "members_and_pool", leverage_factor, groups
+    )
     derivative, margin, factor = rows.derivative.cpu(), rows.margin.cpu().double(), rows.leverage_factor.double()
     gain = derivative / (1 + factor.cpu())
     order, candidates = choose(derivative, gain, margin, loss, only_candidates=settings.stop)
@@ -203,6 +259,28 @@ def extend_round(
         allowed[: per_round if steered else 0], derivative, gain, margin, candidates, adjoint.validating, adjoint.mean,
         _why_stop(steered, candidates, per_round, len(margin), settings.stop, waiting), factor, model,
     )  # fmt: skip
+
+
+def _pool_derivatives(
+    members: RidgeFit,
+    pool: Chunks,
+    loss: Loss,
+    pool_validates: bool,
+    leverage_factor: Tensor | None,
+    groups: Tensor | None,
+) -> tuple[Adjoint, RowDerivatives]:
+    """The second pass, over the members and, where it validates, the pool; the third over the pool."""
+    model, n_pool, union = members.model, pool.shape[0], with_pool(members, pool, groups)
+    if union is None:
+        adjoint, _ = member_pass(members.chunks, model, loss)
+        if pool_validates:
+            adjoint = adjoint + outsider_adjoint(pool, model, loss)
+        return adjoint, outsider_derivatives(pool, model, adjoint, loss if pool_validates else None, leverage_factor)
+    validating = union.weights if not pool_validates else None  # the members weigh 1
+    adjoint, seen = member_pass(union.chunks, model, loss, union.weights, validating, None, union.groups)
+    of_pool = seen.take(slice(union.chunks.shape[0] - n_pool, None), seen.margin)
+    nothing = torch.zeros(n_pool, dtype=torch.float64)
+    return adjoint, member_derivatives(pool, model, adjoint, None, nothing, seen=of_pool)
 
 
 @over_parts("leverage_factor")
@@ -256,6 +334,7 @@ def extend(
     temperature: float | None = None,
     budget: int | None = None,
     settings: RoundSettings | None = None,
+    groups: Tensor | None = None,
 ) -> Additions:
     """Rounds until no candidate is left, the budget is spent, or (with ``stop=False``) the pool is used up.
 
@@ -266,6 +345,7 @@ def extend(
         temperature: T* of `calibrated`; chosen on the core where None.
         budget: samples added in all; None for no limit.
         settings: of each round; None for the defaults.
+        groups: (n_pool,) of the pool, numbered as those of the core; None for none.
 
     Raises:
         ValueError: if ``budget`` or ``per_round`` is out of range.
@@ -276,13 +356,14 @@ def extend(
     if settings.per_round == 0:
         raise ValueError("per_round must be at least 1, got 0.")
     remaining, per_round = n_pool if budget is None else budget, settings.size(n_pool)
-    rule = prepare_rule(loss, core, pool, temperature)
+    rule = prepare_rule(loss, core, pool, temperature, groups)
     members, unused, factor = core, torch.ones(n_pool, dtype=torch.bool), None
     added: list[Tensor] = []
     history: list[RoundChoice] = []
     while remaining > 0:
         candidates, limits = Subset(pool, unused), replace(settings, per_round=min(per_round, remaining))
-        choice = extend_round(members, candidates, rule, limits, leverage_factor=factor)
+        waiting = None if groups is None else groups[unused]
+        choice = extend_round(members, candidates, rule, limits, leverage_factor=factor, groups=waiting)
         new = unused.nonzero()[:, 0][choice.index]
         history.append(choice)
         added.append(new)
@@ -299,7 +380,10 @@ def extend(
             factor = downdate(Subset(pool, unused), before, members.model, rows.features)
         # Cholesky anew: an update of the factor by r rows takes 2rp² of slower work against p³/3, and its inverse more.
         sums = members.moments + moments(rows, core.classes)
-        members = RidgeFit(Chained([core.chunks, Subset(pool, ~unused)]), sums, solve(sums, core.ridge))
+        chosen = Subset(pool, ~unused)
+        together = None if groups is None else groups[~unused]
+        together = join_groups(core.groups, core.chunks.shape[0], together, chosen.shape[0])
+        members = RidgeFit(Chained([core.chunks, chosen]), sums, solve(sums, core.ridge), groups=together)
     return _additions(added, history, "the budget is spent" if n_pool else "the pool is empty")
 
 
@@ -323,10 +407,12 @@ def _additions(added: list[Tensor], history: list[RoundChoice], why: str) -> Add
     )
 
 
-def prepare_rule(name: LossName, core: RidgeFit, pool: Chunks, temperature: float | None = None) -> Loss:
+def prepare_rule(
+    name: LossName, core: RidgeFit, pool: Chunks, temperature: float | None = None, groups: Tensor | None = None
+) -> Loss:
     """The loss of Extend: for `calibrated`, T* of the core, trimmed only where the labels are noisy."""
     loss = prepare_loss(name, core, temperature)
-    return loss if name != "calibrated" or assess_noise(core, pool).noisy else loss.untrimmed()
+    return loss if name != "calibrated" or assess_noise(core, pool, groups).noisy else loss.untrimmed()
 
 
 def _labels(chunks: Chunks) -> Tensor:

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from diva.numerics import products
 from diva.numerics.chunks import Chunks, Subset
-from diva.numerics.groups import gathered_groups, single_rows
+from diva.numerics.groups import gathered_groups, shared_groups
 from diva.numerics.leave_one_out import leave_one_out
 from diva.numerics.ridge import RidgeModel, weighted
 from diva.text.progress import track
@@ -104,7 +104,7 @@ def _compared(chunks: Chunks, model: RidgeModel, weights: Tensor | None, groups:
             plain = leave_one_out(z, labels, part.weights.to(z), model.to(z)).predictions
             both = (torch.stack([plain.argmax(1), part.predictions.argmax(1)]) != labels).cpu()[:, asked[part.rows]]
             wrong, changed = wrong + both.sum(1), changed + int((both[0] != both[1]).sum())
-    rest = asked & single_rows(groups, n)
+    rest = asked & (groups < 0)
     others = 0
     for (z, labels, _), own in weighted(Subset(chunks, rest), alpha[rest]):
         predictions = leave_one_out(z, labels, own, model.to(z)).predictions
@@ -133,7 +133,8 @@ def candidate_groups(chunks: Chunks, rows: Tensor | None = None) -> Tensor:
     first_row, second_row = pairs[:, chosen].numpy()
     graph = scipy.sparse.coo_matrix((np.ones(len(first_row), bool), (first_row, second_row)), shape=(n, n))
     groups = torch.from_numpy(connected_components(graph, directed=False)[1]).long()
-    return torch.where(single_rows(groups, n), -1, groups)
+    shared = shared_groups(groups)
+    return torch.full((n,), -1) if shared is None else shared
 
 
 def _near_pairs(chunks: Chunks, rows: Tensor, centre: Tensor, n: int) -> tuple[tuple[Tensor, Tensor], Tensor]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from diva.numerics.chunks import Chunks
 from diva.numerics.derivative import dataset_derivative, loo_loss
+from diva.numerics.groups import shared_groups
 from diva.numerics.leave_one_out import choose_temperature, with_leverage_factors
 from diva.numerics.losses import Loss, LossName
 from diva.numerics.precision import RidgeFit
@@ -133,22 +134,28 @@ def stop_at(watched: tuple[float, ...]) -> int:
     return len(watched) - 1
 
 
+def validation_folds(n: int, groups: Tensor | None, seed: int) -> Tensor:
+    """A fold (n,) of each row; rows of a group are in one."""
+    generator, shared = torch.Generator().manual_seed(seed), shared_groups(groups)
+    if shared is None:
+        return torch.randperm(n, generator=generator) % FOLDS
+    _, unit = torch.where(shared < 0, len(shared) + torch.arange(n), shared).unique(return_inverse=True)
+    return (torch.randperm(int(unit.max()) + 1, generator=generator) % FOLDS)[unit]
+
+
 def watched_losses(start: RidgeFit, loss: Loss, step_size: float, seed: int) -> tuple[float, ...]:
     """Mean loss of the validating samples that the derivative did not see, after 0 … 6 steps.
 
     All folds start from one model; a step's model and g serve the derivative and the fold that watches it.
     """
-    n = start.chunks.shape[0]
-    fold = torch.randperm(n, generator=torch.Generator().manual_seed(seed)) % FOLDS
+    fold = validation_folds(start.chunks.shape[0], start.groups, seed)
     totals = torch.zeros(MOST_STEPS + 1, dtype=torch.float64)
     for watching in range(FOLDS):
         fitted, alpha = start, initial_weights(start)
         for taken in range(MOST_STEPS + 1):
             if taken:
                 fitted = with_leverage_factors(start.reweighted(alpha))
-            total, validating = loo_loss(
-                fitted.chunks, fitted.model, loss, fitted.weights, fold == watching, fitted.leverage_factor
-            )
+            total, validating = loo_loss(fitted, loss, fold == watching)
             totals[taken] += total / max(validating, 1) / FOLDS
             if taken < MOST_STEPS:
                 alpha = step(alpha, dataset_derivative(fitted, loss, validating=fold != watching).values, step_size)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from diva.methods.inputs import unit
-from diva.numerics.leave_one_out import one_hot
+from diva.numerics.ridge import one_hot
 
 
 def rows(features: Tensor, like: Tensor) -> Tensor:

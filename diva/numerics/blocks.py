@@ -25,10 +25,9 @@ from torch import Tensor
 from diva.numerics import products
 from diva.numerics.chunks import Chunk, Chunks
 from diva.numerics.derivative import DatasetDerivative
-from diva.numerics.leave_one_out import one_hot
 from diva.numerics.losses import Loss, margins
 from diva.numerics.products import Workspace
-from diva.numerics.ridge import LocalModel, RidgeModel, moments, solve, weighted
+from diva.numerics.ridge import LocalModel, RidgeModel, moments, one_hot, solve, weighted
 
 
 class Interleaved:

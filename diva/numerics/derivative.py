@@ -11,19 +11,23 @@ Three passes over the rows, with nothing n×n:
 O(np² + npk + p³) time and O(p² + pk + n + chunk) memory. B and S are sums over rows, like the moments, and add up the
 same way over shards. Rows the model was not trained on (a pool with α = 0, a validation set) have h = 0: they put
 nothing into S, and where they do not validate s_j = 0. A negative derivative says: more of this sample, less loss.
+Rows that share a group add to B and S, and have in place of g_j s_j, what `numerics.groups` says.
 
 Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022, Prop. 3 and Eq. 13. The form here
 differs from Eq. 13 where that is 0/0: at α_j = 0, which is the case that extension needs.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from diva.numerics import products
 from diva.numerics.chunks import Chunks
-from diva.numerics.leave_one_out import LeaveOneOut, chunkwise, from_outputs
+from diva.numerics.groups import GroupRows, GroupSums, gathered_groups, shared_groups
+from diva.numerics.leave_one_out import LeaveOneOut, Passed, chunkwise, from_outputs, groupwise
 from diva.numerics.losses import Loss, margins
 from diva.numerics.parallel import over_parts
 from diva.numerics.precision import RidgeFit
@@ -67,12 +71,13 @@ class RowAdjoints:
 
     Attributes:
         leverage_factor: g (n,) = zᵀCz.
-        leverage_adjoint: s (n,) = −∂L/∂h, not yet divided by Σv; 0 where the row does not validate.
+        own: ⟨z_jᵀCU_b, e_j⟩ (n,), not yet divided by Σv: what the row's group b, left out, does not answer for;
+            g_j s_j of a row by itself, 0 where no row of the group validates.
         margin: m (n,).
     """
 
     leverage_factor: Tensor
-    leverage_adjoint: Tensor
+    own: Tensor
     margin: Tensor
 
     @staticmethod
@@ -80,19 +85,19 @@ class RowAdjoints:
         """Zeros in the dtype and on the device of ``like``, to be filled chunk by chunk."""
         return RowAdjoints(*(like.new_zeros(n) for _ in range(3)))
 
-    def put(self, rows: slice, part: "RowAdjoints") -> None:
+    def put(self, rows: Any, part: "RowAdjoints") -> None:
         """Fill in one chunk."""
-        self.leverage_factor[rows], self.leverage_adjoint[rows], self.margin[rows] = (
-            part.leverage_factor,
-            part.leverage_adjoint,
-            part.margin,
-        )
+        for whole, new in zip(self.columns, part.columns, strict=True):
+            whole[rows] = new.to(whole)
+
+    @property
+    def columns(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All three."""
+        return self.leverage_factor, self.own, self.margin
 
     def take(self, rows: slice, like: Tensor) -> "RowAdjoints":
         """One chunk, in the dtype and on the device of ``like``."""
-        return RowAdjoints(
-            self.leverage_factor[rows].to(like), self.leverage_adjoint[rows].to(like), self.margin[rows].to(like)
-        )
+        return RowAdjoints(*(column[rows].to(like) for column in self.columns))
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,6 @@ class DatasetDerivative:
     model: RidgeModel
 
 
-@over_parts("weights", "validating", "leverage_factor")
 def member_pass(
     chunks: Chunks,
     model: RidgeModel,
@@ -137,6 +141,7 @@ def member_pass(
     weights: Tensor | None = None,
     validating: Tensor | None = None,
     leverage_factor: Tensor | None = None,
+    groups: Tensor | None = None,
 ) -> tuple[Adjoint, RowAdjoints]:
     """Second pass over rows the model was trained on.
 
@@ -145,19 +150,66 @@ def member_pass(
         model: trained on these rows with these weights (and perhaps on others).
         loss: ℓ and v.
         weights: α (n,), or None for ones.
-        validating: (n,) booleans, a further condition on v; None lets every row validate that the loss lets.
+        validating: (n,) of at least 0, how often a row validates that the loss lets; None for once each.
         leverage_factor: g (n,); None computes it.
+        groups: (n,) integers; rows of equal ones are left out together. They are read where this runs, also of `Parts`.
 
     Returns:
         The sums, and what the third pass needs of each row.
     """
+    shared = shared_groups(groups)
+    adjoint, seen = _single_pass(chunks, model, loss, weights, validating, leverage_factor, shared)
+    if shared is not None:
+        adjoint = adjoint + _group_pass(chunks, model, loss, weights, validating, shared, seen)
+    return adjoint, seen
+
+
+@over_parts("weights", "validating", "leverage_factor", "shared")
+def _single_pass(
+    chunks: Chunks,
+    model: RidgeModel,
+    loss: Loss,
+    weights: Tensor | None,
+    validating: Tensor | None,
+    leverage_factor: Tensor | None,
+    shared: Tensor | None,
+) -> tuple[Adjoint, RowAdjoints]:
+    """`member_pass` of the rows that share no group."""
     sums, seen = _Sums(model), None
-    for (z, labels, rows), alpha, loo in chunkwise(chunks, model, weights, leverage_factor):
+    for (z, labels, rows), alpha, loo in chunkwise(chunks, model, weights, leverage_factor, shared):
         seen = seen or RowAdjoints.zeros(chunks.shape[0], z)
-        part, v, gradients = _pull(loo, labels, loss, validating, rows)
+        part, v, gradients, pull = _pull(loo, labels, loss, validating, rows)
         seen.put(rows, part)
-        sums.add(z, gradients, alpha * part.leverage_adjoint, v, loss.values(loo.predictions, labels))
-    return sums.adjoint(), seen or RowAdjoints.zeros(0, model.head)
+        sums.add(z, gradients, alpha * pull, v, loss.values(loo.predictions, labels))
+    return sums.adjoint(), seen or RowAdjoints.zeros(chunks.shape[0], model.head)
+
+
+def _group_pass(
+    chunks: Chunks,
+    model: RidgeModel,
+    loss: Loss,
+    weights: Tensor | None,
+    validating: Tensor | None,
+    shared: Tensor,
+    seen: RowAdjoints,
+) -> Adjoint:
+    """`member_pass` of the others; fills in their rows of ``seen``."""
+    sums, totals = (
+        GroupSums(len(model.head), model.head.shape[1], model.head.device),
+        torch.zeros(2, dtype=torch.float64),
+    )
+
+    def gradients(part: GroupRows) -> Tensor:
+        v = _validating(loss, part.predictions, part.labels, None, validating, part.rows)
+        return v[:, None] * loss.gradients(part.predictions, part.labels)
+
+    for bundle in gathered_groups(chunks, shared, weights):
+        for part, own in bundle.adjoint(model, gradients, sums):
+            margin = margins(part.predictions, part.labels)
+            seen.put(part.rows, RowAdjoints(part.leverage_factor, own, margin))
+            v = _validating(loss, part.predictions, part.labels, margin, validating, part.rows)
+            totals += torch.stack([v @ loss.values(part.predictions, part.labels), v.sum()]).cpu()
+    return Adjoint(sums.cross, sums.gram, float(totals[0]), float(totals[1]))
 
 
 @over_parts()
@@ -171,20 +223,34 @@ def outsider_adjoint(chunks: Chunks, model: RidgeModel, loss: Loss) -> Adjoint:
     return sums.adjoint()
 
 
-@over_parts("weights", "validating", "leverage_factor")
-def loo_loss(
+def loo_loss(fitted: RidgeFit, loss: Loss, validating: Tensor) -> tuple[float, float]:
+    """Σvℓ and Σv over the rows that are ``validating`` (n,), without any sum for a derivative."""
+    chunks, model, weights, shared = fitted.chunks, fitted.model, fitted.weights, shared_groups(fitted.groups)
+    total, count = _single_losses(chunks, model, loss, weights, validating, fitted.leverage_factor, shared)
+    if shared is not None:
+        more = _losses(groupwise(chunks, model, weights, shared), loss, validating)
+        total, count = total + more[0], count + more[1]
+    return total, count
+
+
+@over_parts("weights", "validating", "leverage_factor", "shared")
+def _single_losses(
     chunks: Chunks,
     model: RidgeModel,
     loss: Loss,
     weights: Tensor | None,
     validating: Tensor,
     leverage_factor: Tensor | None,
+    shared: Tensor | None,
 ) -> tuple[float, float]:
-    """Σvℓ and Σv over the rows that are ``validating`` (n,), without any sum for a derivative."""
-    totals = torch.zeros(2, dtype=torch.float64, device=model.head.device)
-    for (_, labels, rows), _, loo in chunkwise(chunks, model, weights, leverage_factor):
-        _, v, _ = _pull(loo, labels, loss, validating, rows)
-        totals += torch.stack([v @ loss.values(loo.predictions, labels), v.sum()])
+    return _losses(chunkwise(chunks, model, weights, leverage_factor, shared), loss, validating)
+
+
+def _losses(passed: Iterable[Passed], loss: Loss, validating: Tensor) -> tuple[float, float]:
+    totals = torch.zeros(2, dtype=torch.float64)
+    for (_, labels, rows), _, loo in passed:
+        v = _validating(loss, loo.predictions, labels, None, validating, rows)
+        totals += torch.stack([v @ loss.values(loo.predictions, labels), v.sum()]).cpu()
     return float(totals[0]), float(totals[1])
 
 
@@ -273,7 +339,7 @@ class _ThirdPass:
         # ⟨zᵀCB, r⟩ with r = y − Wᵀz: y picks one entry
         first: Tensor = pulled.gather(1, labels[:, None])[:, 0] - torch.linalg.vecdot(pulled, outputs)
         second: Tensor = products.quadratics(z, self._half, self.work)
-        return first + second - seen.leverage_factor * seen.leverage_adjoint * self.scale
+        return first + second - seen.own * self.scale
 
 
 def outsider_derivatives(
@@ -295,12 +361,12 @@ def dataset_derivative(
     Args:
         fitted: n rows with their weights (`diva.numerics.precision.fit_ridge`), and perhaps g for the passes.
         loss: which samples validate, and how sharply.
-        validating: (n,) booleans, a further condition on which rows validate.
+        validating: (n,) of at least 0, how often a row validates that the loss lets; None for once each.
         validation: a separate validation set; L is then its loss under the plain predictions of the model.
     """
     chunks, model, weights = fitted.chunks, fitted.model, fitted.weights
     if validation is None:
-        adjoint, seen = member_pass(chunks, model, loss, weights, validating, fitted.leverage_factor)
+        adjoint, seen = member_pass(chunks, model, loss, weights, validating, fitted.leverage_factor, fitted.groups)
         rows = member_derivatives(chunks, model, adjoint, loss, weights, seen=seen)
     else:
         adjoint = outsider_adjoint(fitted.like(validation), model, loss)
@@ -310,17 +376,22 @@ def dataset_derivative(
 
 def _pull(
     loo: LeaveOneOut, labels: Tensor, loss: Loss | None, condition: Tensor | None, rows: slice
-) -> tuple[RowAdjoints, Tensor, Tensor]:
-    """What is kept of m rows, v (m,) and v∘G/d (m, k); s and G still to be divided by Σv."""
+) -> tuple[RowAdjoints, Tensor, Tensor, Tensor]:
+    """What is kept of m rows, v (m,), v∘G/d (m, k) and s (m,); G and s still to be divided by Σv."""
     predictions = loo.predictions
     margin = margins(predictions, labels)
     if loss is None:
         nothing = torch.zeros_like(margin)
-        return RowAdjoints(loo.leverage_factor, nothing, margin), nothing, predictions
-    valid = loss.validates(predictions, labels, margin)
-    if condition is not None:
-        valid &= condition[rows].to(valid.device)
-    v = valid.to(predictions)
+        return RowAdjoints(loo.leverage_factor, nothing, margin), nothing, predictions, nothing
+    v = _validating(loss, predictions, labels, margin, condition, rows)
     gradients = loss.gradients(predictions, labels).mul_((v / (1 - loo.leverage))[:, None])
     pull = torch.linalg.vecdot(gradients, loo.loo_residuals)  # s = ⟨G, e⟩ / d
-    return RowAdjoints(loo.leverage_factor, pull, margin), v, gradients
+    return RowAdjoints(loo.leverage_factor, loo.leverage_factor * pull, margin), v, gradients, pull
+
+
+def _validating(
+    loss: Loss, predictions: Tensor, labels: Tensor, margin: Tensor | None, condition: Tensor | None, rows: Any
+) -> Tensor:
+    """v (m,)."""
+    v = loss.validates(predictions, labels, margin).to(predictions)
+    return v if condition is None else v * condition[rows].to(v)

@@ -17,9 +17,11 @@ from torch import Tensor
 
 from diva.numerics import products
 from diva.numerics.chunks import Chunks
+from diva.numerics.groups import gathered_groups, shared_groups
+from diva.numerics.losses import margins
 from diva.numerics.precision import RidgeFit, fit_ridge
 from diva.numerics.products import Workspace
-from diva.numerics.ridge import ACCURACY, EPSILON, Moments, moments, weighted
+from diva.numerics.ridge import ACCURACY, EPSILON, Moments, RidgeModel, moments, weighted
 
 RIDGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 STORED = 2**24  # leverages (rows × ridges) that are stored for the chosen ridge; more are computed again
@@ -40,6 +42,7 @@ class RidgeChoice:
         weights: α (n,), or None for ones.
         moments: of the rows with these weights.
         leverage_factor: g (n,) at the best λ, for the leave-one-out predictions that follow; None of very many rows.
+        groups: (n,) of rows that were left out together, or None.
     """
 
     ridge: float
@@ -48,6 +51,7 @@ class RidgeChoice:
     weights: Tensor | None
     moments: Moments
     leverage_factor: Tensor | None = None
+    groups: Tensor | None = None
 
     @property
     def error(self) -> float:
@@ -56,7 +60,8 @@ class RidgeChoice:
 
     def fit(self) -> RidgeFit:
         """The model of the rows at the chosen ridge."""
-        return fit_ridge(self.chunks, self.moments.cross.shape[1], self.ridge, self.weights, self.moments)
+        classes = self.moments.cross.shape[1]
+        return fit_ridge(self.chunks, classes, self.ridge, self.weights, self.moments, self.groups)
 
 
 @dataclass(frozen=True)
@@ -69,11 +74,16 @@ class Filters:
 
 
 def choose_ridge(
-    chunks: Chunks, classes: int, grid: Sequence[float] = RIDGES, weights: Tensor | None = None
+    chunks: Chunks,
+    classes: int,
+    grid: Sequence[float] = RIDGES,
+    weights: Tensor | None = None,
+    groups: Tensor | None = None,
 ) -> RidgeChoice:
     """λ by leave-one-out classification error over a grid: two passes and one eigendecomposition for all of it.
 
-    Rows count by their weight, so that a row of weight 0 is as good as absent. Ridges too small for float64 to resolve
+    Rows count by their weight, so that a row of weight 0 is as good as absent; rows of equal ``groups`` (n,) are left
+    out together. Ridges too small for float64 to resolve
     the solution are left out, with a warning.
 
     Raises:
@@ -85,12 +95,15 @@ def choose_ridge(
     sums = moments(chunks, classes, weights)
     eigenvalues, eigenvectors = products.eigenvectors(sums.gram)
     ridges = _resolved(sorted(grid), eigenvalues.clamp_min(0))
-    search = _Search(chunks, eigenvalues.clamp_min(0), eigenvectors, eigenvectors.T @ sums.cross, ridges, weights)
+    search = _Search(
+        chunks, eigenvalues.clamp_min(0), eigenvectors, eigenvectors.T @ sums.cross, ridges, weights,
+        shared_groups(groups),
+    )  # fmt: skip
     errors, squares = search.run()
     best = int((errors <= errors.min()).nonzero().max())
     rows = zip(ridges.tolist(), errors.tolist(), squares.tolist(), strict=True)
     factor = None if search.leverage_factor is None else search.leverage_factor[best].double()
-    return RidgeChoice(float(ridges[best]), tuple(rows), chunks, weights, sums, factor)
+    return RidgeChoice(float(ridges[best]), tuple(rows), chunks, weights, sums, factor, groups)
 
 
 def _resolved(ridges: list[float], eigenvalues: Tensor) -> Tensor:
@@ -124,9 +137,10 @@ class _Search:
 
     def __init__(
         self, chunks: Chunks, eigenvalues: Tensor, eigenvectors: Tensor, cross: Tensor, ridges: Tensor,
-        weights: Tensor | None,
+        weights: Tensor | None, shared: Tensor | None,
     ) -> None:  # fmt: skip
         self.chunks, self.weights, self.work, n = chunks, weights, Workspace(), chunks.shape[0]
+        self.shared = shared
         self.eigenvalues, self.eigenvectors, self.cross, self.ridges = eigenvalues, eigenvectors, cross, ridges
         self.totals = torch.zeros(3, len(ridges), dtype=torch.float64, device=ridges.device)
         self.leverage_factor = torch.zeros(len(ridges), n) if n * len(ridges) <= STORED else None
@@ -144,7 +158,10 @@ class _Search:
                 self.leverage_factor[:, rows] = factor
             for part in _parts(len(z), len(self.ridges) * self.cross.shape[1]):
                 outputs = self._outputs(basis[part], bank)
-                self._count(outputs, labels[part], alpha[part], alpha[part] * factor[:, part])
+                counted = alpha if self.shared is None else alpha * (self.shared[rows] < 0).to(alpha)
+                self._count(outputs, labels[part], counted[part], alpha[part] * factor[:, part])
+        if self.shared is not None:
+            self._count_groups(self.shared)
         if not (self.totals[2] > 0).all():
             raise ValueError("weights must have a positive sum to choose a ridge by, got none.")
         errors, squares = self.totals[:2] / self.totals[2]
@@ -172,6 +189,18 @@ class _Search:
         wrong = ~(own - leverage > outputs.scatter_(2, where, -torch.inf).amax(2))  # a tie is no hit
         squares = ((1 - own).square() + others) / (1 - leverage).clamp_min(torch.finfo(own.dtype).eps).square()
         self.totals += torch.stack([wrong.to(alpha) @ alpha, squares @ alpha, alpha.sum().expand(len(own))])
+
+    def _count_groups(self, shared: Tensor) -> None:
+        """Add errors and squared residuals of the rows that share a group, in the eigenvectors' basis, in float64."""
+        for bundle in gathered_groups(self.chunks, shared, self.weights):
+            turned = bundle.turned(self.eigenvectors)
+            for i, ridge in enumerate(self.ridges):
+                spectrum = self.eigenvalues + ridge
+                model = RidgeModel(self.cross / spectrum[:, None], spectrum.rsqrt(), float(ridge))
+                for part in turned.parts(model):
+                    alpha, wrong = part.weights, (margins(part.predictions, part.labels) <= 0).to(part.weights)
+                    squares = part.loo_residuals.square().sum(1)
+                    self.totals[:, i] += torch.stack([wrong @ alpha, squares @ alpha, alpha.sum()])
 
 
 def _parts(m: int, width: int) -> list[slice]:

@@ -31,9 +31,8 @@ from torch import Tensor
 
 from diva.numerics import products
 from diva.numerics.chunks import Chunk, Chunks, InMemory, Subset
-from diva.numerics.leave_one_out import one_hot
 from diva.numerics.products import Workspace
-from diva.numerics.ridge import LocalModel, RidgeModel, weighted
+from diva.numerics.ridge import LocalModel, RidgeModel, one_hot, weighted
 
 ENTRIES = 2**27  # numbers of gathered rows: 512 MiB in float32
 PACKET = 8192  # rows of small groups that are solved together
@@ -48,7 +47,7 @@ class GroupRows:
         features: z (m, p).
         labels: (m,).
         weights: α (m,).
-        quadratic: g (m,).
+        leverage_factor: g (m,).
         residuals: r (m, k).
         loo_residuals: e (m, k).
         predictions: f (m, k).
@@ -58,7 +57,7 @@ class GroupRows:
     features: Tensor
     labels: Tensor
     weights: Tensor
-    quadratic: Tensor
+    leverage_factor: Tensor
     residuals: Tensor
     loo_residuals: Tensor
     predictions: Tensor
@@ -98,9 +97,9 @@ class SmallGroups:
         self.rows, self.features, self.labels, self.weights, self.size = rows, features, labels, weights, size
 
     def turned(self, rotation: Tensor) -> "SmallGroups":
-        """The same in another basis of the features, whose columns are ``rotation`` (p, p)."""
-        features = products.times(self.features, rotation.to(self.features))
-        return SmallGroups(self.rows, features, self.labels, self.weights, self.size)
+        """The same in another basis of the features, whose columns are ``rotation`` (p, p), in its precision."""
+        features = products.times(self.features.to(rotation), rotation)
+        return SmallGroups(self.rows, features, self.labels, self.weights.to(features), self.size)
 
     def parts(self, model: RidgeModel) -> Iterator[GroupRows]:
         """All rows at once, without their groups."""
@@ -129,9 +128,9 @@ class SmallGroups:
         targets = one_hot(self.labels, outputs)
         residuals = self._blocks(targets - outputs)
         errors = (residuals + gram @ (roots * torch.cholesky_solve(roots * residuals, factor))).flatten(0, 1)
-        quadratic, plain = gram.diagonal(dim1=1, dim2=2).flatten(), residuals.flatten(0, 1)
+        leverage_factor, plain = gram.diagonal(dim1=1, dim2=2).flatten(), residuals.flatten(0, 1)
         part = GroupRows(
-            self.rows, self.features, self.labels, self.weights, quadratic, plain, errors, targets - errors
+            self.rows, self.features, self.labels, self.weights, leverage_factor, plain, errors, targets - errors
         )
         return part, gram, roots, factor
 
@@ -197,9 +196,16 @@ class LargeGroup:
             without = without.to(z)
             outputs, predictions = products.times(z, local.like(z).head).double(), products.times(z, without).double()
             targets = one_hot(labels, outputs)
-            quadratic = _times_root(z, local.like(z).root).double().square().sum(1)
+            leverage_factor = _times_root(z, local.like(z).root).double().square().sum(1)
             yield GroupRows(
-                self.rows[rows], z, labels, alpha, quadratic, targets - outputs, targets - predictions, predictions
+                self.rows[rows],
+                z,
+                labels,
+                alpha,
+                leverage_factor,
+                targets - outputs,
+                targets - predictions,
+                predictions,
             )
 
 
@@ -215,7 +221,7 @@ class _Turned:
 
     def __iter__(self) -> Iterator[Chunk]:
         for features, labels, rows in self.chunks:
-            yield Chunk(products.times(features, self.rotation.to(features)), labels, rows)
+            yield Chunk(products.times(features.to(self.rotation), self.rotation), labels, rows)
 
 
 def _times_root(z: Tensor, root: Tensor) -> Tensor:
@@ -235,29 +241,32 @@ def _factor(leverage: Tensor, ridge: float, dtype: torch.dtype) -> Tensor:
     return factor
 
 
-def single_rows(groups: Tensor | None, n: int) -> Tensor:
-    """Which of n rows share their group with no other (n,); groups (n,) of −1 stand for none."""
+def shared_groups(groups: Tensor | None) -> Tensor | None:
+    """Groups (n,) with −1 for each row that shares its group with no other; None where no row shares one.
+
+    ``groups`` (n,) are integers; negative ones stand for rows without a group.
+    """
     if groups is None:
-        return torch.ones(n, dtype=torch.bool)
+        return None
     _, inverse, counts = torch.unique(groups, return_inverse=True, return_counts=True)
-    single: Tensor = (counts[inverse] == 1) | (groups < 0)
-    return single
+    single = (counts[inverse] == 1) | (groups < 0)
+    return None if single.all() else torch.where(single, -1, inverse)
 
 
 def gathered_groups(
-    chunks: Chunks, groups: Tensor, weights: Tensor | None = None, entries: int = ENTRIES
+    chunks: Chunks, groups: Tensor, weights: Tensor | None = None, entries: int | None = None
 ) -> Iterator[SmallGroups | LargeGroup]:
-    """The groups of two rows and more, with their rows.
+    """Groups with their rows.
 
     Args:
         chunks: n rows as tensors.
-        groups: (n,) integers; equal ones are left out together, −1 stands for a row without a group.
+        groups: (n,) integers; equal ones are left out together, rows of −1 are not gathered.
         weights: α (n,), or None for ones.
-        entries: numbers of rows that are held at a time.
+        entries: numbers of rows in memory at a time; None for `ENTRIES`.
     """
     n, p = chunks.shape
     alpha = torch.ones(n, dtype=torch.float64) if weights is None else weights
-    lots, huge = _lots(groups, max(2, entries // max(p, 1)))
+    lots, huge = _lots(groups, max(2, (entries or ENTRIES) // max(p, 1)))
     for rows, sizes, features, labels in _filled(chunks, lots):
         yield from _packets(rows, sizes, features, labels, alpha[rows.to(alpha.device)].to(features))
     for rows in huge:
@@ -271,7 +280,7 @@ Lot = tuple[Tensor, Tensor]  # rows (m,), group after group, and how many each g
 
 def _lots(groups: Tensor, most: int) -> tuple[list[Lot], list[Tensor]]:
     """Groups in lots of at most ``most`` rows, in the order of their first rows, and the rows of each larger group."""
-    rows = (~single_rows(groups, len(groups))).nonzero()[:, 0]
+    rows = (groups >= 0).nonzero()[:, 0]
     order = torch.argsort(groups[rows], stable=True)
     rows, codes = rows[order], groups[rows][order]
     sizes = torch.unique_consecutive(codes, return_counts=True)[1]

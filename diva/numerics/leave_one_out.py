@@ -3,21 +3,24 @@
     g_i = z_iᵀ C z_i,   h_i = α_i g_i,   r_i = y_i − Wᵀz_i,   e_i = r_i / (1 − h_i),   f_i = y_i − e_i
 
 f_i is the prediction of i by the model trained without i, on all n rows for the price of one fit. Residuals here are
-never weighted: α enters only through the leverage h. Rows of weight 0 have h = 0 and f their plain prediction.
+never weighted: α enters only through the leverage h. Rows of weight 0 have h = 0 and f their plain prediction. Rows
+that share a group are predicted without all of it (`numerics.groups`).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from diva.numerics import products
 from diva.numerics.chunks import Chunk, Chunks
+from diva.numerics.groups import gathered_groups, shared_groups
 from diva.numerics.parallel import over_parts
 from diva.numerics.precision import RidgeFit
 from diva.numerics.products import Workspace
-from diva.numerics.ridge import LocalModel, RidgeModel, weighted
+from diva.numerics.ridge import LocalModel, RidgeModel, one_hot, weighted
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,6 @@ class LeaveOneOut:
     residuals: Tensor
     loo_residuals: Tensor
     predictions: Tensor
-
-
-def one_hot(labels: Tensor, like: Tensor) -> Tensor:
-    """Y (m, k) in the shape and dtype of ``like``."""
-    return torch.zeros_like(like).scatter_(1, labels[:, None], 1)
 
 
 def leave_one_out(
@@ -86,15 +84,50 @@ def from_outputs(
     return LeaveOneOut(leverage, leverage_factor, residuals, loo_residuals, targets - loo_residuals)
 
 
+Passed = tuple[Chunk, Tensor, LeaveOneOut]  # m rows, their weights α (m,), and what leaves them out
+
+
 def chunkwise(
-    chunks: Chunks, model: RidgeModel, weights: Tensor | None = None, leverage_factor: Tensor | None = None
-) -> Iterator[tuple[Chunk, Tensor, LeaveOneOut]]:
-    """Each chunk with its weights α (m,) and its leave-one-out quantities; g (n,) float64 is computed where None."""
+    chunks: Chunks,
+    model: RidgeModel,
+    weights: Tensor | None = None,
+    leverage_factor: Tensor | None = None,
+    shared: Tensor | None = None,
+) -> Iterator[Passed]:
+    """Each chunk with its leave-one-out quantities; g (n,) float64 is computed where None.
+
+    Rows of ``shared`` groups (`diva.numerics.groups.shared_groups`) are left to `groupwise`; where a chunk has some,
+    its rows are positions, not a slice.
+    """
     local, work = LocalModel(model), Workspace()
     for chunk, alpha in weighted(chunks, weights):
+        if shared is not None and (shared[chunk.rows] >= 0).any():
+            chosen = (shared[chunk.rows] < 0).nonzero()[:, 0].to(alpha.device)
+            if not len(chosen):
+                continue
+            positions: Any = chosen.cpu() + chunk.rows.start
+            chunk, alpha = Chunk(chunk.features[chosen], chunk.labels[chosen], positions), alpha[chosen]
         z = chunk.features
         factor = None if leverage_factor is None else leverage_factor[chunk.rows].to(z)
         yield chunk, alpha, leave_one_out(z, chunk.labels, alpha, local.like(z), factor, work)
+
+
+def groupwise(chunks: Chunks, model: RidgeModel, weights: Tensor | None, shared: Tensor) -> Iterator[Passed]:
+    """The rows of ``shared`` groups, each predicted without its group; what stands for rows is positions."""
+    for bundle in gathered_groups(chunks, shared, weights):
+        for part in bundle.parts(model):
+            positions: Any = part.rows
+            leverage = part.weights * part.leverage_factor
+            loo = LeaveOneOut(leverage, part.leverage_factor, part.residuals, part.loo_residuals, part.predictions)
+            yield Chunk(part.features, part.labels, positions), part.weights, loo
+
+
+def all_rows(fitted: RidgeFit) -> Iterator[Passed]:
+    """All rows of a fit, each without its group: those by themselves chunk by chunk, then the others."""
+    shared = shared_groups(fitted.groups)
+    yield from chunkwise(fitted.chunks, fitted.model, fitted.weights, fitted.leverage_factor, shared)
+    if shared is not None:
+        yield from groupwise(fitted.chunks, fitted.model, fitted.weights, shared)
 
 
 def temperatures() -> Tensor:
@@ -123,8 +156,7 @@ def choose_temperature(fitted: RidgeFit) -> float:
     Rows of weight 0 do not count; least-squares outputs need T of 6 to 36, never 1.
     """
     totals = torch.zeros(len(temperatures()), dtype=torch.float64)
-    passed = chunkwise(fitted.chunks, fitted.model, fitted.weights, fitted.leverage_factor)
-    for chunk, alpha, loo in passed:
+    for chunk, alpha, loo in all_rows(fitted):
         chosen = slice(None) if fitted.weights is None else alpha > 0
         totals += entropies(loo.predictions[chosen], chunk.labels[chosen])
     return float(temperatures()[totals.argmin()])

@@ -54,6 +54,7 @@ class RidgeFit:
         moments: of these rows with their weights.
         model: the solution.
         weights: α (n,), or None for ones.
+        groups: (n,) integers; rows of equal ones are left out together, negative ones have no group. None: one by one.
         leverage_factor: g (n,) float64 for the passes to come; None lets each pass compute its own.
     """
 
@@ -62,6 +63,7 @@ class RidgeFit:
     model: RidgeModel
     weights: Tensor | None = None
     leverage_factor: Tensor | None = None
+    groups: Tensor | None = None
 
     @property
     def classes(self) -> int:
@@ -80,11 +82,16 @@ class RidgeFit:
 
     def reweighted(self, weights: Tensor) -> "RidgeFit":
         """The model of the same rows with other weights, at the same ridge."""
-        return fit_ridge(self.chunks, self.classes, self.ridge, weights)
+        return fit_ridge(self.chunks, self.classes, self.ridge, weights, groups=self.groups)
 
 
 def fit_ridge(
-    chunks: Chunks, classes: int, ridge: float, weights: Tensor | None = None, sums: Moments | None = None
+    chunks: Chunks,
+    classes: int,
+    ridge: float,
+    weights: Tensor | None = None,
+    sums: Moments | None = None,
+    groups: Tensor | None = None,
 ) -> RidgeFit:
     """The ridge model of all rows, in float64 throughout where float32 rows would spoil it.
 
@@ -94,21 +101,24 @@ def fit_ridge(
         ridge: λ.
         weights: α (n,), or None for ones.
         sums: moments of these rows with these weights, where a store or a search for λ holds them.
+        groups: (n,) integers; rows of equal ones are left out together, negative ones have no group.
 
     Raises:
-        ValueError: as `diva.numerics.ridge.solve`.
+        ValueError: as `diva.numerics.ridge.solve`, or groups of another length.
     """
+    if groups is not None and tuple(groups.shape) != (chunks.shape[0],):
+        raise ValueError(f"groups must have one entry per row ({chunks.shape[0]},), got {tuple(groups.shape)}.")
     sums = moments(chunks, classes, weights) if sums is None else sums
     model = solve(sums, ridge)
     if model.rounding <= ENOUGH or not _single(chunks):
-        return RidgeFit(chunks, sums, model, weights)
+        return RidgeFit(chunks, sums, model, weights, groups=groups)
     logger.warning(
         "float32 is not enough at ridge %g (it may move the solution by %.0f %%): float64 from here on",
         ridge, min(100.0, 100 * model.rounding),
     )  # fmt: skip
     chunks = in_double(chunks)
     sums = moments(chunks, classes, weights)
-    return RidgeFit(chunks, sums, solve(sums, ridge), weights)
+    return RidgeFit(chunks, sums, solve(sums, ridge), weights, groups=groups)
 
 
 def _single(chunks: Chunks) -> bool:

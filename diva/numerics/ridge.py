@@ -123,6 +123,11 @@ def weighted(chunks: Chunks, weights: Tensor | None) -> Iterator[tuple[Chunk, Te
         yield chunk, z.new_ones(len(z)) if weights is None else weights[chunk.rows].to(z)
 
 
+def one_hot(labels: Tensor, like: Tensor) -> Tensor:
+    """Y (m, k) of labels (m,), in the shape and dtype of ``like``."""
+    return torch.zeros_like(like).scatter_(1, labels[:, None], 1)
+
+
 @over_parts("weights")
 def moments(chunks: Chunks, classes: int, weights: Tensor | None = None) -> Moments:
     """`gram` and `cross` of all rows, in one pass.

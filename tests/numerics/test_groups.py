@@ -3,10 +3,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from diva.numerics import groups as module
 from diva.numerics.chunks import Chained
-from diva.numerics.derivative import Adjoint, member_derivatives
-from diva.numerics.groups import GroupSums, LargeGroup, SmallGroups, gathered_groups, single_rows
+from diva.numerics.derivative import dataset_derivative, loo_loss
+from diva.numerics.grid import choose_ridge
+from diva.numerics.groups import LargeGroup, SmallGroups, gathered_groups, shared_groups
+from diva.numerics.leave_one_out import all_rows, choose_temperature, temperatures
 from diva.numerics.losses import Loss
+from diva.numerics.parallel import Parts
+from diva.numerics.precision import fit_ridge
 from diva.numerics.ridge import moments, solve
 from tests import naive
 from tests.problems import problem, relative_error
@@ -15,6 +20,7 @@ from tests.problems import problem, relative_error
 MIXED = torch.tensor([0, 1, 5, 5, 1, 5, 2, 5, 5, 5, 3, 5, 2, 5, 5, 4, 2, 5, 5, -1, -1, 6, 6, 6, 5, 6, 6, 5, 6, 7])
 RUNS = torch.arange(30) // 4
 ENTRIES = pytest.mark.parametrize("entries", [1, 40, 2**20], ids=["read again", "several lots", "one lot"])
+EACH_GROUPS = pytest.mark.parametrize("groups", [MIXED, RUNS], ids=["mixed", "runs"])
 LOSSES = [Loss("all"), Loss("hard_margin"), Loss("trimmed"), Loss("calibrated", 9.0)]
 
 
@@ -28,51 +34,40 @@ def alone(groups):
 
 
 @ENTRIES
-@pytest.mark.parametrize("groups", [MIXED, RUNS], ids=["mixed", "runs"])
+@EACH_GROUPS
 @pytest.mark.parametrize("seed", range(2))
 def test_predictions_without_the_group_equal_refits(groups, entries, seed):
     q = problem(seed)  # weights of 0 and above 1 among them
     expected = naive.group_predictions_by_refits(q.z, q.labels, q.classes, q.ridge, q.weights, alone(groups))
     closed = naive.group_predictions(q.z, q.labels, q.classes, q.ridge, q.weights, alone(groups))
     assert relative_error(closed, expected) < 1e-10
-    model, together = model_of(q), ~single_rows(groups, 30)
+    model, together = model_of(q), groups >= 0
     f, seen = torch.zeros_like(expected), torch.zeros(30)
     for bundle in gathered_groups(q.chunks(), groups, q.weights, entries):
         for part in bundle.parts(model):
             f[part.rows], seen[part.rows] = part.predictions, seen[part.rows] + 1
             assert torch.equal(part.labels, q.labels[part.rows])
             assert torch.equal(part.features, q.z[part.rows])
-            assert relative_error(part.quadratic, (q.z @ model.inverse * q.z).sum(1)[part.rows]) < 1e-10
+            assert relative_error(part.leverage_factor, (q.z @ model.inverse * q.z).sum(1)[part.rows]) < 1e-10
     assert torch.equal(seen, together.float())
     assert relative_error(f[together], expected[together]) < 1e-10
 
 
 @ENTRIES
+@EACH_GROUPS
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
 @pytest.mark.parametrize("seed", range(2))
-def test_sums_of_groups_give_the_derivative_of_refits_without_them(loss, entries, seed):
-    q, groups = problem(seed), MIXED.clone()
-    groups[groups < 0] = 5  # single rows are the business of the derivative
-    groups[groups == 0], groups[groups == 3], groups[groups == 4], groups[groups == 7] = 1, 1, 2, 2
+def test_derivative_equals_autograd_on_refits_without_the_groups(loss, groups, entries, seed, monkeypatch):
+    q = problem(seed)
     importance = (torch.arange(30) % 4).double()
-    model, sums = model_of(q), GroupSums(8, q.classes, q.z.device)
-    own, totals = torch.zeros(30).double(), torch.zeros(2).double()
-
-    def valid(part):
-        return loss.validates(part.predictions, part.labels).double() * importance[part.rows]
-
-    def gradients(part):
-        return valid(part)[:, None] * loss.gradients(part.predictions, part.labels)
-
-    for bundle in gathered_groups(q.chunks(), groups, q.weights, entries):
-        for part, term in bundle.adjoint(model, gradients, sums):
-            own[part.rows], v = term, valid(part)
-            totals += torch.stack([v @ loss.values(part.predictions, part.labels), v.sum()])
-    adjoint = Adjoint(sums.cross, sums.gram, *totals.tolist())
-    rows = member_derivatives(q.chunks(), model, adjoint, None, q.weights)
+    fitted = fit_ridge(q.chunks(), q.classes, q.ridge, q.weights, groups=groups)
+    monkeypatch.setattr(module, "ENTRIES", entries)
+    actual = dataset_derivative(fitted, loss, validating=importance)
     arguments = (q.z, q.labels, q.classes, q.ridge)
-    expected = naive.gradient(lambda a: naive.group_loss(*arguments, a, loss, groups, importance), q.weights)
-    assert relative_error(rows.derivative - own / totals[1], expected) < 1e-10
+    expected = naive.gradient(lambda a: naive.group_loss(*arguments, a, loss, alone(groups), importance), q.weights)
+    assert relative_error(actual.values, expected) < 1e-10
+    value = naive.group_loss(*arguments, q.weights, loss, alone(groups), importance)
+    assert actual.loss == pytest.approx(float(value), rel=1e-10)
 
 
 def test_groups_of_the_same_rows_in_other_chunks_are_the_same():
@@ -115,7 +110,7 @@ def test_large_groups_are_solved_in_the_features_and_small_ones_among_themselves
     q = problem()
     bundles = list(gathered_groups(q.chunks(), MIXED))
     assert {type(bundle) for bundle in bundles} == {SmallGroups, LargeGroup}
-    assert sorted(bundle.size for bundle in bundles if isinstance(bundle, SmallGroups)) == [2, 3, 6]
+    assert sorted(bundle.size for bundle in bundles if isinstance(bundle, SmallGroups)) == [1, 2, 3, 6]
     assert [len(bundle.rows) for bundle in bundles if isinstance(bundle, LargeGroup)] == [13]
 
 
@@ -129,9 +124,89 @@ def test_another_basis_of_the_features_changes_no_prediction():
         assert relative_error(there, here) < 1e-9
 
 
-@pytest.mark.parametrize("groups", [MIXED, RUNS], ids=["mixed", "runs"])
+@EACH_GROUPS
 def test_weights_of_another_model_are_told(groups):
     q = problem()
     bundle, model = next(gathered_groups(q.chunks(), groups, torch.full((30,), 1e3))), model_of(q)
     with pytest.raises(ValueError, match="leverage of a group must be below 1"):
         list(bundle.parts(model))
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
+def test_groups_of_one_row_change_no_bit(loss):
+    q = problem()
+    plain = fit_ridge(q.chunks(), q.classes, q.ridge, q.weights)
+    for groups in (torch.randperm(30), torch.full((30,), -1)):
+        fitted = replace(plain, groups=groups)
+        one, other = dataset_derivative(plain, loss), dataset_derivative(fitted, loss)
+        assert torch.equal(one.values, other.values)
+        assert torch.equal(one.margin, other.margin)
+        assert (one.loss == other.loss) or one.loss != one.loss
+        assert choose_temperature(fitted) == choose_temperature(plain)
+        assert choose_ridge(q.chunks(), q.classes, groups=groups).grid == choose_ridge(q.chunks(), q.classes).grid
+
+
+def test_a_group_does_not_move_its_own_predictions_by_its_weights():
+    q = problem()
+    fitted = fit_ridge(q.chunks(), q.classes, q.ridge, q.weights, groups=MIXED)
+    other = q.weights.clone()
+    other[MIXED == 5] *= 3
+    moved = fit_ridge(q.chunks(), q.classes, q.ridge, other, groups=MIXED)
+
+    def of_five(fit):
+        rows = [(chunk.rows, loo.predictions) for chunk, _, loo in all_rows(fit)]
+        found = torch.zeros(30, q.classes).double()
+        for where, predictions in rows:
+            found[where] = predictions
+        return found[MIXED == 5]
+
+    assert relative_error(of_five(moved), of_five(fitted)) < 1e-10
+
+
+@EACH_GROUPS
+@ENTRIES
+def test_ridge_by_groups_is_that_of_refits_without_them(groups, entries, monkeypatch):
+    q, grid = problem(2), (0.001, 0.1, 10.0)
+    monkeypatch.setattr(module, "ENTRIES", entries)
+    choice = choose_ridge(q.chunks(), q.classes, grid, q.weights, groups)
+    for ridge, error, square in choice.grid:
+        f = naive.group_predictions_by_refits(q.z, q.labels, q.classes, ridge, q.weights, alone(groups))
+        wrong = (f.argmax(1) != q.labels).double() @ q.weights / q.weights.sum()
+        squares = (f - naive.one_hot(q.labels, q.classes)).square().sum(1) @ q.weights / q.weights.sum()
+        assert error == pytest.approx(float(wrong), abs=1e-12)
+        assert square == pytest.approx(float(squares), rel=1e-8)
+    assert torch.equal(choice.fit().groups, groups)
+
+
+def test_temperature_by_groups_is_that_of_refits_without_them():
+    q = problem(1)
+    fitted = fit_ridge(q.chunks(), q.classes, q.ridge, q.weights, groups=MIXED)
+    f = naive.group_predictions_by_refits(q.z, q.labels, q.classes, q.ridge, q.weights, alone(MIXED))
+    rows = q.weights > 0
+    entropy = [torch.nn.functional.cross_entropy(t * f[rows], q.labels[rows]) for t in temperatures()]
+    assert choose_temperature(fitted) == float(temperatures()[torch.stack(entropy).argmin()])
+
+
+def test_parts_leave_the_groups_out_that_lie_in_several_of_them():
+    q, loss = problem(), Loss("calibrated", 9.0)
+    parts = Parts([q.part(slice(0, 11)), q.part(slice(11, 30))])
+    whole = dataset_derivative(fit_ridge(q.chunks(), q.classes, q.ridge, q.weights, groups=MIXED), loss)
+    cut = dataset_derivative(fit_ridge(parts, q.classes, q.ridge, q.weights, groups=MIXED), loss)
+    assert relative_error(cut.values, whole.values) < 1e-10
+    assert relative_error(cut.margin, whole.margin) < 1e-10
+    watched = torch.arange(30) % 2 == 0
+    here = loo_loss(fit_ridge(q.chunks(), q.classes, q.ridge, q.weights, groups=MIXED), loss, watched)
+    there = loo_loss(fit_ridge(parts, q.classes, q.ridge, q.weights, groups=MIXED), loss, watched)
+    assert there == pytest.approx(here, rel=1e-10)
+
+
+def test_groups_of_another_length_are_told():
+    q = problem()
+    with pytest.raises(ValueError, match=r"groups must have one entry per row \(30,\), got \(29,\)"):
+        fit_ridge(q.chunks(), q.classes, q.ridge, groups=MIXED[:-1])
+
+
+def test_shared_groups_are_those_of_two_rows_and_more():
+    assert shared_groups(None) is None
+    assert shared_groups(torch.tensor([3, -1, 2, -1])) is None
+    assert shared_groups(torch.tensor([3, -1, 3, -1, 2])).tolist() == [2, -1, 2, -1, -1]
