@@ -150,7 +150,7 @@ def with_pool(members: RidgeFit, pool: Chunks, groups: Tensor | None) -> RidgeFi
     """
     n, n_pool = members.chunks.shape[0], pool.shape[0]
     if groups is not None and tuple(groups.shape) != (n_pool,):
-        raise ValueError(f"groups must have one entry per row of the pool ({n_pool},), got {tuple(groups.shape)}.")
+        raise ValueError(f"groups must have one entry per row of the pool ({n_pool}), got {tuple(groups.shape)}.")
     both = join_groups(members.groups, n, groups, n_pool)
     if shared_groups(both) is None:
         return None

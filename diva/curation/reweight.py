@@ -139,7 +139,7 @@ def validation_folds(n: int, groups: Tensor | None, seed: int) -> Tensor:
     generator, shared = torch.Generator().manual_seed(seed), shared_groups(groups)
     if shared is None:
         return torch.randperm(n, generator=generator) % FOLDS
-    _, unit = torch.where(shared < 0, len(shared) + torch.arange(n), shared).unique(return_inverse=True)
+    _, unit = torch.unique(torch.where(shared < 0, n + torch.arange(n), shared), return_inverse=True)
     return (torch.randperm(int(unit.max()) + 1, generator=generator) % FOLDS)[unit]
 
 

@@ -194,10 +194,8 @@ def _group_pass(
     seen: RowAdjoints,
 ) -> Adjoint:
     """`member_pass` of the others; fills in their rows of ``seen``."""
-    sums, totals = (
-        GroupSums(len(model.head), model.head.shape[1], model.head.device),
-        torch.zeros(2, dtype=torch.float64),
-    )
+    (p, k), totals = model.head.shape, torch.zeros(2, dtype=torch.float64)
+    sums = GroupSums(p, k, model.head.device)
 
     def gradients(part: GroupRows) -> Tensor:
         v = _validating(loss, part.predictions, part.labels, None, validating, part.rows)

@@ -44,9 +44,12 @@ def test_steps_go_down_the_autograd_gradient(steps):
         q.chunks(6), q.classes, torch.ones(10).double(), q.ridge, loss, 3, steps, 0.3, "untransformed"
     )
     alpha = torch.ones(30).double()
+    images = torch.arange(30) // 3
     for _ in range(steps):
         arguments = (q.z, q.labels, q.classes, q.ridge)
-        g = naive.gradient(lambda a, arguments=arguments: naive.block_loss(*arguments, a, loss, 3, first), alpha)
+        g = naive.gradient(
+            lambda a, arguments=arguments: naive.group_loss(*arguments, a, loss, torch.arange(30) // 3, first), alpha
+        )
         alpha = (alpha - 0.3 * g / g.abs().max()).clamp_min(0)
     assert relative_error(actual.weights.flatten(), alpha) < 1e-9
     assert relative_error(actual.probabilities, alpha.view(10, 3).sum(0) / alpha.sum()) < 1e-9
@@ -61,9 +64,12 @@ def test_an_image_drawn_twice_is_the_image_and_its_copy_in_one_block():
     twice = torch.arange(12).view(4, 1, 3).expand(4, 2, 3).flatten()
     first = torch.tensor([1.0, 0.0, 0.0]).double().repeat(8)
     alpha = torch.ones(24).double()
+    images = torch.arange(24) // 6
     for _ in range(2):
         arguments = (q.z[twice], q.labels[twice], q.classes, q.ridge)
-        g = naive.gradient(lambda a, arguments=arguments: naive.block_loss(*arguments, a, loss, 6, first), alpha)
+        g = naive.gradient(
+            lambda a, arguments=arguments: naive.group_loss(*arguments, a, loss, torch.arange(24) // 6, first), alpha
+        )
         alpha = (alpha - 0.3 * g / g.abs().max()).clamp_min(0)
     assert relative_error(actual.weights, alpha.view(4, 2, 3)[:, 0]) < 1e-9
 
@@ -89,9 +95,9 @@ def test_variants_equal_to_the_image_share_alike():
 
 
 def test_ridge_and_temperature_are_those_of_refits_without_the_block():
-    q, ones = problem(5), torch.ones(30).double()
+    q, ones, threes = problem(5), torch.ones(30).double(), torch.arange(30) // 3
     grid = (0.01, 0.1, 1.0, 10.0)
-    predictions = {r: naive.block_predictions_by_refits(q.z, q.labels, q.classes, r, ones, 3) for r in grid}
+    predictions = {r: naive.group_predictions_by_refits(q.z, q.labels, q.classes, r, ones, threes) for r in grid}
     errors = {r: (f.argmax(1) != q.labels).double().view(10, 3).mean(0) for r, f in predictions.items()}
     assert torch.equal(block_errors(q.chunks(6), q.classes, 0.1, 3), errors[0.1])
     best = min(float(e[0]) for e in errors.values())

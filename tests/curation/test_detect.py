@@ -192,3 +192,13 @@ def test_one_class_is_refused():
     q = problem()
     with pytest.raises(ValueError, match="classes must be at least 2, got 1"):
         detect(fit_ridge(InMemory(q.z, torch.zeros(30).long()), 1, q.ridge))
+
+
+def test_rows_of_a_group_are_judged_without_it():
+    q = problem(2)
+    groups = torch.arange(30) % 8
+    judgement = judge(fit_ridge(q.chunks(), q.classes, q.ridge, groups=groups), 9.0)
+    f = naive.group_predictions_by_refits(q.z, q.labels, q.classes, q.ridge, torch.ones(30).double(), groups)
+    assert torch.allclose(judgement.margin, margins(f, q.labels))
+    assert torch.equal(judgement.predicted, f.argmax(1))
+    assert torch.equal(judgement.given, q.labels)

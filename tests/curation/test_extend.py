@@ -398,3 +398,40 @@ def test_a_cap_comes_before_the_size_of_a_round():
     assert len(set(q.labels[24:][turn.index].tolist())) == 2
     with pytest.raises(ValueError, match="per_class must be at least 1, or None for no limit, got 0"):
         extend_round(q.fit(core), pool, Loss("all"), RoundSettings(2, per_class=0))
+
+
+@pytest.mark.parametrize("validate_on", ["members", "members_and_pool"])
+def test_pool_derivative_equals_autograd_where_pool_rows_share_groups_with_members_and_each_other(validate_on):
+    q, loss = problem(3, n=60), Loss("calibrated", 8.0)
+    core, pool = q.part(slice(0, 24)), q.part(slice(24, 60))
+    groups = torch.arange(60) % 25  # of 2 and 3 rows, in the core and in the pool
+    groups[50:] = -1
+    fitted = fit_ridge(core, q.classes, q.ridge, groups=groups[:24])
+    choice = extend_round(fitted, pool, loss, RoundSettings(36, validate_on=validate_on), groups=groups[24:])
+    units = torch.where(groups < 0, 100 + torch.arange(60), groups)
+    weights = (torch.arange(60) < 24).double()
+    importance = torch.ones(60).double() if validate_on == "members_and_pool" else weights
+    arguments = (q.z, q.labels, q.classes, q.ridge)
+    expected = naive.gradient(lambda a: naive.group_loss(*arguments, a, loss, units, importance), weights)[24:]
+    assert relative_error(choice.derivative, expected) < 1e-10
+    f = naive.group_predictions_by_refits(*arguments, weights, units)
+    assert relative_error(choice.margin, margins(f, q.labels)[24:]) < 1e-10
+    bad = margins(f, q.labels) <= -0.25
+    noise = assess_noise(fitted, pool, groups[24:])
+    assert (noise.core, noise.pool) == (float(bad[:24].double().mean()), float(bad[24:].double().mean()))
+
+
+def test_groups_of_the_pool_that_nobody_shares_change_no_bit():
+    q = problem(3, n=60)
+    core, pool = q.part(slice(0, 24)), q.part(slice(24, 60))
+    plain = extend(fit_ridge(core, q.classes, q.ridge), pool)
+    grouped = extend(fit_ridge(core, q.classes, q.ridge, groups=torch.arange(24)), pool, groups=torch.arange(24, 60))
+    assert torch.equal(plain.index, grouped.index)
+    assert torch.equal(plain.derivative, grouped.derivative)
+
+
+def test_groups_of_another_length_than_the_pool_are_told():
+    q = problem(3, n=60)
+    fitted = fit_ridge(q.part(slice(0, 24)), q.classes, q.ridge)
+    with pytest.raises(ValueError, match=r"groups must have one entry per row of the pool \(36\), got \(35,\)"):
+        extend(fitted, q.part(slice(24, 60)), groups=torch.arange(35))

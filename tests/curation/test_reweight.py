@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from diva.curation.reweight import FOLDS, reweight, step, stop_at
+from diva.curation.reweight import FOLDS, reweight, step, stop_at, validation_folds
 from diva.numerics.chunks import InMemory
 from diva.numerics.losses import Loss
 from diva.numerics.precision import fit_ridge
@@ -172,3 +172,13 @@ def test_weights_to_start_from_are_one_per_row():
     q = problem()
     with pytest.raises(ValueError, match=r"weights must have shape \(30,\)"):
         reweight(q.fit(q.chunks(), torch.ones(3)))
+
+
+def test_a_group_watches_or_validates_as_a_whole():
+    groups = torch.arange(60) // 3
+    groups[::7] = -1
+    fold = validation_folds(60, groups, 0)
+    for group in range(20):
+        assert len(fold[groups == group].unique()) <= 1
+    assert len(fold.unique()) == 4
+    assert torch.equal(validation_folds(60, None, 0), validation_folds(60, torch.arange(60), 0))
