@@ -1,18 +1,16 @@
 """Fixtures that every test may use."""
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from tests import versioned
-from tests.flows.fixtures import api, deployed, grown, night
-from tests.pipeline.conftest import Copy
+from tests.projects import versioned
+from tests.projects.checkout import ROOT, Project
+from tests.projects.fixtures import api, deployed, grown, night
 
 __all__ = ["api", "deployed", "grown", "night"]  # fixtures
-ROOT = Path(__file__).resolve().parent.parent
 # the same examples every time, and as long as they take; HYPOTHESIS_PROFILE=explore looks for new ones
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=50, database=None)
 settings.register_profile("explore", deadline=None, max_examples=5000)
@@ -35,18 +33,17 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def two_versions(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Copy:
+def two_versions(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with two published versions, for tests that only look (xdist group ``versions``: it is made once)."""
-    return versioned.make(project, tmp_path_factory.mktemp("versions"))
+    return versioned.make(tmp_path_factory.mktemp("versions"))
 
 
 @pytest.fixture(scope="session")
-def compacted_versions(two_versions: Copy, tmp_path_factory: pytest.TempPathFactory) -> Copy:
+def compacted_versions(two_versions: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The same, and a third version: compacted."""
-    folder = tmp_path_factory.mktemp("compacted") / "project"
-    shutil.copytree(two_versions.root, folder, symlinks=True)
-    Copy(folder).diva("compact")
-    return Copy(folder)
+    project = two_versions.copy(tmp_path_factory.mktemp("compacted") / "project")
+    project.diva("compact")
+    return project
 
 
 @pytest.fixture(params=["blas", "torch"])

@@ -12,12 +12,12 @@ import polars as pl
 import pytest
 import torch
 import torchvision
-from PIL import Image
-from sklearn.datasets import load_digits
 
 from tests.as_printed.commands import printed
 from tests.as_printed.newcomer import Newcomer, cloned, installed
-from tests.flows.project import Project, create
+from tests.projects import digits
+from tests.projects.checkout import Project
+from tests.projects.nightly import create
 
 pytestmark = pytest.mark.xdist_group("flows")  # `make server` listens at the one address of prefect.toml
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,12 +63,8 @@ def asked(clone: Path, path: str) -> list[dict]:
 
 def photos(folder: Path) -> None:
     """Labelled, scraped and test images, ten a class."""
-    digits = load_digits()
     for number, name in enumerate(("labelled", "scraped", "test")):
-        for row in range(100 * number, 100 * number + 100):
-            path = folder / name / str(digits.target[row]) / f"{row}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray((digits.images[row] * 15).astype("uint8")).save(path)
+        digits.images(folder / name, range(100 * number, 100 * number + 100))
 
 
 def downloaded(home: Path) -> None:

@@ -17,7 +17,7 @@ from diva.report import summary
 from diva.store import ledger, manifest, paths
 from diva.text import terminal
 from stages.params.__main__ import faults
-from tests.finished import deliver, features, finish
+from tests.projects.finished_run import deliver, features, finish
 
 
 @pytest.fixture

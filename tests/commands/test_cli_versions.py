@@ -5,70 +5,61 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from diva.versions import export
-from tests import forged, versioned
-from tests.pipeline.conftest import Copy, copy
+from tests.projects import checkout, forged, versioned
+from tests.projects.checkout import Project
 
 pytestmark = pytest.mark.xdist_group("versions")
 
 
 @pytest.fixture
-def published(two_versions: Copy) -> Copy:
+def published(two_versions: Project) -> Project:
     """For tests that only look."""
     return two_versions
 
 
 @pytest.fixture
-def mine(published: Copy, tmp_path: Path) -> Copy:
+def mine(published: Project, tmp_path: Path) -> Project:
     """The same, to change at will."""
-    shutil.copytree(published.root, tmp_path / "project", symlinks=True)
-    return Copy(tmp_path / "project")
+    return published.copy(tmp_path / "project")
 
 
-def clone(source: Copy, to: Path) -> Copy:
-    subprocess.run(["git", "clone", "--quiet", str(source.root), str(to)], check=True)
-    fresh = Copy(to)
-    versioned.identify(fresh)
-    return fresh
-
-
-def digests(project: Copy, *folders: str) -> dict[str, str]:
+def digests(project: Project, *folders: str) -> dict[str, str]:
     files = [file for folder in folders for file in sorted((project.root / "data" / folder).rglob("*.*"))]
     known = [file for file in files if file.is_file() and file.name != ".gitignore"]
     return {str(file.relative_to(project.root)): hashlib.sha256(file.read_bytes()).hexdigest() for file in known}
 
 
-def status(project: Copy) -> str:
+def status(project: Project) -> str:
     return project.run("python", "-m", "dvc", "status").stdout.strip()
 
 
-def due(project: Copy) -> set[str]:
+def due(project: Project) -> set[str]:
     return set(json.loads(project.run("python", "-m", "dvc", "status", "--json").stdout))
 
 
-def read(project: Copy, path: str) -> pl.DataFrame:
+def read(project: Project, path: str) -> pl.DataFrame:
     return pl.read_parquet(project.root / "data" / path)
 
 
-def review(project: Copy) -> dict[str, tuple[str, str | None]]:
+def review(project: Project) -> dict[str, tuple[str, str | None]]:
     rows = read(project, "reviews/v002.parquet").select("sample_id", "decision", "label").iter_rows()
     return {sample_id: (decision, label) for sample_id, decision, label in rows}
 
 
-def refused(project: Copy, batch: str) -> dict[str, int]:
+def refused(project: Project, batch: str) -> dict[str, int]:
     return dict(read(project, f"quarantine/pool-{batch}.parquet").group_by("reason").len().iter_rows())
 
 
 UP_TO_DATE = "Data and pipelines are up to date."
 
 
-def test_versions_are_listed_newest_first_with_their_figures(published: Copy) -> None:
+def test_versions_are_listed_newest_first_with_their_figures(published: Project) -> None:
     told = published.diva("versions").stdout
     rows = [line.split() for line in told.splitlines() if "curated@v" in line]
     release = json.loads((published.root / "data/metrics/release.json").read_text())
@@ -81,7 +72,7 @@ def test_versions_are_listed_newest_first_with_their_figures(published: Copy) ->
 
 
 def test_show_draws_the_balance_and_tells_where_a_version_came_from(
-    published: Copy, monkeypatch: pytest.MonkeyPatch
+    published: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     told = published.diva("show", "v0.1.0").stdout
@@ -99,7 +90,7 @@ def test_show_draws_the_balance_and_tells_where_a_version_came_from(
     assert sum(balance.values()) == 70
 
 
-def test_diff_counts_what_the_parquet_files_differ_in(published: Copy) -> None:
+def test_diff_counts_what_the_parquet_files_differ_in(published: Project) -> None:
     told = json.loads(published.diva("diff", "v0.1.0", "v0.2.0", "--json").stdout)
     back = json.loads(published.diva("diff", "v0.2.0", "v0.1.0", "--json").stdout)
     after = read(published, "curated/r002.parquet").filter(pl.col("status") == "member")
@@ -112,7 +103,7 @@ def test_diff_counts_what_the_parquet_files_differ_in(published: Copy) -> None:
     assert "added" in published.diva("diff", "v0.1.0").stdout
 
 
-def test_a_version_is_verified_by_name_or_all_are(mine: Copy) -> None:
+def test_a_version_is_verified_by_name_or_all_are(mine: Project) -> None:
     lines = mine.diva("verify", "--all").stdout.splitlines()
     assert [line.split()[:3] for line in lines] == [[f"curated@v0.{n}.0", "as", "published:"] for n in (1, 2)]
     forged.overwrite(mine, "data/rounds/r002.parquet", b"rotten")
@@ -122,7 +113,7 @@ def test_a_version_is_verified_by_name_or_all_are(mine: Copy) -> None:
     assert mine.diva("verify", "v0.1.0").stdout.startswith("curated@v0.1.0  as published: ")
 
 
-def test_what_was_taken_down_is_gone_and_listed_and_corrections_are_obeyed(published: Copy) -> None:
+def test_what_was_taken_down_is_gone_and_listed_and_corrections_are_obeyed(published: Project) -> None:
     decided = review(published)
     gone = {name for name, (decision, _) in decided.items() if decision == "reject"}
     corrected = {name: label for name, (decision, label) in decided.items() if decision == "relabel"}
@@ -136,7 +127,7 @@ def test_what_was_taken_down_is_gone_and_listed_and_corrections_are_obeyed(publi
     assert all(name in listed for name in gone)
 
 
-def test_images_of_core_and_test_set_are_counted_and_never_come_in_again(published: Copy) -> None:
+def test_images_of_core_and_test_set_are_counted_and_never_come_in_again(published: Project) -> None:
     assert refused(published, "b001") == {"already delivered: in core": 10, "already delivered: in test": 5}
     counts = json.loads((published.root / "data/metrics/pool/b001.json").read_text())
     assert (counts["admitted"], counts["reasons"]) == (35, {"already delivered": 15})
@@ -145,7 +136,7 @@ def test_images_of_core_and_test_set_are_counted_and_never_come_in_again(publish
     assert not set(state["sample_id"]) & set(test["sample_id"])
 
 
-def test_no_class_gets_more_than_its_share_of_a_round(published: Copy) -> None:
+def test_no_class_gets_more_than_its_share_of_a_round(published: Project) -> None:
     added = read(published, "curated/r002.parquet").filter(pl.col("round") == "r002")
     assert 0 < added.group_by("given_label").len()["len"].max() <= 2
 
@@ -164,7 +155,7 @@ def test_no_class_gets_more_than_its_share_of_a_round(published: Copy) -> None:
         (["relabel", "absent.csv"], "absent.csv must be a readable"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_message_on_stderr(published: Copy, arguments: list[str], message: str) -> None:
+def test_a_mistake_is_one_message_on_stderr(published: Project, arguments: list[str], message: str) -> None:
     done = published.diva(*arguments, check=False)
     assert done.returncode != 0
     assert message in " ".join(done.stderr.split())
@@ -173,7 +164,7 @@ def test_a_mistake_is_one_message_on_stderr(published: Copy, arguments: list[str
     assert published.run("git", "status", "--porcelain").stdout == ""
 
 
-def test_going_back_and_forth_restores_every_byte(mine: Copy) -> None:
+def test_going_back_and_forth_restores_every_byte(mine: Project) -> None:
     folders = ("release", "curated", "pool", "rounds", "weights", "metrics")
     newest = digests(mine, *folders)
     took = set(mine.diva("forget", "--list").stdout.split()) & set(read(mine, "pool/b001.parquet")["sample_id"])
@@ -191,7 +182,7 @@ def test_going_back_and_forth_restores_every_byte(mine: Copy) -> None:
     assert mine.run("git", "tag").stdout.split() == ["curated@v0.1.0", "curated@v0.2.0"], "no version is lost or moved"
 
 
-def test_changes_that_are_not_committed_are_not_overwritten(mine: Copy) -> None:
+def test_changes_that_are_not_committed_are_not_overwritten(mine: Project) -> None:
     mine.edit("params.yaml", lambda params: params["extend"].update(per_round=3))
     for arguments in (["rollback", "v0.1.0"], ["compact"]):
         done = mine.diva(*arguments, check=False)
@@ -201,8 +192,8 @@ def test_changes_that_are_not_committed_are_not_overwritten(mine: Copy) -> None:
     assert "per_round: 3" in (mine.root / "params.yaml").read_text()
 
 
-def test_a_clone_has_all_versions_from_the_remote(published: Copy, tmp_path: Path) -> None:
-    other = clone(published, tmp_path / "clone")
+def test_a_clone_has_all_versions_from_the_remote(published: Project, tmp_path: Path) -> None:
+    other = published.clone(tmp_path / "clone")
     assert "curated@v0.1.0" in other.diva("versions").stdout
     size = "from diva.store import curated; print(len(curated.read('curated@v0.1.0')))"
     assert other.run("python", "-c", size).stdout.split() == ["70"]
@@ -216,7 +207,7 @@ def test_a_clone_has_all_versions_from_the_remote(published: Copy, tmp_path: Pat
     assert (tmp_path / "got/train.parquet").read_bytes() == (published.root / "data/release/train.parquet").read_bytes()
 
 
-def test_an_export_links_images_by_class_and_keeps_the_weights(published: Copy, tmp_path: Path) -> None:
+def test_an_export_links_images_by_class_and_keeps_the_weights(published: Project, tmp_path: Path) -> None:
     published.diva("export", "v0.2.0", "--to", str(tmp_path / "images"))
     train = read(published, "release/train.parquet")
     with (tmp_path / "images/index.csv").open() as file:
@@ -234,7 +225,7 @@ def test_an_export_links_images_by_class_and_keeps_the_weights(published: Copy, 
     assert all(Path(path).is_file() for path in table["path"])
 
 
-def test_an_export_for_fiftyone_is_the_layout_that_it_documents(published: Copy, tmp_path: Path) -> None:
+def test_an_export_for_fiftyone_is_the_layout_that_it_documents(published: Project, tmp_path: Path) -> None:
     """data/<uuid>.<ext> and labels.json: {"classes": […], "labels": {uuid: {"label", "attributes"}}}."""
     published.diva("export", "v0.2.0", "--to", str(tmp_path / "out"), "--format", "fiftyone")
     train = read(published, "release/train.parquet")
@@ -255,16 +246,16 @@ def test_an_export_for_fiftyone_is_the_layout_that_it_documents(published: Copy,
 
 @pytest.mark.slow  # the soak in the suite goes on after a compaction, too
 def test_a_compacted_history_goes_on_in_a_fresh_clone(
-    published: Copy, compacted_versions: Copy, tmp_path: Path
+    published: Project, compacted_versions: Project, tmp_path: Path
 ) -> None:
     before = read(published, "release/train.parquet")
     took = set(published.diva("forget", "--list").stdout.split())
     shutil.copytree(compacted_versions.root, tmp_path / "compacted", symlinks=True)
-    mine = Copy(tmp_path / "compacted")
+    mine = Project(tmp_path / "compacted")
     assert mine.run("git", "status", "--porcelain").stdout == ""
     assert read(mine, "release/train.parquet").drop("path").equals(before.drop("path"))
     assert "pool@b001" not in (mine.root / "dvc.lock").read_text()
-    other = clone(mine, tmp_path / "clone")
+    other = mine.clone(tmp_path / "clone")
     other.run("python", "-m", "dvc", "pull", "--quiet")
     assert status(other) == UP_TO_DATE
     assert digests(other, "base", "curated", "pool", "truth") == digests(mine, "base", "curated", "pool", "truth")
@@ -287,7 +278,7 @@ def test_a_compacted_history_goes_on_in_a_fresh_clone(
 
 
 def test_without_a_version_the_commands_say_so(project: Path, tmp_path: Path) -> None:
-    fresh = copy(project, tmp_path / "project")
+    fresh = checkout.embedded(tmp_path / "project")
     assert fresh.diva("versions").returncode == 0
     done = fresh.diva("show", check=False)
     assert done.returncode == 1

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import polars as pl
 import pytest
 
-from tests.faults import project
+from tests.projects import real_stages as project
 
 PATIENCE = 120  # seconds after which a case counts as hanging
 GOOD, MORE = range(100, 109), range(200, 206)  # seeds of two deliveries

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from diva.versions import verify, versions
-from tests.flows.here import Run, run_here
 from tests.flows.kill import state, wait_for_none
-from tests.flows.project import Project, grow
+from tests.projects.checkout import Project
+from tests.projects.in_process import Run, run_here
+from tests.projects.nightly import grow
 
 PATIENCE = 150.0  # seconds until a run must have come to the stage that it is killed in
 STOP = """

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from diva.ingest import archives, fetch
-from tests.faults import project
 from tests.faults.case import REFUSED, SET_ASIDE, UNHARMED, Case
 from tests.faults.conftest import GOOD, Undisturbed
 from tests.faults.server import Server, serving
+from tests.projects import real_stages as project
 
 ALBUM = Path("photos")
 OUTSIDE = Path(tempfile.gettempdir()) / "struck.png"

@@ -10,8 +10,8 @@ import pytest
 
 from tests.faults.case import REFUSED, Case
 from tests.faults.system import Scene, second_night
-from tests.flows.here import at
-from tests.flows.project import Project
+from tests.projects.checkout import Project
+from tests.projects.in_process import at
 
 pytestmark = [pytest.mark.xdist_group("flows"), pytest.mark.slow]
 

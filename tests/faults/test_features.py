@@ -14,9 +14,9 @@ import pytest
 
 from diva.store import paths
 from stages import evaluate
-from tests.faults import project
 from tests.faults.case import REFUSED, SET_ASIDE, UNHARMED, Case
 from tests.faults.conftest import GOOD, MORE, Undisturbed
+from tests.projects import real_stages as project
 
 BAD = Path("bad.npz")
 LABELS = [project.CLASSES[seed % 3] for seed in GOOD]

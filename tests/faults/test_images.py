@@ -16,9 +16,9 @@ from PIL import Image
 from diva.ingest import images
 from diva.store import manifest, paths
 from diva.vision import datasets
-from tests.faults import project
 from tests.faults.case import SET_ASIDE, UNHARMED, Case
 from tests.faults.conftest import GOOD, Undisturbed
+from tests.projects import real_stages as project
 
 ALBUM = Path("photos")
 NOBODY = 65534

@@ -11,9 +11,9 @@ from PIL import Image
 
 from diva.ingest import sources
 from diva.store import index, paths
-from tests.faults import project
 from tests.faults.case import REFUSED, SET_ASIDE, UNHARMED, Case
 from tests.faults.conftest import GOOD, Undisturbed
+from tests.projects import real_stages as project
 from tests.report.test_page import known
 
 BAD = Path("bad.npz")

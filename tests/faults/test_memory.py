@@ -15,9 +15,9 @@ from diva.store import paths
 from diva.vision import datasets
 from diva.vision.backbone import Backbone
 from tests.conftest import ROOT
-from tests.faults import project
 from tests.faults.case import REFUSED, UNHARMED, Case
 from tests.faults.conftest import Undisturbed
+from tests.projects import real_stages as project
 
 ALBUM = Path("photos")
 LIMITED = """

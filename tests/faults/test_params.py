@@ -11,9 +11,9 @@ from diva.store import paths
 from flows import work
 from flows.options import Options
 from stages.params import __main__ as validation
-from tests.faults import project
 from tests.faults.case import REFUSED, UNHARMED, Case
 from tests.faults.conftest import Undisturbed
+from tests.projects import real_stages as project
 
 
 def changed(section: str, **values: Any) -> Callable[[], None]:

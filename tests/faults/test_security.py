@@ -25,9 +25,9 @@ from diva.vision import backbones
 from flows import commands, inspection, server
 from flows.options import Options, parse
 from tests.conftest import ROOT
-from tests.faults import project
 from tests.faults.case import REFUSED, UNHARMED, Case
 from tests.faults.conftest import Undisturbed
+from tests.projects import real_stages as project
 
 STRUCK = Path("struck")
 SECRET = "hunter2-s3cr3t"  # noqa: S105 - of nobody
@@ -107,7 +107,7 @@ def test_weights_that_would_run_code_are_refused(tmp_path: Path, monkeypatch: py
     Path("plain.pth").write_bytes(pickle.dumps({"weight": Strike()}))
     for name in ("bad.pth", "plain.pth"):
         with pytest.raises(ValueError, match=rf"weights must be a state dict .*{name}"):
-            backbones.load_backbone("tests.faults.tiny:network", name, size=12)
+            backbones.load_backbone("tests.projects.tiny_network:network", name, size=12)
     assert not STRUCK.exists()
 
 

@@ -9,9 +9,10 @@ import pytest
 
 from tests.faults.case import UNHARMED, Case
 from tests.faults.system import Scene, forget, remember, second_night, stopped_at
-from tests.flows.here import at
 from tests.flows.kill import state
-from tests.flows.project import Project, create
+from tests.projects.checkout import Project
+from tests.projects.in_process import at
+from tests.projects.nightly import create
 
 # Slow: every test run kills three runs already, in tests/flows and in the soak.
 pytestmark = [pytest.mark.xdist_group("flows"), pytest.mark.slow]

@@ -12,8 +12,8 @@ from diva.versions import verify, versions
 from flows.commands import LOCK, SCRATCH
 from tests.faults.case import REFUSED, UNHARMED, Case
 from tests.faults.system import Scene, second_night
-from tests.flows.here import at
-from tests.flows.project import Project
+from tests.projects.checkout import Project
+from tests.projects.in_process import at
 from tests.soak.disturbances import away, two_at_once
 
 pytestmark = pytest.mark.xdist_group("flows")
@@ -230,8 +230,8 @@ def test_what_the_remote_lost_is_named_in_a_clone_and_mended_from_where_it_was_m
     harm: Callable[[Path], None],
     words: str,
 ) -> None:
-    project, clone = deployed.copy(tmp_path / "project"), Project(tmp_path / "clone", deployed.api)
-    project.git("clone", "--quiet", str(project.root), str(clone.root))
+    project = deployed.copy(tmp_path / "project")
+    clone = project.clone(tmp_path / "clone")
     clone.dvc("remote", "modify", "--local", "local", "url", str(project.root / ".remote"))
     monkeypatch.chdir(clone.root)
     whole = next(fault for fault in verify.verify([versions.find()])).faults

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.flows.here import at
-from tests.flows.project import Project, create
+from tests.projects.checkout import Project
+from tests.projects.in_process import at
+from tests.projects.nightly import create
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.flows.project import ROOT, Project, create
+from tests.projects.checkout import ROOT, Project
+from tests.projects.nightly import create
 
 Lap = Callable[[Path], Project]
 ORPHANED = 30.0  # seconds that what a killed run started may live on

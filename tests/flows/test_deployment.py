@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from tests.flows.project import ROOT
+from tests.projects.checkout import ROOT
 
 pytestmark = pytest.mark.xdist_group("flows")  # one worker, one server
 

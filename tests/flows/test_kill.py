@@ -3,7 +3,7 @@
 import pytest
 
 from tests.flows.kill import run_laps, state
-from tests.flows.project import create, grow
+from tests.projects.nightly import create, grow
 
 pytestmark = pytest.mark.xdist_group("flows")  # one worker, one server
 

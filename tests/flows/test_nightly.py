@@ -20,7 +20,7 @@ from flows import deliveries, extend, provenance, published, repository, work
 from flows.commands import BusyError, CommandError, lock_file
 from flows.lock import only_run
 from flows.options import Options
-from tests.flows.here import at, run_here
+from tests.projects.in_process import at, run_here
 
 pytestmark = pytest.mark.xdist_group("flows")  # one worker, one server
 
@@ -128,7 +128,7 @@ def test_other_uncommitted_files_do_not_matter(published):
 
 
 def test_a_misspelt_parameter_is_named(published):
-    published.edit(lambda params: params["extend"].update(per_rond=3))
+    published.set(lambda params: params["extend"].update(per_rond=3))
     with pytest.raises(ValueError, match="per_rond"):
         work.reasons(TOLD)
 
@@ -179,7 +179,7 @@ def test_a_newer_review_asks_for_a_round_also_when_the_budget_is_spent(published
 
 
 def test_another_backbone_is_refused_with_the_difference_named(published):
-    published.edit(lambda params: params["extract"].update(backbone="resnet50", crop=64))
+    published.set(lambda params: params["extract"].update(backbone="resnet50", crop=64))
     with pytest.raises(ValueError, match=r"backbone is resnet50, was resnet18; crop is 64, was 32"):
         extend.prepare.fn("stop")
 
@@ -223,7 +223,7 @@ def test_a_rebase_makes_features_of_the_new_revision(published):
 
 
 def test_published_rounds_that_no_longer_follow_stop_the_run_and_can_be_kept(published):
-    published.edit(lambda params: params["fit"].update(ridges=[0.5, 1.0]))
+    published.set(lambda params: params["fit"].update(ridges=[0.5, 1.0]))
     kept = paths.curated("r001").read_bytes()
     extend.prepare.fn("stop")
     with pytest.raises(ValueError, match=r"r001: data/fit.*--keep.*--rebase"):

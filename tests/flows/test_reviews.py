@@ -9,8 +9,8 @@ from diva.store import curated, ledger, paths
 from diva.versions import reviews
 from flows import work
 from flows.options import Options
-from tests.flows.here import run_here
-from tests.flows.project import Project
+from tests.projects.checkout import Project
+from tests.projects.in_process import run_here
 from tests.soak.disturbances import away
 
 pytestmark = pytest.mark.xdist_group("flows")

@@ -6,7 +6,8 @@ import json
 import polars as pl
 import pytest
 
-from tests.pipeline.conftest import copy, ran
+from tests.projects import checkout
+from tests.projects.checkout import ran
 
 pytestmark = pytest.mark.xdist_group("embedded")
 
@@ -96,7 +97,7 @@ def test_a_second_run_does_nothing(embedded):
 
 @pytest.mark.slow
 def test_two_fresh_runs_give_the_same_bytes(embedded, project, tmp_path):
-    other = copy(project, tmp_path / "project")
+    other = checkout.embedded(tmp_path / "project")
     other.repro()
     assert digests(other) == digests(embedded)
     assert len(digests(other)) > 20

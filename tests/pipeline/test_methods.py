@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.pipeline.conftest import ran
+from tests.projects.checkout import ran
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from benchmarks.accuracy import wrong_labels
-from tests.pipeline.conftest import Copy, ran
+from tests.projects.checkout import Project, ran
 from tests.report.browser import Reader, applied, chromium, walk
 
 
@@ -28,7 +28,7 @@ def with_wrong(labels: np.ndarray, share: float, seed: int = 1) -> np.ndarray:
     return classes[wrong_labels(codes, len(classes), share, seed)]
 
 
-def errors(run: Copy) -> dict[str, float]:
+def errors(run: Project) -> dict[str, float]:
     evaluated = json.loads((run.root / "data/metrics/evaluate.json").read_text())
     return {name: row["error"] for name, row in evaluated["sets"].items()}
 
@@ -73,7 +73,7 @@ def test_real_photographs_with_a_real_network(fresh, shared_data, tmp_path):
     applied(pl.read_parquet(fresh.root / "data/curated/r003.parquet"), decided)
 
 
-def relative_to_pack(run: Copy, shared_data) -> float:
+def relative_to_pack(run: Project, shared_data) -> float:
     """Largest relative difference between extracted features and the reference pack's, over core and pool."""
     with np.load(shared_data / "features/flowers102_mobilenetv2.npz", allow_pickle=False) as pack:
         names = (f"image_{number:05d}.jpg" for number in pack["id_train"])

@@ -13,11 +13,11 @@ import yaml
 
 from diva.store import paths
 from stages import report
-from tests import finished
-from tests.pipeline.conftest import Copy
+from tests.projects import finished_run as finished
+from tests.projects import stage_inputs as small
+from tests.projects.checkout import Project
 from tests.report.browser import chromium
 from tests.report.conftest import SECTIONS
-from tests.stages import project as small
 
 HOSTILE = ("</script><script>alert(1)</script>", "😀 שלום", "<b>owl</b>, it's")
 INK = """(canvas) => { const [w, h] = [canvas.width, canvas.height];
@@ -26,7 +26,7 @@ INK = """(canvas) => { const [w, h] = [canvas.width, canvas.height];
 
 
 @pytest.fixture
-def plotted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, project: Path) -> Copy:
+def plotted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, project: Path) -> Project:
     """The tables of a finished run whose classes have odd names, the shipped plots, and a commit of them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(finished, "CLASSES", HOSTILE)
@@ -36,7 +36,7 @@ def plotted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, project: Path) -> C
     shutil.copytree(project / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache"))
     plots = yaml.safe_load((project / "dvc.yaml").read_text())["plots"]
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"plots": plots}))
-    copy = Copy(tmp_path)
+    copy = Project(tmp_path)
     copy.run("git", "init", "--quiet")
     copy.run("git", "add", "dvc.yaml", ".dvc", "data/metrics")
     copy.run("git", "-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "Run")
@@ -62,7 +62,7 @@ def drawn(page: Path) -> tuple[list[int], list[str], list[str]]:
 
 
 @pytest.mark.parametrize("command", ["show", "diff"])
-def test_every_plot_is_drawn_without_a_network(plotted: Copy, command: str) -> None:
+def test_every_plot_is_drawn_without_a_network(plotted: Project, command: str) -> None:
     names = [name for plot in yaml.safe_load((plotted.root / "dvc.yaml").read_text())["plots"] for name in plot]
     rounds = plotted.root / paths.PLOTS / "rounds.csv"
     rounds.write_text(rounds.read_text().replace("0.2,", "0.21,"))
@@ -90,7 +90,7 @@ def test_the_page_holds_the_scripts_that_it_says_and_asks_nothing_of_a_network(p
 
 
 @pytest.mark.xdist_group("embedded")
-def test_dvc_shows_the_metrics_and_plots_of_the_run(rerun: Copy) -> None:
+def test_dvc_shows_the_metrics_and_plots_of_the_run(rerun: Project) -> None:
     rerun.run("git", "add", "--all")
     rerun.run("git", "-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "Run")
     evaluate = json.loads((rerun.root / "data/metrics/evaluate.json").read_text())

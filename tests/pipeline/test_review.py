@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 
 from diva.store import curated, tables
-from tests import versioned
-from tests.pipeline.conftest import Copy
+from tests.projects import versioned
+from tests.projects.checkout import Project
 from tests.report.browser import Reader, chromium
 from tests.review.conftest import start
 
@@ -18,7 +18,7 @@ ledger.write(paths.LEDGER, ledger.plan_round(book, book.rounds[book.latest].sett
 """
 
 
-def decide(project: Copy) -> list[str]:
+def decide(project: Project) -> list[str]:
     """Serve the report, accept three and reject two with the keyboard; the ids, in that order."""
     served = start(project.root, [], project.root)
     try:
@@ -39,8 +39,7 @@ def decide(project: Copy) -> list[str]:
     return pl.read_csv(project.root / "data/reviews/pending.csv")["sample_id"].to_list()
 
 
-def test_what_a_reader_decides_in_the_served_page_makes_the_next_set_exactly_so(rerun: Copy) -> None:
-    versioned.identify(rerun)
+def test_what_a_reader_decides_in_the_served_page_makes_the_next_set_exactly_so(rerun: Project) -> None:
     rerun.run("git", "add", "--all")
     rerun.run("git", "commit", "--quiet", "-m", "Run")
     ids = decide(rerun)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stages import project as small
+from tests.projects import stage_inputs as small
 
 SECTIONS = {
     "report": {"calls": 30, "thumbnail": 96, "rows": 50_000, "megabytes": 14},

@@ -3,7 +3,7 @@ import polars as pl
 from diva.report import aside
 from diva.store import manifest
 from stages import report
-from tests.finished import finish
+from tests.projects.finished_run import finish
 
 
 def test_what_was_set_aside_is_counted_with_reason_and_remedy(place) -> None:

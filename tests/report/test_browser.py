@@ -14,7 +14,7 @@ from diva.report.data import samples
 from diva.report.gallery import figures
 from diva.store import curated, index, manifest, paths
 from stages import report
-from tests.finished import CALLED, finish, indexed
+from tests.projects.finished_run import CALLED, finish, indexed
 from tests.report.browser import Reader, applied, chromium
 from tests.review.conftest import Served, start
 

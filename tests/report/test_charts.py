@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from diva.report import by_class, charts, page, summary
 from diva.report.data import samples
 from stages import report
-from tests.finished import finish
+from tests.projects.finished_run import finish
 
 
 def valid(value):

@@ -15,7 +15,7 @@ from diva.report.data import ReportData
 from diva.store import curated, paths
 from diva.store.decisions import FORGOTTEN
 from stages import report
-from tests.finished import CALLED, finish
+from tests.projects.finished_run import CALLED, finish
 
 VOID = {"meta", "img", "br", "input", "link"}
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.flows.here import run_here
 from tests.flows.kill import wait_for_none
-from tests.flows.project import Project
+from tests.projects.checkout import Project
+from tests.projects.in_process import run_here
 
 Disturbance = Callable[[Project, random.Random, float], str]
 # a run in a session of its own that ends with this process, however that ends (PR_SET_PDEATHSIG)

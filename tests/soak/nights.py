@@ -28,8 +28,10 @@ from typing import Any
 import polars as pl
 import psutil
 
-from tests.flows.here import at, run_here
-from tests.flows.project import ROOT, Project, create, stand_in
+from tests.projects import ledgers
+from tests.projects.checkout import ROOT, Project
+from tests.projects.in_process import at, run_here
+from tests.projects.nightly import create, stand_in
 from tests.soak import accepted, disturbances
 from tests.soak.packs import Deliveries, pack
 
@@ -85,13 +87,8 @@ class Soak:
 
     def begin(self) -> None:
         """A ledger of ready features."""
-        from diva.ingest import sources
-        from diva.store import ledger
-
         with at(self.project):
-            core = "packs/core.npz"
-            book = ledger.start(ledger.Batch(source=core, checksum=sources.checksum(core, {}), options={}))
-            ledger.write(Path("data/ledger.yaml"), sources.accept(book, "test", "packs/test.npz", {}))
+            ledgers.write(("packs/core.npz", {}), test=("packs/test.npz", {}))
         self.project.commit("Ready features")
 
     def stage(self, whole: bool) -> None:

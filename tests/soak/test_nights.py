@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.flows.project import ROOT
+from tests.projects.checkout import ROOT
 from tests.soak import accepted, disturbances, nights, packs
 
 pytestmark = pytest.mark.xdist_group("flows")  # one worker, one server

@@ -17,7 +17,8 @@ from stages import rows
 from stages.augment import main as augment
 from stages.params.augment import Augment
 from stages.params.section import validate
-from tests.stages import project as small
+from tests.projects import digits
+from tests.projects import stage_inputs as small
 from tests.stages.test_extract import SECTION as EXTRACT
 
 FLIPS = {
@@ -51,7 +52,7 @@ def core(workplace):
     from stages.extract import extract
 
     small.write_params(augment=SECTION, extract=NETWORK)
-    small.write_ledger(core=("digits", small.digits(0, 40)))
+    small.write_ledger(core=("digits", digits.options(0, 40)))
     download("core")
     extract("core")
     frame = index.of_batch("core", manifest.read(paths.manifest("core")), paths.features("core"))

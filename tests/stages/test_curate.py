@@ -11,13 +11,14 @@ from stages.curate import curate
 from stages.download import download
 from stages.pool import pool
 from stages.start import start
-from tests.stages import project as small
+from tests.projects import digits
+from tests.projects import stage_inputs as small
 
 
 @pytest.fixture
 def pooled(workplace: Path) -> Path:
     """r000, a pool of 20, and a round r001 in the ledger."""
-    small.write_ledger(test=("none", {}), b001=("digits", small.digits(100, 20)))
+    small.write_ledger(test=("none", {}), b001=("digits", digits.options(100, 20)))
     for name in ("core", "test", "b001"):
         download(name)
         small.extract(name)

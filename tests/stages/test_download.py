@@ -13,7 +13,7 @@ from PIL import Image
 
 from diva.store import ledger, manifest, paths, tables
 from stages.download import download
-from tests.stages import project as small
+from tests.projects import stage_inputs as small
 
 
 def command(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,8 @@ from stages.multimodal import main as multimodal
 from stages.params.multimodal import Multimodal
 from stages.params.section import validate
 from tests.curation.test_multimodal import CLASSES, towers
-from tests.stages import project as small
+from tests.projects import digits
+from tests.projects import stage_inputs as small
 from tests.stages.test_extract import SECTION as EXTRACT
 
 SECTION = {
@@ -110,7 +111,7 @@ def test_two_towers_do_it_from_images_to_the_curve(workplace):
     (workplace / "tiny-two.json").write_text(json.dumps(TINY), encoding="utf-8")
     network = EXTRACT | {"backbone": f"open_clip:{workplace}/tiny-two.json", "batch_size": 64}
     small.write_params(multimodal=SECTION | {"embeddings": None, "per_round": 0.3}, extract=network, fit=FIT)
-    small.write_ledger(core=("digits", small.digits(0, 80)), test=("digits", small.digits(100, 60)))
+    small.write_ledger(core=("digits", digits.options(0, 80)), test=("digits", digits.options(100, 60)))
     for batch in ("core", "test"):
         download(batch)
         extract(batch)

@@ -8,7 +8,7 @@ import polars as pl
 
 from diva.store import index, manifest, paths
 from stages.fit import without_test
-from tests.stages import project as small
+from tests.projects import stage_inputs as small
 
 
 def core_and_test(*rows: list[float]) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from stages.params import __main__ as validation
 from stages.params.curate import Curate
 from stages.params.download import Download
 from stages.params.release import Release
-from tests.stages import project as small
+from tests.projects import stage_inputs as small
 from tests.stages.test_download import command
 
 MODELS = {"curate": Curate, "download": Download, "release": Release}

@@ -11,7 +11,8 @@ from PIL import Image
 from diva.store import index, manifest, paths, tables
 from stages.download import download
 from stages.pool import pool
-from tests.stages import project as small
+from tests.projects import digits
+from tests.projects import stage_inputs as small
 
 
 @pytest.fixture
@@ -19,8 +20,8 @@ def chain(workplace: Path) -> Path:
     """Core, test and two batches of the pool whose images partly lie in what came before."""
     batches = {"b001": (50, 30), "b002": (70, 30)}  # the core is 0 to 60, the test set 90 to 95
     small.write_ledger(
-        test=("digits", small.digits(90, 5)),
-        **{name: ("digits", small.digits(*part)) for name, part in batches.items()},
+        test=("digits", digits.options(90, 5)),
+        **{name: ("digits", digits.options(*part)) for name, part in batches.items()},
     )
     for name in ("core", "test", "b001", "b002"):
         download(name)
@@ -111,7 +112,7 @@ def close(workplace: Path) -> Path:
     """A core, a test set and a batch of three, of which one is near a test image and one near another of the batch."""
     small.write_params(duplicates={"near_duplicate": 0.99})
     parts = {"core": (0, 60), "test": (90, 1), "b001": (100, 3)}
-    small.write_ledger(**{name: ("digits", small.digits(*part)) for name, part in parts.items()})
+    small.write_ledger(**{name: ("digits", digits.options(*part)) for name, part in parts.items()})
     for name in ("core", "test", "b001"):
         download(name)
         small.extract(name)

@@ -11,7 +11,7 @@ from stages.curate import curate
 from stages.download import download
 from stages.release import main
 from stages.start import start
-from tests.stages import project as small
+from tests.projects import stage_inputs as small
 
 
 @pytest.fixture

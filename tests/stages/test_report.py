@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from diva.store import paths
 from stages import report
 from stages.params.report import Report
-from tests.finished import finish
-from tests.stages import project as small
+from tests.projects import stage_inputs as small
+from tests.projects.finished_run import finish
 
 SECTION = {"report": {"calls": 3, "thumbnail": 32, "rows": 50, "megabytes": 5}, "score": {"methods": ["soft"]}}
 

@@ -6,7 +6,7 @@ import polars as pl
 
 from diva.store import curated, index, ledger, paths, tables
 from stages.reweight import newest
-from tests.stages import project as small
+from tests.projects import stage_inputs as small
 
 
 def test_what_people_took_down_or_relabelled_is_so_in_the_rest_of_the_pool_too(workplace: Path) -> None:

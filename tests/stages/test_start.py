@@ -8,7 +8,7 @@ import pytest
 from diva.store import curated, index, paths, tables
 from stages.download import download
 from stages.start import start
-from tests.stages import project as small
+from tests.projects import stage_inputs as small
 
 
 @pytest.fixture

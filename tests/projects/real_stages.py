@@ -16,12 +16,20 @@ from PIL import Image
 
 from diva.ingest import sources
 from diva.store import ledger, paths, release, tables
-from tests.conftest import ROOT
+from tests.projects import ledgers
+from tests.projects.checkout import ROOT
 
 CLASSES = ("cat", "dog", "owl")
+NETWORK = "tests.projects.tiny_network:network"
 SMALL: dict[str, dict[str, Any]] = {
     "download": {"workers": 1, "max_pixels": 200 * 200},
-    "extract": {"backbone": "tests.faults.tiny:network", "resize": 12, "crop": 12, "batch_size": 4, "device": "cpu"},
+    "extract": {
+        "backbone": "tests.projects.tiny_network:network",
+        "resize": 12,
+        "crop": 12,
+        "batch_size": 4,
+        "device": "cpu",
+    },
     "fit": {"ridges": [0.1, 1.0], "device": "cpu"},
     "extend": {"per_round": 4, "stop": False},
     "reweight": {"steps": 1, "folds": 2},
@@ -87,8 +95,7 @@ def begin(core: str, test: str, **changes: dict[str, Any]) -> None:
     from stages.start import start
 
     write_params(**changes)
-    book = ledger.start(ledger.Batch(source=core, checksum=sources.checksum(core, {}), options={}))
-    ledger.write(paths.LEDGER, sources.accept(book, "test", test, {}))
+    ledgers.write((core, {}), test=(test, {}))
     for batch in ("core", "test"):
         download(batch)
         extract(batch)

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import yaml
 
-from diva.ingest import sources
 from diva.store import curated, index, ledger, manifest, paths, release, tables
+from tests.projects import digits, ledgers
 
 PARAMS: dict[str, Any] = {
     "download": {"workers": 2, "max_pixels": 1000000, "new_classes": "quarantine"},
@@ -20,25 +20,14 @@ APART = {"duplicates": {"near_duplicate": None}}  # what stages read beside the 
 SETTINGS = {"extend": {"per_round": 2}, "curate": {"action": "weigh"}}
 
 
-def digits(offset: int, size: int, wrong: float = 0.0) -> dict[str, Any]:
-    """Options of a slice."""
-    return {"offset": offset, "size": size, "wrong": wrong, "seed": 1}
-
-
 def write_params(**sections: Any) -> None:
     """params.yaml of the stages under test."""
     paths.PARAMS.write_text(yaml.safe_dump(PARAMS | APART | sections), encoding="utf-8")
 
 
-def write_ledger(**batches: tuple[str, dict[str, Any]]) -> ledger.Ledger:
+def write_ledger(**batches: ledgers.Source) -> ledger.Ledger:
     """A ledger of these batches, and a round on the newest pool."""
-    core, options = batches.pop("core", ("digits", digits(0, 60, 0.2)))
-    book = ledger.start(ledger.Batch(source=core, checksum=sources.checksum(core, options), options=options))
-    for name, (source, option) in batches.items():
-        book = sources.accept(book, name, source, option)
-    book = ledger.plan_round(book, SETTINGS)
-    ledger.write(paths.LEDGER, book)
-    return book
+    return ledgers.write(batches.pop("core", ("digits", digits.options(0, 60, 0.2))), settings=SETTINGS, **batches)
 
 
 def extract(batch: str) -> Path:

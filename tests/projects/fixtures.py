@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.flows.here import Night, at, run_here
-from tests.flows.project import Project, create, grow
+from tests.projects.checkout import Project
+from tests.projects.in_process import Night, at, run_here
+from tests.projects.nightly import create, grow
 
 # before anything imports Prefect
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
@@ -32,7 +33,7 @@ def api() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def deployed(api, tmp_path_factory) -> Project:
     """A project whose first delivery was published by its deployment, run by a real worker."""
-    from tests.flows.deployment import run_deployment
+    from tests.projects.deployment import run_deployment
 
     project = create(tmp_path_factory.mktemp("deployed") / "project", api)
     project.deliver("d1", 200)

@@ -1,12 +1,14 @@
 """A tiny project with two published versions, made by the real stages, git and DVC, with a remote in a folder."""
 
-import json
-import shutil
 from pathlib import Path
 
 import polars as pl
+import yaml
 
-from tests.pipeline.conftest import Copy, copy
+from diva.ingest import sources
+from diva.store import ledger
+from tests.projects import digits, ledgers
+from tests.projects.checkout import Project, checkout
 
 STAGES = """
 import importlib, sys
@@ -15,25 +17,6 @@ for stage in sys.argv[1:]:
     module = importlib.import_module(f"stages.{verb}")
     run = getattr(module, "main", None) or getattr(module, verb)
     run(key) if key else run()
-"""
-PLAN = """
-import json, sys, yaml
-from diva.ingest import sources
-from diva.store import ledger, paths
-def digits(offset, size, wrong=0.0):
-    return {"offset": offset, "size": size, "wrong": wrong, "seed": 1}
-settings = json.loads(sys.argv[1])
-if paths.LEDGER.exists():
-    book = ledger.read()
-else:
-    core = digits(0, 60, 0.2)
-    book = ledger.start(ledger.Batch(source="digits", checksum=sources.checksum("digits", core), options=core))
-    book = sources.accept(book, "test", "digits", digits(95, 40))
-for offset, size in json.loads(sys.argv[2]):
-    book = sources.accept(book, None, "digits", digits(offset, size, 0.2))
-whole = yaml.safe_load(paths.PARAMS.read_text())
-extend, curate = whole["extend"] | settings, whole["curate"]
-ledger.write(paths.LEDGER, ledger.plan_round(book, {"extend": extend, "curate": curate}))
 """
 PUBLISH = """
 import sys
@@ -56,40 +39,40 @@ FIRST = (
 SECOND = ("extend@r002", "curate@r002", *NEWEST)
 
 
-def run(project: Copy, *stages: str) -> None:
+def run(project: Project, *stages: str) -> None:
     """Stages in one process, then their outputs as DVC's (a process each would take minutes)."""
     project.run("python", "-c", STAGES, *stages)
     project.run("python", "-m", "dvc", "commit", "--quiet", "--force")
 
 
-def plan(project: Copy, *batches: tuple[int, int], **settings: object) -> None:
+def plan(project: Project, *batches: tuple[int, int], **settings: object) -> None:
     """One more round, after these slices of digits as batches."""
-    project.run("python", "-c", PLAN, json.dumps({"per_round": 10} | settings), json.dumps(batches))
+    path = project.root / "data/ledger.yaml"
+    if path.exists():
+        book = ledger.read(path)
+    else:
+        core, test = ("digits", digits.options(0, 60, 0.2)), ("digits", digits.options(95, 40))
+        book = ledgers.write(core, path=path, test=test)
+    for offset, size in batches:
+        book = sources.accept(book, None, "digits", digits.options(offset, size, 0.2))
+    params = yaml.safe_load((project.root / "params.yaml").read_text())
+    extend = params["extend"] | {"per_round": 10} | settings
+    ledger.write(path, ledger.plan_round(book, {"extend": extend, "curate": params["curate"]}))
 
 
-def publish(project: Copy, name: str) -> None:
+def publish(project: Project, name: str) -> None:
     """Push, commit, tag."""
     project.run("python", "-m", "dvc", "push", "--quiet")
     project.run("python", "-c", PUBLISH, name)
 
 
-def identify(project: Copy) -> None:
-    """Somebody who commits."""
-    project.run("git", "config", "user.name", "Tester")
-    project.run("git", "config", "user.email", "tester@example.org")
-
-
-def make(source: Path, folder: Path) -> Copy:
+def make(folder: Path) -> Project:
     """curated@v0.1.0, of a round; then two takedowns and a correction; then curated@v0.2.0."""
-    project = copy(source, folder / "project")
-    identify(project)
-    shutil.copy(source / ".gitignore", project.root)
-    (project.root / "data/ledger.yaml").unlink()
+    project = checkout(folder / "project")
     (project.root / "tiny.py").write_text(NETWORK)
     project.edit("params.yaml", lambda params: params["extract"].update(backbone="tiny:network"))
     project.run("python", "-m", "dvc", "remote", "add", "--quiet", "--force", "-d", "local", str(folder / "remote"))
-    project.run("git", "add", "--all")
-    project.run("git", "commit", "--quiet", "-m", "Code")
+    project.commit("Code")
     plan(project, (50, 50))
     run(project, *FIRST)
     publish(project, "curated@v0.1.0")
@@ -103,7 +86,7 @@ def make(source: Path, folder: Path) -> Copy:
     return project
 
 
-def chosen(project: Copy) -> tuple[list[str], pl.DataFrame]:
+def chosen(project: Project) -> tuple[list[str], pl.DataFrame]:
     """Samples to take down (of the core, added, waiting in the pool), and a correction of one of the core's labels."""
     state = pl.read_parquet(project.root / "data/curated/r001.parquet")
     waiting = pl.read_parquet(project.root / "data/pool/b001.parquet").join(state, on="sample_id", how="anti")

@@ -5,7 +5,7 @@ import threading
 import time
 
 from flows.server import POOL
-from tests.flows.project import Project
+from tests.projects.checkout import Project
 
 PREFECT = (sys.executable, "-m", "prefect")
 

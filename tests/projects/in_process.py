@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.flows.project import Project
+from tests.projects.checkout import Project
 
 ENVIRONMENT = ("PATH", "OMP_NUM_THREADS", "PYTHONPATH", "GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE", "GIT_CONFIG_GLOBAL")
 

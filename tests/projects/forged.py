@@ -9,26 +9,26 @@ import polars as pl
 
 from diva.versions import cache
 from diva.versions.stored_files import folder_md5, md5_of
-from tests.pipeline.conftest import Copy
+from tests.projects.checkout import Project
 
 
-def cached(project: Copy, md5: str) -> Path:
+def cached(project: Project, md5: str) -> Path:
     return project.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
 
 
-def locked(project: Copy) -> dict[str, str]:
+def locked(project: Project) -> dict[str, str]:
     """md5 by path of what the lock names."""
     return cache.outputs((project.root / "dvc.lock").read_text())
 
 
-def overwrite(project: Copy, path: str, content: bytes) -> None:
+def overwrite(project: Project, path: str, content: bytes) -> None:
     """Other bytes in DVC's cache under the old name, as a failing disk leaves them."""
     place = cached(project, md5_in(project, path))
     place.chmod(0o644)
     place.write_bytes(content)
 
 
-def md5_in(project: Copy, path: str) -> str:
+def md5_in(project: Project, path: str) -> str:
     """md5 of a file, which may lie in a folder that is an output."""
     out, md5 = cache.owner(locked(project), Path(path))
     if out == Path(path):
@@ -36,18 +36,18 @@ def md5_in(project: Copy, path: str) -> str:
     return inside(project, md5)[Path(path).relative_to(out).as_posix()]
 
 
-def inside(project: Copy, md5: str) -> dict[str, str]:
+def inside(project: Project, md5: str) -> dict[str, str]:
     return {entry["relpath"]: entry["md5"] for entry in json.loads(cached(project, md5).read_text())}
 
 
-def store(project: Copy, content: bytes) -> str:
+def store(project: Project, content: bytes) -> str:
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
     cached(project, md5).parent.mkdir(parents=True, exist_ok=True)
     cached(project, md5).write_bytes(content)
     return md5
 
 
-def forge(project: Copy, path: str, content: bytes) -> None:
+def forge(project: Project, path: str, content: bytes) -> None:
     """Other content under a new md5, in cache and lock file."""
     out, old = cache.owner(locked(project), Path(path))
     new = store(project, content)
@@ -61,7 +61,7 @@ def forge(project: Copy, path: str, content: bytes) -> None:
     lock.write_text(lock.read_text().replace(old, new))
 
 
-def change(project: Copy, path: str, edit: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+def change(project: Project, path: str, edit: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
     """A table with other rows."""
     table = project.root / "forged.parquet"
     edit(pl.read_parquet(cached(project, md5_in(project, path)))).write_parquet(table)
@@ -69,7 +69,7 @@ def change(project: Copy, path: str, edit: Callable[[pl.DataFrame], pl.DataFrame
     table.unlink()
 
 
-def retag(project: Copy, name: str) -> None:
+def retag(project: Project, name: str) -> None:
     """The tag moves to a commit of what lies here now."""
     project.run("git", "add", "dvc.lock", "data")
     project.run("git", "commit", "--quiet", "--allow-empty", "-m", "Nothing to see here")
