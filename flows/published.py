@@ -84,7 +84,7 @@ def plan(book: Ledger, settings: Settings, known: Mapping[int, Version]) -> Ledg
 def obedient(book: Ledger, known: Mapping[int, Version]) -> Ledger:
     """The ledger whose unpublished rounds obey the newest decisions: what was taken down is in no later version."""
     rounds = done(book, known)
-    return ledger.obedient(book, rounds[-1] if rounds else ledger.origin(book, "rounds"))
+    return ledger.with_newest_review(book, rounds[-1] if rounds else ledger.origin(book, "rounds"))
 
 
 def set_plan_aside(book: Ledger, name: str) -> Ledger:

@@ -52,7 +52,7 @@ class PageLimits(NamedTuple):
     megabytes: float
 
 
-class Section(NamedTuple):
+class FactGroup(NamedTuple):
     """Facts under a heading."""
 
     title: str
@@ -186,7 +186,7 @@ def _between(low: float, high: float, signed: bool = False) -> str:
     return f"{percent(low, 1, signed)} to {percent(high, 1, signed)}"
 
 
-def provenance(data: ReportData) -> tuple[Section, ...]:
+def provenance(data: ReportData) -> tuple[FactGroup, ...]:
     """Where everything comes from, and every setting that shaped it."""
     network = data.run.network
     features = [("backbone", summary.backbone(network))]
@@ -197,8 +197,8 @@ def provenance(data: ReportData) -> tuple[Section, ...]:
     fit += [("leave-one-out error of the core, %", percent(data.fit["loo_error"]))]
     fit += [(name, str(data.fit[name])) for name in ("normalize", "dtype", "excluded") if name in data.fit]
     batches = [(name, _batch(data.book.batches[name])) for name in ledger.order(data.book)]
-    groups = [Section("Features", tuple(features)), Section("Fit", tuple(fit)), Section("Batches", tuple(batches))]
-    return (*groups, *_settings(data.book))
+    named = {"Features": features, "Fit": fit, "Batches": batches}
+    return (*(FactGroup(title, tuple(facts)) for title, facts in named.items()), *_settings(data.book))
 
 
 def _batch(batch: ledger.Batch) -> str:
@@ -210,7 +210,7 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _settings(book: ledger.Ledger) -> tuple[Section, ...]:
+def _settings(book: ledger.Ledger) -> tuple[FactGroup, ...]:
     """Settings of the rounds; rounds of equal settings share a group."""
     groups: dict[Facts, list[str]] = {}
     for name in ledger.chain(book.rounds, "rounds"):
@@ -219,4 +219,4 @@ def _settings(book: ledger.Ledger) -> tuple[Section, ...]:
             (f"{stage}.{key}", _plain(value)) for stage, keys in settings.items() for key, value in keys.items()
         )
         groups.setdefault(facts, []).append(name)
-    return tuple(Section(f"Settings of {', '.join(names)}", facts) for facts, names in groups.items())
+    return tuple(FactGroup(f"Settings of {', '.join(names)}", facts) for facts, names in groups.items())

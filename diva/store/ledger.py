@@ -14,155 +14,33 @@ import io
 import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from diva.store import atomic, paths
+from diva.store.chains import (
+    ORIGIN,
+    REVIEW_ORIGIN,
+    Base,
+    Batch,
+    Entry,
+    Ledger,
+    Link,
+    Review,
+    Round,
+    chain,
+    number,
+    origin,
+)
+
+__all__ = ["ORIGIN", "REVIEW_ORIGIN", "Base", "Batch", "Ledger", "Link", "Review", "Round", "chain", "number", "origin"]
 
 HEADER = """\
 # Every batch and every round, in order: written by diva, read by dvc.yaml, kept in git. A published round is history.
 """
-ORIGIN = {"pool": "b000", "rounds": "r000"}
-REVIEW_ORIGIN = "v000"
-
-BatchName = Annotated[str, StringConstraints(pattern=r"^(core|test|b\d{3,})$")]
-PoolName = Annotated[str, StringConstraints(pattern=r"^b\d{3,}$")]
-RoundName = Annotated[str, StringConstraints(pattern=r"^r\d{3,}$")]
-ReviewName = Annotated[str, StringConstraints(pattern=r"^v\d{3,}$")]
-Checksum = Annotated[str, StringConstraints(pattern=r"^(sha256:[0-9a-f]{64}|none)$")]
-
-
-E = TypeVar("E", bound="Entry")
-
-
-class Entry(BaseModel):
-    """An entry: frozen, without unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Batch(Entry):
-    """A delivery: where it came from, its checksum when it was accepted, the options of its source."""
-
-    source: Annotated[str, StringConstraints(min_length=1)]
-    checksum: Checksum
-    options: dict[str, Any]
-
-
-class Link(Entry):
-    """A link of the pool's chain: the index it continues."""
-
-    previous: PoolName
-
-
-class Round(Entry):
-    """A round: predecessor, pool index, review version, its own settings by stage, the code's commit."""
-
-    previous: RoundName
-    pool: PoolName
-    review: ReviewName
-    settings: dict[str, dict[str, Any]]
-    commit: Annotated[str, StringConstraints(pattern=r"^(none|[0-9a-f]{7,64})$")]
-
-
-class Review(Entry):
-    """A version of people's decisions, which holds those of its predecessor too: what came with it, its checksum."""
-
-    previous: ReviewName
-    what: str
-    checksum: Checksum
-
-
-class Base(Entry):
-    """What a compacted history starts from: pool index, review, the version that was compacted, batches it took in."""
-
-    pool: PoolName
-    review: ReviewName
-    version: str
-    batches: dict[PoolName, Batch]
-
-
-class Ledger(Entry):
-    """All batches and rounds; valid by construction."""
-
-    batches: dict[BatchName, Batch] = Field(min_length=1)
-    pool: dict[PoolName, Link]
-    rounds: dict[RoundName, Round]
-    latest: RoundName
-    reviews: dict[ReviewName, Review] = {}
-    base: dict[RoundName, Base] = Field({}, max_length=1)
-
-    @model_validator(mode="after")
-    def _chains(self) -> "Ledger":
-        if "core" not in self.batches:
-            raise ValueError(f"batches must have 'core', got {', '.join(self.batches)}.")
-        self._same_batches()
-        links = chain(self.pool, "pool", origin(self, "pool"))
-        rounds = chain(self.rounds, "rounds", origin(self, "rounds"))
-        chain(self.reviews, "reviews", REVIEW_ORIGIN)
-        newest = rounds[-1] if rounds else origin(self, "rounds")
-        if self.latest != newest:
-            raise ValueError(f"latest must be the last round, {newest}, got {self.latest}.")
-        self._forward("pool", [origin(self, "pool"), *links], rounds)
-        self._forward("review", None, rounds)
-        return self
-
-    def _same_batches(self) -> None:
-        delivered = {name for name in self.batches if name.startswith("b")}
-        for name in sorted(delivered ^ set(self.pool), key=number):
-            where, other = ("batches", "pool") if name in self.pool else ("pool", "batches")
-            raise ValueError(
-                f"{where} must have an entry {name}, as {other} has, got {', '.join(getattr(self, where)) or 'none'}."
-            )
-        if "b000" in delivered:
-            raise ValueError("batches must start at b001 (b000 is the empty pool), got b000.")
-
-    def _forward(self, key: str, names: list[str] | None, order: list[str]) -> None:
-        """Rounds only ever move on: to a pool index or a review version at least as new as their predecessor's."""
-        newest = origin(self, "pool" if key == "pool" else "review")
-        for name in order:
-            got = getattr(self.rounds[name], key)
-            if names is not None and got not in names:
-                raise ValueError(f"rounds.{name}.{key} must be one of {', '.join(names)}, got {got}.")
-            if number(got) < number(newest):
-                raise ValueError(f"rounds.{name}.{key} must be {newest} or newer, as its predecessor's is, got {got}.")
-            newest = got
-
-
-def number(name: str) -> int:
-    """The number in a name: 7 for r007; core comes before all (-2), then test (-1)."""
-    return {"core": -2, "test": -1}[name] if name in ("core", "test") else int(name[1:])
-
-
-def origin(book: Ledger, key: str) -> str:
-    """What the chain of ``pool``, ``rounds`` or ``review`` starts after: b000, r000, v000, or what the base holds."""
-    for round_, base in book.base.items():
-        return {"rounds": round_, "pool": base.pool, "review": base.review}[key]
-    return {**ORIGIN, "review": REVIEW_ORIGIN}[key]
-
-
-def chain(
-    entries: Mapping[str, Link] | Mapping[str, Round] | Mapping[str, Review], key: str, after: str = ""
-) -> list[str]:
-    """Names in the order of the chain, which starts after ``after`` where that is given.
-
-    Raises:
-        ValueError: an entry whose predecessor does not exist, two with the same one, or names that do not count up.
-    """
-    names = sorted(entries, key=number)
-    last = after or (entries[names[0]].previous if names else "")
-    for name in names:
-        previous = entries[name].previous
-        if previous != last:
-            raise ValueError(
-                f"{key}.{name}.previous must be {last} (the chain is linear, its names count up), got {previous}."
-            )
-        last = name
-    if names and after and number(names[0]) <= number(after):
-        raise ValueError(f"{key} must start after {after}, got an entry {names[0]}.")
-    return names
+E = TypeVar("E", bound=Entry)
 
 
 def order(book: Ledger) -> list[str]:
@@ -279,7 +157,7 @@ def plan_round(
     return validated({**content, "rounds": {**content["rounds"], name: entry}, "latest": name})
 
 
-def obedient(book: Ledger, after: str) -> Ledger:
+def with_newest_review(book: Ledger, after: str) -> Ledger:
     """The ledger whose rounds after this one, which no version has yet, obey the newest version of people's decisions.
 
     What was done of them so far has to be done again then, as their entries are others.
