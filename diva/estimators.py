@@ -22,6 +22,7 @@ validate_on="members")``.
 Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022.
 """
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -50,16 +51,18 @@ class Detection:
     """Which labels are probably wrong.
 
     Attributes:
-        score: (n,), high where suspicious.
+        score: (n,), high where suspicious; NaN of a class of one sample.
         margin: m (n,), the given label's leave-one-out output less the best other one.
         flagged: (n,) booleans.
         suggested: (n,) labels, what the other samples say.
+        message: what is not judged and why, in words; else empty.
     """
 
     score: Array
     margin: Array
     flagged: Array
     suggested: Array
+    message: str = ""
 
 
 @dataclass(frozen=True)
@@ -206,12 +209,23 @@ def detect(
         dtype: `auto`, `float32` or `float64`.
 
     Raises:
-        ValueError: as `DivaClassifier.fit`, and on an unknown score or rule.
+        ValueError: as `DivaClassifier.fit`, but for classes of one sample, which are not judged; and on an unknown
+            score or rule.
     """
-    data = read(Engine(ridge, normalize, chunk_size, device, dtype), read_features(X), y)
+    data = read(Engine(ridge, normalize, chunk_size, device, dtype), read_features(X), y, fewest=1)
     suspicion = detect_rows(data.fit(), score=score, rule=rule)
-    suggested = data.classes[suspicion.suggested.numpy()]
-    return Detection(suspicion.score.numpy(), suspicion.margin.numpy(), suspicion.flagged.numpy(), suggested)
+    suggested, scores = data.classes[suspicion.suggested.numpy()], suspicion.score.numpy()
+    codes = to_codes(read_labels(y), data.classes).numpy()
+    single = np.bincount(codes) == 1
+    messages = [suspicion.message] if suspicion.message else []
+    if single.any():
+        scores = np.where(single[codes], np.nan, scores)
+        names = ", ".join(map(repr, data.classes[single][:5].tolist()))
+        messages.append(f"{single.sum()} classes of one sample are not judged ({names}): add a second sample of each")
+    message = "; ".join(messages)
+    if message:
+        warnings.warn(message, stacklevel=2)
+    return Detection(scores, suspicion.margin.numpy(), suspicion.flagged.numpy(), suggested, message)
 
 
 def reweight(

@@ -105,15 +105,15 @@ class CheckedInput:
         return fit_ridge(self.chunks, len(self.classes), self.ridge, self.weights, self.moments)
 
 
-def read(engine: Engine, X: Any, y: Any, sample_weight: Any = None) -> CheckedInput:
-    """Labels to codes, rows to chunks, and λ."""
+def read(engine: Engine, X: Any, y: Any, sample_weight: Any = None, *, fewest: int = 2) -> CheckedInput:
+    """Labels to codes, rows to chunks, and λ; a class has at least ``fewest`` samples."""
     labels = read_labels(y)
     check_consistent_length(X, labels)
     given = None if sample_weight is None else _numpy(sample_weight)
     alpha = torch.tensor(_check_sample_weight(given, labels, dtype=np.float64, ensure_non_negative=True))
     classes = np.unique(labels)
     codes = to_codes(labels, classes)
-    _check_classes(classes, torch.bincount(codes).numpy(), len(np.unique(codes[alpha > 0].numpy())))
+    _check_classes(classes, torch.bincount(codes).numpy(), len(np.unique(codes[alpha > 0].numpy())), fewest)
     chunks = engine.chunks(X, codes, engine.scaling(X, codes, alpha > 0))
     if engine.ridge != "loo":
         return CheckedInput(chunks, classes, alpha, float(engine.ridge))
@@ -162,10 +162,10 @@ def to_codes(labels: Array, classes: Array) -> Tensor:
     return torch.from_numpy(np.searchsorted(classes, labels))
 
 
-def _check_classes(classes: Array, counts: Array, present: int) -> None:
+def _check_classes(classes: Array, counts: Array, present: int, fewest: int) -> None:
     if present < 2:
         raise ValueError(f"y must hold at least 2 classes (in rows of positive weight), got {present} class.")
-    if (counts == 1).any():
+    if (counts < fewest).any():
         lonely = ", ".join(map(repr, classes[counts == 1][:5].tolist()))
         raise ValueError(
             f"y must hold at least 2 samples of every class, got one sample of {lonely}; a label that is left out "

@@ -21,7 +21,7 @@ def score(method: str) -> None:
     fit, core = rows.read_fit(), index.read(paths.CORE)
     found = suspicion(rows.prepared(core, fit.classes, fit), len(fit.classes), fit.ridge, method, clean_up)
     tables.write(paths.scores(method), table(core["sample_id"], found, fit.classes), curated.SCORES)
-    counts = {"samples": len(core), "flagged": int(found.flagged.sum()), "rate": found.rate}
+    counts = {"samples": len(core), "flagged": int(found.flagged.sum()), "rate": found.rate, "message": found.message}
     tables.write_json(paths.metrics(f"scores/{method}"), counts | found.model.accuracy)
     logger.info("%s: %d of %d labels called wrong", method, counts["flagged"], counts["samples"])
 

@@ -4,6 +4,8 @@ n×n matrices, refits and automatic differentiation are welcome here; nothing in
 All of it runs in float64 on a handful of rows.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -127,3 +129,41 @@ def group_loss(z, labels, classes, ridge, weights: Tensor, loss_: Loss, groups: 
     f = group_predictions(z, labels, classes, ridge, weights, groups)
     v = loss_.validates(f.detach(), labels).double() * importance
     return (v * loss_.values(f, labels)).sum() / v.sum()
+
+
+def class_mean_similarities(z: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """2zᵀμ − ‖μ‖² (n, k), each class's mean taken anew without the row."""
+    s = torch.full((len(z), classes), -torch.inf, dtype=torch.float64)
+    for i in range(len(z)):
+        for c in range(classes):
+            rows = [j for j in range(len(z)) if j != i and labels[j] == c]
+            if rows:
+                mean = z[rows].mean(0)
+                s[i, c] = 2 * z[i] @ mean - mean @ mean
+    return s
+
+
+def flagged_by_class(scores, given, predicted, confidence, classes: int) -> list[int]:
+    """The rule `rate` with its classes, of one predictor, by sorting lists: rows of highest scores, earlier first."""
+    n = len(given)
+
+    def tail(count: int, trials: int, base: float) -> float:
+        return sum(math.comb(trials, i) * base**i * (1 - base) ** (trials - i) for i in range(count, trials + 1))
+
+    def surest(rows: list[int], size: int) -> list[int]:
+        return sorted(rows, key=lambda i: -confidence[i])[:size]
+
+    def rate(rows: list[int]) -> float:
+        return sum(predicted[i] != given[i] for i in rows) / len(rows)
+
+    ranked = sorted(range(n), key=lambda i: -scores[i])
+    epsilon = rate(surest(list(range(n)), max(round(0.3 * n), 50)))
+    flagged = {i for i in ranked[: round(epsilon * n)] if predicted[i] != given[i]}
+    for a in range(classes):
+        rows = [i for i in range(n) if predicted[i] == a]
+        some = surest(rows, max(1, round(0.3 * len(rows))))
+        wrong = sum(given[i] != a for i in some)
+        if wrong and tail(wrong, len(some), max(epsilon, 0.01)) < 0.01 / classes:
+            others = [i for i in ranked if predicted[i] == a and given[i] != a]
+            flagged |= set(others[: round(rate(some) * len(rows))])
+    return sorted(flagged)

@@ -394,7 +394,6 @@ def with_nan(X):
         (lambda X, y: (with_nan(X), y), "Input X contains NaN"),
         (lambda X, y: (torch.tensor(with_nan(X)), y), "features must be finite, got NaN or infinity in row 3"),
         (lambda X, y: (X, 0 * y), "y must hold at least 2 classes .* got 1 class"),
-        (lambda X, y: (X, np.r_[9, y[1:]]), "at least 2 samples of every class, got one sample of 9; .* add samples"),
         (lambda X, y: (X, y[1:]), r"inconsistent numbers of samples: \[48, 47\]"),
         (lambda X, y: (X, [None, *map(str, y[1:])]), "y must hold a label for every row, got none in row 0"),
         (lambda X, y: (X, [*map(str, y[1:]), np.nan]), "y must hold a label for every row, got none in row 47"),
@@ -409,6 +408,31 @@ def with_nan(X):
 def test_bad_samples_are_named(entry, spoil, message):
     with pytest.raises(ValueError, match=message):
         entry(*spoil(*blobs()))
+
+
+@pytest.mark.parametrize("entry", [lambda X, y: DivaClassifier().fit(X, y), reweight])
+def test_a_class_of_one_sample_cannot_be_learnt_leaving_one_out(entry):
+    X, y = blobs()
+    with pytest.raises(ValueError, match=r"at least 2 samples of every class, got one sample of 9; .* add samples"):
+        entry(X, np.r_[9, y[1:]])
+
+
+def test_a_class_of_one_sample_is_not_judged():
+    X, y = blobs()
+    with pytest.warns(UserWarning, match=r"1 classes of one sample are not judged \(9\): add a second"):
+        found = detect(X, np.r_[9, y[1:]])
+    assert not found.flagged[0]
+    assert np.isnan(found.score[0])
+    assert np.isfinite(found.score[1:]).all()
+    assert "not judged" in found.message
+
+
+def test_labels_without_relation_to_the_features_are_not_judged():
+    random = np.random.default_rng(0)
+    with pytest.warns(UserWarning, match="no label is called wrong: .* these features cannot tell"):
+        found = detect(random.normal(size=(200, 20)), random.integers(0, 4, 200))
+    assert not found.flagged.any()
+    assert detect(*blobs()).message == ""
 
 
 def test_scipys_sparse_arrays_are_refused():

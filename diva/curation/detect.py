@@ -10,7 +10,8 @@ The suggested label is argmax f. A second round drops m ≤ −τ, refits and sc
 A score ranks; a rule decides how many to flag:
 
     rate         ε̂ = share of label disagreement among the 30 % most confident predictions (largest top1 − top2);
-                 flag those of the ε̂·n highest scores that are also mispredicted                     the default
+                 flag those of the ε̂·n highest scores that are also mispredicted; by class, too, and no label where the
+                 features cannot tell (`diva.curation.flagging`)                                     the default
     margin       m ≤ −τ
     derivative   ∂L/∂α > 0, the paper's ε = 0: flags hard, correct samples too; never remove by it
 
@@ -23,6 +24,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from diva.curation.flagging import Predictions, flag_by_class, judged_rows, predictions
+from diva.numerics.class_means import class_means, similarities
 from diva.numerics.derivative import dataset_derivative
 from diva.numerics.leave_one_out import all_rows, choose_temperature, with_leverage_factors
 from diva.numerics.losses import THRESHOLD, Loss, margins
@@ -33,6 +36,7 @@ Score = Literal["soft", "margin", "derivative"]
 Rule = Literal["rate", "margin", "derivative"]
 
 CONFIDENT = 0.3  # share of rows, the most confident, by which the rate of wrong labels is judged
+TELLING = 7  # errors of the head from which the sign test can prefer another predictor
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,11 @@ class Judgement:
         """Where the suggested label is not the given one (n,)."""
         return self.predicted != self.given
 
+    @property
+    def seen(self) -> Predictions:
+        """Prediction and confidence."""
+        return Predictions(self.predicted, self.confidence)
+
 
 @dataclass(frozen=True)
 class Suspicion:
@@ -72,6 +81,7 @@ class Suspicion:
         rate: ε̂, the estimated share of wrong labels.
         temperature: T*.
         model: of these rows; of those that stay for the second round, where there was one.
+        message: why no label is called wrong, where the features cannot tell; else empty.
     """
 
     score: Tensor
@@ -82,6 +92,7 @@ class Suspicion:
     rate: float
     temperature: float
     model: RidgeModel
+    message: str = ""
 
 
 def judge(fitted: RidgeFit, temperature: float) -> Judgement:
@@ -91,9 +102,8 @@ def judge(fitted: RidgeFit, temperature: float) -> Judgement:
     for (_, labels, rows), _, loo in all_rows(fitted):
         f = loo.predictions.double()
         soft = 1 - torch.softmax(temperature * f, 1).gather(1, labels[:, None])[:, 0]
-        first, predicted = f.max(1)
-        second = f.scatter(1, predicted[:, None], -torch.inf).amax(1)  # `topk` takes ten times as long
-        parts.append((margins(f, labels), soft, first - second, predicted, labels))
+        seen = predictions(f)
+        parts.append((margins(f, labels), soft, seen.confidence, seen.predicted, labels))
         order.append(torch.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows)
     back = torch.argsort(torch.cat(order))
     return Judgement(*(torch.cat(column).cpu()[back] for column in zip(*parts, strict=True)))
@@ -104,6 +114,7 @@ def detect(
     *,
     score: Score | Tensor = "soft",
     rule: Rule = "rate",
+    by_class: bool = True,
     second_round: bool = False,
     temperature: float | None = None,
     with_derivative: bool = False,
@@ -114,6 +125,8 @@ def detect(
         fitted: n rows of weight 1 with their model (`diva.numerics.precision.fit_ridge`); k is at least 2.
         score: `soft`, `margin` or `derivative`; or scores (n,) of another method, high where suspicious.
         rule: `rate`, `margin` or `derivative`.
+        by_class: whether `rate` also judges class by class, and no label where the features cannot tell or of a class
+            of one sample; False: one rate for all, as rounds were made before.
         second_round: refit without the rows of m ≤ −τ and score again.
         temperature: T*; chosen by the leave-one-out predictions where None.
         with_derivative: compute the derivative even where neither score nor rule needs it.
@@ -134,7 +147,7 @@ def detect(
         fitted = with_leverage_factors(fitted)
     if temperature is None or second_round:
         temperature = choose_temperature(fitted)
-    judgement = judge(fitted, temperature)
+    judgement, unweighted = judge(fitted, temperature), fitted
     if second_round:
         fitted = with_leverage_factors(fitted.reweighted((judgement.margin > -THRESHOLD).double()))
         temperature = choose_temperature(fitted)
@@ -144,10 +157,31 @@ def detect(
         derivative = dataset_derivative(fitted, Loss("all")).values
     by_name = {"soft": judgement.soft, "margin": -judgement.margin, "derivative": derivative}
     scores = score.cpu().double() if isinstance(score, Tensor) else by_name[score]
-    rate = error_rate(judgement)
-    flagged = flag(rule, scores, judgement, derivative, rate)
+    rate, message = error_rate(judgement), ""
+    if rule == "rate" and by_class:
+        opinion = second_opinion(unweighted, judgement)
+        flags = flag_by_class(scores, judgement.given, judgement.seen, opinion, fitted.classes)
+        flagged, rate, message = flags.flagged, flags.rate, flags.message
+    else:
+        flagged = flag(rule, scores, judgement, derivative, rate)
+    if by_class:
+        flagged &= judged_rows(judgement.given, fitted.classes)
     return Suspicion(
-        scores, judgement.margin, derivative, flagged, judgement.predicted, rate, temperature, fitted.model
+        scores, judgement.margin, derivative, flagged, judgement.predicted, rate, temperature, fitted.model, message
+    )
+
+
+def second_opinion(fitted: RidgeFit, judgement: Judgement) -> Predictions:
+    """What the nearest class means predict, leaving one out.
+
+    The head's own predictions stand where it hardly errs, and where rows of a group vouch for each other's means.
+    """
+    if int(judgement.mispredicted.sum()) < TELLING or fitted.groups is not None:
+        return judgement.seen
+    means = class_means(fitted.moments.cross, judgement.given.to(fitted.moments.cross.device))
+    parts = [predictions(similarities(z, labels, means)) for z, labels, _ in fitted.chunks]
+    return Predictions(
+        torch.cat([part.predicted for part in parts]).cpu(), torch.cat([part.confidence for part in parts]).cpu()
     )
 
 

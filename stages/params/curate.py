@@ -13,6 +13,7 @@ class Curate(Section):
 
     score: Suspicion  # whose scores call labels wrong; one of score.methods
     rule: Literal["rate", "margin", "derivative"]  # how many are called wrong
+    by_class: bool = False  # rate: class by class, too; the settings of older rounds have no such key
     action: Literal["weigh", "drop", "relabel"]  # keep and flag, remove, or take the suggested label
     second_round: bool  # refit without the hopeless rows and score again; helps where people mislabelled many
 
