@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeVar
 from PIL import Image, UnidentifiedImageError
 
 from diva.store.manifest import ID_LENGTH, Refused, Sample
+from diva.text.labels import normalized
 from diva.text.progress import track
 
 logger = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ def folder(root: Path) -> list[Listed]:
 def _listed(path: Path, root: Path, inside: Path) -> Listed:
     name = path.relative_to(root).as_posix()
     parts = name.split("/")
-    return Listed(path, name, parts[0] if len(parts) > 1 else None, _misplaced(path, len(parts), inside))
+    return Listed(path, name, normalized(parts[0]) if len(parts) > 1 else None, _misplaced(path, len(parts), inside))
 
 
 def _misplaced(path: Path, depth: int, inside: Path) -> Fault | None:

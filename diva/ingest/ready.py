@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from diva.store.features import opened
 from diva.store.slabs import read_rows
+from diva.text.labels import normalized, plain_text
 
 LARGE = 1 << 28  # bytes from which what a file claims to hold is compared with what it stores
 DENSEST = 1100  # what the strongest of the common compressions makes of a byte
@@ -118,21 +119,12 @@ def _checked(path: Path, arrays: Mapping[str, Any]) -> Ready:
 
 
 def as_text(values: Any, name: str, path: Path) -> Text:
-    """Labels or ids as text: 3 and 3.0 are "3", bytes are UTF-8, what is missing (None, NaN) is empty."""
+    """Labels or ids as text; what is missing is empty."""
     values = np.asarray(values)
     if values.ndim != 1:
         raise ValueError(f"{name} of {path} must have shape (n,), got {values.shape}.")
-    if values.dtype.kind in "US":
-        return values.astype(np.str_) if values.dtype.kind == "U" else np.char.decode(values, "utf-8")
-    return np.array([_text(value) for value in values.tolist()], dtype=np.str_)
-
-
-def _text(value: Any) -> str:
-    if value is None or value != value:  # NaN is not itself
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+    convert = normalized if name == "labels" else plain_text
+    return np.array([convert(value) or "" for value in values.tolist()], dtype=np.str_)
 
 
 def _loaded(path: Path, **options: Any) -> Any:

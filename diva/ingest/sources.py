@@ -15,7 +15,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -24,6 +23,7 @@ from diva.ingest.images import Listed
 from diva.store import ledger, manifest, tables
 from diva.store.features import SLAB, contents
 from diva.store.manifest import Delivery, Refused, Sample
+from diva.text.labels import normalized, plain_text
 from diva.text.redaction import holds_secret, redacted
 
 KINDS = (
@@ -215,17 +215,8 @@ def listing(table: Path) -> list[Listed]:
 def _entry(table: Path, number: int, path: Any, label: Any) -> Listed:
     if path is None or not str(path).strip():
         fault = images.Fault(f"no path: line {number} of {table.name}", "Give it a path, or take the line out.")
-        return Listed(table, f"{table.name}#{number}", as_label(label), fault)
-    return Listed(Path(os.path.normpath(table.parent / str(path))), str(path), as_label(label))
-
-
-def as_label(value: Any) -> str | None:
-    """A label as text: 3, 3.0 and "3" are the same class; None where there is none (null, NaN, blank)."""
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "backslashreplace")
-    if isinstance(value, float | np.floating):
-        value = int(value) if np.isfinite(value) and value == int(value) else (value if value == value else None)
-    return (str(value).strip() or None) if value is not None else None
+        return Listed(table, f"{table.name}#{number}", normalized(label), fault)
+    return Listed(Path(os.path.normpath(table.parent / str(path))), str(path), normalized(label))
 
 
 class FeatureSource:
@@ -250,8 +241,8 @@ class FeatureSource:
         from diva.ingest.ready import open_ready
 
         ready = open_ready(self.path)
-        ids = _hashes(ready.features) if ready.sample_id is None else map(as_label, ready.sample_id)
-        pairs = zip(ids, map(as_label, ready.labels), strict=True)
+        ids = _hashes(ready.features) if ready.sample_id is None else map(plain_text, ready.sample_id)
+        pairs = zip(ids, (label or None for label in ready.labels.tolist()), strict=True)
         return delivery([self._row(row, sample_id, label) for row, (sample_id, label) in enumerate(pairs)])
 
     def _row(self, row: int, sample_id: str | None, label: str | None) -> Sample | Refused:
@@ -387,5 +378,5 @@ class TorchvisionSource:
         for number, (image, label) in enumerate(images_and_labels):
             path = folder / f"{number:06d}.png"
             image.save(path, format="PNG")
-            listed.append(Listed(path, path.name, str(classes[label]) if classes else as_label(label)))
+            listed.append(Listed(path, path.name, normalized(classes[label] if classes else label)))
         return listed

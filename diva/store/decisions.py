@@ -20,6 +20,7 @@ from typing import NamedTuple
 import polars as pl
 
 from diva.store import atomic, curated, tables
+from diva.text.labels import Spelling
 
 COLUMNS = tuple(curated.REVIEW)
 FORGOTTEN = "forgotten"  # a rejection whose note begins so is a takedown: no later decision lifts it
@@ -80,7 +81,7 @@ def checked(raw: Decision, about: Reviewable) -> Decision:
 
 
 def _label(decision: str, text: str, given: str, classes: frozenset[str]) -> str | None:
-    label = text if text in classes else text.strip()
+    label = Spelling(classes)(text) if text.strip() else ""
     if decision == "reject":
         return None
     if decision == "accept":

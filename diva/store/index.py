@@ -7,6 +7,7 @@ import polars as pl
 
 from diva.store import manifest, tables
 from diva.store.features import FeatureFile
+from diva.text.labels import Spelling
 
 SCHEMA: tables.Schema = {
     "sample_id": pl.String,
@@ -97,7 +98,7 @@ def admit(
     Args:
         candidates: index of one batch.
         taken: sample_id and batch of all that came before: core, test, earlier batches of the pool.
-        classes: of the core; None to admit any class.
+        classes: of the core, whose spelling labels take; None to admit any class.
         tested: index of the test set, whose content must not come in under another id either.
     """
     before = taken.select("sample_id", earlier="batch").unique("sample_id", keep="first", maintain_order=True)
@@ -105,6 +106,9 @@ def admit(
     if tested is not None:
         test = pl.lit(delivered_ready(joined, tested))
         joined = joined.with_columns(earlier=pl.when(test).then(pl.lit("test")).otherwise("earlier"))
+    if classes is not None:
+        spelling = Spelling(classes)
+        joined = joined.with_columns(pl.col("label").map_elements(spelling, pl.String))
     repeated = pl.col("earlier").is_not_null()
     foreign = ~pl.col("label").is_in(sorted(classes)) if classes is not None else pl.lit(value=False)
     reason = pl.format("already delivered: in {}", "earlier")

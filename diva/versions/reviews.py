@@ -14,6 +14,7 @@ import polars as pl
 
 from diva.store import curated, decisions, index, ledger, paths, tables
 from diva.store.decisions import FORGOTTEN, FORGOTTEN_ROW
+from diva.text.labels import Spelling
 from diva.versions import versions
 
 
@@ -102,7 +103,9 @@ def relabel(book: ledger.Ledger, file: Path) -> pl.DataFrame:
     if len(empty):
         raise ValueError(f"{file} must have a sample_id and a label in each row, got {len(empty)} without.")
     _require(book, frame["sample_id"])
-    strange = sorted(set(frame["label"]) - set(samples(book)["label"]))
+    classes = set(samples(book)["label"])
+    frame = frame.with_columns(pl.col("label").map_elements(Spelling(classes), pl.String))
+    strange = sorted(set(frame["label"]) - classes)
     if strange:
         raise ValueError(f"{file}: label must be a class of core or pool, got {strange[0]!r}.")
     return _decisions(frame.unique(maintain_order=True), "relabel", pl.col("label"), f"corrected: {file.name}")

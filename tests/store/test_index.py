@@ -61,3 +61,13 @@ def test_the_pool_takes_what_is_new_and_of_a_known_class(tmp_path: Path) -> None
     }
     assert len(admitted) + len(refused) == len(candidates)
     assert index.admit(candidates, taken, None)[0]["sample_id"].to_list() == ["s1", "s2", "s3"]
+
+
+def test_candidates_take_the_cores_spelling_of_their_class(tmp_path: Path) -> None:
+    candidates = index.of_batch(
+        "b001", samples(["s1", "s2"], ["Käse", "1.0"]), features(tmp_path / "b001.h5", ["s1", "s2"])
+    )
+    admitted, _ = index.admit(
+        candidates, pl.DataFrame(schema={"sample_id": pl.String, "batch": pl.String}), {"Ka\u0308se", "1"}
+    )
+    assert admitted["label"].to_list() == ["Ka\u0308se", "1"]

@@ -1,0 +1,57 @@
+"""Labels as text: what people, file systems and spreadsheets spell in several ways is one class.
+
+    composed or decomposed accents (NFC), no-break for plain spaces, zero-width marks, blanks around, 3.0 for 3
+
+``001`` and ``1`` stay apart, and so do upper and lower case.
+"""
+
+import functools
+import re
+import unicodedata
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any
+
+BLANKS = dict.fromkeys(map(ord, "\N{NO-BREAK SPACE}\N{FIGURE SPACE}\N{NARROW NO-BREAK SPACE}"), " ")
+INVISIBLE = dict.fromkeys(map(ord, "\N{ZERO WIDTH SPACE}\N{WORD JOINER}\N{ZERO WIDTH NO-BREAK SPACE}"))
+WHOLE = re.compile(r"([+-]?\d+)\.0+")
+
+
+def plain_text(value: Any) -> str | None:
+    """A label or an id as text without blanks around, 3.0 as 3; None where there is none (null, NaN, blank)."""
+    if value is None or value != value:  # NaN is not itself
+        return None
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "backslashreplace")
+    if isinstance(value, Real) and not isinstance(value, bool) and value == value // 1:
+        value = int(value)
+    return str(value).strip() or None
+
+
+def normalized(value: Any) -> str | None:
+    """A label in the one spelling that all its spellings share; None where there is none."""
+    return _normalized(plain_text(value) or "") or None
+
+
+@functools.lru_cache(1 << 14)
+def _normalized(text: str) -> str:
+    plain = unicodedata.normalize("NFC", text).translate(BLANKS | INVISIBLE).strip()
+    whole = WHOLE.fullmatch(plain)
+    return whole[1] if whole else plain
+
+
+class Spelling:
+    """The labels of a project as it spells them, which may be older than the rules above.
+
+    Args:
+        classes: the labels there are.
+    """
+
+    def __init__(self, classes: Iterable[str]) -> None:
+        self.classes = {name: name for name in classes}
+        self.alike = {normalized(name): name for name in sorted(self.classes, reverse=True)}
+
+    def __call__(self, label: str) -> str:
+        """The class that a label means; the label itself, normalised, where there is none."""
+        plain = normalized(label) or label
+        return self.classes.get(label) or self.alike.get(plain) or plain
