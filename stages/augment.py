@@ -48,9 +48,9 @@ def extract(batch: str, samples: pl.DataFrame, settings: Augment, params: Extrac
     files = {}
     for name, wanted in settings.transforms.items():
         variant = variants.Variant(wanted.name, wanted.arguments, own, settings.seed)
-        told = made | {"transform": json.dumps(variant.described(), sort_keys=True)}
+        attributes = made | {"transform": json.dumps(variant.described(), sort_keys=True)}
         files[name] = paths.augmented(batch, name)
-        writer = fill(features.FeatureWriter(files[name], told, params.dtype), samples, backbone, variant, params)
+        writer = fill(features.FeatureWriter(files[name], attributes, params.dtype), samples, backbone, variant, params)
         writer.finish(samples["label"].to_list(), samples["sample_id"].to_list())
     return files
 

@@ -39,11 +39,11 @@ def code() -> None:
     """data/code/<stage>.json: sha256 of each file, by its path, or a revision."""
     before, published = recorded(), has_published_rounds()
     made = [stage for stage in versions.HISTORY if stage in before]
-    kept = [stage for stage in made if published or _same_revision(stage, before[stage])]
+    unchanged = [stage for stage in made if published or _same_revision(stage, before[stage])]
     for stage in STAGES:
-        tables.write_json(paths.code(stage), before[stage] if stage in kept else content(stage))
+        tables.write_json(paths.code(stage), before[stage] if stage in unchanged else content(stage))
     logger.info("%d stages", len(STAGES))
-    other = [stage for stage in kept if stage not in REVISIONS and before[stage] != content(stage)]
+    other = [stage for stage in unchanged if stage not in REVISIONS and before[stage] != content(stage)]
     if other:
         logger.info("Published rounds rest on %s: kept as earlier code made them.", ", ".join(other))
 
@@ -101,8 +101,8 @@ def closure(files: Iterable[Path]) -> list[str]:
 def imports(file: Path) -> frozenset[Path]:
     """Files of ours that ``file`` imports itself; packages' own files hold no code and do not count."""
     names = named(file) if file.suffix == ".py" else []
-    ours = (Path(*name.split(".")).with_suffix(".py") for name in names if name.split(".")[0] in PACKAGES)
-    return frozenset(path for path in ours if path.is_file())
+    own_files = (Path(*name.split(".")).with_suffix(".py") for name in names if name.split(".")[0] in PACKAGES)
+    return frozenset(path for path in own_files if path.is_file())
 
 
 def named(file: Path) -> list[str]:
