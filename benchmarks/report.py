@@ -23,6 +23,7 @@ import h5py
 import numpy as np
 import polars as pl
 from PIL import Image
+from tests.finished import finish
 
 from benchmarks import machine
 from diva.ingest.images import digest
@@ -31,7 +32,6 @@ from diva.report.data import ReportData
 from diva.store import curated, evaluation, paths, release
 from diva.store.manifest import ID_LENGTH
 from stages import report
-from tests.finished import finish
 from tests.stages import project
 
 CLASSES, FEATURES, CORE, LEFT = 100, 512, 0.6, 0.2  # of the rows: in the core, left in the pool

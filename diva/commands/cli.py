@@ -15,6 +15,7 @@ Each command imports what it needs itself, so that none waits for what another n
 """
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -24,7 +25,6 @@ from diva.text.harmless import plain
 app = typer.Typer(
     help="Versioned, curated training sets by the derivative of the leave-one-out loss.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -39,8 +39,20 @@ def main() -> None:
         sys.exit(1)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"diva {version('diva-curation')}")
+        raise typer.Exit
+
+
 @app.callback()
-def diva() -> None:
+def diva(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Versioned, curated training sets by the derivative of the leave-one-out loss."""
 
 

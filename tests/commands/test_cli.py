@@ -2,6 +2,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -359,6 +360,20 @@ def test_the_command_imports_nothing_heavy(project: Path) -> None:
     heavy = ("torch", "torchvision", "polars", "sklearn", "prefect", "dvc")
     code = f"import diva.commands.cli, sys; sys.exit(any(name in sys.modules for name in {heavy}))"
     assert subprocess.run([sys.executable, "-c", code], cwd=project, check=False).returncode == 0
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert run("--version").strip() == f"diva {metadata.version('diva-curation')}"
+
+
+def test_a_shell_can_complete_the_commands(clone: Path, project: Path) -> None:
+    told = "import os, sys; sys.argv = ['diva']; from diva.commands.cli import main; main()"
+    environment = {"PYTHONPATH": str(project), "PATH": "", "_DIVA_COMPLETE": "complete_bash"}
+    environment |= {"COMP_WORDS": "diva ver", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", told], cwd=clone, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["versions", "verify"]
 
 
 def test_every_command_is_documented(clone: Path) -> None:

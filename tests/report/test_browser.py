@@ -140,9 +140,9 @@ def test_decisions_stay_in_the_browser_and_can_be_undone_noted_and_relabelled(pl
     with Reader(browser, written()) as reader:
         reader.press("j", "s", "l")
         reader.page.keyboard.type("cat")
-        reader.press("Enter", "n")
+        reader.press("Enter", "k", "n")  # Enter goes on
         reader.page.keyboard.type('no, "really", a cat')
-        reader.press("Enter", "j", "a", "k", "u")
+        reader.press("Enter", "j", "a", "k", "k", "j", "j", "u")
         reader.page.reload()
         reader.page.wait_for_selector("html[data-ready]")
         reader.press("j", "u")
@@ -153,6 +153,40 @@ def test_decisions_stay_in_the_browser_and_can_be_undone_noted_and_relabelled(pl
         }
         reader.pick("decision", "relabel")
         assert reader.rows() == [1]
+
+
+def test_undo_takes_the_last_decision_back_and_goes_there(place: Path, browser: Any) -> None:
+    finish()
+    with Reader(browser, written()) as reader:
+        reader.press("j", "a", "r", "u")  # on the third sample, which has none
+        ids = curated.read("r001")["sample_id"].to_list()
+        assert reader.page.locator('[aria-current="true"]').get_attribute("data-row") == "1"
+        assert [row["sample_id"] for row in reader.export()] == [ids[0]]
+        reader.press("j", "j", "u", "u")
+        assert reader.page.locator("#progress").inner_text().startswith("Nothing decided yet.")
+
+
+@pytest.mark.parametrize("place_of_focus", ["#theme", "#weights-title", "nav a"])
+def test_keys_act_wherever_the_focus_is(place: Path, browser: Any, place_of_focus: str) -> None:
+    finish()
+    with Reader(browser, written()) as reader:
+        reader.see_everything()
+        reader.page.locator(place_of_focus).first.click()
+        reader.press("j", "a")
+        assert reader.page.locator("#progress").inner_text().startswith("1 accepted")
+        assert reader.page.locator("#panel").evaluate(
+            "(one) => one.getBoundingClientRect().top < innerHeight && one.getBoundingClientRect().bottom > 0"
+        )
+
+
+def test_ready_features_show_their_ids_where_others_have_images(place: Path, browser: Any) -> None:
+    finish()
+    state = curated.read("r001").with_columns(path=pl.lit("packs/core.npz"))
+    curated.write(paths.curated("r001"), state)
+    with Reader(browser, written(megabytes=0)) as reader:
+        reader.press("j")
+        assert reader.page.locator("#panel .subject").inner_text().startswith(state["sample_id"][0])
+        assert reader.page.locator("#cards img").count() == 0
 
 
 EARLIER = """(id) => {

@@ -104,11 +104,15 @@ export function labels(known, row) {
   return [make("span", {}, name(label(known, given))), ...(suggested >= 0 && suggested !== given ? [arrow, better] : [])];
 }
 
-/** The picture of a sample: its thumbnail, else its file, else its path as text. */
+const TABLES = /\.(npz|npy|parquet|h5|hdf5)$/i; // files of ready features: nothing to see in them
+
+/** The picture of a sample: its thumbnail, else its file, else its path as text; the id where it has no image. */
 export function picture(known, row, alt) {
   const small = thumbnail(row);
-  const source = small ?? address(known, row);
-  const missing = () => make("span", { class: "missing" }, name(known.paths[row].split("/").slice(-2).join("/")));
+  const table = TABLES.test(known.paths[row]);
+  const source = small ?? (table ? null : address(known, row));
+  const words = table ? known.ids[row] : known.paths[row].split("/").slice(-2).join("/");
+  const missing = () => make("span", { class: "missing" }, name(words));
   if (!source) return make("span", { class: "frame" }, missing());
   const kind = small?.startsWith("data:image/png") ? "pixels" : null;
   const image = make("img", { src: source, alt, class: kind, loading: "lazy", decoding: "async" });

@@ -13,6 +13,7 @@ export class Decisions {
     this.waiting = 0;
     this.failed = new Map(); // by sample: what the server said
     this.made = this.kept();
+    this.recent = []; // rows, in the order in which they were decided here
   }
 
   tell(row = null) {
@@ -27,7 +28,18 @@ export class Decisions {
     return decision ? { decision, label: label ?? "", note: note ?? "", applied: true } : null;
   }
 
+  /** Whether the reader decided on a row. */
+  has(row) {
+    return this.made.has(this.known.ids[row]);
+  }
+
+  /** The row that was decided last, of those whose decision still stands; undefined where there is none. */
+  get last() {
+    return this.recent.findLast((row) => this.has(row));
+  }
+
   decide(row, decision, label, note) {
+    this.recent.push(row);
     this.made.set(this.known.ids[row], { decision, label: decision === "relabel" ? label : "", note });
     this.changed(row);
   }

@@ -35,7 +35,7 @@ function theme(changed) {
   });
 }
 
-/** Keys of the review; they rest while the reader writes, or is elsewhere on the page. */
+/** Keys of the review, wherever the focus is; they rest while the reader writes. Arrows scroll the page elsewhere. */
 function keys(gallery, panel, decisions) {
   const help = document.getElementById("keys");
   const [next, back] = [() => gallery.move(1), () => gallery.move(-1)];
@@ -44,7 +44,7 @@ function keys(gallery, panel, decisions) {
   const acts = {
     j: next, ArrowRight: next, ArrowDown: next, k: back, ArrowLeft: back, ArrowUp: back,
     a: judged(() => panel.decide("accept")), r: judged(() => panel.decide("reject")), s: judged(() => panel.suggested()),
-    l: chosen(() => panel.select.focus()), n: chosen(() => panel.note.focus()), u: chosen(() => decisions.undo(panel.row)),
+    l: chosen(() => panel.select.focus()), n: chosen(() => panel.note.focus()), u: () => undo(gallery, panel, decisions),
     "[": () => gallery.turn(-1), "]": () => gallery.turn(1), e: () => decisions.made.size && decisions.export(),
     "?": () => help.showModal(), Escape: () => gallery.choose(-1),
   };
@@ -52,14 +52,22 @@ function keys(gallery, panel, decisions) {
     const at = event.target;
     if (event.ctrlKey || event.metaKey || event.altKey || help.open) return;
     const writing = at.matches("input, select, textarea");
-    const here = at === document.body || at.closest(event.key.startsWith("Arrow") ? "#cards" : "#gallery");
+    const here = !event.key.startsWith("Arrow") || at === document.body || at.closest("#cards");
     if (writing && event.key === "Escape") gallery.choose(panel.row, true);
-    if (writing || !acts[event.key] || (event.key !== "?" && !here)) return;
+    if (writing || !acts[event.key] || !here) return;
     event.preventDefault();
     acts[event.key]();
   });
   document.getElementById("help").addEventListener("click", acts["?"]);
   document.getElementById("export").addEventListener("click", acts.e);
+}
+
+/** Take the chosen sample's decision back; where it has none, the last one made, and go to its sample. */
+function undo(gallery, panel, decisions) {
+  const row = panel.row >= 0 && decisions.has(panel.row) ? panel.row : decisions.last;
+  if (row === undefined) return;
+  decisions.undo(row);
+  gallery.choose(row, true);
 }
 
 /** How far the review has come. */

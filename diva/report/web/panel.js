@@ -13,12 +13,20 @@ export class Panel {
   }
 
   show(row) {
+    const opened = row >= 0 && this.row < 0;
     this.row = row;
     this.place.classList.toggle("open", row >= 0);
     const empty = () => make("p", { class: "soft" }, "Choose a sample, or press ", make("kbd", {}, "j"), " to begin.");
     const parts = row < 0 ? [empty()] : [this.head(), this.form(), this.evidence(), this.facts()];
     this.place.replaceChildren(...parts.filter(Boolean));
     if (row >= 0) this.state();
+    if (opened) this.reveal();
+  }
+
+  /** Bring the panel into the window where it lies outside of it, at once: the card's own scrolling comes after it. */
+  reveal() {
+    const { top, bottom } = this.place.getBoundingClientRect();
+    if (top > innerHeight / 2 || bottom < 0) this.place.parentElement.scrollIntoView({ behavior: "instant" });
   }
 
   head() {
@@ -34,7 +42,11 @@ export class Panel {
     const options = known.labels.map((text) => make("option", { value: text }, text));
     this.select = make("select", { "aria-label": "The right label" }, ...options);
     this.select.value = known.labels[known.suggested[row]] ?? ""; // none is chosen where none is suggested
-    this.select.addEventListener("keydown", (event) => event.key === "Enter" && this.relabel());
+    this.select.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
+      event.preventDefault(); // or the browser opens its list
+      this.relabel();
+    });
     this.note = make("input", { type: "text", "aria-label": "Note", placeholder: "note (n)", maxlength: 500 });
     this.note.addEventListener("change", () => this.annotate());
     this.note.addEventListener("keydown", (event) => event.key === "Enter" && this.note.blur());
@@ -61,7 +73,7 @@ export class Panel {
   relabel() {
     if (!this.select.value) return;
     this.decide("relabel", this.select.value);
-    this.gallery.choose(this.row, true);
+    this.gallery.move(1);
   }
 
   /** Take the suggestion; false where there is none. */
