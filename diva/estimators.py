@@ -8,6 +8,10 @@ as a whole. Results are numpy arrays in frozen dataclasses, labels of the type t
 
 Everything takes the same keyword arguments:
 
+    groups       (n,) of numbers or strings: what belongs together (views of an image, frames of a video, one patient)
+                 and is left out together. `auto` (None) asks whether leaving near relatives out together raises the
+                 leave-one-out error (`diva.curation.relatives`); if so it warns, and leaves them out. `never` and
+                 `always` do not ask. Groups of more than ten that nobody names can escape it: name them.
     ridge        λ > 0, or `loo`: chosen by leave-one-out error (of ``extend``, on the core)
     normalize    `unit` (rows to length 1), `none` or `standardize`
     chunk_size   rows in memory at a time; `auto`: by the processor's cache or the card's memory
@@ -23,7 +27,7 @@ Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -31,18 +35,36 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
 
 from diva.curation.detect import Rule, Score
 from diva.curation.detect import detect as detect_rows
 from diva.curation.extend import RoundSettings, ValidateOn
 from diva.curation.extend import extend as extend_rows
+from diva.curation.relatives import SEARCHED, candidate_groups
 from diva.curation.reweight import Step
 from diva.curation.reweight import reweight as reweight_rows
-from diva.inputs import Array, Engine, Precision, Ridge, Size, read, read_features, read_labels, to_codes
+from diva.inputs import (
+    Array,
+    CheckedInput,
+    Engine,
+    Groups,
+    Precision,
+    Ridge,
+    Size,
+    group_codes,
+    read,
+    read_features,
+    read_groups,
+    read_labels,
+    to_codes,
+)
+from diva.numerics.chunks import Chained
 from diva.numerics.derivative import dataset_derivative
+from diva.numerics.groups import undivided_classes
 from diva.numerics.leave_one_out import all_rows
 from diva.numerics.losses import Loss, LossName
-from diva.numerics.normalize import Normalization
+from diva.numerics.normalize import Normalization, Prepared
 from diva.numerics.precision import RidgeFit
 
 
@@ -142,8 +164,10 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         self.device = device
         self.dtype = dtype
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Groups = None) -> Self:
         """Fit to X (n, p), y (n,) and weights (n,) of at least 0; a row of weight 0 is as good as absent.
+
+        ``groups`` (n,) say what is left out together.
 
         Raises:
             ValueError: on fewer than two classes or a class of one sample (of positive weight), a value that is not
@@ -151,11 +175,11 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         """
         rows = read_features(X)
         validate_data(self, X, y, skip_check_array=True)
-        data = read(self._engine(), rows, y, sample_weight)
+        data = read(self._engine(), rows, y, sample_weight, groups)
         present = data.weights > 0
-        fitted = data.fit()
+        fitted = data.fitted
         derivative = dataset_derivative(fitted, Loss("all"), validating=present)
-        self.classes_, self.ridge_, self.scaling_ = data.classes, data.ridge, data.chunks.scaling
+        self.classes_, self.ridge_, self.scaling_ = data.classes, fitted.ridge, data.chunks.scaling
         head = derivative.model.head.cpu().numpy().T
         head = head[1:] - head[:1] if len(head) == 2 else head
         self.coef_, self.intercept_ = head[:, :-1].copy(), head[:, -1].copy()
@@ -187,6 +211,7 @@ def detect(
     X: Any,
     y: Any,
     *,
+    groups: Groups = None,
     score: Score = "soft",
     rule: Rule = "rate",
     ridge: Ridge = "loo",
@@ -200,6 +225,7 @@ def detect(
     Args:
         X: (n, p).
         y: (n,).
+        groups: (n,) of numbers or strings; rows of one group are left out together.
         score: `soft`, `margin`, or `derivative` (the paper's).
         rule: `rate`, `margin`, or `derivative` (the paper's; it flags hard, correct samples: never remove by it).
         ridge: λ > 0, or `loo`.
@@ -212,16 +238,21 @@ def detect(
         ValueError: as `DivaClassifier.fit`, but for classes of one sample, which are not judged; and on an unknown
             score or rule.
     """
-    data = read(Engine(ridge, normalize, chunk_size, device, dtype), read_features(X), y, fewest=1)
-    suspicion = detect_rows(data.fit(), score=score, rule=rule)
+    data = read(Engine(ridge, normalize, chunk_size, device, dtype), read_features(X), y, None, groups, fewest=1)
+    suspicion = detect_rows(data.fitted, score=score, rule=rule)
     suggested, scores = data.classes[suspicion.suggested.numpy()], suspicion.score.numpy()
     codes = to_codes(read_labels(y), data.classes).numpy()
     single = np.bincount(codes) == 1
+    undivided = undivided_classes(data.fitted.groups, torch.from_numpy(codes))
     messages = [suspicion.message] if suspicion.message else []
     if single.any():
         scores = np.where(single[codes], np.nan, scores)
         names = ", ".join(map(repr, data.classes[single][:5].tolist()))
         messages.append(f"{single.sum()} classes of one sample are not judged ({names}): add a second sample of each")
+    if undivided:
+        scores = np.where(np.isin(codes, undivided), np.nan, scores)
+        names = ", ".join(map(repr, data.classes[undivided[:5]].tolist()))
+        messages.append(f"{len(undivided)} classes of one group are not judged ({names}): add a second group of each")
     message = "; ".join(messages)
     if message:
         warnings.warn(message, stacklevel=2)
@@ -232,6 +263,7 @@ def reweight(
     X: Any,
     y: Any,
     *,
+    groups: Groups = None,
     steps: int | Literal["auto"] = 3,
     step_size: float = 0.5,
     loss: LossName = "calibrated",
@@ -246,6 +278,7 @@ def reweight(
     Args:
         X: (n, p).
         y: (n,).
+        groups: (n,) of numbers or strings; rows of one group are left out together.
         steps: how many, or `auto`.
         step_size: η, the largest change of a weight in a step.
         loss: `calibrated`, `hard_margin` (the paper's), `trimmed` or `all`.
@@ -258,8 +291,8 @@ def reweight(
     Raises:
         ValueError: as `DivaClassifier.fit`, and on an unknown loss or steps out of range.
     """
-    data = read(Engine(ridge, normalize, chunk_size, device, dtype), read_features(X), y)
-    path = reweight_rows(data.fit(), loss=loss, steps=steps, step_size=step_size)
+    data = read(Engine(ridge, normalize, chunk_size, device, dtype), read_features(X), y, None, groups)
+    path = reweight_rows(data.fitted, loss=loss, steps=steps, step_size=step_size)
     return Reweighting(path.weights.numpy(), path.history)
 
 
@@ -269,6 +302,8 @@ def extend(
     X_pool: Any,
     y_pool: Any,
     *,
+    groups: Groups = None,
+    groups_pool: Any = None,
     budget: int | None = None,
     per_round: int | None = None,
     loss: LossName = "calibrated",
@@ -287,6 +322,8 @@ def extend(
         y: (n,).
         X_pool: (n_pool, p); may be empty.
         y_pool: (n_pool,), of the core's classes.
+        groups: (n,) of numbers or strings; rows of one group are left out together.
+        groups_pool: (n_pool,) likewise, of the pool; a pool row is judged without what shares its group.
         budget: samples added in all; None for no limit.
         per_round: samples added in a round; None for a tenth of the pool.
         loss: `calibrated` with its whole rule, or `hard_margin` (the paper's), `trimmed`, `all`: most negative first.
@@ -303,7 +340,7 @@ def extend(
             loss or ``validate_on`` out of range.
     """
     engine, rows = Engine(ridge, normalize, chunk_size, device, dtype), read_features(X)
-    data, candidates = read(engine, rows, y), read_features(X_pool, fewest=0)
+    data, candidates = read(engine, rows, y, None, groups), read_features(X_pool, fewest=0)
     if candidates.shape[1] != rows.shape[1]:
         raise ValueError(f"X_pool must have the {rows.shape[1]} features of X, got {candidates.shape[1]}.")
     labels = read_labels(y_pool, "y_pool")
@@ -312,16 +349,35 @@ def extend(
     if len(foreign):
         raise ValueError(f"y_pool must hold only classes of y, got {foreign[:5].tolist()}; leave those samples out.")
     pool = engine.chunks(candidates, to_codes(labels, data.classes), data.chunks.scaling)
+    core, of_pool = _pool_groups(data, pool, groups, groups_pool)
     settings = RoundSettings(per_round, validate_on=validate_on, stop=stop)
-    added = extend_rows(data.fit(), pool, loss=loss, budget=budget, settings=settings)
+    added = extend_rows(core, pool, loss=loss, budget=budget, settings=settings, groups=of_pool)
     history = tuple(RoundSummary(len(r.index), r.candidates, r.validating, r.loss) for r in added.history)
     return Extension(added.index.numpy(), added.derivative.numpy(), added.round.numpy(), history, added.stop)
 
 
+def _pool_groups(
+    data: CheckedInput, pool: Prepared, groups: Groups, groups_pool: Any
+) -> tuple[RidgeFit, Tensor | None]:
+    """The core with its groups, and the pool's, numbered alike; relatives are those of both where the core has some."""
+    core, n, n_pool = data.fitted, data.chunks.shape[0], pool.shape[0]
+    if data.related and n + n_pool <= SEARCHED and groups_pool is None:
+        both = candidate_groups(Chained([core.chunks, core.like(pool)]))
+        return replace(core, groups=both[:n]), both[n:]
+    if groups_pool is None:
+        return core, None
+    of_pool = read_groups(groups_pool, n_pool, "groups_pool")
+    if groups is None or isinstance(groups, str):
+        below = int(core.groups.max()) + 1 if core.groups is not None else 0
+        return core, group_codes(of_pool) + below
+    codes = group_codes(np.concatenate([read_groups(groups, n), of_pool]))
+    return replace(core, groups=codes[:n]), codes[n:]
+
+
 def _leave_one_out(fitted: RidgeFit) -> tuple[Array, Array]:
     """Predictions f (n, k) and leverages h (n,)."""
-    n, k = fitted.chunks.shape[0], fitted.classes
-    predictions, leverage = np.empty((n, k)), np.empty(n)
+    n, dtype = fitted.chunks.shape[0], next(iter(fitted.chunks)).features.dtype
+    predictions, leverage = torch.empty(n, fitted.classes, dtype=dtype), torch.empty(n, dtype=dtype)
     for chunk, _, loo in all_rows(fitted):
-        predictions[chunk.rows], leverage[chunk.rows] = loo.predictions.cpu().numpy(), loo.leverage.cpu().numpy()
-    return predictions, leverage
+        predictions[chunk.rows], leverage[chunk.rows] = loo.predictions.cpu().to(dtype), loo.leverage.cpu().to(dtype)
+    return predictions.numpy(), leverage.numpy()

@@ -4,9 +4,10 @@ X (n, p) is a numpy array (or a list, or a data frame), a torch tensor, or an h5
 slice by slice. y (n,) are labels, strings or numbers. scikit-learn's own checks are used where it has them.
 """
 
+import warnings
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import h5py
 import numpy as np
@@ -17,17 +18,19 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
+from diva.curation.relatives import GroupMode, Relatives, explanation, group_relatives
 from diva.numerics import device
 from diva.numerics.chunks import InMemory, Subset
 from diva.numerics.grid import choose_ridge
+from diva.numerics.groups import undivided_classes
 from diva.numerics.normalize import Normalization, Prepared, Scaling, scaling
 from diva.numerics.precision import RidgeFit, fit_ridge
-from diva.numerics.ridge import Moments
 
 Array = NDArray[Any]
 Ridge = float | Literal["loo"]
 Precision = Literal["auto", "float32", "float64"]
 Size = int | Literal["auto"]
+Groups = Any  # (n,) of numbers or strings, or a `GroupMode`; None for `auto`
 
 
 class Slices:
@@ -92,21 +95,24 @@ class Engine:
 
 @dataclass(frozen=True)
 class CheckedInput:
-    """Chunks, the classes (k,) in order, weights (n,), λ, and the moments where a search for λ has summed them."""
+    """Chunks, the classes (k,) in order, weights (n,), and the model of these rows, with their groups."""
 
     chunks: Prepared
     classes: Array
     weights: Tensor
-    ridge: float
-    moments: Moments | None = None
+    fitted: RidgeFit
+    relatives: Relatives | None = None
 
-    def fit(self) -> RidgeFit:
-        """The model of the rows."""
-        return fit_ridge(self.chunks, len(self.classes), self.ridge, self.weights, self.moments)
+    @property
+    def related(self) -> bool:
+        """Whether groups are those of near relatives, which nobody named."""
+        return self.relatives is not None and self.fitted.groups is not None
 
 
-def read(engine: Engine, X: Any, y: Any, sample_weight: Any = None, *, fewest: int = 2) -> CheckedInput:
-    """Labels to codes, rows to chunks, and λ; a class has at least ``fewest`` samples."""
+def read(
+    engine: Engine, X: Any, y: Any, sample_weight: Any = None, groups: Groups = None, *, fewest: int = 2
+) -> CheckedInput:
+    """Labels to codes, rows to chunks, λ, and what is left out together; a class has ``fewest`` samples and groups."""
     labels = read_labels(y)
     check_consistent_length(X, labels)
     given = None if sample_weight is None else _numpy(sample_weight)
@@ -115,10 +121,62 @@ def read(engine: Engine, X: Any, y: Any, sample_weight: Any = None, *, fewest: i
     codes = to_codes(labels, classes)
     _check_classes(classes, torch.bincount(codes).numpy(), len(np.unique(codes[alpha > 0].numpy())), fewest)
     chunks = engine.chunks(X, codes, engine.scaling(X, codes, alpha > 0))
-    if engine.ridge != "loo":
-        return CheckedInput(chunks, classes, alpha, float(engine.ridge))
-    choice = choose_ridge(chunks, len(classes), weights=alpha)
-    return CheckedInput(chunks, classes, alpha, choice.ridge, choice.moments)
+
+    def fit(together: Tensor | None) -> RidgeFit:
+        if engine.ridge == "loo":
+            return choose_ridge(chunks, len(classes), weights=alpha, groups=together).fit()
+        return fit_ridge(chunks, len(classes), float(engine.ridge), alpha, groups=together)
+
+    if groups is not None and not isinstance(groups, str):
+        together = group_codes(read_groups(groups, len(labels)))
+        _check_groups(together, codes, classes, fewest)
+        return CheckedInput(chunks, classes, alpha, fit(together))
+    fitted, found = group_relatives(fit(None), cast(GroupMode, groups or "auto"), fit)
+    if found is not None and found.belong and groups != "always":
+        warnings.warn(_advice(found), UserWarning, stacklevel=3)
+    return CheckedInput(chunks, classes, alpha, fitted, found)
+
+
+def _advice(found: Relatives) -> str:
+    """The warning where rows belong together that nobody named."""
+    told = explanation(found)
+    if not found.complete:
+        return f"{told}; a label that they share vouches for itself, so say groups= (n,) what belongs together."
+    return (
+        f"{told}; a label that they share vouches for itself, so these are left out together. Say groups= (n,) what "
+        "belongs together, or groups='never' to judge each row by all others."
+    )
+
+
+def read_groups(groups: Any, n: int, name: str = "groups") -> Array:
+    """Groups (n,), numbers or strings; ValueError where one is missing or the length differs."""
+    values = np.asarray(_numpy(groups))
+    if values.shape != (n,):
+        raise ValueError(f"{name} must have one entry per row ({n},), got {values.shape}.")
+    for row, group in enumerate(values.tolist() if values.dtype.kind in "Of" else ()):
+        if group is None or (isinstance(group, float) and group != group):
+            raise ValueError(f"{name} must hold a group for every row, got none in row {row}.")
+    return values.astype(str) if values.dtype.kind == "O" else values
+
+
+def group_codes(groups: Array) -> Tensor:
+    """Groups (n,) as integers from 0."""
+    return torch.from_numpy(np.unique(groups, return_inverse=True)[1].reshape(-1))
+
+
+def _check_groups(groups: Tensor, codes: Tensor, classes: Array, fewest: int) -> None:
+    if len(torch.unique(groups)) < 2:
+        raise ValueError(
+            "groups must hold at least 2 groups, got one: nothing is left that could predict it; "
+            "name smaller ones, or groups='never' to leave rows out one by one."
+        )
+    undivided = undivided_classes(groups, codes)
+    if undivided and fewest > 1:
+        names = ", ".join(map(repr, classes[undivided[:5]].tolist()))
+        raise ValueError(
+            f"groups must spread every class over at least 2 groups, got all samples of {names} in one; a label that "
+            "is left out cannot be predicted, so add samples, leave the class out, or name smaller groups."
+        )
 
 
 def read_features(X: Any, fewest: int = 1) -> Any:

@@ -165,7 +165,7 @@ def detect(
     else:
         flagged = flag(rule, scores, judgement, derivative, rate)
     if by_class:
-        flagged &= judged_rows(judgement.given, fitted.classes)
+        flagged &= judged_rows(judgement.given, fitted.classes, fitted.groups)
     return Suspicion(
         scores, judgement.margin, derivative, flagged, judgement.predicted, rate, temperature, fitted.model, message
     )

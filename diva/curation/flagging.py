@@ -23,6 +23,8 @@ import torch
 from scipy.special import bdtrc, ndtr
 from torch import Tensor
 
+from diva.numerics.groups import undivided_classes
+
 CONFIDENT = 0.3  # share of predictions, the most confident, by which a rate is judged
 FEWEST = 50  # rows behind the rate of all classes
 BASE = 0.01  # the lowest rate that a class is compared with
@@ -99,9 +101,10 @@ CHANCE = (
 )
 
 
-def judged_rows(given: Tensor, classes: int) -> Tensor:
-    """Where (n,) a row's class has another sample: what leaves the only one out cannot predict its label."""
-    return torch.bincount(given, minlength=classes)[given] > 1
+def judged_rows(given: Tensor, classes: int, groups: Tensor | None = None) -> Tensor:
+    """Where (n,) a row's class has another sample and group: what leaves the only one out cannot predict its label."""
+    undivided = torch.tensor(undivided_classes(groups, given), dtype=given.dtype)
+    return (torch.bincount(given, minlength=classes)[given] > 1) & ~torch.isin(given, undivided)
 
 
 def more_often_right(first: Tensor, second: Tensor) -> bool:

@@ -5,19 +5,24 @@ neighbour. i and j are relatives where
 
     d_ij < 0.4 min(t_i, t_j)
 
-which asks for no scale: rows far nearer to each other than to what else lies around them. Groups are the connected
-components. Left out together, relatives of independent rows are predicted as well as one by one (measured on twelve
-sets: the error rises by 0 to 3.5 points); where a wrong label is shared by views of one image it rises by 25 to 50. So
-a rise of more than `GAP` says that rows belong together. A pair lies within both rows' nine nearest, so groups of more
-than ten rows that are equally near to each other (a long video) can escape.
+which asks for no scale: rows far nearer to each other than to what else lies around them. Of rows scattered evenly in q
+dimensions the nearest is at 10^(−2/q) of the 10th's distance, so that less than 0.4 is asked below 13 features. Groups
+are the connected components, less those that hold more than half of a class.
+
+Left out together, relatives of independent rows are predicted as well as one by one (measured on twelve sets: the error
+rises by 0 to 3.5 points); where a wrong label is shared by views of one image it rises by 25 to 50. So a rise of more
+than `GAP`, and than chance may bring to few rows, says that rows belong together. A pair lies within both rows' nine
+nearest, so groups of more than ten rows that are equally near to each other (a long video) can escape, and sets of
+fewer than `FEWEST` rows are not judged.
 
 Distances are taken block by block: memory is one block of rows against one chunk. Up to `EXACT` rows every row is
 compared with all; of more, a seeded sample of `SAMPLE`, and the relatives it finds, are compared with all rows, and all
-rows with all only where the sample shows a rise.
+rows with all only where the sample shows a rise and there are at most `SEARCHED`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import scipy.sparse
@@ -29,12 +34,18 @@ from diva.numerics import products
 from diva.numerics.chunks import Chunks, Subset
 from diva.numerics.groups import gathered_groups, shared_groups
 from diva.numerics.leave_one_out import leave_one_out
-from diva.numerics.ridge import RidgeModel, weighted
+from diva.numerics.precision import RidgeFit
+from diva.numerics.ridge import weighted
 from diva.text.progress import track
+
+GroupMode = Literal["auto", "never", "always"]
 
 RATIO = 0.4  # of a pair's distance to its 10th neighbours'
 NEIGHBOURS = 10
+SCATTERED = 0.59  # the same of the nearest's distance, were rows scattered evenly: 0.4 at 13 features
 GAP = 0.05  # rise of the leave-one-out error from which rows belong together
+CHANCE = 3  # standard errors of that rise that it must exceed as well
+FEWEST = 100  # rows below which a 10th neighbour says nothing
 EXACT = 4096  # rows up to which all are compared with all
 SAMPLE = 1024  # rows that are compared with all where there are more
 SEARCHED = 100_000  # rows up to which all groups are searched where the sample shows a rise
@@ -47,7 +58,8 @@ class Relatives:
 
     Attributes:
         groups: (n,) candidate groups, −1 for a row by itself; those of the sample where only a sample was compared.
-        compared: how many rows were compared with all.
+        present: how many rows have weight.
+        compared: how many of them were compared with all.
         related: share of the compared rows that have a relative.
         plain: their leave-one-out error, one by one.
         together: their error with relatives left out together.
@@ -55,6 +67,7 @@ class Relatives:
     """
 
     groups: Tensor
+    present: int
     compared: int
     related: float
     plain: float
@@ -69,49 +82,110 @@ class Relatives:
     @property
     def belong(self) -> bool:
         """Whether rows belong together: the error rises by more than `GAP`, and than chance would raise it."""
-        return self.gap > GAP and self.gap * self.compared > 2 * self.changed**0.5
+        return self.present >= FEWEST and self.gap > GAP and self.gap * self.compared > CHANCE * self.changed**0.5
+
+    @property
+    def complete(self) -> bool:
+        """Whether all rows were compared, so that `groups` are all there are."""
+        return self.compared == self.present
 
 
-def relatives(chunks: Chunks, model: RidgeModel, weights: Tensor | None = None, *, seed: int = 0) -> Relatives:
-    """Candidate groups of rows, and the error of ``model`` with and without them.
+def group_relatives(
+    fitted: RidgeFit, mode: GroupMode, refit: Callable[[Tensor], RidgeFit], *, seed: int = 0
+) -> tuple[RidgeFit, Relatives | None]:
+    """The fit that rows are judged by: as it is, or with relatives left out together, at the ridge that suits these.
 
     Args:
-        chunks: n rows as tensors with the constant column last (`diva.numerics.normalize.Prepared`).
-        model: trained on these rows with their weights.
-        weights: α (n,), or None for ones.
-        seed: of the sample.
+        fitted: n rows without groups.
+        mode: `auto` asks whether rows belong together, `never` does not, `always` leaves relatives out in any case.
+        refit: the fit of the same rows with groups (n,).
+        seed: of the sample of many rows.
+
+    Returns:
+        The fit, and what was asked; None where nothing was.
     """
-    n = chunks.shape[0]
-    if n <= EXACT:
-        return _compared(chunks, model, weights, candidate_groups(chunks), torch.arange(n))
-    sample = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:SAMPLE].sort().values
-    sampled = _compared(chunks, model, weights, candidate_groups(chunks, sample), sample)
-    if not sampled.belong or n > SEARCHED:
-        return sampled
-    return _compared(chunks, model, weights, candidate_groups(chunks), torch.arange(n))
+    if mode not in get_args(GroupMode):
+        raise ValueError(f"group must be one of {', '.join(get_args(GroupMode))}, got {mode!r}.")
+    if mode == "never":
+        return fitted, None
+    found = relatives(fitted, seed=seed, sampled=mode == "auto")
+    used = found.complete and (found.belong or mode == "always") and bool((found.groups >= 0).any())
+    return (refit(found.groups) if used else fitted), found
 
 
-def _compared(chunks: Chunks, model: RidgeModel, weights: Tensor | None, groups: Tensor, rows: Tensor) -> Relatives:
-    """The errors of ``rows`` (m,), of which only those with a relative differ."""
-    n = chunks.shape[0]
+def relatives(fitted: RidgeFit, *, seed: int = 0, sampled: bool = True) -> Relatives:
+    """Candidate groups of rows, and the error of their model with and without them.
+
+    Args:
+        fitted: n rows as tensors with the constant column last (`diva.numerics.normalize.Prepared`); rows of weight 0
+            are as good as absent.
+        seed: of the sample.
+        sampled: whether a sample may do where there are many rows.
+    """
+    n = fitted.chunks.shape[0]
+    present = torch.arange(n) if fitted.weights is None else (fitted.weights > 0).nonzero()[:, 0].cpu()
+    if sampled and len(present) > EXACT:
+        order = torch.randperm(len(present), generator=torch.Generator().manual_seed(seed))
+        found = _compared(fitted, present, order[:SAMPLE].sort().values)
+        if not found.belong or n > SEARCHED:
+            return found
+    return _compared(fitted, present, None)
+
+
+def usable_groups(groups: Tensor, labels: Tensor) -> Tensor:
+    """Groups (n,) less those that hold more than half of a class of two rows and more.
+
+    Where classes have fewer than ten rows, their rows lie nearer to each other than to a 10th neighbour, which is of
+    another class; without them little would say what the class looks like.
+    """
+    rows = (groups >= 0).nonzero()[:, 0]
+    pairs, counts = torch.unique(torch.stack([groups[rows], labels[rows]]), dim=1, return_counts=True)
+    sizes = torch.bincount(labels)[pairs[1]]
+    holding = pairs[0][(counts > sizes / 2) & (sizes > 1)]
+    return torch.where(torch.isin(groups, holding), -1, groups)
+
+
+def examples(groups: Tensor, most: int = 3) -> list[list[int]]:
+    """Rows of the first few groups, up to four of each."""
+    codes = list(dict.fromkeys(groups[groups >= 0].tolist()))[:most]
+    return [(groups == code).nonzero()[:4, 0].tolist() for code in codes]
+
+
+def explanation(found: Relatives, names: Sequence[str] | None = None) -> str:
+    """What was found, in a sentence with examples; rows are called by ``names`` (n,), or by their numbers."""
+    count, largest = len(torch.unique(found.groups[found.groups >= 0])), int(torch.bincount(found.groups + 1)[1:].max())
+    shown = "; ".join(
+        " and ".join(str(row) if names is None else names[row] for row in rows) for rows in examples(found.groups)
+    )
+    return (
+        f"samples belong together: leaving near relatives out together raises the leave-one-out error from "
+        f"{100 * found.plain:.1f} to {100 * found.together:.1f} % ({found.compared} samples compared, {count} groups "
+        f"of up to {largest}, such as {shown})"
+    )
+
+
+def _compared(fitted: RidgeFit, present: Tensor, chosen: Tensor | None) -> Relatives:
+    """The errors of those of the rows ``present`` that are ``chosen``, of all where None."""
+    chunks, model, n = fitted.chunks, fitted.model, fitted.chunks.shape[0]
+    within = Subset(chunks, torch.isin(torch.arange(n), present)) if len(present) < n else chunks
+    groups, labels = torch.full((n,), -1), torch.cat([torch.as_tensor(part).cpu() for _, part, _ in chunks])
+    groups[present] = usable_groups(candidate_groups(within, chosen), labels[present])
     asked = torch.zeros(n, dtype=torch.bool)
-    asked[rows] = True
-    alpha = torch.ones(n, dtype=torch.float64) if weights is None else weights.cpu().double()
+    asked[present if chosen is None else present[chosen]] = True
+    alpha = torch.ones(n, dtype=torch.float64) if fitted.weights is None else fitted.weights.cpu().double()
     wrong, changed = torch.zeros(2, dtype=torch.float64), 0
     for bundle in gathered_groups(chunks, groups, alpha):
         for part in bundle.parts(model):
-            z, labels = part.features, part.labels
-            plain = leave_one_out(z, labels, part.weights.to(z), model.to(z)).predictions
-            both = (torch.stack([plain.argmax(1), part.predictions.argmax(1)]) != labels).cpu()[:, asked[part.rows]]
+            plain = leave_one_out(part.features, part.labels, part.weights, model.to(part.features)).predictions
+            both = torch.stack([plain.argmax(1), part.predictions.argmax(1)]) != part.labels
+            both = both.cpu()[:, asked[part.rows]]
             wrong, changed = wrong + both.sum(1), changed + int((both[0] != both[1]).sum())
-    rest = asked & (groups < 0)
-    others = 0
-    for (z, labels, _), own in weighted(Subset(chunks, rest), alpha[rest]):
-        predictions = leave_one_out(z, labels, own, model.to(z)).predictions
-        others += int((predictions.argmax(1) != labels).sum())
-    count = max(1, len(rows))
-    plain_error, together = ((wrong + others) / count).tolist()
-    return Relatives(groups, len(rows), 1 - int(rest.sum()) / count, plain_error, together, changed)
+    rest, count = asked & (groups < 0), max(1, int(asked.sum()))
+    for (z, given, _), own in weighted(Subset(chunks, rest), alpha[rest]):
+        wrong += int((leave_one_out(z, given, own, model.to(z)).predictions.argmax(1) != given).sum())
+    one_by_one, together = (wrong / count).tolist()
+    related = 1 - int(rest.sum()) / count
+    return Relatives(groups, len(present), int(asked.sum()), related, one_by_one, together, changed)
 
 
 def candidate_groups(chunks: Chunks, rows: Tensor | None = None) -> Tensor:
@@ -129,7 +203,8 @@ def candidate_groups(chunks: Chunks, rows: Tensor | None = None) -> Tensor:
         (more, further), others = _near_pairs(chunks, unknown, centre, n)
         tenth = torch.where(others.isnan(), tenth, others)
         pairs, distance = torch.cat([pairs, more], 1), torch.cat([distance, further])
-    chosen = distance < RATIO * torch.minimum(tenth[pairs[0]], tenth[pairs[1]])  # not where one is NaN
+    # Where the other row's 10th distance was not asked for it is NaN, and nothing is below it.
+    chosen = distance < ratio(chunks.shape[1] - 1) * torch.minimum(tenth[pairs[0]], tenth[pairs[1]])
     first_row, second_row = pairs[:, chosen].numpy()
     graph = scipy.sparse.coo_matrix((np.ones(len(first_row), bool), (first_row, second_row)), shape=(n, n))
     groups = torch.from_numpy(connected_components(graph, directed=False)[1]).long()
@@ -137,12 +212,17 @@ def candidate_groups(chunks: Chunks, rows: Tensor | None = None) -> Tensor:
     return torch.full((n,), -1) if shared is None else shared
 
 
+def ratio(p: int) -> float:
+    """The share of both rows' 10th distance below which two rows of p features are relatives; directions have p − 1."""
+    return float(min(RATIO, SCATTERED * NEIGHBOURS ** (-2 / max(p - 1, 1))))
+
+
 def _near_pairs(chunks: Chunks, rows: Tensor, centre: Tensor, n: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """Pairs (2, e) within `RATIO` of the first row's 10th distance with their distances (e,); 10th distances (n,)."""
+    """Pairs (2, e) within the ratio of the first row's 10th distance with their distances (e,); 10th distances (n,)."""
     distance, index = _nearest(chunks, rows, centre)
     tenth = torch.full((n,), torch.nan, dtype=torch.float64)
     tenth[rows] = distance[:, -1]
-    near = distance < RATIO * distance[:, -1:]
+    near = distance < ratio(chunks.shape[1] - 1) * distance[:, -1:]
     pairs = torch.stack([rows[:, None].expand_as(index)[near], index[near]])
     return (pairs, distance[near]), tenth
 

@@ -253,6 +253,17 @@ def shared_groups(groups: Tensor | None) -> Tensor | None:
     return None if single.all() else torch.where(single, -1, inverse)
 
 
+def undivided_classes(groups: Tensor | None, labels: Tensor) -> list[int]:
+    """Classes of two rows and more that lie in one group; none where there are no groups."""
+    if groups is None:
+        return []
+    units = torch.where(groups < 0, int(groups.max()) + 1 + torch.arange(len(groups)), groups)
+    pairs = torch.unique(torch.stack([labels, units]), dim=1)[0]
+    codes, spread = torch.unique(pairs, return_counts=True)
+    rows = torch.bincount(labels)
+    return [int(code) for code, count in zip(codes, spread, strict=True) if count == 1 and rows[code] > 1]
+
+
 def gathered_groups(
     chunks: Chunks, groups: Tensor, weights: Tensor | None = None, entries: int | None = None
 ) -> Iterator[SmallGroups | LargeGroup]:

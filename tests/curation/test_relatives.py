@@ -1,11 +1,21 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from diva.curation import relatives as module
-from diva.curation.relatives import Relatives, candidate_groups, relatives
+from diva.curation.relatives import (
+    Relatives,
+    candidate_groups,
+    group_relatives,
+    ratio,
+    relatives,
+    usable_groups,
+)
 from diva.numerics.chunks import InMemory
+from diva.numerics.groups import undivided_classes
 from diva.numerics.normalize import Prepared
-from diva.numerics.ridge import moments, solve
+from diva.numerics.precision import fit_ridge
 
 
 def views(images=60, each=3, jitter=0.02, wrong=0.3, seed=0):
@@ -22,7 +32,7 @@ def views(images=60, each=3, jitter=0.02, wrong=0.3, seed=0):
 
 def asked(x, labels, chunk_size=50):
     chunks = Prepared(InMemory(x, labels, chunk_size))
-    return relatives(chunks, solve(moments(chunks, 3), 0.1))
+    return relatives(fit_ridge(chunks, 3, 0.1))
 
 
 def naive_groups(x):
@@ -89,10 +99,65 @@ def test_a_sample_finds_what_all_rows_find(monkeypatch):
 
 def test_a_rise_that_chance_may_bring_is_none():
     groups = torch.full((20,), -1)
-    assert not Relatives(groups, 20, 0.3, 0.0, 0.1, 2).belong
-    assert Relatives(groups, 200, 0.3, 0.0, 0.1, 20).belong
+    assert not Relatives(groups, 20, 20, 0.3, 0.0, 0.1, 2).belong
+    assert Relatives(groups, 200, 200, 0.3, 0.0, 0.1, 20).belong
+    assert not Relatives(groups, 90, 90, 1.0, 0.1, 0.9, 90).belong
 
 
 def test_fewer_than_three_rows_have_no_relatives():
     x, labels, _ = views(2, 1)
     assert candidate_groups(Prepared(InMemory(x, labels, 5))).tolist() == [-1, -1]
+
+
+def test_a_row_of_weight_zero_is_as_good_as_absent():
+    x, labels, _ = views()
+    weights = (torch.arange(180) % 4 > 0).double()
+    present = weights > 0
+    whole = relatives(fit_ridge(Prepared(InMemory(x, labels)), 3, 0.1, weights))
+    fewer = relatives(fit_ridge(Prepared(InMemory(x[present], labels[present])), 3, 0.1))
+    assert partition(whole.groups[present]) == partition(fewer.groups)
+    assert (whole.groups[~present] == -1).all()
+    assert (whole.plain, whole.together, whole.compared) == (fewer.plain, fewer.together, fewer.compared)
+
+
+def test_a_group_that_holds_most_of_a_class_is_left_out_row_by_row():
+    groups, labels = torch.tensor([0, 0, 1, 1, -1, 2, 2]), torch.tensor([0, 0, 1, 1, 1, 1, 2])
+    assert undivided_classes(groups, labels) == [0]
+    assert usable_groups(groups, labels).tolist() == [-1, -1, 1, 1, -1, 2, 2]
+    assert usable_groups(groups, torch.tensor([0, 0, 1, 1, 1, 2, 2])).tolist() == [-1, -1, -1, -1, -1, -1, -1]
+
+
+def test_separable_classes_of_few_rows_are_no_groups():
+    """1,000 rows of 125 classes of 8, a tenth of the labels wrong: each class lies by itself, and none is a group."""
+    g = torch.Generator().manual_seed(0)
+    truth = torch.arange(1000) % 125
+    x = torch.randn(125, 64, generator=g)[truth] + 0.1 * torch.randn(1000, 64, generator=g)
+    labels = torch.where(torch.rand(1000, generator=g) < 0.1, (truth + 7) % 125, truth)
+    chunks = Prepared(InMemory(x, labels))
+    assert (candidate_groups(chunks) >= 0).double().mean() > 0.9
+    found = relatives(fit_ridge(chunks, 125, 0.1))
+    assert not found.belong
+    assert (found.groups >= 0).double().mean() < 0.1
+
+
+@pytest.mark.parametrize("p", [2, 3, 5])
+def test_rows_scattered_in_few_dimensions_have_few_relatives(p):
+    x = torch.randn(200, p, generator=torch.Generator().manual_seed(p))
+    groups = candidate_groups(Prepared(InMemory(x, torch.zeros(200).long()), "none"))
+    assert (groups >= 0).double().mean() < 0.7
+    assert ratio(p) < ratio(13) == pytest.approx(0.4, abs=0.01)
+    assert ratio(1280) == 0.4
+
+
+def test_the_mode_says_whether_relatives_are_asked_and_left_out():
+    x, labels, images = views()
+    fitted = fit_ridge(Prepared(InMemory(x, labels)), 3, 0.1)
+
+    def refit(groups):
+        return replace(fitted, groups=groups)
+
+    assert group_relatives(fitted, "never", refit) == (fitted, None)
+    for mode in ("auto", "always"):
+        assert partition(group_relatives(fitted, mode, refit)[0].groups) == partition(images)
+    with pytest.raises(ValueError, match="group must be one of auto, never, always, got 'no'"):
+        group_relatives(fitted, "no", refit)

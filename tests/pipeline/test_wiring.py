@@ -79,7 +79,7 @@ MAY_IMPORT = {
     "review": {"versions", "ingest", "store", "text"},
     "commands": {"review", "report", "versions", "ingest", "vision", "store", "text"},
     "estimators": {"inputs", "methods", "curation", "numerics", "text"},
-    "inputs": {"numerics", "text"},
+    "inputs": {"curation", "numerics", "text"},
 }
 NO_CLOSED_FORM = {"chunks", "device", "parallel"}  # of numerics: types of rows, where they are computed with
 
