@@ -43,7 +43,7 @@ def test_steps_go_down_the_autograd_gradient(steps):
     actual = reweight_union(
         q.chunks(6), q.classes, torch.ones(10).double(), q.ridge, loss, 3, steps, 0.3, "untransformed"
     )
-    alpha = torch.ones(30).double()
+    alpha, images = torch.ones(30).double(), torch.arange(30) // 3
     for _ in range(steps):
         arguments = (q.z, q.labels, q.classes, q.ridge)
         g = naive.gradient(lambda a, arguments=arguments: naive.group_loss(*arguments, a, loss, images, first), alpha)
@@ -60,7 +60,7 @@ def test_an_image_drawn_twice_is_the_image_and_its_copy_in_one_block():
     actual = reweight_union(q.chunks(6), q.classes, counts, q.ridge, loss, 3, 2, 0.3, "untransformed")
     twice = torch.arange(12).view(4, 1, 3).expand(4, 2, 3).flatten()
     first = torch.tensor([1.0, 0.0, 0.0]).double().repeat(8)
-    alpha = torch.ones(24).double()
+    alpha, images = torch.ones(24).double(), torch.arange(24) // 6
     for _ in range(2):
         arguments = (q.z[twice], q.labels[twice], q.classes, q.ridge)
         g = naive.gradient(lambda a, arguments=arguments: naive.group_loss(*arguments, a, loss, images, first), alpha)
