@@ -25,14 +25,15 @@ import torch
 from torch import Tensor
 
 from diva.numerics import products
-from diva.numerics.chunks import Chunks
+from diva.numerics.chunks import Chunk, Chunks
 from diva.numerics.groups import GroupRows, GroupSums, gathered_groups, shared_groups
-from diva.numerics.leave_one_out import LeaveOneOut, Passed, chunkwise, from_outputs, groupwise
+from diva.numerics.leave_one_out import LeaveOneOut, Passed, chunkwise, from_outputs, groupwise, of_chunks
 from diva.numerics.losses import Loss, margins
 from diva.numerics.parallel import over_parts
 from diva.numerics.precision import RidgeFit
 from diva.numerics.products import Workspace
 from diva.numerics.ridge import LocalModel, RidgeModel, weighted
+from diva.numerics.threads import in_order
 
 
 @dataclass(frozen=True)
@@ -176,11 +177,17 @@ def _single_pass(
 ) -> tuple[Adjoint, RowAdjoints]:
     """`member_pass` of the rows that share no group."""
     sums, seen = _Sums(model), None
-    for (z, labels, rows), alpha, loo in chunkwise(chunks, model, weights, leverage_factor, shared):
-        seen = seen or RowAdjoints.zeros(chunks.shape[0], z)
+
+    def of_chunk(passed: Passed, work: Workspace) -> tuple[Any, RowAdjoints, _ChunkSums]:
+        (z, labels, rows), alpha, loo = passed
         part, v, gradients, pull = _pull(loo, labels, loss, validating, rows)
+        losses = torch.stack([v @ loss.values(loo.predictions, labels), v.sum()])
+        return rows, part, (products.cross(z, gradients, work), products.gram(z, alpha * pull, work), losses)
+
+    for rows, part, of_rows in of_chunks(of_chunk, chunks, model, weights, leverage_factor, shared):
+        seen = seen or RowAdjoints.zeros(chunks.shape[0], part.margin)
         seen.put(rows, part)
-        sums.add(z, gradients, alpha * pull, v, loss.values(loo.predictions, labels))
+        sums.add(*of_rows)
     return sums.adjoint(), seen or RowAdjoints.zeros(chunks.shape[0], model.head)
 
 
@@ -214,10 +221,16 @@ def _group_pass(
 def outsider_adjoint(chunks: Chunks, model: RidgeModel, loss: Loss) -> Adjoint:
     """Second pass over rows outside the model (a validation set, a pool that validates): their plain predictions."""
     sums, local = _Sums(model), LocalModel(model)
-    for z, labels, _ in chunks:
-        predictions = products.times(z, local.like(z).head, sums.work, "outputs")
+
+    def of_chunk(chunk: Chunk, _: Tensor, work: Workspace) -> _ChunkSums:
+        z, labels = chunk.features, chunk.labels
+        predictions = products.times(z, local.like(z).head, work, "outputs")
         v = loss.validates(predictions, labels).to(z)
-        sums.add(z, v[:, None] * loss.gradients(predictions, labels), None, v, loss.values(predictions, labels))
+        losses = torch.stack([v @ loss.values(predictions, labels), v.sum()])
+        return products.cross(z, v[:, None] * loss.gradients(predictions, labels), work), None, losses
+
+    for of_rows in in_order(of_chunk, weighted(chunks, None)):
+        sums.add(*of_rows)
     return sums.adjoint()
 
 
@@ -252,23 +265,25 @@ def _losses(passed: Iterable[Passed], loss: Loss, validating: Tensor) -> tuple[f
     return float(totals[0]), float(totals[1])
 
 
+_ChunkSums = tuple[Tensor, Tensor | None, Tensor]  # what one chunk puts into B and S, and its Σvℓ and Σv
+
+
 class _Sums:
-    """B, S, Σvℓ and Σv as a pass adds them up, with its buffers."""
+    """B, S, Σvℓ and Σv as a pass adds them up."""
 
     def __init__(self, model: RidgeModel) -> None:
-        self.work = Workspace()
-        self.cross, self.gram = torch.zeros_like(model.head), torch.zeros_like(model.root)
+        self.head, self.inverse = torch.zeros_like(model.head), torch.zeros_like(model.root)
         self.totals = torch.zeros(2, dtype=torch.float64, device=model.head.device)
 
-    def add(self, z: Tensor, gradients: Tensor, curvature: Tensor | None, v: Tensor, losses: Tensor) -> None:
-        """One chunk: v∘G/d (m, k), and α∘s (m,) where the rows have any weight."""
-        products.add_cross(self.cross, z, gradients, self.work)
-        if curvature is not None:
-            products.add_gram(self.gram, z, curvature, self.work)
-        self.totals += torch.stack([v @ losses, v.sum()])
+    def add(self, head: Tensor, inverse: Tensor | None, totals: Tensor) -> None:
+        """Those of one chunk."""
+        self.head += head
+        if inverse is not None:
+            self.inverse += inverse
+        self.totals += totals
 
     def adjoint(self) -> Adjoint:
-        return Adjoint(self.cross, products.mirror(self.gram), float(self.totals[0]), float(self.totals[1]))
+        return Adjoint(self.head, products.mirror(self.inverse), float(self.totals[0]), float(self.totals[1]))
 
 
 @over_parts("weights", "leverage_factor", "validating", "seen")
@@ -294,49 +309,56 @@ def member_derivatives(
         validating: as in the second pass.
         seen: of `member_pass`; then ``leverage_factor``, ``loss`` and ``validating`` are not needed, nor their work.
     """
-    third, values = (
-        _ThirdPass(model, adjoint),
-        torch.zeros(chunks.shape[0], dtype=torch.float64, device=model.head.device),
-    )
-    whole = seen
-    for (z, labels, rows), alpha in weighted(chunks, weights):
-        outputs, pulled = third.outputs(z)
-        whole = whole or RowAdjoints.zeros(len(values), z)
+    third, n = _ThirdPass(model, adjoint), chunks.shape[0]
+    values, whole = torch.zeros(n, dtype=torch.float64, device=model.head.device), seen
+
+    def of_chunk(chunk: Chunk, alpha: Tensor, work: Workspace) -> tuple[slice, RowAdjoints, Tensor]:
+        z, labels, rows = chunk
+        outputs, pulled = third.outputs(z, work)
         if seen is None:
-            g = third.leverage_factor(z) if leverage_factor is None else leverage_factor[rows].to(z)
-            loo = from_outputs(outputs, labels, alpha, g, model.ridge)
-            whole.put(rows, _pull(loo, labels, loss, validating, rows)[0])
-        values[rows] = third.derivative(z, labels, outputs, pulled, whole.take(rows, z)).double()
+            g = third.leverage_factor(z, work) if leverage_factor is None else leverage_factor[rows].to(z)
+            part = _pull(from_outputs(outputs, labels, alpha, g, model.ridge), labels, loss, validating, rows)[0]
+        else:
+            part = seen.take(rows, z)
+        return rows, part, third.derivative(z, labels, outputs, pulled, part, work).double()
+
+    for rows, part, derivative in in_order(of_chunk, weighted(chunks, weights)):
+        values[rows] = derivative
+        if seen is None:
+            whole = whole or RowAdjoints.zeros(n, part.margin)
+            whole.put(rows, part)
     whole = whole or RowAdjoints.zeros(0, values)
     return RowDerivatives(values, whole.leverage_factor, whole.margin)
 
 
 class _ThirdPass:
-    """What the third pass needs of model and adjoint, cast once to the precision of the rows, and its buffers."""
+    """What the third pass needs of model and adjoint, cast once to the precision of the rows."""
 
     def __init__(self, model: RidgeModel, adjoint: Adjoint) -> None:
         self.scale = 1 / adjoint.validating if adjoint.validating else 0.0
         inverse = model.inverse
         self._heads = torch.cat([model.head, self.scale * (inverse @ adjoint.head)], 1)  # W, CB / Σv
         self._half = products.half(products.sandwich(inverse, self.scale * adjoint.inverse))  # of CSC / Σv
-        self._local, self.work = LocalModel(model), Workspace()
+        self._local = LocalModel(model)
 
-    def outputs(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def outputs(self, z: Tensor, work: Workspace) -> tuple[Tensor, Tensor]:
         """zW and zCB/Σv, each (m, k), by one product."""
         self._heads, self._half = self._heads.to(z), self._half.to(z)
-        both = products.times(z, self._heads, self.work, "outputs")
+        both = products.times(z, self._heads, work, "outputs")
         k = both.shape[1] // 2
         return both[:, :k], both[:, k:]
 
-    def leverage_factor(self, z: Tensor) -> Tensor:
+    def leverage_factor(self, z: Tensor, work: Workspace) -> Tensor:
         """g (m,)."""
-        return products.squares(z, self._local.like(z).root, self.work)
+        return products.squares(z, self._local.like(z).root, work)
 
-    def derivative(self, z: Tensor, labels: Tensor, outputs: Tensor, pulled: Tensor, seen: RowAdjoints) -> Tensor:
+    def derivative(
+        self, z: Tensor, labels: Tensor, outputs: Tensor, pulled: Tensor, seen: RowAdjoints, work: Workspace
+    ) -> Tensor:
         """∂L/∂α (m,)."""
         # ⟨zᵀCB, r⟩ with r = y − Wᵀz: y picks one entry
         first: Tensor = pulled.gather(1, labels[:, None])[:, 0] - torch.linalg.vecdot(pulled, outputs)
-        second: Tensor = products.quadratics(z, self._half, self.work)
+        second: Tensor = products.quadratics(z, self._half, work)
         return first + second - seen.own * self.scale
 
 

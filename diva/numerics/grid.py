@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from diva.numerics import products
-from diva.numerics.chunks import Chunks
+from diva.numerics.chunks import Chunk, Chunks
 from diva.numerics.groups import gathered_groups, shared_groups
 from diva.numerics.losses import margins
 from diva.numerics.precision import RidgeFit, fit_ridge
 from diva.numerics.products import Workspace
 from diva.numerics.ridge import ACCURACY, EPSILON, Moments, RidgeModel, moments, weighted
+from diva.numerics.threads import in_order
 
 RIDGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 STORED = 2**24  # leverages (rows × ridges) that are stored for the chosen ridge; more are computed again
@@ -139,7 +140,7 @@ class _Search:
         self, chunks: Chunks, eigenvalues: Tensor, eigenvectors: Tensor, cross: Tensor, ridges: Tensor,
         weights: Tensor | None, shared: Tensor | None,
     ) -> None:  # fmt: skip
-        self.chunks, self.weights, self.work, n = chunks, weights, Workspace(), chunks.shape[0]
+        self.chunks, self.weights, n = chunks, weights, chunks.shape[0]
         self.shared = shared
         self.eigenvalues, self.eigenvectors, self.cross, self.ridges = eigenvalues, eigenvectors, cross, ridges
         self.totals = torch.zeros(3, len(ridges), dtype=torch.float64, device=ridges.device)
@@ -148,24 +149,32 @@ class _Search:
 
     def run(self) -> tuple[Tensor, Tensor]:
         """Error and mean squared residual (grid,) each."""
-        for (z, labels, rows), alpha in weighted(self.chunks, self.weights):
-            eigenvectors, bank, heads = self.local = self.local or self._prepare(z)
-            turned = products.times(z, eigenvectors, self.work, "turned")
-            basis = products.times(turned, heads, self.work, "outputs")
-            factor = products.times(turned.square_(), bank.spectra.T, self.work, "factor").T
+        for rows, factor, totals in in_order(self._of_chunk, weighted(self.chunks, self.weights)):
             if self.leverage_factor is not None:
                 self.leverage_factor = self.leverage_factor.to(factor)
                 self.leverage_factor[:, rows] = factor
-            for part in _parts(len(z), len(self.ridges) * self.cross.shape[1]):
-                outputs = self._outputs(basis[part], bank)
-                counted = alpha if self.shared is None else alpha * (self.shared[rows] < 0).to(alpha)
-                self._count(outputs, labels[part], counted[part], alpha[part] * factor[:, part])
+            for part in totals:
+                self.totals += part
         if self.shared is not None:
             self._count_groups(self.shared)
         if not (self.totals[2] > 0).all():
             raise ValueError("weights must have a positive sum to choose a ridge by, got none.")
         errors, squares = self.totals[:2] / self.totals[2]
         return errors, squares
+
+    def _of_chunk(self, chunk: Chunk, alpha: Tensor, work: Workspace) -> tuple[slice, Tensor, list[Tensor]]:
+        """Rows, g (grid, m), and error, squared residual and weight (3, grid) of the parts of a chunk."""
+        z, labels, rows = chunk
+        eigenvectors, bank, heads = self.local = self.local or self._prepare(z)
+        turned = products.times(z, eigenvectors, work, "turned")
+        basis = products.times(turned, heads, work, "outputs")
+        factor = products.times(turned.square_(), bank.spectra.T, work, "factor").T
+        counted = alpha if self.shared is None else alpha * (self.shared[rows] < 0).to(alpha)
+        totals = []
+        for part in _parts(len(z), len(self.ridges) * self.cross.shape[1]):
+            outputs = self._outputs(basis[part], bank, work)
+            totals.append(_count(outputs, labels[part], counted[part], alpha[part] * factor[:, part]))
+        return rows, factor, totals
 
     def _prepare(self, like: Tensor) -> tuple[Tensor, Filters, Tensor]:
         """Q, the filters and the heads of their basis side by side (p, r k), in the precision of the rows."""
@@ -174,21 +183,12 @@ class _Search:
         mix = None if bank.mix is None else bank.mix.to(like)
         return self.eigenvectors.to(like), Filters(bank.spectra.to(like), bank.basis, mix), heads.to(like)
 
-    def _outputs(self, basis: Tensor, bank: Filters) -> Tensor:
+    def _outputs(self, basis: Tensor, bank: Filters, work: Workspace) -> Tensor:
         """o (grid, m, k) from the basis' outputs (m, r k)."""
         m, k = len(basis), self.cross.shape[1]
         separate = basis.view(m, -1, k).transpose(0, 1).reshape(-1, m * k)
-        mixed = separate if bank.mix is None else products.times(bank.mix, separate, self.work, "mixed")
+        mixed = separate if bank.mix is None else products.times(bank.mix, separate, work, "mixed")
         return mixed.view(-1, m, k)
-
-    def _count(self, outputs: Tensor, labels: Tensor, alpha: Tensor, leverage: Tensor) -> None:
-        """Add errors and squared residuals of m rows; ``outputs`` is used up."""
-        where = labels[None, :, None].expand(len(outputs), -1, 1)
-        own = outputs.gather(2, where)[:, :, 0]
-        others = torch.linalg.vector_norm(outputs.scatter_(2, where, 0), dim=2).square()
-        wrong = ~(own - leverage > outputs.scatter_(2, where, -torch.inf).amax(2))  # a tie is no hit
-        squares = ((1 - own).square() + others) / (1 - leverage).clamp_min(torch.finfo(own.dtype).eps).square()
-        self.totals += torch.stack([wrong.to(alpha) @ alpha, squares @ alpha, alpha.sum().expand(len(own))])
 
     def _count_groups(self, shared: Tensor) -> None:
         """Add errors and squared residuals of the rows that share a group, in the eigenvectors' basis, in float64."""
@@ -201,6 +201,16 @@ class _Search:
                     alpha, wrong = part.weights, (margins(part.predictions, part.labels) <= 0).to(part.weights)
                     squares = part.loo_residuals.square().sum(1)
                     self.totals[:, i] += torch.stack([wrong @ alpha, squares @ alpha, alpha.sum()])
+
+
+def _count(outputs: Tensor, labels: Tensor, alpha: Tensor, leverage: Tensor) -> Tensor:
+    """Errors, squared residuals and weight (3, grid) of m rows; ``outputs`` is used up."""
+    where = labels[None, :, None].expand(len(outputs), -1, 1)
+    own = outputs.gather(2, where)[:, :, 0]
+    others = torch.linalg.vector_norm(outputs.scatter_(2, where, 0), dim=2).square()
+    wrong = ~(own - leverage > outputs.scatter_(2, where, -torch.inf).amax(2))  # a tie is no hit
+    squares = ((1 - own).square() + others) / (1 - leverage).clamp_min(torch.finfo(own.dtype).eps).square()
+    return torch.stack([wrong.to(alpha) @ alpha, squares @ alpha, alpha.sum().expand(len(own))])
 
 
 def _parts(m: int, width: int) -> list[slice]:

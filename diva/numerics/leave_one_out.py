@@ -7,9 +7,10 @@ never weighted: α enters only through the leverage h. Rows of weight 0 have h =
 that share a group are predicted without all of it (`numerics.groups`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from diva.numerics.parallel import over_parts
 from diva.numerics.precision import RidgeFit
 from diva.numerics.products import Workspace
 from diva.numerics.ridge import LocalModel, RidgeModel, one_hot, weighted
+from diva.numerics.threads import in_order
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def from_outputs(
     return LeaveOneOut(leverage, leverage_factor, residuals, loo_residuals, targets - loo_residuals)
 
 
+R = TypeVar("R")
 Passed = tuple[Chunk, Tensor, LeaveOneOut]  # m rows, their weights α (m,), and what leaves them out
 
 
@@ -99,17 +102,32 @@ def chunkwise(
     Rows of ``shared`` groups (`diva.numerics.groups.shared_groups`) are left to `groupwise`; where a chunk has some,
     its rows are positions, not a slice.
     """
-    local, work = LocalModel(model), Workspace()
-    for chunk, alpha in weighted(chunks, weights):
+    return of_chunks(lambda passed, _: passed, chunks, model, weights, leverage_factor, shared)
+
+
+def of_chunks(
+    function: Callable[[Passed, Workspace], R],
+    chunks: Chunks,
+    model: RidgeModel,
+    weights: Tensor | None,
+    leverage_factor: Tensor | None,
+    shared: Tensor | None = None,
+) -> Iterator[R]:
+    """``function(what chunkwise gives, buffers)`` of each chunk, by `diva.numerics.threads.in_order`."""
+    local = LocalModel(model)
+
+    def compute(chunk: Chunk, alpha: Tensor, work: Workspace) -> list[R]:
         if shared is not None and (shared[chunk.rows] >= 0).any():
             chosen = (shared[chunk.rows] < 0).nonzero()[:, 0].to(alpha.device)
             if not len(chosen):
-                continue
+                return []
             positions: Any = chosen.cpu() + chunk.rows.start
             chunk, alpha = Chunk(chunk.features[chosen], chunk.labels[chosen], positions), alpha[chosen]
         z = chunk.features
         factor = None if leverage_factor is None else leverage_factor[chunk.rows].to(z)
-        yield chunk, alpha, leave_one_out(z, chunk.labels, alpha, local.like(z), factor, work)
+        return [function((chunk, alpha, leave_one_out(z, chunk.labels, alpha, local.like(z), factor, work)), work)]
+
+    return chain.from_iterable(in_order(compute, weighted(chunks, weights)))
 
 
 def groupwise(chunks: Chunks, model: RidgeModel, weights: Tensor | None, shared: Tensor) -> Iterator[Passed]:
@@ -138,10 +156,14 @@ def temperatures() -> Tensor:
 @over_parts()
 def leverage_factors(chunks: Chunks, model: RidgeModel) -> Tensor:
     """g (n,) float64 of all rows, in one pass, for the passes that follow with the same model."""
-    local, work = LocalModel(model), Workspace()
+    local = LocalModel(model)
     g = torch.zeros(chunks.shape[0], dtype=torch.float64, device=model.head.device)
-    for z, _, rows in chunks:
-        g[rows] = products.squares(z, local.like(z).root, work).double()
+
+    def compute(chunk: Chunk, _: Tensor, work: Workspace) -> tuple[slice, Tensor]:
+        return chunk.rows, products.squares(chunk.features, local.like(chunk.features).root, work).double()
+
+    for rows, part in in_order(compute, weighted(chunks, None)):
+        g[rows] = part
     return g
 
 

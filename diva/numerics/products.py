@@ -71,19 +71,29 @@ def times(rows: Tensor, matrix: Tensor, work: Workspace | None = None, name: str
 
 def add_cross(total: Tensor, rows: Tensor, values: Tensor, work: Workspace) -> None:
     """``total`` (p, k) float64 += rowsᵀ (p, m) @ values (m, k)."""
-    out = work.take("cross", rows, *total.shape)
+    total += cross(rows, values, work)
+
+
+def cross(rows: Tensor, values: Tensor, work: Workspace) -> Tensor:
+    """rowsᵀ (p, m) @ values (m, k), in a buffer."""
+    out = work.take("cross", rows, rows.shape[1], values.shape[1])
     if blas.serves(rows):
         blas.gemm_transposed(rows.contiguous(), values.contiguous(), out)
     else:
         with exactly():
             torch.mm(rows.T, values, out=out)
-    total += out
+    return out
 
 
 def add_gram(total: Tensor, rows: Tensor, weights: Tensor | None, work: Workspace) -> None:
-    """The upper triangle of ``total`` (p, p) float64 += rowsᵀ diag(weights) rows, weights (m,) of any sign.
+    """The upper triangle of ``total`` (p, p) float64 += that of `gram`; `mirror` completes the sum."""
+    total += gram(rows, weights, work)
 
-    Rows of weight 0 cost nothing. `mirror` completes the sum.
+
+def gram(rows: Tensor, weights: Tensor | None, work: Workspace) -> Tensor:
+    """The upper triangle (p, p) of rowsᵀ diag(weights) rows, weights (m,) of any sign, in a buffer.
+
+    Rows of weight 0 cost nothing. What is below the diagonal means nothing.
     """
     if weights is None:
         parts = [(rows, 1.0)]
@@ -94,11 +104,10 @@ def add_gram(total: Tensor, rows: Tensor, weights: Tensor | None, work: Workspac
             for sign, chosen in ((1.0, weights > 0), (-1.0, weights < 0))
             if chosen.any()
         ]
-    out = work.take("gram", rows, *total.shape)
+    out = work.take("gram", rows, rows.shape[1], rows.shape[1])
     for number, (part, sign) in enumerate(parts):
         _syrk(part, out, sign, 1.0 if number else 0.0)
-    if parts:
-        total += out
+    return out if parts else out.zero_()
 
 
 def _scaled(rows: Tensor, scale: Tensor, chosen: Tensor, work: Workspace, name: str) -> Tensor:

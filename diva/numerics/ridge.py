@@ -20,6 +20,7 @@ from diva.numerics import products
 from diva.numerics.chunks import Chunk, Chunks
 from diva.numerics.parallel import over_parts
 from diva.numerics.products import Workspace
+from diva.numerics.threads import in_order, single_threaded_libraries
 
 EPSILON = torch.finfo(torch.float64).eps
 ACCURACY = 1e-6  # what a solution may be off by, relatively; beyond it `solve` raises
@@ -142,14 +143,20 @@ def moments(chunks: Chunks, classes: int, weights: Tensor | None = None) -> Mome
     """
     n, p = chunks.shape
     gram, cross = torch.zeros(p, p, dtype=torch.float64), torch.zeros(classes, p, dtype=torch.float64)
-    work, unit = Workspace(), 0.0
-    for (z, labels, _), alpha in weighted(chunks, weights):
+    unit = 0.0
+
+    def sums(chunk: Chunk, alpha: Tensor, work: Workspace) -> tuple[Tensor, Tensor]:
+        z, labels, _ = chunk
         _check(labels, classes)
-        gram, cross, unit = gram.to(z.device), cross.to(z.device), torch.finfo(z.dtype).eps / 2
-        products.add_gram(gram, z, None if weights is None else alpha, work)
+        scaled = z if weights is None else torch.mul(z, alpha[:, None], out=work.take("turned", z, *z.shape))
         # One-hot targets: ZᵀDY is a sum of rows by class, not a matrix product.
-        weighted_rows = z if weights is None else torch.mul(z, alpha[:, None], out=work.take("turned", z, *z.shape))
-        cross += work.take("sums", z, classes, p).zero_().index_add_(0, labels, weighted_rows)
+        by_class = work.take("sums", z, classes, p).zero_().index_add_(0, labels, scaled)
+        return products.gram(z, None if weights is None else alpha, work), by_class
+
+    for part, by_class in in_order(sums, weighted(chunks, weights)):
+        gram, cross, unit = gram.to(part.device), cross.to(part.device), torch.finfo(part.dtype).eps / 2
+        gram += part
+        cross += by_class
     # Rounding errors of the entries are as good as independent: a random matrix of that size has this norm.
     rounding = 2 * unit * float(torch.linalg.norm(products.mirror(gram))) / max(1, p) ** 0.5
     return Moments(gram, cross.T.contiguous(), n, rounding)
@@ -178,6 +185,7 @@ def _check(labels: Tensor, classes: int) -> None:
         raise ValueError(f"labels must lie in 0..{classes - 1}, got {int(labels.min())}..{int(labels.max())}.")
 
 
+@single_threaded_libraries()  # they spend six times the processor seconds on two threads at p = 513
 def solve(moments: Moments, ridge: float) -> RidgeModel:
     """The ridge solution from its moments, by one Cholesky factorisation in float64.
 
