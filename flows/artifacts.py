@@ -18,8 +18,8 @@ from prefect.context import TaskRunContext
 from diva.store import curated, ledger, paths
 from diva.store.ledger import Ledger
 from diva.text.harmless import markdown
+from diva.versions.published import VersionNumber
 from flows import work
-from flows.published import Version
 
 logger = logging.getLogger(__name__)
 STAGE = re.compile(r"^Running stage '([a-z]+)(?:@([^']+))?'")
@@ -65,7 +65,7 @@ def key(*words: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", "-".join(words).lower()).strip("-")
 
 
-def show_round(book: Ledger, name: str, version: Version) -> None:
+def show_round(book: Ledger, name: str, version: VersionNumber) -> None:
     """Artifacts of a published round."""
     label = version.tag.partition("@")[2]
     state = curated.read(name)

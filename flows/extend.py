@@ -4,17 +4,14 @@ The plan is written into the ledger first; the tag comes last and publishes. A r
 its steps again: those that are done already do nothing. ``python -m flows.extend`` publishes one round.
 """
 
+if __name__ == "__main__":
+    from flows import terminal
+
+    terminal.extend()
+
 import logging
 import re
 from typing import Any
-
-from flows import terminal
-from flows.options import Address, Budget, Options, Runner, Stale, parse
-
-if __name__ == "__main__":
-    told = parse("flows.extend", "Publish one round.")
-    terminal.hold()
-    terminal.settle_server()
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -24,9 +21,13 @@ from diva.store import ledger, paths
 from diva.store.curated import read as read_set
 from diva.store.features import FeatureFile
 from diva.store.ledger import Ledger
-from flows import artifacts, cluster, lock, provenance, published, repository, work
-from flows.commands import BusyError, CommandError, dvc, lock_file
-from flows.published import Version
+from diva.versions import published, repository, rounds
+from diva.versions.locks import exclusive
+from diva.versions.pipeline import dvc, locked_stages
+from diva.versions.processes import BusyError, CommandError
+from diva.versions.published import VersionNumber
+from flows import artifacts, cluster, provenance, work
+from flows.options import Address, Budget, Options, Runner, Stale
 
 CHOICE = (
     "Keep them as they are stored: `python -m flows.nightly --keep`. Begin a new chain under a new major version: "
@@ -62,7 +63,7 @@ NOISE = re.compile(r"didn.t change, skipping|^To (track|enable)|^\s+(git add|dvc
 @task(name="Plan a round in the ledger", cache_policy=NO_CACHE)
 def plan(options: Options) -> str:
     """Write the next round into the ledger."""
-    book = published.plan(ledger.read(), work.settings(options), published.versions())
+    book = rounds.plan(ledger.read(), work.settings(options), published.by_round())
     ledger.write(paths.LEDGER, book)
     log().info("%s is planned, on pool %s.", book.latest, book.rounds[book.latest].pool)
     return book.latest
@@ -71,8 +72,8 @@ def plan(options: Options) -> str:
 @task(name="Fetch what earlier runs stored", cache_policy=NO_CACHE, **OUTSIDE)
 def fetch() -> None:
     """``dvc pull`` in a clone that does not have the newest published set."""
-    rounds = published.done(ledger.read(), published.versions())
-    if rounds and not paths.curated(rounds[-1]).is_file():
+    done = rounds.done(ledger.read(), published.by_round())
+    if done and not paths.curated(done[-1]).is_file():
         run_dvc("pull", "--force")
 
 
@@ -80,12 +81,12 @@ def fetch() -> None:
 def prepare(stale: Stale) -> None:
     """All that rounds depend on, without the rounds; features made in different ways are refused."""
     book = ledger.read()
-    published.tidy(book)
+    rounds.tidy(book)
     if stale == "stop":
-        provenance.require_same_parameters(lock_file())
+        provenance.require_same_parameters(locked_stages())
         provenance.require_same_weights()
-    known = published.versions()
-    if published.done(book, known):
+    known = published.by_round()
+    if rounds.done(book, known):
         if stale == "stop":
             provenance.require_same_revision()
     elif known:
@@ -98,14 +99,14 @@ def prepare(stale: Stale) -> None:
 @task(name="Check that published rounds still follow from their inputs", cache_policy=NO_CACHE, **BUSY)
 def check_history(stale: Stale) -> None:
     """Stop where they do not, or do what was asked for."""
-    rounds = published.done(ledger.read(), published.versions())
-    found = published.stale(lock_file(), rounds)
+    done = rounds.done(ledger.read(), published.by_round())
+    found = rounds.stale(locked_stages(), done)
     if not found:
         return
     what = "; ".join(f"{name}: {', '.join(files)}" for name, files in found.items())
     if stale == "stop":
         raise ValueError(f"Published rounds must follow from their inputs, but these have changed ({what}). {CHOICE}")
-    require_rows(rounds[-1])
+    require_rows(done[-1])
     stages = [f"{verb}@{name}" for name in found for verb in ("extend", "curate")]
     run_dvc("commit", "--force", *stages)
     log().warning("Kept as they are stored, though inputs changed: %s.", what)
@@ -123,7 +124,7 @@ def require_rows(name: str) -> None:
 @task(name="Begin a new chain of rounds", cache_policy=NO_CACHE)
 def rebase() -> None:
     """A ledger without rounds; their versions stay where their tags are."""
-    book = published.prefix(ledger.read(), None)
+    book = rounds.prefix(ledger.read(), None)
     ledger.write(paths.LEDGER, book)
     log().warning("A new chain begins after %s; earlier versions keep their tags.", book.latest)
 
@@ -131,9 +132,9 @@ def rebase() -> None:
 @task(name="Reproduce the pipeline with DVC", cache_policy=NO_CACHE, **BUSY)
 def reproduce(name: str) -> None:
     """``dvc repro``; published rounds must come out as they are."""
-    published.tidy(ledger.read())
+    rounds.tidy(ledger.read())
     run_dvc("repro")
-    changed = published.rewritten(published.done(ledger.read(), published.versions()))
+    changed = rounds.rewritten(rounds.done(ledger.read(), published.by_round()))
     if changed:
         raise ValueError(f"Published rounds must never change, got others for {', '.join(changed)}. {CHOICE}")
     log().info("%s is reproduced.", name)
@@ -153,7 +154,7 @@ def commit(message: str) -> None:
 
 
 @task(name="Tag the version", cache_policy=NO_CACHE, **OUTSIDE)
-def tag(name: str, version: Version) -> None:
+def tag(name: str, version: VersionNumber) -> None:
     """The step that publishes."""
     repository.tag(version.tag, f"Round {name}")
     log().info("%s is published as %s.", name, version.tag)
@@ -166,7 +167,7 @@ def push_git(remote: str) -> None:
 
 
 @task(name="Show what the round did", cache_policy=NO_CACHE)
-def show(name: str, version: Version) -> None:
+def show(name: str, version: VersionNumber) -> None:
     """Artifacts; for the eyes only, so the round is published before."""
     artifacts.show_round(ledger.read(), name, version)
 
@@ -183,10 +184,10 @@ def run_dvc(*arguments: str) -> None:
     dvc(*arguments, log=line)
 
 
-def publish_round(name: str) -> Version:
+def publish_round(name: str) -> VersionNumber:
     """Take an unfinished round to its tag."""
-    book, known = ledger.read(), published.versions()
-    version = published.version(book, name, known)
+    book, known = ledger.read(), published.by_round()
+    version = rounds.version(book, name, known)
     reproduce(name)
     push()
     told = work.metrics("rounds", name) or {}
@@ -202,17 +203,17 @@ def unfinished_round() -> str | None:
     It obeys what people have decided since it was planned, also where a run was killed while at work on it.
     """
     told = ledger.read()
-    book: Ledger | None = published.obedient(told, published.versions())
+    book: Ledger | None = rounds.obedient(told, published.by_round())
     if book and book != told:
         ledger.write(paths.LEDGER, book)
     while book:
-        left = published.unfinished(book, published.versions())
+        left = rounds.unfinished(book, published.by_round())
         if left:
-            return published.set_plan_aside(book, left[0]).latest
-        book = published.next_planned(book)
+            return rounds.set_plan_aside(book, left[0]).latest
+        book = rounds.next_planned(book)
         if book:
             ledger.write(paths.LEDGER, book)
-    published.PLANNED.unlink(missing_ok=True)
+    rounds.PLANNED.unlink(missing_ok=True)
     return None
 
 
@@ -239,11 +240,11 @@ def extend(
 ) -> str:
     """Publish one round: the unfinished one, or else a new one."""
     options = Options(budget=budget, git_remote=git_remote, stale=stale, runner=runner, address=address)
-    with lock.only_run(), cluster.workers(runner, address):
+    with exclusive(), cluster.workers(runner, address):
         repository.require_committed()
-        book, known = ledger.read(), published.versions()
-        published.require_tags(book, known)
-        published.require_history(book, known)
+        book, known = ledger.read(), published.by_round()
+        rounds.require_tags(book, known)
+        rounds.require_history(book, known)
         begin(stale)
         name = unfinished_round()
         before_rounds(stale)
@@ -253,5 +254,6 @@ def extend(
     return version.tag
 
 
-if __name__ == "__main__":
-    terminal.finish(lambda: extend(told.budget, told.git_remote, told.stale, told.runner, told.address))
+def run(options: Options) -> str:
+    """The flow outside a deployment; returns the version's name."""
+    return extend(options.budget, options.git_remote, options.stale, options.runner, options.address)

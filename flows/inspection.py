@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from flows.commands import SCRATCH, leashed
+from diva.versions.locks import SCRATCH
+from diva.versions.processes import leashed
 
 LOCK = SCRATCH / "inspection.lock"
 LIMIT = 3600.0  # seconds: at a disk's usual speed, half a terabyte

@@ -5,14 +5,12 @@
 ``python -m flows.nightly`` looks for work before it imports Prefect, so a night without work takes a second or two.
 """
 
-import sys
-
-from flows import options as told
-from flows import terminal
-
 if __name__ == "__main__":
-    OPTIONS = told.parse("flows.nightly", "Take in deliveries and publish rounds.")
-    terminal.begin(OPTIONS)  # ends here where there is nothing to do; holds the lock otherwise
+    from flows import terminal
+
+    terminal.nightly()
+
+import sys
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -20,7 +18,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from diva.store import ledger, paths
-from flows import artifacts, cluster, deliveries, extend, lock, repository, work
+from diva.versions import repository
+from diva.versions.locks import RunningError, exclusive
+from flows import artifacts, cluster, deliveries, extend, work
 from flows.options import Address, Budget, Options, Rounds, Runner, Stale, Watch
 
 
@@ -81,7 +81,7 @@ def rounds(options: Options) -> list[str]:
 
 def publish_rest() -> None:
     """What no round published (batches that none drew from yet, a roll back) is pushed and committed; without a tag."""
-    if not extend.unfinished_round() and repository.uncommitted(*repository.OWN):
+    if not extend.unfinished_round() and repository.uncommitted(*repository.CONTENT):
         extend.reproduce("the newest set")
         extend.push()
         extend.commit(f"Keep what lies here after {ledger.read().latest}")
@@ -113,7 +113,7 @@ def nightly(
         runner=runner, address=address,
     )  # fmt: skip
     try:
-        with lock.only_run():
+        with exclusive():
             reasons = look(options)
             if not reasons:
                 return Completed(name="NothingToDo", message="Nothing to do.")
@@ -124,16 +124,13 @@ def nightly(
                 publish_rest()
             if git_remote and repository.unpushed(git_remote):
                 extend.push_git(git_remote)
-    except lock.RunningError as error:
+    except RunningError as error:
         return Completed(name="Skipped", message=str(error))
     return Completed(message=f"Published: {', '.join(done) or 'no new version'}.")
 
 
-def outcome(state: State) -> str:
-    """What a run says at its end; the error of a failed one is raised."""
+def run(options: Options) -> str:
+    """The flow outside a deployment: what it says at its end; the error of a failed run is raised."""
+    state = nightly(**options.model_dump(), return_state=True)
     state.result(raise_on_failure=True)
     return state.message or ""
-
-
-if __name__ == "__main__":
-    terminal.finish(lambda: outcome(nightly(**OPTIONS.model_dump(), return_state=True)))

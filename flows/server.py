@@ -20,7 +20,8 @@ from typing import Any, NoReturn
 
 import psutil
 
-from flows.commands import SCRATCH, leashed
+from diva.versions.locks import SCRATCH
+from diva.versions.processes import leashed
 
 HOST, PORT = "127.0.0.1", 4200  # of `make server`; prefect.toml has them too
 POOL = "nightly"

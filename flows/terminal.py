@@ -1,16 +1,17 @@
 """How flows are started without a deployment: Prefect stays in the project, mistakes become messages."""
 
+import importlib
 import os
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from diva.text.harmless import plain
-from flows import lock, server, work
+from diva.versions.locks import RunningError, exclusive
+from flows import options, server, work
 from flows.options import Options
 
-HELD = ExitStack()  # until the process ends
 BUSY = 75  # EX_TEMPFAIL: try again later
 
 
@@ -23,44 +24,48 @@ def say(text: str) -> None:
 def stop(error: BaseException) -> NoReturn:
     """End the process with the error's message."""
     sys.stderr.write(plain(f"{error}\n"))
-    sys.exit(BUSY if isinstance(error, lock.RunningError) else 1)
+    sys.exit(BUSY if isinstance(error, RunningError) else 1)
 
 
-def settle_server() -> None:
+@contextmanager
+def server_of_run() -> Iterator[None]:
     """Before Prefect is imported: report to `make server` where it runs, else to a server for the time of this run."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
     if "PREFECT_API_URL" in os.environ:
-        return
-    if server.ready(server.PORT):
+        yield
+    elif server.ready(server.PORT):
         server.introduce()
+        yield
     else:
-        os.environ["PREFECT_API_URL"] = HELD.enter_context(server.temporary())
+        with server.temporary() as address:
+            os.environ["PREFECT_API_URL"] = address
+            yield
 
 
-def hold() -> None:
-    """Take the lock for the rest of the process, or end it."""
+def nightly() -> NoReturn:
+    """``python -m flows.nightly``: a night without work ends before Prefect is imported."""
+    told = options.parse("flows.nightly", "Take in deliveries and publish rounds.")
+
+    def found() -> list[str]:
+        reasons = work.reasons(told)
+        say("\n".join(reasons) or "Nothing to do.")
+        return reasons
+
+    run("flows.nightly", told, found)
+
+
+def extend() -> NoReturn:
+    """``python -m flows.extend``."""
+    run("flows.extend", options.parse("flows.extend", "Publish one round."), lambda: ["it is asked for"])
+
+
+def run(module: str, told: Options, reasons: Callable[[], list[str]]) -> NoReturn:
+    """Run a module's flow, if there is reason to; what it refuses is a message and a non-zero exit status."""
     try:
-        HELD.enter_context(lock.only_run())
-    except lock.RunningError as error:
-        stop(error)
-
-
-def begin(options: Options) -> None:
-    """Before Prefect is imported: hold the lock, look for work, end the process where there is none."""
-    hold()
-    try:
-        found = work.reasons(options)
+        with exclusive():
+            if reasons():
+                with server_of_run():
+                    say(importlib.import_module(module).run(told))
     except (ValueError, OSError, RuntimeError) as error:
         stop(error)
-    say("\n".join(found) or "Nothing to do.")
-    if not found:
-        sys.exit(0)
-    settle_server()
-
-
-def finish(run: Callable[[], object]) -> None:
-    """Run a flow; what it refuses is a message and a non-zero exit status."""
-    try:
-        say(str(run()))
-    except (ValueError, OSError, RuntimeError) as error:
-        stop(error)
+    sys.exit(0)

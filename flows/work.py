@@ -1,14 +1,18 @@
 """Whether there is anything to do tonight, found out without Prefect, DVC or torch: within a second or two."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from diva.store import ledger, paths
 from diva.store.ledger import Ledger
-from flows import deliveries, published, repository
+from diva.versions import published, repository, rounds
+from flows import deliveries
 from flows.options import Options
 from stages.params import section
 from stages.params.__main__ import faults
+from stages.params.curate import Curate
+from stages.params.extend import Extend
 
 
 def reasons(options: Options) -> list[str]:
@@ -18,17 +22,17 @@ def reasons(options: Options) -> list[str]:
         ValueError: the project is in no state to run: uncommitted code, broken parameters or ledger.
     """
     repository.require_committed()
-    book, known = ledger.read(), published.versions()
-    published.require_tags(book, known)
-    published.require_history(book, known)
-    found = [f"round {name} is not published yet" for name in published.unfinished(book, known)]
-    if not found and published.next_planned(book):
+    book, known = ledger.read(), published.by_round()
+    rounds.require_tags(book, known)
+    rounds.require_history(book, known)
+    found = [f"round {name} is not published yet" for name in rounds.unfinished(book, known)]
+    if not found and rounds.next_planned(book):
         found.append("planned rounds wait")
     arrivals = [arrival for arrival in deliveries.new(book, options.watch) if deliveries.worth_a_run(book, arrival)]
     found += [f"{arrival.name} was delivered" for arrival in arrivals]
     if more_rounds(book, options):
         found.append(f"round {book.latest} left candidates, or what it drew from has changed")
-    if not found and repository.uncommitted(*repository.OWN):
+    if not found and repository.uncommitted(*repository.CONTENT):
         found.append("ledger, lock file or metrics are not committed yet")
     if options.git_remote and repository.unpushed(options.git_remote):
         found.append(f"versions wait to be pushed to {options.git_remote}")
@@ -61,7 +65,34 @@ def more_rounds(book: Ledger, options: Options) -> bool:
     obeyed = ledger.newest_review(book) == ledger.obeyed_review(book)
     if obeyed and budget is not None and spent.get("added", 0) >= budget:
         return False
-    return not published.settled(book, wanted, metrics("rounds", book.latest))
+    return not settled(book, wanted, metrics("rounds", book.latest))
+
+
+def checked(settings: rounds.Settings, where: str = str(paths.PARAMS)) -> tuple[Extend, Curate]:
+    """A round's settings as the stages read them."""
+    return (
+        section.validate(settings.get("extend"), Extend, f"{where}:extend"),
+        section.validate(settings.get("curate"), Curate, f"{where}:curate"),
+    )
+
+
+def settled(book: Ledger, settings: rounds.Settings, metrics: Mapping[str, Any] | None) -> bool:
+    """Whether another round would find nothing: the last one said so, on this pool, this review, these settings."""
+    if book.latest in book.base:  # compacted: the round's metrics stayed, its settings did not
+        base = book.base[book.latest]
+        newest = (ledger.newest_pool(book), ledger.newest_review(book))
+        return (base.pool, base.review) == newest and metrics is not None and _found_nothing(metrics)
+    if book.latest not in book.rounds:
+        return not book.pool and ledger.newest_review(book) == ledger.obeyed_review(book)
+    last = book.rounds[book.latest]
+    wanted = (ledger.newest_pool(book), ledger.newest_review(book), checked(settings))
+    if metrics is None or (last.pool, last.review, checked(last.settings)) != wanted:
+        return False
+    return _found_nothing(metrics)
+
+
+def _found_nothing(metrics: Mapping[str, Any]) -> bool:
+    return bool(metrics["stop"] != "none" or metrics["added"] == 0)
 
 
 def metrics(stage: str, name: str) -> dict[str, Any] | None:

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from diva.store import ledger, paths, tables
-from diva.versions import versions
-from diva.versions.cache import cached, outputs
+from diva.versions import published
+from diva.versions.cache import LOCK, cached, outputs
+from diva.versions.processes import CommandError
 from diva.vision import revision
 from stages.command import run
 
@@ -37,9 +38,9 @@ BY_NAME = {"score": ("diva/methods", "*.py"), "report": ("diva/report/web", "*")
 
 def code() -> None:
     """data/code/<stage>.json: sha256 of each file, by its path, or a revision."""
-    before, published = recorded(), has_published_rounds()
-    made = [stage for stage in versions.HISTORY if stage in before]
-    unchanged = [stage for stage in made if published or _same_revision(stage, before[stage])]
+    before, final = recorded(), has_published_rounds()
+    made = [stage for stage in published.HISTORY if stage in before]
+    unchanged = [stage for stage in made if final or _same_revision(stage, before[stage])]
     for stage in STAGES:
         tables.write_json(paths.code(stage), before[stage] if stage in unchanged else content(stage))
     logger.info("%d stages", len(STAGES))
@@ -68,7 +69,7 @@ def _same_revision(stage: str, before: dict[str, Any]) -> bool:
 
 def recorded() -> dict[str, dict[str, Any]]:
     """What this stage wrote the last time, by the lock and DVC's cache."""
-    lock = versions.LOCK.read_text(encoding="utf-8") if versions.LOCK.is_file() else ""
+    lock = LOCK.read_text(encoding="utf-8") if LOCK.is_file() else ""
     stored = {path: cached(md5) for path, md5 in outputs(lock).items() if Path(path).parent == paths.CODE}
     return {Path(path).stem: json.loads(file.read_bytes()) for path, file in stored.items() if file.is_file()}
 
@@ -78,7 +79,10 @@ def has_published_rounds() -> bool:
     if not paths.LEDGER.is_file():
         return False
     book = ledger.read()
-    return bool(book.base) or not versions.round_numbers().isdisjoint(map(ledger.number, book.rounds))
+    try:
+        return bool(book.base) or not published.by_round().keys().isdisjoint(map(ledger.number, book.rounds))
+    except CommandError:  # no repository
+        return False
 
 
 def closure(files: Iterable[Path]) -> list[str]:

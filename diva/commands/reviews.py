@@ -56,7 +56,7 @@ def _apply(file: Path | None) -> None:
 
     if file is None and not paths.PENDING.exists():
         raise ValueError("--finish must have decisions to publish, got none; `diva review --serve` saves them.")
-    with pending.exclusive():
+    with pending.one_review():
         book = ledger.read()
         if file is not None:
             _decide(reviews.reviewed(book, file), f"review {file.name}")
@@ -126,11 +126,11 @@ def relabel(file: Annotated[Path, typer.Argument(metavar="FILE", help=".csv or .
 def _decide(said: "pl.DataFrame", what: str) -> None:
     """Put decisions of people into the ledger as its newest review, and commit that."""
     from diva.versions import reviews
-    from diva.versions import versions as store
+    from diva.versions.locks import exclusive
 
     if said.is_empty():
         console.show([("unchanged", "all of this was decided before")])
         return
-    with store.exclusive():
+    with exclusive():
         name = reviews.publish(said, what)
     console.show([("review", f"{name}, {what}: {len(said):,} decisions; {NEXT}")])

@@ -14,18 +14,16 @@ if TYPE_CHECKING:
 
 def versions() -> None:
     """List what was published: version, date, newest round, size, added, removed, test error."""
-    from diva.versions import history
-    from diva.versions import versions as store
+    from diva.versions import history, published
 
-    console.show((), [history.listed(store.versions(), store.current())])
+    console.show((), [history.listed(published.versions(), published.current())])
 
 
 def show(version: Annotated[str | None, typer.Argument(help="What lies here, unless given.")] = None) -> None:
     """Show a version: class balance, weights, and the data, network, settings and code it came from."""
-    from diva.versions import portrait
-    from diva.versions import versions as store
+    from diva.versions import portrait, published
 
-    console.show(*portrait.shown(store.find(version)))
+    console.show(*portrait.shown(published.find(version)))
 
 
 def diff(
@@ -34,10 +32,9 @@ def diff(
     as_json: Annotated[bool, typer.Option("--json", help="Every sample, for programs.")] = False,
 ) -> None:
     """Say what changed from version A to B: added, removed, relabelled, reweighted, by class."""
-    from diva.versions import difference, portrait
-    from diva.versions import versions as store
+    from diva.versions import difference, portrait, published
 
-    old, new = store.find(before), store.find(after)
+    old, new = published.find(before), published.find(after)
     rows = difference.between(old, new)
     if as_json:
         text = json.dumps(difference.as_json(old.name, new.name, rows), ensure_ascii=False, indent=2)
@@ -54,10 +51,10 @@ def verify(
 
     Exit code 1 where one does. The work tree is neither read nor changed.
     """
+    from diva.versions import published
     from diva.versions import verify as content
-    from diva.versions import versions as store
 
-    wanted = (everything and version is None and store.versions()) or [store.find(version)]
+    wanted = (everything and version is None and published.versions()) or [published.find(version)]
     faults = [_judged(verdict) for verdict in content.verify(wanted, everything)]
     if any(faults):
         raise typer.Exit(1)
@@ -79,11 +76,11 @@ def rollback(version: Annotated[str, typer.Argument()]) -> None:
 
     The next round continues from there. Takedowns since then stay in force.
     """
-    from diva.versions import reviews
-    from diva.versions import versions as store
+    from diva.versions import published, reviews
+    from diva.versions.locks import exclusive
 
-    with store.exclusive():
-        target = store.find(version)
+    with exclusive():
+        target = published.find(version)
         takedowns = reviews.roll_back(target)
     stay = "all versions, later ones too" + (f"; {takedowns} takedowns since then" if takedowns else "")
     console.show(
@@ -99,9 +96,9 @@ def export(
 ) -> None:
     """Write a version's training set for other tools: a folder per class, what FiftyOne imports, or a table."""
     from diva.versions import export as content
-    from diva.versions import versions as store
+    from diva.versions import published
 
-    source = store.find(version)
+    source = published.find(version)
     count = content.export(source, form, to, copy=copy)
     console.show([("wrote", f"{to}: {count:,} samples of {source.name} as {form}")])
 
@@ -110,8 +107,8 @@ def compact() -> None:
     """Start the history anew at the newest set: what it needs becomes data/base; a new version publishes that."""
     from diva.store import paths
     from diva.versions import compact as content
-    from diva.versions import versions as store
+    from diva.versions.locks import exclusive
 
-    with store.exclusive():
+    with exclusive():
         name = content.compact()
     console.show([("published", f"{name}; the history starts in {paths.BASE}"), ("kept", "all earlier versions")])

@@ -1,9 +1,8 @@
 """Decisions that were made and are not published yet: data/reviews/pending.csv, whole on disk after each of them."""
 
-import fcntl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +10,7 @@ import polars as pl
 
 from diva.store import decisions, paths
 from diva.store.decisions import Decision, Reviewable
-
-RUNNING = Path(".dvc/tmp/review.lock")  # held by whoever writes the file
+from diva.versions.locks import REVIEW, exclusive
 
 
 class Pending:
@@ -73,13 +71,6 @@ def overtaken(file: Path, about: Reviewable) -> tuple[pl.DataFrame, list[str]]:
     return stored.filter(~gone), stored.filter(gone)["sample_id"].to_list()
 
 
-@contextmanager
-def exclusive() -> Iterator[None]:
+def one_review() -> AbstractContextManager[None]:
     """Within the block nobody else changes the decisions that wait; ValueError where somebody does."""
-    RUNNING.parent.mkdir(parents=True, exist_ok=True)
-    with RUNNING.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ValueError("no other review must go on here, got a server at work; end it (Ctrl-C) first.") from None
-        yield
+    return exclusive(REVIEW, "no other review must go on here, got a server at work; end it (Ctrl-C) first.")

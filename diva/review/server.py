@@ -11,7 +11,7 @@ import uvicorn
 from diva.review.application import ReviewRoutes
 from diva.review.current import Current
 from diva.review.guard import Guard
-from diva.review.pending import Pending, exclusive
+from diva.review.pending import Pending, one_review
 from diva.store import paths
 
 HOST = "127.0.0.1"
@@ -31,7 +31,7 @@ def serve(port: int, say: Callable[[str], None]) -> int:
     if not paths.REPORT.is_file():
         raise ValueError(f"{paths.REPORT} must exist, got nothing; `make curate` makes it.")
     current, root, token = Current(Path.cwd()), Path.cwd(), secrets.token_urlsafe(32)
-    with exclusive(), socket.create_server((HOST, port)) as listening:
+    with one_review(), socket.create_server((HOST, port)) as listening:
         pending = Pending(current.about)
         review = ReviewRoutes(pending, current.gallery, token, root)
         own = listening.getsockname()[1]

@@ -71,9 +71,9 @@ def read(version: str | Path) -> pl.DataFrame:
 
 def _of_version(name: str) -> Path:
     """By name: stages read rounds, never versions, so none of them depends on that module's file."""
-    versions = importlib.import_module("diva.versions.versions")
-    version = versions.find(name)
-    path: Path = versions.fetch(version, paths.curated(versions.newest_round(version)))
+    published, contents = (importlib.import_module(f"diva.versions.{module}") for module in ("published", "contents"))
+    version = published.find(name)
+    path: Path = contents.fetch(version, paths.curated(contents.newest_round(version)))
     return path
 
 

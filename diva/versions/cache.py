@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+LOCK = Path("dvc.lock")
+
 
 def outputs(lock: str) -> dict[str, str]:
     """md5 of every output by its path, from the text of a ``dvc.lock``."""

@@ -18,7 +18,9 @@ import polars as pl
 from ruamel.yaml import YAML
 
 from diva.store import atomic, curated, index, ledger, manifest, paths, tables
-from diva.versions import versions
+from diva.versions import cache, published, repository
+from diva.versions.pipeline import dvc, up_to_date
+from diva.versions.rollback import removable, sweep
 
 FRESH = paths.DATA / ".base.tmp"
 WRITTEN = (PurePosixPath("data/raw"), PurePosixPath("data/base/raw"))  # images that ``download`` wrote
@@ -33,24 +35,24 @@ def compact() -> str:
     Raises:
         ValueError: changes that are not committed or not published, stages that have not run, files that are not here.
     """
-    versions.require_clean("before it is compacted")
-    book, version = ledger.read(), versions.current()
+    repository.require_clean("before it is compacted")
+    book, version = ledger.read(), published.current()
     if version is None:
         raise ValueError("the ledger must be published before it is compacted, got one that no version has.")
-    if not versions.up_to_date():
+    if not up_to_date():
         raise ValueError("the pipeline must be up to date before it is compacted; see `dvc status`, run `dvc repro`.")
     short = ledger.compacted(book, version)
-    kept, gone = split(versions.LOCK.read_text(encoding="utf-8"), book)
-    stale = versions.removable({out["path"]: out["md5"] for stage in gone.values() for out in stage["outs"]})
-    versions.dvc("add", gather(book).as_posix())
+    kept, gone = split(cache.LOCK.read_text(encoding="utf-8"), book)
+    stale = removable({out["path"]: out["md5"] for stage in gone.values() for out in stage["outs"]})
+    dvc("add", gather(book).as_posix())
     ledger.write(paths.LEDGER, short)
-    atomic.write_text(versions.LOCK, kept)
-    versions.sweep([*stale, *metrics_of(gone, book.latest)])
-    versions.dvc("repro")
-    versions.dvc("push")
-    name = versions.next_name(version)
-    versions.commit(f"Compact {version}: the history starts at {book.latest}")
-    versions.tag(name, f"{version}, compacted")
+    atomic.write_text(cache.LOCK, kept)
+    sweep([*stale, *metrics_of(gone, book.latest)])
+    dvc("repro")
+    dvc("push")
+    name = published.next_name(version)
+    repository.commit(f"Compact {version}: the history starts at {book.latest}")
+    repository.tag(name, f"{version}, compacted")
     return name
 
 

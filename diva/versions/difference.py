@@ -6,20 +6,21 @@ from typing import Any
 import polars as pl
 
 from diva.store import paths, release, tables
-from diva.versions import versions
+from diva.versions import contents
+from diva.versions.published import Version
 
 CHANGES = ("added", "removed", "relabelled", "reweighted")
 SMALL = 1e-9  # weights closer than this are the same
 
 
-def between(before: versions.Version, after: versions.Version) -> pl.DataFrame:
+def between(before: Version, after: Version) -> pl.DataFrame:
     """``difference`` of two versions."""
     return difference(members(before), members(after))
 
 
-def members(version: versions.Version) -> pl.DataFrame:
+def members(version: Version) -> pl.DataFrame:
     """Members of a version: sample_id, label, weight."""
-    return tables.read(versions.fetch(version, paths.TRAIN), release.TRAIN).select("sample_id", "label", "weight")
+    return tables.read(contents.fetch(version, paths.TRAIN), release.TRAIN).select("sample_id", "label", "weight")
 
 
 def difference(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:

@@ -16,7 +16,8 @@ import polars as pl
 
 from diva.ingest.sources import READY
 from diva.store import manifest, paths, release, tables
-from diva.versions import versions
+from diva.versions import contents
+from diva.versions.published import Version
 
 FORMATS = ("imagefolder", "fiftyone", "csv", "parquet")
 FIELDS = ("weight", "flagged", "given_label", "suggested_label", "origin", "round", "margin", "derivative", "reason")
@@ -24,7 +25,7 @@ LENGTH = 120  # bytes of a folder's name; longer labels end in their hash
 TABLES = {paths.TRAIN: release.TRAIN, paths.REMOVED: release.REMOVED}
 
 
-def export(version: versions.Version, form: str, folder: Path, *, copy: bool = False) -> int:
+def export(version: Version, form: str, folder: Path, *, copy: bool = False) -> int:
     """Write the release of a version into ``folder``; return how many samples it has.
 
     Args:
@@ -41,7 +42,7 @@ def export(version: versions.Version, form: str, folder: Path, *, copy: bool = F
         raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {form}.")
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise ValueError(f"--to must be a new or an empty folder, got {folder}.")
-    frames = {path.stem: tables.read(versions.fetch(version, path), schema) for path, schema in TABLES.items()}
+    frames = {path.stem: tables.read(contents.fetch(version, path), schema) for path, schema in TABLES.items()}
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     fresh.mkdir(parents=True)
     try:
@@ -67,7 +68,7 @@ def write_tables(frames: dict[str, pl.DataFrame], folder: Path, form: str) -> No
             whole.write_parquet(folder / f"{name}.parquet")
 
 
-def image_folder(train: pl.DataFrame, folder: Path, version: versions.Version, *, copy: bool = False) -> None:
+def image_folder(train: pl.DataFrame, folder: Path, version: Version, *, copy: bool = False) -> None:
     """class/sample_id.ext, and index.csv: file, label, given label and weight of each sample."""
     _require_images(train, "imagefolder")
     named = zip(train["label"], _names(train), strict=True)
@@ -77,7 +78,7 @@ def image_folder(train: pl.DataFrame, folder: Path, version: versions.Version, *
     train.select(pl.Series("file", files, pl.String), *columns).write_csv(folder / "index.csv")
 
 
-def fifty_one(train: pl.DataFrame, folder: Path, version: versions.Version, *, copy: bool = False) -> None:
+def fifty_one(train: pl.DataFrame, folder: Path, version: Version, *, copy: bool = False) -> None:
     """data/sample_id.ext, and labels.json: the label of each sample with all that is known of it as attributes.
 
     ``fiftyone.Dataset.from_dir(folder, fiftyone.types.FiftyOneImageClassificationDataset)`` reads it; what has no value
@@ -105,7 +106,7 @@ def _names(train: pl.DataFrame) -> list[str]:
     return [f"{class_name(sample_id)}{_suffix(path)}" for sample_id, path in rows]
 
 
-def _put(train: pl.DataFrame, files: list[str], folder: Path, version: versions.Version, *, copy: bool) -> None:
+def _put(train: pl.DataFrame, files: list[str], folder: Path, version: Version, *, copy: bool) -> None:
     """The image of each sample as one of ``files``, a link or a copy."""
     put: Callable[[Path, Path, str], None] = _copy if copy else _link
     for (sample_id, path), file in zip(train.select("sample_id", "path").iter_rows(), files, strict=True):
@@ -133,9 +134,9 @@ def _is_ready(path: str) -> bool:
     return Path(path).suffix.lower() in (*READY, ".parquet")
 
 
-def _located(version: versions.Version, path: Path) -> Path:
+def _located(version: Version, path: Path) -> Path:
     """Images that the pipeline wrote, as the version has them; others where they lie."""
-    found = versions.fetch(version, path) if paths.DATA in path.parents else path
+    found = contents.fetch(version, path) if paths.DATA in path.parents else path
     if not found.is_file():
         raise ValueError(f"{path} must be there, got nothing; put the image back where it was.")
     return found.resolve()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from diva.text.words import NOTHING, Column, Row, Table, count, with_interval
-from diva.versions.versions import Version
+from diva.versions.published import Version
 
 
 def listed(known: Sequence[Version], current: str | None) -> Table:

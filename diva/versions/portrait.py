@@ -9,8 +9,8 @@ import yaml
 from diva.store import ledger, paths, release, tables
 from diva.store.features import FeatureFile
 from diva.text.words import NOTHING, Column, Row, Table, count, number, percent, with_interval
-from diva.versions import difference, versions
-from diva.versions.versions import Version
+from diva.versions import contents, difference
+from diva.versions.published import Version
 
 BAR = 30  # columns of the longest bar
 Facts = list[tuple[str, str]]
@@ -18,9 +18,9 @@ Facts = list[tuple[str, str]]
 
 def shown(version: Version) -> tuple[Facts, list[Table]]:
     """One version: what it holds, class by class, and where it came from."""
-    train = tables.read(versions.fetch(version, paths.TRAIN), release.TRAIN)
-    summary = json.loads(versions.fetch(version, paths.SUMMARY).read_text(encoding="utf-8"))
-    book = ledger.validated(yaml.safe_load(versions.text(version, paths.LEDGER)), f"{version.name}:{paths.LEDGER}")
+    train = tables.read(contents.fetch(version, paths.TRAIN), release.TRAIN)
+    summary = json.loads(contents.fetch(version, paths.SUMMARY).read_text(encoding="utf-8"))
+    book = ledger.validated(yaml.safe_load(contents.git_text(version, paths.LEDGER)), f"{version.name}:{paths.LEDGER}")
     figures = {"error": version.error, "low": version.low, "high": version.high}
     made = f"{count(summary['members'])} samples: core {count(summary['core'])}, added {count(summary['added'])}"
     changed = ", ".join(f"{name} {count(summary[name])}" for name in ("removed", "relabelled", "flagged"))
@@ -78,11 +78,11 @@ def _batch(batch: ledger.Batch) -> str:
 def _network(version: Version) -> Facts:
     """What made the features: told by the file of the core's, or by params.yaml where that file is not here."""
     names = {"backbone": "backbone", "weights": "weights file", "weights_sha256": "its sha256"}
-    stored = versions.local(version, paths.features("core"))
+    stored = contents.local(version, paths.features("core"))
     if stored:
         told: dict[str, Any] = FeatureFile(stored).attributes
     else:
-        told = yaml.safe_load(versions.text(version, paths.PARAMS))["extract"]
+        told = yaml.safe_load(contents.git_text(version, paths.PARAMS))["extract"]
     return [(name, str(told[key])) for key, name in names.items() if told.get(key) not in (None, "")]
 
 

@@ -18,7 +18,8 @@ import polars as pl
 
 from diva.store import curated, index, ledger, manifest, paths, release, tables
 from diva.store.features import FeatureFile
-from diva.versions import versions
+from diva.versions import contents, published
+from diva.versions.published import Version
 from diva.versions.stored_files import Fault, Held
 
 SHOWN = 60  # characters of a value that a fault repeats
@@ -34,21 +35,21 @@ def code(held: Held) -> Iterator[Fault]:
         if held.first_time(f"code {path}", Path(path)):
             ran = json.loads(held.file(Path(path)).read_text("utf-8"))
             faults = list(_other_code(held.version, ran))
-            history = versions.before(held.version) if faults and Path(path).stem in versions.HISTORY else []
+            history = published.before(held.version) if faults and Path(path).stem in published.HISTORY else []
             if faults and not any(
-                versions.kept(version.commit).get(path) == md5 and not any(_other_code(version, ran))
+                contents.outputs(version.commit).get(path) == md5 and not any(_other_code(version, ran))
                 for version in reversed(history)
             ):
                 held.seen.shown.discard((f"code {path}", md5))
                 yield from faults
 
 
-def _other_code(version: versions.Version, ran: dict[str, Any]) -> Iterator[Fault]:
+def _other_code(version: Version, ran: dict[str, Any]) -> Iterator[Fault]:
     """Files that a version's commit has not as stages ran them."""
     digests = {path: digest for path, digest in ran.items() if path != "revision"}
     if not all(isinstance(digest, str) for digest in digests.values()):
         raise ValueError("digests must be text by path, got others.")
-    found = versions.contents(version, digests)
+    found = contents.git_files(version, digests)
     for path, digest in digests.items():
         got = hashlib.sha256(found[path]).hexdigest() if path in found else "no such file"
         if got != digest:
@@ -154,7 +155,7 @@ def released(held: Held) -> Iterator[Fault]:
     rows = held.table(paths.pool(ledger.newest_pool(book)), index.SCHEMA)
     said = held.table(paths.review(ledger.obeyed_review(book)), curated.REVIEW)
     state = release.complete(held.table(paths.curated(book.latest), curated.SCHEMA), weights, rows, said)
-    judged = json.loads(versions.text(held.version, paths.metrics("reweight"))).get("held_out")
+    judged = json.loads(contents.git_text(held.version, paths.metrics("reweight"))).get("held_out")
     verdict = release.verdict(setting, judged)
     train, removed = release.frames(state, weights, verdict.kept)
     yield from differ(paths.TRAIN.as_posix(), train, held.table(paths.TRAIN, release.TRAIN))

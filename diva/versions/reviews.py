@@ -15,7 +15,10 @@ import polars as pl
 from diva.store import curated, decisions, index, ledger, paths, tables
 from diva.store.decisions import FORGOTTEN, FORGOTTEN_ROW
 from diva.text.labels import Spelling
-from diva.versions import versions
+from diva.versions import repository
+from diva.versions.pipeline import dvc
+from diva.versions.published import Version
+from diva.versions.rollback import rollback
 
 
 def read(book: ledger.Ledger) -> pl.DataFrame:
@@ -36,16 +39,16 @@ def write(book: ledger.Ledger, said: pl.DataFrame, what: str) -> tuple[ledger.Le
 def publish(said: pl.DataFrame, what: str) -> str:
     """Put decisions into the ledger as its newest version of them, and commit that; return the version's name."""
     book, path = write(ledger.read(), said, what)
-    versions.dvc("add", path.as_posix())
+    dvc("add", path.as_posix())
     ledger.write(paths.LEDGER, book)  # last: from here on, the next round obeys it
-    versions.commit(f"Review {path.stem}: {what}", paths.LEDGER.as_posix(), path.parent.as_posix())
+    repository.commit(f"Review {path.stem}: {what}", paths.LEDGER.as_posix(), path.parent.as_posix())
     return path.stem
 
 
-def roll_back(version: versions.Version) -> int:
+def roll_back(version: Version) -> int:
     """Go back to a version, but for takedowns: those since then stay, for all versions to come; return how many."""
     gone = read(ledger.read()).filter(FORGOTTEN_ROW)
-    versions.rollback(version)
+    rollback(version)
     since = gone.join(read(ledger.read()).filter(FORGOTTEN_ROW), on="sample_id", how="anti")
     if len(since):
         publish(since, f"takedowns since {version.name}")

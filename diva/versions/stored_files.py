@@ -13,7 +13,8 @@ import polars as pl
 import yaml
 
 from diva.store import ledger, paths, tables
-from diva.versions import cache, versions
+from diva.versions import cache, contents
+from diva.versions.published import Version
 
 FEW = 4  # outputs that are brought one by one; beyond, all of data/ at once
 NEWEST = ("fit", "start", "reweight", "release", "evaluate", "report")
@@ -67,11 +68,11 @@ class Held:
         faults: of these files.
     """
 
-    def __init__(self, version: versions.Version, seen: Seen) -> None:
+    def __init__(self, version: Version, seen: Seen) -> None:
         self.version, self.seen = version, seen
-        text, lock = (versions.text(version, path) for path in (paths.LEDGER, versions.LOCK))
+        text, lock = (contents.git_text(version, path) for path in (paths.LEDGER, cache.LOCK))
         self.book, self.entries = ledger.parse(text, f"{paths.LEDGER} of {version.name}"), _yaml(text)
-        methods = _yaml(versions.text(version, paths.PARAMS))["score"]["methods"]
+        methods = _yaml(contents.git_text(version, paths.PARAMS))["score"]["methods"]
         stages = _yaml(lock)["stages"]
         read = {dep["path"] for stage in stages.values() for dep in stage.get("deps", ())}
         coded = any(path.startswith(f"{paths.CODE.as_posix()}/") for path in read)  # early versions have no such stage
@@ -85,11 +86,11 @@ class Held:
         """A lock may also name outputs of stages that there are no more, which nothing needs."""
         made = {out["path"] for stage in self.stages.values() for out in stage.get("outs", ())}
         gone = cache.outputs(lock).keys() - made
-        return {path: md5 for path, md5 in versions.kept(self.version.commit).items() if path not in gone}
+        return {path: md5 for path, md5 in contents.outputs(self.version.commit).items() if path not in gone}
 
     def collect(self) -> None:
         """Find and hash every file; ``files`` and ``faults`` tell the outcome."""
-        mine = versions.listed(self.version)
+        mine = contents.git_listing(self.version)
         in_git = {out for out in self.outs if any(path == out or path.startswith(f"{out}/") for path in mine)}
         self.faults += self._of_git(mine, in_git)
         rest = {out: md5 for out, md5 in self.outs.items() if out not in in_git}
@@ -104,25 +105,25 @@ class Held:
         named = {dep["path"]: dep["md5"] for stage in self.stages.values() for dep in stage.get("deps", ())}
         wanted = {path: md5 for path, md5 in named.items() if path in set(mine)} | {out: self.outs[out] for out in outs}
         below = [path for path in mine if path in wanted or any(path.startswith(f"{out}/") for out in outs)]
-        digests = {path: md5_of(content) for path, content in versions.contents(self.version, below).items()}
+        digests = {path: md5_of(content) for path, content in contents.git_files(self.version, below).items()}
         for path, md5 in wanted.items():
             inside = {
                 name.removeprefix(f"{path}/"): one for name, one in digests.items() if name.startswith(f"{path}/")
             }
             got = folder_md5(inside) if md5.endswith(".dir") else digests[path]
             if got != md5:
-                yield Fault(path, f"md5 {md5}, as {versions.LOCK} says", f"{got} in the commit")
+                yield Fault(path, f"md5 {md5}, as {cache.LOCK} says", f"{got} in the commit")
 
     def _bring(self, lacking: list[str]) -> dict[str, Path]:
         """Outputs that the cache lacks, from the remote: where each lies now."""
         found: dict[str, Path] = {}
         whole = self.seen.folder / self.version.commit
-        if len(lacking) > FEW and versions.get(self.version, paths.DATA, whole):
+        if len(lacking) > FEW and contents.bring(self.version, paths.DATA, whole):
             found = {out: whole / Path(out).relative_to(paths.DATA) for out in lacking}
         for out in lacking:
             if out not in found:
                 target = self.seen.folder / f"{self.version.commit}-{self.outs[out]}"
-                versions.get(self.version, Path(out), target)
+                contents.bring(self.version, Path(out), target)
                 found[out] = target
         return {out: path for out, path in found.items() if path.exists()}
 
@@ -157,7 +158,7 @@ class Held:
         """Where a file lies that is whole; AbsentError where it is not."""
         if path.as_posix() not in self.files:
             if path.as_posix() not in {fault.path for fault in self.faults} and not self._below_fault(path):
-                self.faults.append(Fault(path.as_posix(), "an output of a stage", f"none in {versions.LOCK}"))
+                self.faults.append(Fault(path.as_posix(), "an output of a stage", f"none in {cache.LOCK}"))
             raise AbsentError(str(path))
         return self.files[path.as_posix()]
 

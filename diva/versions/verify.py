@@ -16,10 +16,11 @@ from typing import Any
 import yaml
 
 from diva.store import ledger, paths
-from diva.versions import replay, versions
+from diva.versions import cache, contents, replay
+from diva.versions.locks import SCRATCH
+from diva.versions.published import Version, number_of
 from diva.versions.stored_files import AbsentError, Fault, Held, Seen
 
-SCRATCH = Path(".dvc/tmp")
 Check = Callable[..., Iterator[Fault]]
 
 
@@ -34,13 +35,13 @@ class Verdict:
         faults: files that are not what they must be; none where all is well.
     """
 
-    version: versions.Version
+    version: Version
     files: int
     rounds: int
     faults: tuple[Fault, ...]
 
 
-def verify(wanted: Iterable[versions.Version], everything: bool = False) -> Iterator[Verdict]:
+def verify(wanted: Iterable[Version], everything: bool = False) -> Iterator[Verdict]:
     """A verdict on each version.
 
     Args:
@@ -49,20 +50,20 @@ def verify(wanted: Iterable[versions.Version], everything: bool = False) -> Iter
     """
     SCRATCH.mkdir(parents=True, exist_ok=True)
     if everything:
-        versions.fetch_all()
+        contents.fetch_all()
     with tempfile.TemporaryDirectory(prefix="verify-", dir=SCRATCH) as folder:
         seen = Seen(Path(folder))
         for version in wanted:
             yield one(version, seen)
 
 
-def one(version: versions.Version, seen: Seen) -> Verdict:
+def one(version: Version, seen: Seen) -> Verdict:
     """A verdict on one version."""
     try:
         held = Held(version, seen)
         held.collect()
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:  # no ledger, or no lock at all
-        unreadable = Fault(version.name, f"a readable {paths.LEDGER} and {versions.LOCK}", f"{error}")
+        unreadable = Fault(version.name, f"a readable {paths.LEDGER} and {cache.LOCK}", f"{error}")
         return Verdict(version, 0, 0, (unreadable,))
     found = [*of_tag(held), *of_lock(held), *of_content(held)]
     return Verdict(version, len(held.files), len(held.book.rounds), tuple(dict.fromkeys([*held.faults, *found])))
@@ -71,13 +72,13 @@ def one(version: versions.Version, seen: Seen) -> Verdict:
 def of_tag(held: Held) -> Iterator[Fault]:
     """A version is named after its newest round."""
     name, latest = held.version.name, held.book.latest
-    if versions.order(name)[1] != ledger.number(latest):
-        yield Fault(name, f"round r{versions.order(name)[1]:03d} as the newest of its ledger", latest)
+    if number_of(name).minor != ledger.number(latest):
+        yield Fault(name, f"round r{number_of(name).minor:03d} as the newest of its ledger", latest)
 
 
 def of_lock(held: Held) -> Iterator[Fault]:
     """The lock has every stage of the ledger, made with the ledger's entries, from what other stages made."""
-    lock = versions.LOCK.as_posix()
+    lock = cache.LOCK.as_posix()
     for name in held.wanted:
         if name not in held.stages:
             yield Fault(lock, f"a stage {name}, as the ledger asks", "none")

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from diva.versions import verify, versions
+from diva.versions import contents, published, verify
 from tests.flows.kill import state, wait_for_none
 from tests.projects.checkout import Project
 from tests.projects.in_process import Run, run_here
@@ -60,8 +60,8 @@ class Scene(NamedTuple):
         different = {key for key in found.keys() | self.expected.keys() if found.get(key) != self.expected.get(key)}
         assert not different, sorted(different)
         assert not self.project.git("status", "--porcelain", "data", "dvc.lock")
-        versions.kept.cache_clear()
-        assert [verdict.faults for verdict in verify.verify([versions.find()])] == [()]
+        contents.outputs.cache_clear()
+        assert [verdict.faults for verdict in verify.verify([published.find()])] == [()]
         return run
 
 

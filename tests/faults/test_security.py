@@ -21,8 +21,9 @@ from markdown_it import MarkdownIt
 from diva.ingest import ready
 from diva.store import ledger, paths
 from diva.text.redaction import HIDDEN, holds_secret, redacted
+from diva.versions import processes
 from diva.vision import backbones
-from flows import commands, inspection, server
+from flows import inspection, server
 from flows.options import Options, parse
 from tests.conftest import ROOT
 from tests.faults.case import REFUSED, UNHARMED, Case
@@ -231,8 +232,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A git repository with DVC in it, both with a remote that wants a login and is not there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    commands.git("init", "--quiet")
-    commands.git("remote", "add", "origin", f"http://user:{SECRET}@127.0.0.1:9/x.git")
+    processes.git("init", "--quiet")
+    processes.git("remote", "add", "origin", f"http://user:{SECRET}@127.0.0.1:9/x.git")
     Path(".dvc").mkdir()
     Path(".dvc/config").write_text(
         "[core]\n    analytics = false\n    check_update = false\n    remote = far\n"
@@ -246,21 +247,21 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     "a password in a git remote", "security", "a push to a remote whose URL has a login, and which is gone", REFUSED
 ).test
 def test_a_login_of_a_git_remote_is_in_no_error_and_no_log(repository: Path, caplog: pytest.LogCaptureFixture) -> None:
-    commands.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--allow-empty", "--message", "a")
-    with caplog.at_level(logging.DEBUG), pytest.raises(commands.CommandError) as told:
-        commands.git_push("origin", "HEAD:main")
+    processes.git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--allow-empty", "--message", "a")
+    with caplog.at_level(logging.DEBUG), pytest.raises(processes.CommandError) as told:
+        processes.git_push("origin", "HEAD:main")
     assert "failed" in str(told.value)
     assert SECRET not in str(told.value) + caplog.text
-    with pytest.raises(commands.CommandError) as told:
-        commands.git("fetch", "origin")
+    with pytest.raises(processes.CommandError) as told:
+        processes.git("fetch", "origin")
     assert SECRET not in str(told.value)
 
 
 @Case("a password in a DVC remote", "security", "a push to a DVC remote with a login, which is gone", REFUSED).test
 def test_a_login_of_a_dvc_remote_is_in_no_error_and_no_log(repository: Path, caplog: pytest.LogCaptureFixture) -> None:
     subprocess.run([sys.executable, "-m", "dvc", "add", "--quiet", "a.txt"], check=True)
-    with caplog.at_level(logging.DEBUG), pytest.raises(commands.CommandError) as told:
-        commands.dvc("push", "--verbose")
+    with caplog.at_level(logging.DEBUG), pytest.raises(processes.CommandError) as told:
+        processes.dvc("push", "--verbose")
     assert "failed" in str(told.value)
     assert SECRET not in str(told.value) + caplog.text
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from diva.store import ledger, paths
-from diva.versions import verify, versions
-from flows.commands import LOCK, SCRATCH
+from diva.versions import contents, published, verify
+from diva.versions.cache import LOCK
+from diva.versions.locks import SCRATCH
 from tests.faults.case import REFUSED, UNHARMED, Case
 from tests.faults.system import Scene, second_night
 from tests.projects.checkout import Project
@@ -234,18 +235,18 @@ def test_what_the_remote_lost_is_named_in_a_clone_and_mended_from_where_it_was_m
     clone = project.clone(tmp_path / "clone")
     clone.dvc("remote", "modify", "--local", "local", "url", str(project.root / ".remote"))
     monkeypatch.chdir(clone.root)
-    whole = next(fault for fault in verify.verify([versions.find()])).faults
+    whole = next(fault for fault in verify.verify([published.find()])).faults
     assert whole == ()
-    md5 = versions.kept(versions.find().commit)["data/curated/r001.parquet"]
+    md5 = contents.outputs(published.find().commit)["data/curated/r001.parquet"]
     there = project.root / ".remote/files/md5" / md5[:2] / md5[2:]
     harm(there)
-    (verdict,) = verify.verify([versions.find()])
+    (verdict,) = verify.verify([published.find()])
     (fault,) = verdict.faults
     assert fault.path == "data/curated/r001.parquet"
     assert words in fault.got
     there.unlink(missing_ok=True)
     project.dvc("push")
-    assert next(iter(verify.verify([versions.find()]))).faults == ()
+    assert next(iter(verify.verify([published.find()]))).faults == ()
 
 
 @pytest.mark.slow

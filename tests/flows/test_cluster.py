@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from diva.versions.processes import leashed
 from flows import options
 from flows.cluster import ADDRESS, TLS, workers
-from flows.commands import leashed
 from flows.options import Options
 from stages import cluster
 

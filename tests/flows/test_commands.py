@@ -9,19 +9,23 @@ import time
 
 import pytest
 
-from flows import commands, options, terminal
-from flows.commands import BusyError, CommandError, dvc, git, leashed, lock_file, repair
-from flows.lock import RunningError, only_run
+from diva.versions.cache import LOCK
+from diva.versions.locks import COMMAND, SCRATCH, RunningError, exclusive
+from diva.versions.pipeline import dvc, locked_stages, repair
+from diva.versions.processes import BusyError, CommandError, git, leashed
+from flows import options, terminal
+from tests.flows.project import ROOT
 
 CALLER = """
 import sys
-from flows.commands import leashed
+from diva.versions.processes import leashed
 grandchild = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
 child = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
 with leashed([sys.executable, "-c", child, grandchild]) as process:
     print(process.stdout.readline().strip(), flush=True)
     process.wait()
 """
+HOLD = "from diva.versions.locks import exclusive\nwith exclusive(): pass"
 GOOD = "0123456789abcdef0123456789abcdef"
 
 
@@ -56,7 +60,7 @@ def test_a_command_waits_for_the_last_process_of_a_killed_run(fresh):
     with leashed([sys.executable, "-c", "import signal; print('first', flush=True); signal.pause()"]) as first:
         first.stdout.readline()
         second = fresh.start(
-            sys.executable, "-m", "flows.leash", str(commands.LEASH), "echo", "second", stdin=subprocess.PIPE
+            sys.executable, "-m", "diva.versions.leash", str(COMMAND), "echo", "second", stdin=subprocess.PIPE
         )
         with pytest.raises(subprocess.TimeoutExpired):
             second.wait(1)
@@ -88,29 +92,29 @@ def test_another_dvc_at_work_is_told_from_other_failures(fresh):
 def test_a_lock_file_cut_short_loses_no_stage(fresh):
     stage = f"    cmd: x\n    outs:\n    - path: a\n      md5: {GOOD}\n"
     whole = f"schema: '2.0'\nstages:\n  fit:\n{stage}  start:\n{stage}"
-    commands.LOCK.write_text(whole)
+    LOCK.write_text(whole)
     fresh.commit()
     for size in range(0, len(whole) - 1, 5):
-        commands.LOCK.write_text(whole[:size])
-        assert set(lock_file()) == {"fit", "start"}, whole[:size]
-        assert lock_file()["fit"]["outs"][0]["md5"] == GOOD
-    commands.LOCK.unlink()
-    assert set(lock_file()) == {"fit", "start"}, "it was deleted"
-    commands.LOCK.write_text(f"{whole}  score:\n{stage}")
+        LOCK.write_text(whole[:size])
+        assert set(locked_stages()) == {"fit", "start"}, whole[:size]
+        assert locked_stages()["fit"]["outs"][0]["md5"] == GOOD
+    LOCK.unlink()
+    assert set(locked_stages()) == {"fit", "start"}, "it was deleted"
+    LOCK.write_text(f"{whole}  score:\n{stage}")
     repair()
-    assert set(lock_file()) == {"fit", "start", "score"}
+    assert set(locked_stages()) == {"fit", "start", "score"}
 
 
 def test_a_lock_file_cut_short_before_any_commit_goes(fresh):
-    commands.LOCK.write_text("schema: '2.0'\nstages:\n  fit:\n    cm")
+    LOCK.write_text("schema: '2.0'\nstages:\n  fit:\n    cm")
     repair()
-    assert not commands.LOCK.exists()
-    assert lock_file() == {}
+    assert not LOCK.exists()
+    assert locked_stages() == {}
 
 
 def test_a_list_of_running_processes_cut_short_goes(fresh):
     repair()
-    running = commands.SCRATCH / "rwlock"
+    running = SCRATCH / "rwlock"
     running.write_text('{"read": {"/x": [')
     repair()
     assert not running.exists()
@@ -120,10 +124,18 @@ def test_a_list_of_running_processes_cut_short_goes(fresh):
 
 
 def test_the_lock_is_the_processs_own_and_free_after_the_block(fresh):
-    with only_run(), only_run():
-        done = fresh.run(sys.executable, "-c", "from flows.lock import only_run\nwith only_run(): pass", check=False)
+    with exclusive(), exclusive():
+        done = fresh.run(sys.executable, "-c", HOLD, check=False)
         assert f"Another run (process {os.getpid()}) is at work here" in done.stderr
-    assert fresh.run(sys.executable, "-c", "from flows.lock import only_run\nwith only_run(): pass").returncode == 0
+    assert fresh.run(sys.executable, "-c", HOLD).returncode == 0
+
+
+def test_the_library_of_versions_can_be_imported_without_fcntl(tmp_path):
+    told = "import sys; sys.modules['fcntl'] = None; import " + ", ".join(
+        f"diva.versions.{file.stem}" for file in sorted((ROOT / "diva/versions").glob("[a-z]*.py"))
+    )
+    done = subprocess.run([sys.executable, "-c", told], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_running_is_an_exit_status_of_its_own(capsys):

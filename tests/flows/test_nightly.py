@@ -14,11 +14,12 @@ from diva.store import ledger, paths
 from diva.store.curated import read as read_set
 from diva.store.features import FeatureFile
 from diva.store.tables import sha256
-from diva.versions import verify, versions
+from diva.versions import published, repository, rounds, verify
+from diva.versions.locks import exclusive
+from diva.versions.pipeline import locked_stages
+from diva.versions.processes import BusyError, CommandError
 from diva.vision import revision
-from flows import deliveries, extend, provenance, published, repository, work
-from flows.commands import BusyError, CommandError, lock_file
-from flows.lock import only_run
+from flows import deliveries, extend, provenance, work
 from flows.options import Options
 from tests.projects.in_process import at, run_here
 
@@ -54,8 +55,8 @@ def test_a_new_batch_extracts_its_images_and_reruns_no_earlier_round(night):
 
 def test_versions_before_and_after_new_code_are_whole(night):
     with at(night.project):
-        assert [verdict.faults for verdict in verify.verify(versions.versions())] == [(), ()]
-        assert [verdict.faults for verdict in verify.verify([versions.find()])] == [()]
+        assert [verdict.faults for verdict in verify.verify(published.versions())] == [(), ()]
+        assert [verdict.faults for verdict in verify.verify([published.find()])] == [()]
         assert (
             sha256(Path("diva/store/features.py"))
             != json.loads(paths.code("fit").read_text())["diva/store/features.py"]
@@ -97,7 +98,7 @@ def test_forty_rounds_without_work_end_in_time(published):
 
 def test_the_second_of_two_runs_ends_at_once_and_says_why(published):
     published.deliver("d2", 300)
-    with only_run():
+    with exclusive():
         done = published.nightly(check=False)
     assert done.returncode == 75
     assert "is at work here" in done.stderr
@@ -105,7 +106,7 @@ def test_the_second_of_two_runs_ends_at_once_and_says_why(published):
 
 
 def test_a_deployment_that_finds_a_run_at_work_is_skipped(published):
-    holder = "from flows.lock import only_run\nwith only_run():\n    print('held', flush=True)\n    input()"
+    holder = "from diva.versions.locks import exclusive\nwith exclusive():\n    print('held', flush=True)\n    input()"
     process = published.start(sys.executable, "-c", holder, stdin=subprocess.PIPE)
     assert process.stdout.readline() == "held\n"
     state = run_here().state
@@ -219,7 +220,7 @@ def test_a_rebase_makes_features_of_the_new_revision(published):
     assert json.loads(paths.code("extract").read_text()) == {"revision": 2}
     assert FeatureFile(paths.features("core")).attributes["revision"] == 2
     assert published.nightly().stdout == "Nothing to do.\n"
-    assert [verdict.faults for verdict in verify.verify(versions.versions())] == [(), ()]
+    assert [verdict.faults for verdict in verify.verify(published.versions())] == [(), ()]
 
 
 def test_published_rounds_that_no_longer_follow_stop_the_run_and_can_be_kept(published):
@@ -239,7 +240,7 @@ def published_is_current() -> bool:
 
 
 def published_stale() -> dict[str, list[str]]:
-    return published.stale(lock_file(), ["r001"])
+    return rounds.stale(locked_stages(), ["r001"])
 
 
 def test_a_rebase_begins_a_new_major_version_and_keeps_the_old(published):
@@ -252,9 +253,7 @@ def test_a_rebase_begins_a_new_major_version_and_keeps_the_old(published):
 
 
 def published_version(book, name) -> str:
-    from flows import published as store
-
-    return store.version(book, name, store.versions()).tag
+    return rounds.version(book, name, published.by_round()).tag
 
 
 @pytest.mark.slow
@@ -265,7 +264,7 @@ def test_a_rebase_is_published_and_the_old_version_stays_as_it_was(published):
     assert published.git("rev-parse", "curated@v0.1.0") == before
     old, new = (set(read_set(name)["sample_id"]) for name in published.tags())
     assert old == new
-    assert [verdict.faults for verdict in verify.verify(versions.versions())] == [(), ()]
+    assert [verdict.faults for verdict in verify.verify(published.versions())] == [(), ()]
     assert run_here().state.name == "NothingToDo"
 
 

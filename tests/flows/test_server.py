@@ -72,9 +72,9 @@ def test_the_token_is_told_to_a_server_of_this_user_alone(
         monkeypatch.setattr(server, "PORT", port)
         assert server.answers(port)
         assert server.ready(port) == own
-        terminal.settle_server()
-    assert os.environ.get(server.ASKED) == (token if own else None)
-    assert os.environ.get("PREFECT_API_URL") == (None if own else "http://temporary")
+        with terminal.server_of_run():
+            assert os.environ.get(server.ASKED) == (token if own else None)
+            assert os.environ.get("PREFECT_API_URL") == (None if own else "http://temporary")
 
 
 @pytest.mark.slow  # a server's first start

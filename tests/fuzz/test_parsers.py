@@ -160,7 +160,7 @@ def test_any_source_is_opened_or_named(text: str) -> None:
 
 
 def test_json_of_any_metrics_is_read_or_nothing() -> None:
-    from diva.versions.versions import _json
+    from diva.versions.published import _json
 
     for content in (None, b"", b"[1]", b"{", b"\xff", json.dumps({"a": 1}).encode()):
         assert isinstance(_json(content), dict)

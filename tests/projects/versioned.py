@@ -20,9 +20,9 @@ for stage in sys.argv[1:]:
 """
 PUBLISH = """
 import sys
-from diva.versions import versions
-versions.commit(f"Publish {sys.argv[1]}")
-versions.tag(sys.argv[1])
+from diva.versions import repository
+repository.commit(f"Publish {sys.argv[1]}")
+repository.tag(sys.argv[1], sys.argv[1])
 """
 NETWORK = """
 from torch import nn

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from diva.versions import verify, versions
+from diva.versions import published, verify
 from diva.versions.stored_files import folder_md5
 from tests.projects import forged
 from tests.projects.checkout import Project
@@ -35,7 +35,7 @@ def taken(project: Project, to: Path, monkeypatch: pytest.MonkeyPatch) -> Projec
 
 
 def faults(name: str = NEWEST) -> dict[str, tuple[str, str]]:
-    (verdict,) = verify.verify([versions.find(name)])
+    (verdict,) = verify.verify([published.find(name)])
     return {fault.path: (fault.expected, fault.got) for fault in verdict.faults}
 
 
@@ -53,7 +53,7 @@ def under_other_labels(frame: pl.DataFrame) -> pl.DataFrame:
 
 def test_untouched_versions_have_no_fault_and_the_work_tree_stays_as_it_was(mine: Project) -> None:
     before = {path: path.stat().st_mtime_ns for path in Path("data").rglob("*")}
-    first, second = verify.verify(versions.versions())
+    first, second = verify.verify(published.versions())
     assert (first.faults, second.faults) == ((), ())
     assert (first.rounds, second.rounds) == (1, 2)
     assert (
@@ -143,7 +143,7 @@ def test_an_image_of_the_test_set_in_training_is_named(mine: Project) -> None:
     tested = pl.read_parquet("data/manifests/test.parquet")["sample_id"][0]
     forged.change(mine, "data/release/train.parquet", lambda frame: frame.with_columns(sample_id=pl.lit(tested)))
     forged.retag(mine, NEWEST)
-    (verdict,) = verify.verify([versions.find(NEWEST)])
+    (verdict,) = verify.verify([published.find(NEWEST)])
     assert ("data/release/train.parquet", "no sample of the test set") in {fault[:2] for fault in verdict.faults}
 
 
@@ -217,7 +217,7 @@ def test_a_tag_that_points_elsewhere_is_named(mine: Project) -> None:
 
 
 def test_a_compacted_version_and_those_before_it_have_no_fault(compacted: Project) -> None:
-    known = versions.versions()
+    known = published.versions()
     assert [version.name for version in known] == ["curated@v0.1.0", NEWEST, "curated@v0.2.1"]
     assert [verdict.faults for verdict in verify.verify(known)] == [(), (), ()]
     shutil.rmtree(".dvc/cache")

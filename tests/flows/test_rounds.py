@@ -3,8 +3,9 @@
 import pytest
 
 from diva.store import ledger, paths
-from flows import extend, published
-from flows.published import Version
+from diva.versions import rounds
+from diva.versions.published import VersionNumber
+from flows import extend, work
 
 SETTINGS = {
     "extend": {"loss": "calibrated", "validate_on": "members", "per_round": 5, "budget": None, "stop": True},
@@ -23,36 +24,36 @@ def book(rounds: int = 0, pools: int = 1) -> ledger.Ledger:
     return found
 
 
-def known(*versions: tuple[int, int]) -> dict[int, Version]:
-    return {minor: Version(major, minor) for major, minor in versions}
+def known(*versions: tuple[int, int]) -> dict[int, VersionNumber]:
+    return {minor: VersionNumber(major, minor) for major, minor in versions}
 
 
 def test_rounds_without_a_tag_are_unfinished():
-    assert published.unfinished(book(3), known((0, 1))) == ["r002", "r003"]
-    assert published.done(book(3), known((0, 1))) == ["r001"]
+    assert rounds.unfinished(book(3), known((0, 1))) == ["r002", "r003"]
+    assert rounds.done(book(3), known((0, 1))) == ["r001"]
 
 
 def test_the_first_version_is_v0_1_0_and_the_next_counts_up():
-    assert published.version(book(2), "r001", {}).tag == "curated@v0.1.0"
-    assert published.version(book(2), "r002", known((0, 1))).tag == "curated@v0.2.0"
+    assert rounds.version(book(2), "r001", {}).tag == "curated@v0.1.0"
+    assert rounds.version(book(2), "r002", known((0, 1))).tag == "curated@v0.2.0"
 
 
 def test_a_chain_continues_its_major_version():
-    assert published.version(book(3), "r003", known((0, 1), (1, 2))).tag == "curated@v1.3.0"
+    assert rounds.version(book(3), "r003", known((0, 1), (1, 2))).tag == "curated@v1.3.0"
 
 
 def test_after_a_roll_back_numbers_go_on_and_a_major_version_begins(fresh):
-    planned = published.plan(book(1), SETTINGS, known((0, 1), (0, 2), (0, 3)))
+    planned = rounds.plan(book(1), SETTINGS, known((0, 1), (0, 2), (0, 3)))
     assert planned.latest == "r004"
     assert planned.rounds["r004"].previous == "r001"
-    assert published.version(planned, "r004", known((0, 1), (0, 2), (0, 3))).tag == "curated@v1.4.0"
+    assert rounds.version(planned, "r004", known((0, 1), (0, 2), (0, 3))).tag == "curated@v1.4.0"
 
 
 def test_a_round_records_the_commit_of_the_code(fresh):
     first = fresh.git("rev-parse", "HEAD")
     (fresh.root / "notes.txt").touch()
     fresh.commit("Say something")
-    assert published.plan(book(), SETTINGS, {}).rounds["r001"].commit == first
+    assert rounds.plan(book(), SETTINGS, {}).rounds["r001"].commit == first
 
 
 def test_planned_rounds_are_published_one_by_one(fresh):
@@ -61,16 +62,16 @@ def test_planned_rounds_are_published_one_by_one(fresh):
     for name in ("r001", "r002", "r003"):
         assert extend.unfinished_round() == name
         assert extend.unfinished_round() == name  # also after a kill
-        assert ledger.read() == published.prefix(whole, name)
+        assert ledger.read() == rounds.prefix(whole, name)
         fresh.git("tag", "-a", f"curated@v0.{name[-1]}.0", "-m", name)
     assert extend.unfinished_round() is None
-    assert not published.PLANNED.exists()
+    assert not rounds.PLANNED.exists()
 
 
 def test_rounds_set_aside_by_another_chain_are_dropped(fresh):
     ledger.write(paths.LEDGER, book(3))
     extend.unfinished_round()
-    ledger.write(paths.LEDGER, published.prefix(book(3, 3), None))
+    ledger.write(paths.LEDGER, rounds.prefix(book(3, 3), None))
     assert extend.unfinished_round() in (None, "r001")
 
 
@@ -95,23 +96,23 @@ def test_rounds_that_are_not_published_obey_what_people_decided_since(fresh):
     ("metrics", "expected"), [(STOPPED, True), (NEXT, False), (None, False), ({"stop": "none", "added": 0}, True)]
 )
 def test_rounds_end_where_the_last_one_said_so(metrics, expected):
-    assert published.settled(book(1), SETTINGS, metrics) is expected
+    assert work.settled(book(1), SETTINGS, metrics) is expected
 
 
 def test_new_settings_a_new_batch_or_a_new_review_ask_for_a_round():
     other = {**SETTINGS, "extend": {**SETTINGS["extend"], "per_round": 6}}
-    assert not published.settled(book(1), other, STOPPED)
-    assert not published.settled(book(1, 2), SETTINGS, STOPPED)
-    assert not published.settled(ledger.plan_review(book(1), "forget", "none"), SETTINGS, STOPPED)
-    assert published.settled(book(0, 0), SETTINGS, None)
+    assert not work.settled(book(1), other, STOPPED)
+    assert not work.settled(book(1, 2), SETTINGS, STOPPED)
+    assert not work.settled(ledger.plan_review(book(1), "forget", "none"), SETTINGS, STOPPED)
+    assert work.settled(book(0, 0), SETTINGS, None)
 
 
 def test_rounds_are_stale_where_an_input_is_another():
     out = {"outs": [{"path": "data/fit", "md5": "a"}]}
     lock = {"fit": out, "extend@r001": {"deps": [{"path": "data/fit", "md5": "b"}, {"path": "x", "md5": "c"}]}}
-    assert published.stale(lock, ["r001"]) == {"r001": ["data/fit"]}
+    assert rounds.stale(lock, ["r001"]) == {"r001": ["data/fit"]}
     lock["fit"]["outs"][0]["md5"] = "b"
-    assert published.stale(lock, ["r001"]) == {}
+    assert rounds.stale(lock, ["r001"]) == {}
 
 
 def test_files_of_no_round_are_taken_away(fresh):
@@ -121,7 +122,7 @@ def test_files_of_no_round_are_taken_away(fresh):
         path.touch()
     (paths.DATA / "curated/.r002.parquet.17.tmp").touch()
     (paths.DATA / "features/.b001.h5.tmp").mkdir()
-    published.tidy(book(1))
+    rounds.tidy(book(1))
     left = {path.relative_to(paths.DATA).as_posix() for path in paths.DATA.glob("*/*")}
     expected = {"curated/r001.parquet", "features/b001.parquet", "features/core.parquet", "features/.b001.h5.tmp"}
     assert left == expected

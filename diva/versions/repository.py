@@ -1,11 +1,13 @@
-"""The project's git repository: refuses uncommitted code, commits what the flows made, tags versions, pushes them."""
+"""The project's git repository: refuses uncommitted code, commits what was made, tags versions, pushes them."""
+
+from collections.abc import Iterable
 
 from diva.store import paths
-from diva.versions.versions import author
-from flows.commands import git, git_push
+from diva.versions.cache import LOCK
+from diva.versions.processes import git, git_bytes, git_push
 
 CODE = ("diva", "stages", "flows", "dvc.yaml", "params.yaml", "pyproject.toml", ".dvc/config", ".dvcignore")
-OWN = (str(paths.LEDGER), "dvc.lock", str(paths.METRICS), ":(glob)data/**/.gitignore", ":(glob)data/**/*.dvc")
+CONTENT = (paths.DATA.as_posix(), LOCK.as_posix())  # what a version's commit holds; the rest of data/ is ignored by git
 TAGS = "refs/tags/curated@*"
 
 
@@ -36,20 +38,55 @@ def require_committed() -> None:
         )
 
 
-def commit(message: str) -> bool:
-    """Commit ledger, lock file and metrics, nothing else; whether there was anything to commit."""
-    if not uncommitted(*OWN):
+def commit(message: str, *content: str) -> bool:
+    """Commit ledger, lock, metrics and what else of data/ git keeps (or only ``content``); whether there was anything.
+
+    What was added to the index or taken out of it counts, too.
+    """
+    wanted = content or tuple(path for path in CONTENT if git("ls-files", "--cached", "--others", "--", path))
+    git("add", "--all", "--", *wanted)
+    if not git("diff", "--cached", "--name-only", "--", *(content or CONTENT)):
         return False
-    own = [path for path in OWN if git("ls-files", "--cached", "--others", "--exclude-standard", "--", path)]
-    git("add", "--all", "--", *own)
     # hooks are for what people write
-    git(*author(), "commit", "--quiet", "--no-verify", "--only", "--message", message, "--", *own)
+    git(*author(), "commit", "--quiet", "--no-verify", "--only", "--message", message, "--", *wanted)
     return True
 
 
 def tag(name: str, message: str) -> None:
-    """Publish: an annotated tag on the last commit."""
+    """Publish the last commit under this name: an annotated tag, never moved."""
     git(*author(), "tag", "--annotate", "--message", message, name)
+
+
+def author() -> list[str]:
+    """Arguments of git: a name for machines on which it was told none."""
+    known = git("var", "GIT_COMMITTER_IDENT", check=False)
+    return [] if known else ["-c", "user.name=DIVA", "-c", "user.email=diva@localhost"]
+
+
+def require_clean(why: str) -> None:
+    """Refuse a work tree with changes that are not committed."""
+    changed = git("status", "--porcelain", "--untracked-files=no").splitlines()
+    if changed:
+        raise ValueError(
+            f"the work tree must have no uncommitted changes {why}, got {len(changed)} (first: {changed[0][3:]}); "
+            f"commit them, or drop those of data/ with `git restore --staged --worktree {' '.join(CONTENT)}`."
+        )
+
+
+def objects(names: Iterable[str]) -> list[bytes | None]:
+    """Contents of git's objects, in order, by one command; None where there is none of that name."""
+    asked = list(names)
+    told = git_bytes("cat-file", "--batch", given="".join(f"{name}\n" for name in asked).encode())
+    contents: list[bytes | None] = []
+    for _ in asked:
+        head, _, told = told.partition(b"\n")
+        if head.endswith(b" missing"):
+            contents.append(None)
+            continue
+        size = int(head.rpartition(b" ")[2])
+        contents.append(told[:size])
+        told = told[size + 1 :]
+    return contents
 
 
 def unpushed(remote: str) -> bool:

@@ -1,4 +1,4 @@
-"""Runs a command that ends when its parent does, however that ends: ``python -m flows.leash LOCK COMMAND…``.
+"""Runs a command that ends when its parent does, however that ends: ``python -m diva.versions.leash LOCK COMMAND…``.
 
 ``dvc repro`` survives the death of its caller, and so does the stage that it runs: two runs would then write the same
 files. So the caller starts the command through this module and keeps the other end of its standard input. When that end
@@ -7,7 +7,6 @@ is held, so that a command started by the next run waits for the last process of
 """
 
 import ctypes
-import fcntl
 import os
 import signal
 import subprocess
@@ -16,14 +15,15 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+from filelock import FileLock
+
 PR_SET_CHILD_SUBREAPER = 36
 
 
 def run(lock: Path, command: list[str]) -> int:
     """Exit status of the command; 128 + 9 where it was killed with its parent."""
     adopt_orphans()
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(lock):
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)  # noqa: S603 - the caller's own
         threading.Thread(target=end_with, args=(sys.stdin.fileno(), child), daemon=True).start()
         status = child.wait()

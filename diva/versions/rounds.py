@@ -7,59 +7,38 @@ anew, a new major version begins.
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from diva.store import ledger, paths
 from diva.store.ledger import Ledger, number
-from flows.commands import SCRATCH, git, lock_file
-from flows.repository import code_commit
-from stages.params import section
-from stages.params.curate import Curate
-from stages.params.extend import Extend
+from diva.versions.locks import SCRATCH
+from diva.versions.pipeline import locked_stages
+from diva.versions.processes import git
+from diva.versions.published import VersionNumber
+from diva.versions.repository import code_commit
 
-TAG = re.compile(r"^curated@v(\d+)\.(\d+)\.(\d+)$")
 NAME = re.compile(r"^[br]\d{3,}$")
 HISTORY = ("batches", "pool", "rounds", "reviews", "base")  # of the ledger
 PLANNED = SCRATCH / "planned.yaml"
 Settings = Mapping[str, Mapping[str, Any]]
 
 
-class Version(NamedTuple):
-    """A published version: a round's number is the minor one."""
-
-    major: int
-    minor: int
-    patch: int = 0
-
-    @property
-    def tag(self) -> str:
-        """Of git."""
-        return f"curated@v{self.major}.{self.minor}.{self.patch}"
-
-
-def versions() -> dict[int, Version]:
-    """Every published version by the number of its round."""
-    found = (TAG.match(tag) for tag in git("tag", "--list", "curated@v*").splitlines())
-    known = sorted(Version(*map(int, match.groups())) for match in found if match)
-    return {version.minor: version for version in known}
-
-
-def unfinished(book: Ledger, known: Mapping[int, Version]) -> list[str]:
+def unfinished(book: Ledger, known: Mapping[int, VersionNumber]) -> list[str]:
     """Rounds of the ledger that no tag publishes, in their order."""
     return [name for name in ledger.chain(book.rounds, "rounds") if number(name) not in known]
 
 
-def done(book: Ledger, known: Mapping[int, Version]) -> list[str]:
+def done(book: Ledger, known: Mapping[int, VersionNumber]) -> list[str]:
     """Rounds of the ledger that a tag publishes, in their order."""
     return [name for name in ledger.chain(book.rounds, "rounds") if number(name) in known]
 
 
-def version(book: Ledger, name: str, known: Mapping[int, Version]) -> Version:
+def version(book: Ledger, name: str, known: Mapping[int, VersionNumber]) -> VersionNumber:
     """The version that a round becomes: the next minor one of its chain, or the first of a new major one."""
     before = number(book.rounds[name].previous)
     if before == number(name) - 1 and (before in known or not known):
-        return Version(known[before].major if before in known else 0, number(name))
-    return Version(max((other.major for other in known.values()), default=-1) + 1, number(name))
+        return VersionNumber(known[before].major if before in known else 0, number(name))
+    return VersionNumber(max((other.major for other in known.values()), default=-1) + 1, number(name))
 
 
 def prefix(book: Ledger, name: str | None) -> Ledger:
@@ -71,7 +50,7 @@ def prefix(book: Ledger, name: str | None) -> Ledger:
     return ledger.validated({**content, "rounds": rounds, "latest": latest})
 
 
-def plan(book: Ledger, settings: Settings, known: Mapping[int, Version]) -> Ledger:
+def plan(book: Ledger, settings: Settings, known: Mapping[int, VersionNumber]) -> Ledger:
     """The ledger with one more round, on the newest pool index and review, under a number never used before."""
     planned = ledger.plan_round(book, settings, commit=code_commit())
     last = max([number(planned.latest) - 1, *known])
@@ -81,7 +60,7 @@ def plan(book: Ledger, settings: Settings, known: Mapping[int, Version]) -> Ledg
     return ledger.validated({**content, "latest": name})
 
 
-def obedient(book: Ledger, known: Mapping[int, Version]) -> Ledger:
+def obedient(book: Ledger, known: Mapping[int, VersionNumber]) -> Ledger:
     """The ledger whose unpublished rounds obey the newest decisions: what was taken down is in no later version."""
     rounds = done(book, known)
     return ledger.with_newest_review(book, rounds[-1] if rounds else ledger.origin(book, "rounds"))
@@ -113,33 +92,6 @@ def next_planned(book: Ledger) -> Ledger | None:
 def _chosen(book: Ledger, last: int) -> dict[str, Any]:
     """What was chosen for each round so far; the decisions that it obeys may be newer than when it was planned."""
     return {name: entry.model_dump(exclude={"review"}) for name, entry in book.rounds.items() if number(name) <= last}
-
-
-def checked(settings: Settings, where: str = str(paths.PARAMS)) -> tuple[Extend, Curate]:
-    """A round's settings as the stages read them."""
-    return (
-        section.validate(settings.get("extend"), Extend, f"{where}:extend"),
-        section.validate(settings.get("curate"), Curate, f"{where}:curate"),
-    )
-
-
-def settled(book: Ledger, settings: Settings, metrics: Mapping[str, Any] | None) -> bool:
-    """Whether another round would find nothing: the last one said so, on this pool, this review, these settings."""
-    if book.latest in book.base:  # compacted: the round's metrics stayed, its settings did not
-        base = book.base[book.latest]
-        newest = (ledger.newest_pool(book), ledger.newest_review(book))
-        return (base.pool, base.review) == newest and metrics is not None and _found_nothing(metrics)
-    if book.latest not in book.rounds:
-        return not book.pool and ledger.newest_review(book) == ledger.obeyed_review(book)
-    last = book.rounds[book.latest]
-    wanted = (ledger.newest_pool(book), ledger.newest_review(book), checked(settings))
-    if metrics is None or (last.pool, last.review, checked(last.settings)) != wanted:
-        return False
-    return _found_nothing(metrics)
-
-
-def _found_nothing(metrics: Mapping[str, Any]) -> bool:
-    return bool(metrics["stop"] != "none" or metrics["added"] == 0)
 
 
 def tidy(book: Ledger) -> None:
@@ -177,12 +129,12 @@ def stale(lock: Mapping[str, Any], rounds: list[str]) -> dict[str, list[str]]:
 
 def rewritten(rounds: list[str], commit: str = "HEAD") -> list[str]:
     """Published rounds whose set or decisions differ from those committed; there must never be any."""
-    before, now = lock_file(commit), lock_file()
+    before, now = locked_stages(commit), locked_stages()
     keys = [(name, f"{verb}@{name}") for name in rounds for verb in ("extend", "curate")]
     return [name for name, key in keys if key in before and before[key]["outs"] != now.get(key, {}).get("outs")]
 
 
-def require_tags(book: Ledger, known: Mapping[int, Version]) -> None:
+def require_tags(book: Ledger, known: Mapping[int, VersionNumber]) -> None:
     """Refuse a clone without its tags, which would publish its history again."""
     if known or not book.rounds:
         return
@@ -191,7 +143,7 @@ def require_tags(book: Ledger, known: Mapping[int, Version]) -> None:
             raise ValueError(f"Versions of {remote} must be known here, got none; run `git fetch --tags {remote}`.")
 
 
-def require_history(book: Ledger, known: Mapping[int, Version]) -> None:
+def require_history(book: Ledger, known: Mapping[int, VersionNumber]) -> None:
     """Refuse a newest tag that points elsewhere, and a ledger whose published entries were changed by hand.
 
     Raises:
