@@ -98,15 +98,15 @@ def classes(state: pl.DataFrame, name: str) -> list[dict[str, Any]]:
 
 def summary(book: Ledger, name: str, label: str) -> str:
     """A page about a round."""
-    entry, told = book.rounds[name], work.metrics("rounds", name) or {}
+    entry, figures = book.rounds[name], work.metrics("rounds", name) or {}
     lines = [
         f"# Round {name}: {label}",
         "",
-        f"- **{told.get('added', 0)} added** of {told.get('candidates', 0)} candidates, "
-        + ", ".join(f"{told.get(change, 0)} {change}" for change in ("removed", "relabelled", "flagged")),
+        f"- **{figures.get('added', 0)} added** of {figures.get('candidates', 0)} candidates, "
+        + ", ".join(f"{figures.get(change, 0)} {change}" for change in ("removed", "relabelled", "flagged")),
         f"- {errors(work.metrics('', 'evaluate') or {}, name)}",
         f"- pool {entry.pool}, review {entry.review}, code {entry.commit[:12]}",
-        f"- {'more candidates are left' if told.get('stop') == 'none' else told.get('stop', 'unknown')}",
+        f"- {'more candidates are left' if figures.get('stop') == 'none' else figures.get('stop', 'unknown')}",
         *(f"- {batch}: {extracted(batch)}" for batch in new_batches(book, name)),
     ]
     return "\n".join(lines) + "\n"
@@ -115,10 +115,10 @@ def summary(book: Ledger, name: str, label: str) -> str:
 def errors(evaluate: Mapping[str, Any], name: str) -> str:
     """The test error after a round, and its change since the round before."""
     rows = evaluate.get("rounds", [])
-    place = next((i for i, row in enumerate(rows) if row["round"] == name), None)
-    if not place:
+    position = next((i for i, row in enumerate(rows) if row["round"] == name), None)
+    if not position:
         return "test error: unknown"
-    now, before = rows[place]["error"], rows[place - 1]["error"]
+    now, before = rows[position]["error"], rows[position - 1]["error"]
     caveat = evaluate.get("test", {}).get("caveat", "")
     change = f"{100 * (now - before):+.2f} points; before {before:.2%}; core {rows[0]['error']:.2%}"
     text = f"test error **{now:.2%}** ({change})"

@@ -42,17 +42,19 @@ def workers(runner: Runner, address: Address = None) -> Iterator[None]:
         raise ValueError("runner dask needs prefect-dask, got none: pip install 'diva-curation[dask]'.") from None
     logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells of every connection
     with ExitStack() as stack:
-        local, files = (None, {}) if address else ours(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        local, files = (
+            (None, {}) if address else local_cluster(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        )
         cluster = stack.enter_context(DaskTaskRunner(address=address, cluster_kwargs=local))
         try:
-            found = cluster.client.scheduler.address
+            scheduler_address = cluster.client.scheduler.address
         except OSError as error:
             raise ValueError(f"address must be of a Dask scheduler, got {address}: {error}.") from None
-        stack.enter_context(environment({ADDRESS: found, **files}))
+        stack.enter_context(environment({ADDRESS: scheduler_address, **files}))
         yield
 
 
-def ours(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def local_cluster(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """How to start a cluster of this machine, and what to tell its clients: files in ``folder``, this user's alone."""
     from distributed import Security
 
@@ -67,10 +69,10 @@ def ours(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 @contextmanager
-def environment(told: Mapping[str, str]) -> Iterator[None]:
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
     """These variables within the block, and what they were before after it."""
-    before = {name: os.environ.get(name) for name in told}
-    os.environ.update(told)
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:

@@ -116,12 +116,12 @@ def absent(manifest: Path) -> str:
 def new(book: Ledger, watch: str) -> list[Arrival]:
     """Complete deliveries that the ledger does not know; those that wait are logged with the reason."""
     batches = [*book.batches.values(), *(batch for base in book.base.values() for batch in base.batches.values())]
-    known = {Path(batch.source).as_posix() for batch in batches}
-    found = [arrival for arrival in Watched(watch).arrivals() if arrival.source not in known]
-    for arrival in found:
+    accepted_sources = {Path(batch.source).as_posix() for batch in batches}
+    fresh = [arrival for arrival in Watched(watch).arrivals() if arrival.source not in accepted_sources]
+    for arrival in fresh:
         if arrival.waits:
             logger.info("Delivery %s waits: %s.", plain(arrival.name), plain(arrival.waits))
-    return [arrival for arrival in found if not arrival.waits]
+    return [arrival for arrival in fresh if not arrival.waits]
 
 
 def worth_a_run(book: Ledger, arrival: Arrival) -> bool:
@@ -144,11 +144,11 @@ class Verdict(NamedTuple):
 def judge(book: Ledger, arrival: Arrival) -> Verdict:
     """Accept a delivery as the pool's next batch, unless its content was delivered before or cannot be read."""
     try:
-        found = inspection.checksum(Path(arrival.source).absolute(), arrival.source)
+        checksum = inspection.checksum(Path(arrival.source).absolute(), arrival.source)
     except (ValueError, OSError) as error:
         return Verdict(None, plain(f"{arrival.name} is refused: {error}"))
-    same = ledger.delivered(book, found)
+    same = ledger.delivered(book, checksum)
     if same:
         return Verdict(None, f"{plain(arrival.name)} was delivered before, as {same}; nothing is added")
-    accepted = ledger.accept(book, None, arrival.source, {}, found)
+    accepted = ledger.accept(book, None, arrival.source, {}, checksum)
     return Verdict(accepted, f"{plain(arrival.name)} is {ledger.newest_pool(accepted)}")

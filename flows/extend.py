@@ -85,11 +85,11 @@ def prepare(stale: Stale) -> None:
     if stale == "stop":
         provenance.require_same_parameters(locked_stages())
         provenance.require_same_weights()
-    known = published.by_round()
-    if rounds.done(book, known):
+    numbers = published.by_round()
+    if rounds.done(book, numbers):
         if stale == "stop":
             provenance.require_same_revision()
-    elif known:
+    elif numbers:
         run_dvc("repro", "--force", "--single-item", "code")  # a new chain rests on the code as it is now
     pools = [f"pool@{ledger.newest_pool(book)}"] if book.pool else []
     run_dvc("repro", "fit", "start", *pools)
@@ -100,14 +100,14 @@ def prepare(stale: Stale) -> None:
 def check_history(stale: Stale) -> None:
     """Stop where they do not, or do what was asked for."""
     done = rounds.done(ledger.read(), published.by_round())
-    found = rounds.stale(locked_stages(), done)
-    if not found:
+    inputs = rounds.stale(locked_stages(), done)
+    if not inputs:
         return
-    what = "; ".join(f"{name}: {', '.join(files)}" for name, files in found.items())
+    what = "; ".join(f"{name}: {', '.join(files)}" for name, files in inputs.items())
     if stale == "stop":
         raise ValueError(f"Published rounds must follow from their inputs, but these have changed ({what}). {CHOICE}")
     require_rows(done[-1])
-    stages = [f"{verb}@{name}" for name in found for verb in ("extend", "curate")]
+    stages = [f"{verb}@{name}" for name in inputs for verb in ("extend", "curate")]
     run_dvc("commit", "--force", *stages)
     log().warning("Kept as they are stored, though inputs changed: %s.", what)
 
@@ -186,12 +186,12 @@ def run_dvc(*arguments: str) -> None:
 
 def publish_round(name: str) -> VersionNumber:
     """Take an unfinished round to its tag."""
-    book, known = ledger.read(), published.by_round()
-    version = rounds.version(book, name, known)
+    book, numbers = ledger.read(), published.by_round()
+    version = rounds.version(book, name, numbers)
     reproduce(name)
     push()
-    told = work.metrics("rounds", name) or {}
-    commit(f"Round {name}: {told.get('added', 0)} added, {told.get('removed', 0)} removed ({version.tag})")
+    counts = work.metrics("rounds", name) or {}
+    commit(f"Round {name}: {counts.get('added', 0)} added, {counts.get('removed', 0)} removed ({version.tag})")
     tag(name, version)
     show(name, version, return_state=True)  # what cannot be shown is published all the same
     return version
@@ -202,14 +202,14 @@ def unfinished_round() -> str | None:
 
     It obeys what people have decided since it was planned, also where a run was killed while at work on it.
     """
-    told = ledger.read()
-    book: Ledger | None = rounds.obedient(told, published.by_round())
-    if book and book != told:
+    stored = ledger.read()
+    book: Ledger | None = rounds.obedient(stored, published.by_round())
+    if book and book != stored:
         ledger.write(paths.LEDGER, book)
     while book:
-        left = rounds.unfinished(book, published.by_round())
-        if left:
-            return rounds.set_plan_aside(book, left[0]).latest
+        unpublished = rounds.unfinished(book, published.by_round())
+        if unpublished:
+            return rounds.set_plan_aside(book, unpublished[0]).latest
         book = rounds.next_planned(book)
         if book:
             ledger.write(paths.LEDGER, book)
@@ -242,9 +242,9 @@ def extend(
     options = Options(budget=budget, git_remote=git_remote, stale=stale, runner=runner, address=address)
     with exclusive(), cluster.workers(runner, address):
         repository.require_committed()
-        book, known = ledger.read(), published.by_round()
-        rounds.require_tags(book, known)
-        rounds.require_history(book, known)
+        book, numbers = ledger.read(), published.by_round()
+        rounds.require_tags(book, numbers)
+        rounds.require_history(book, numbers)
         begin(stale)
         name = unfinished_round()
         before_rounds(stale)

@@ -21,20 +21,20 @@ LIMIT = 3600.0  # seconds: at a disk's usual speed, half a terabyte
 COMMAND = (sys.executable, "-m", "flows.inspection")
 
 
-def checksum(place: Path, source: str) -> str:
+def checksum(path: Path, source: str) -> str:
     """Checksum of a delivery that can be read, and stand beside the core; a run looks at ``place`` once.
 
     Raises:
         ValueError: it cannot, or its reader crashed; the message names it.
     """
-    found, fault = look(place, source)
+    digest, fault = look(path, source)
     if fault:
         raise ValueError(fault)
-    return found
+    return digest
 
 
 @cache
-def look(place: Path, source: str) -> tuple[str, str]:  # noqa: ARG001 - the key of the cache
+def look(path: Path, source: str) -> tuple[str, str]:  # noqa: ARG001 - the key of the cache
     """The checksum, or "" and what is wrong."""
     with leashed([*COMMAND, source], LOCK) as process, _limited(process) as late:
         lines = [line for line in (process.stdout or "") if line.strip()]

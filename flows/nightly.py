@@ -52,9 +52,9 @@ def accept(arrivals: list[deliveries.Arrival]) -> list[str]:
 
 def take_in(watch: str) -> bool:
     """New deliveries become batches of the ledger; whether there were any."""
-    found = deliveries.new(ledger.read(), watch)
-    waiting = {arrival.name: bring(watch, arrival) for arrival in found}
-    here = [arrival for arrival in found if not waiting[arrival.name]]
+    fresh = deliveries.new(ledger.read(), watch)
+    waiting = {arrival.name: bring(watch, arrival) for arrival in fresh}
+    here = [arrival for arrival in fresh if not waiting[arrival.name]]
     if here:
         accept(here)
     return bool(here)

@@ -42,14 +42,16 @@ def require_same_parameters(lock: Mapping[str, Any]) -> None:
     if stored is None:
         return
     now = section.read("extract", Extract)
-    known = {name: value for name, value in stored.items() if name in Extract.model_fields}
-    found = [
-        f"{name} is {getattr(now, name)}, was {known[name]}"
+    recorded = {name: value for name, value in stored.items() if name in Extract.model_fields}
+    differences = [
+        f"{name} is {getattr(now, name)}, was {recorded[name]}"
         for name in (*NETWORK, *TRANSFORM)
-        if name in known and _text(getattr(now, name)) != _text(known[name])
+        if name in recorded and _text(getattr(now, name)) != _text(recorded[name])
     ]
-    if found:
-        raise ValueError(f"{paths.PARAMS}:extract must be that of the features there are: {'; '.join(found)}. {REMEDY}")
+    if differences:
+        raise ValueError(
+            f"{paths.PARAMS}:extract must be that of the features there are: {'; '.join(differences)}. {REMEDY}"
+        )
 
 
 def _text(value: Any) -> Any:
@@ -86,10 +88,10 @@ def require_same_features(book: Ledger) -> None:
     """
     core = made(paths.features("core"))
     for name in ledger.order(book):
-        found = made(paths.features(name))
-        if core is None or found is None:
+        batch = made(paths.features(name))
+        if core is None or batch is None:
             continue
-        other = [f"{key} is {found[key]!r}, the core's {core[key]!r}" for key in core if found[key] != core[key]]
+        other = [f"{key} is {batch[key]!r}, the core's {core[key]!r}" for key in core if batch[key] != core[key]]
         if other:
             raise ValueError(f"Features of {name} must be made as the core's were: {'; '.join(other)}. {TAKE_BACK}")
 
@@ -137,5 +139,5 @@ def made(path: Path) -> dict[str, Any] | None:
     stored = FeatureFile(path)
     if not stored.shape[0]:
         return None
-    told = {key: stored.attributes.get(key) for key in ATTRIBUTES}
-    return told | {"revision": stored.attributes.get("revision", 1), "width": stored.shape[1]}
+    making = {key: stored.attributes.get(key) for key in ATTRIBUTES}
+    return making | {"revision": stored.attributes.get("revision", 1), "width": stored.shape[1]}

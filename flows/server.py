@@ -42,7 +42,7 @@ def answers(port: int) -> bool:
         return False
 
 
-def ours(port: int) -> bool:
+def is_own(port: int) -> bool:
     """Whether it is this user who listens on that port of this machine."""
     return any(
         link.status == psutil.CONN_LISTEN and link.laddr == (HOST, port)
@@ -61,7 +61,7 @@ def _links(process: psutil.Process) -> list[Any]:
 
 def ready(port: int) -> bool:
     """Whether a server of this user's is ready: such a one may be told the token."""
-    return answers(port) and ours(port)
+    return answers(port) and is_own(port)
 
 
 def command(port: int) -> list[str]:
@@ -75,11 +75,11 @@ def token() -> str:
         HOME.mkdir(exist_ok=True)
         TOKEN.touch(0o600)
         TOKEN.write_text(f"diva:{secrets.token_urlsafe(32)}", encoding="utf-8")
-    found = TOKEN.read_text(encoding="utf-8").strip()
+    secret = TOKEN.read_text(encoding="utf-8").strip()
     if not PROFILES.exists():
         PROFILES.touch(0o600)
-        PROFILES.write_text(f'active = "diva"\n\n[profiles.diva]\n{ASKED} = "{found}"\n', encoding="utf-8")
-    return found
+        PROFILES.write_text(f'active = "diva"\n\n[profiles.diva]\n{ASKED} = "{secret}"\n', encoding="utf-8")
+    return secret
 
 
 def introduce() -> None:

@@ -44,14 +44,14 @@ def server_of_run() -> Iterator[None]:
 
 def nightly() -> NoReturn:
     """``python -m flows.nightly``: a night without work ends before Prefect is imported."""
-    told = options.parse("flows.nightly", "Take in deliveries and publish rounds.")
+    asked = options.parse("flows.nightly", "Take in deliveries and publish rounds.")
 
-    def found() -> list[str]:
-        reasons = work.reasons(told)
+    def look() -> list[str]:
+        reasons = work.reasons(asked)
         say("\n".join(reasons) or "Nothing to do.")
         return reasons
 
-    run("flows.nightly", told, found)
+    run("flows.nightly", asked, look)
 
 
 def extend() -> NoReturn:
@@ -59,13 +59,13 @@ def extend() -> NoReturn:
     run("flows.extend", options.parse("flows.extend", "Publish one round."), lambda: ["it is asked for"])
 
 
-def run(module: str, told: Options, reasons: Callable[[], list[str]]) -> NoReturn:
+def run(module: str, asked: Options, reasons: Callable[[], list[str]]) -> NoReturn:
     """Run a module's flow, if there is reason to; what it refuses is a message and a non-zero exit status."""
     try:
         with exclusive():
             if reasons():
                 with server_of_run():
-                    say(importlib.import_module(module).run(told))
+                    say(importlib.import_module(module).run(asked))
     except (ValueError, OSError, RuntimeError) as error:
         stop(error)
     sys.exit(0)

@@ -22,23 +22,23 @@ def reasons(options: Options) -> list[str]:
         ValueError: the project is in no state to run: uncommitted code, broken parameters or ledger.
     """
     repository.require_committed()
-    book, known = ledger.read(), published.by_round()
-    rounds.require_tags(book, known)
-    rounds.require_history(book, known)
-    found = [f"round {name} is not published yet" for name in rounds.unfinished(book, known)]
-    if not found and rounds.next_planned(book):
-        found.append("planned rounds wait")
+    book, numbers = ledger.read(), published.by_round()
+    rounds.require_tags(book, numbers)
+    rounds.require_history(book, numbers)
+    causes = [f"round {name} is not published yet" for name in rounds.unfinished(book, numbers)]
+    if not causes and rounds.next_planned(book):
+        causes.append("planned rounds wait")
     arrivals = [arrival for arrival in deliveries.new(book, options.watch) if deliveries.worth_a_run(book, arrival)]
-    found += [f"{arrival.name} was delivered" for arrival in arrivals]
+    causes += [f"{arrival.name} was delivered" for arrival in arrivals]
     if more_rounds(book, options):
-        found.append(f"round {book.latest} left candidates, or what it drew from has changed")
-    if not found and repository.uncommitted(*repository.CONTENT):
-        found.append("ledger, lock file or metrics are not committed yet")
+        causes.append(f"round {book.latest} left candidates, or what it drew from has changed")
+    if not causes and repository.uncommitted(*repository.CONTENT):
+        causes.append("ledger, lock file or metrics are not committed yet")
     if options.git_remote and repository.unpushed(options.git_remote):
-        found.append(f"versions wait to be pushed to {options.git_remote}")
+        causes.append(f"versions wait to be pushed to {options.git_remote}")
     if options.stale == "rebase":
-        found.append("a new major version is asked for")
-    return found
+        causes.append("a new major version is asked for")
+    return causes
 
 
 def settings(options: Options) -> dict[str, dict[str, Any]]:

@@ -26,12 +26,12 @@ def cached(md5: str) -> Path:
     return folder / "files" / "md5" / md5[:2] / md5[2:]
 
 
-def owner(kept: Mapping[str, str], path: Path) -> tuple[Path, str]:
+def owner(outs: Mapping[str, str], path: Path) -> tuple[Path, str]:
     """The output that is this path or a folder above it, and its md5; ValueError where there is none."""
     for out in [path, *path.parents]:
-        if out.as_posix() in kept:
-            return out, kept[out.as_posix()]
-    raise ValueError(f"{path} must be something that DVC keeps, got none of {len(kept)} outputs.")
+        if out.as_posix() in outs:
+            return out, outs[out.as_posix()]
+    raise ValueError(f"{path} must be something that DVC keeps, got none of {len(outs)} outputs.")
 
 
 @lru_cache(maxsize=64)

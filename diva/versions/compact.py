@@ -42,11 +42,11 @@ def compact() -> str:
     if not up_to_date():
         raise ValueError("the pipeline must be up to date before it is compacted; see `dvc status`, run `dvc repro`.")
     short = ledger.compacted(book, version)
-    kept, gone = split(cache.LOCK.read_text(encoding="utf-8"), book)
+    lock, gone = split(cache.LOCK.read_text(encoding="utf-8"), book)
     stale = removable({out["path"]: out["md5"] for stage in gone.values() for out in stage["outs"]})
     dvc("add", gather(book).as_posix())
     ledger.write(paths.LEDGER, short)
-    atomic.write_text(cache.LOCK, kept)
+    atomic.write_text(cache.LOCK, lock)
     sweep([*stale, *metrics_of(gone, book.latest)])
     dvc("repro")
     dvc("push")
@@ -91,8 +91,8 @@ def gather(book: ledger.Ledger) -> Path:
     _link(paths.moments(book.latest), FRESH / "moments.h5")
     curated.write(FRESH / "curated.parquet", moved(state))
     index.write(FRESH / "pool.parquet", moved(pool))
-    known = [paths.truth(name) for name in ledger.truths(book) if name not in ("core", "test")]
-    truth = [tables.empty(manifest.TRUTH), *(tables.read(path, manifest.TRUTH) for path in known)]
+    truths = [paths.truth(name) for name in ledger.truths(book) if name not in ("core", "test")]
+    truth = [tables.empty(manifest.TRUTH), *(tables.read(path, manifest.TRUTH) for path in truths)]
     tables.write(FRESH / "truth.parquet", pl.concat(truth), manifest.TRUTH)
     shutil.rmtree(paths.BASE, ignore_errors=True)
     FRESH.replace(paths.BASE)

@@ -35,8 +35,8 @@ def git_listing(version: Version) -> list[str]:
 def git_files(version: Version, names: Iterable[str]) -> dict[str, bytes]:
     """Files that git keeps of a version, by name; those that it lacks are left out."""
     asked = list(names)
-    found = objects(f"{version.commit}:./{name}" for name in asked)
-    return {name: content for name, content in zip(asked, found, strict=True) if content is not None}
+    files = objects(f"{version.commit}:./{name}" for name in asked)
+    return {name: content for name, content in zip(asked, files, strict=True) if content is not None}
 
 
 def newest_round(version: Version) -> str:
@@ -105,7 +105,7 @@ def outputs(commit: str) -> dict[str, str]:
     listed = git("ls-tree", "-r", "--name-only", commit, "--", paths.DATA.as_posix()).splitlines()
     plain = [path for path in listed if path.endswith(".dvc")]
     lock, *added = (content or b"" for content in objects(f"{commit}:./{path}" for path in (cache.LOCK, *plain)))
-    found = cache.outputs(lock.decode("utf-8"))
+    files = cache.outputs(lock.decode("utf-8"))
     for path, content in zip(plain, added, strict=True):
-        found |= {path.removesuffix(".dvc"): out["md5"] for out in yaml.safe_load(content)["outs"]}
-    return found
+        files |= {path.removesuffix(".dvc"): out["md5"] for out in yaml.safe_load(content)["outs"]}
+    return files

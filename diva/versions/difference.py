@@ -51,8 +51,8 @@ def difference(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
         "relabelled": both & (pl.col("label_before") != pl.col("label_after")),
         "reweighted": both & ((pl.col("weight_before") - pl.col("weight_after")).abs() > SMALL),
     }
-    found = [joined.filter(condition).with_columns(change=pl.lit(name)) for name, condition in conditions.items()]
-    changed = pl.concat(found).with_columns(pl.coalesce("label_after", "label_before").alias("class"))
+    rows = [joined.filter(condition).with_columns(change=pl.lit(name)) for name, condition in conditions.items()]
+    changed = pl.concat(rows).with_columns(pl.coalesce("label_after", "label_before").alias("class"))
     return changed.select(
         "sample_id", "change", "class", "label_before", "label_after", "weight_before", "weight_after"
     )
@@ -60,10 +60,10 @@ def difference(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
 
 def counts(changed: pl.DataFrame) -> dict[str, dict[str, int]]:
     """How often each change occurs, by class, in the order of the classes."""
-    found: dict[str, dict[str, int]] = {}
+    rows: dict[str, dict[str, int]] = {}
     for name, change, count in changed.group_by("class", "change").len().sort("class", "change").iter_rows():
-        found.setdefault(name, dict.fromkeys(CHANGES, 0))[change] = count
-    return found
+        rows.setdefault(name, dict.fromkeys(CHANGES, 0))[change] = count
+    return rows
 
 
 def totals(by_class: Mapping[str, Mapping[str, int]]) -> dict[str, int]:

@@ -88,8 +88,10 @@ def fifty_one(train: pl.DataFrame, folder: Path, version: Version, *, copy: bool
     _put(train, [f"data/{name}" for name in _names(train)], folder, version, copy=copy)
     labels = {}
     for row in train.select("sample_id", "label", *FIELDS).iter_rows(named=True):
-        known = {name: row[name] for name in FIELDS if row[name] is not None and row[name] == row[name]}  # NaN is none
-        labels[class_name(row["sample_id"])] = {"label": row["label"], "attributes": known}
+        attributes = {
+            name: row[name] for name in FIELDS if row[name] is not None and row[name] == row[name]
+        }  # NaN is none
+        labels[class_name(row["sample_id"])] = {"label": row["label"], "attributes": attributes}
     content = {"classes": sorted(set(train["label"])), "labels": labels}
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
     (folder / "labels.json").write_text(text + "\n", encoding="utf-8")
@@ -136,10 +138,10 @@ def _is_ready(path: str) -> bool:
 
 def _located(version: Version, path: Path) -> Path:
     """Images that the pipeline wrote, as the version has them; others where they lie."""
-    found = contents.fetch(version, path) if paths.DATA in path.parents else path
-    if not found.is_file():
+    location = contents.fetch(version, path) if paths.DATA in path.parents else path
+    if not location.is_file():
         raise ValueError(f"{path} must be there, got nothing; put the image back where it was.")
-    return found.resolve()
+    return location.resolve()
 
 
 def _absolute(path: str) -> str:

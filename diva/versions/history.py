@@ -6,7 +6,7 @@ from diva.text.words import NOTHING, Column, Row, Table, count, with_interval
 from diva.versions.published import Version
 
 
-def listed(known: Sequence[Version], current: str | None) -> Table:
+def listed(listing: Sequence[Version], current: str | None) -> Table:
     """All versions, newest first; the work tree's is marked."""
     columns = (
         Column("version", number=False),
@@ -14,7 +14,7 @@ def listed(known: Sequence[Version], current: str | None) -> Table:
         Column("round", number=False),
         *map(Column, ("size", "added", "removed", "test error, %")),
     )
-    rows = (Row(_cells(version), used=version.name == current) for version in reversed(known))
+    rows = (Row(_cells(version), used=version.name == current) for version in reversed(listing))
     notes = ("added, removed: in all rounds so far", *(("▸ what lies here now",) if current else ()))
     return Table("Versions", columns, tuple(rows), notes)
 

@@ -59,11 +59,11 @@ def repair() -> None:
     if running.is_file() and not _whole(running, json.loads):
         logger.warning("%s was cut short by a killed process; it goes.", running)
         running.unlink()
-    known = git("show", f":{LOCK}", check=False)  # as it was last committed, or rolled back to
-    if (known or LOCK.is_file()) and not _whole(LOCK, lambda text: _lock_content(text, known)):
+    committed = git("show", f":{LOCK}", check=False)  # as it was last committed, or rolled back to
+    if (committed or LOCK.is_file()) and not _whole(LOCK, lambda text: _lock_content(text, committed)):
         logger.warning("%s is missing or cut short; the committed one takes its place.", LOCK)
-        if known:
-            atomic.write_text(LOCK, known + "\n")
+        if committed:
+            atomic.write_text(LOCK, committed + "\n")
         else:
             LOCK.unlink()
 
@@ -76,7 +76,7 @@ def _whole(path: Path, read: Callable[[str], Any]) -> bool:
     return True
 
 
-def _lock_content(text: str, known: str = "") -> dict[str, Any]:
+def _lock_content(text: str, committed: str = "") -> dict[str, Any]:
     """Stages of a lock file by name; an error where it is cut short, or lacks stages of another, ``known`` one."""
     # all scalars as text: a hash must never become a number
     stages: dict[str, Any] = yaml.load(text, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))["stages"]  # noqa: S506
@@ -85,7 +85,7 @@ def _lock_content(text: str, known: str = "") -> dict[str, Any]:
         for entry in (*stage.get("deps", ()), *stage.get("outs", ())):
             if not DIGEST.match(entry["md5"]):
                 raise ValueError(f"md5 must be 32 hexadecimal digits, got {entry['md5']}.")
-    if known and not _lock_content(known).keys() <= stages.keys():
+    if committed and not _lock_content(committed).keys() <= stages.keys():
         raise ValueError("stages must be all that are known, got fewer.")
     return stages
 

@@ -35,11 +35,11 @@ def shown(version: Version) -> tuple[Facts, list[Table]]:
     return facts, [balance(train)]
 
 
-def _weights(train: pl.DataFrame, told: dict[str, Any]) -> str:
-    kept = "kept" if told["kept"] else "not kept"
+def _weights(train: pl.DataFrame, metadata: dict[str, Any]) -> str:
+    use = "kept" if metadata["kept"] else "not kept"
     spread = [train["weight"].quantile(q, "linear") for q in (0, 0.25, 0.5, 0.75, 1)]
     shape = f"; least {number(spread[0])}, quartiles {', '.join(map(number, spread[1:4]))}, most {number(spread[4])}"
-    return f"{kept}: {told['reason']}{shape if told['kept'] else ''}"
+    return f"{use}: {metadata['reason']}{shape if metadata['kept'] else ''}"
 
 
 def balance(train: pl.DataFrame) -> Table:
@@ -80,10 +80,10 @@ def _network(version: Version) -> Facts:
     names = {"backbone": "backbone", "weights": "weights file", "weights_sha256": "its sha256"}
     stored = contents.local(version, paths.features("core"))
     if stored:
-        told: dict[str, Any] = FeatureFile(stored).attributes
+        metadata: dict[str, Any] = FeatureFile(stored).attributes
     else:
-        told = yaml.safe_load(contents.git_text(version, paths.PARAMS))["extract"]
-    return [(name, str(told[key])) for key, name in names.items() if told.get(key) not in (None, "")]
+        metadata = yaml.safe_load(contents.git_text(version, paths.PARAMS))["extract"]
+    return [(name, str(metadata[key])) for key, name in names.items() if metadata.get(key) not in (None, "")]
 
 
 def changed(before: Version, after: Version, rows: pl.DataFrame) -> tuple[Facts, list[Table]]:

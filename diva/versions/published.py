@@ -84,11 +84,11 @@ def versions() -> list[Version]:
     """All versions, oldest first."""
     form = "%(refname:strip=2) %(*objectname) %(taggerdate:iso-strict)"
     tags = [line.split(" ") for line in git("for-each-ref", f"--format={form}", "refs/tags/curated@v*").splitlines()]
-    known = sorted((tag for tag in tags if NAME.match(tag[0]) and tag[1]), key=lambda tag: number_of(tag[0]))
-    told = objects(f"{commit}:./{path.as_posix()}" for _, commit, _ in known for path in (EVALUATE, RELEASE))
-    pairs = zip(told[::2], told[1::2], strict=True)
+    tagged = sorted((tag for tag in tags if NAME.match(tag[0]) and tag[1]), key=lambda tag: number_of(tag[0]))
+    metrics_texts = objects(f"{commit}:./{path.as_posix()}" for _, commit, _ in tagged for path in (EVALUATE, RELEASE))
+    pairs = zip(metrics_texts[::2], metrics_texts[1::2], strict=True)
     figures = [_figures(_json(evaluate), _json(release)) for evaluate, release in pairs]
-    return [Version(name, commit, date, **told) for (name, commit, date), told in zip(known, figures, strict=True)]
+    return [Version(name, commit, date, **values) for (name, commit, date), values in zip(tagged, figures, strict=True)]
 
 
 def _figures(evaluate: Mapping[str, Any], release: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,15 +110,15 @@ def find(name: str | None = None) -> Version:
     Raises:
         ValueError: there is no such version, or none at all.
     """
-    known = {version.name: version for version in versions()}
-    if not known:
+    tagged = {version.name: version for version in versions()}
+    if not tagged:
         raise ValueError("a version must be published first, got none; `python -m flows.nightly` publishes one.")
     if name is None:
-        return known[current() or list(known)[-1]]
+        return tagged[current() or list(tagged)[-1]]
     tag = number_of(name).tag if NAME.match(name) else name
-    if tag not in known:
-        raise ValueError(f"VERSION must be one of {', '.join(list(known)[-5:])} (see `diva versions`), got {name}.")
-    return known[tag]
+    if tag not in tagged:
+        raise ValueError(f"VERSION must be one of {', '.join(list(tagged)[-5:])} (see `diva versions`), got {name}.")
+    return tagged[tag]
 
 
 def current() -> str | None:
@@ -143,7 +143,7 @@ def next_name(version: str | None) -> str:
 
 def _json(content: bytes | None) -> dict[str, Any]:
     try:
-        found = json.loads(content or b"{}")
+        mapping = json.loads(content or b"{}")
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return mapping if isinstance(mapping, dict) else {}

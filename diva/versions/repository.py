@@ -59,8 +59,8 @@ def tag(name: str, message: str) -> None:
 
 def author() -> list[str]:
     """Arguments of git: a name for machines on which it was told none."""
-    known = git("var", "GIT_COMMITTER_IDENT", check=False)
-    return [] if known else ["-c", "user.name=DIVA", "-c", "user.email=diva@localhost"]
+    identity = git("var", "GIT_COMMITTER_IDENT", check=False)
+    return [] if identity else ["-c", "user.name=DIVA", "-c", "user.email=diva@localhost"]
 
 
 def require_clean(why: str) -> None:
@@ -76,16 +76,16 @@ def require_clean(why: str) -> None:
 def objects(names: Iterable[str]) -> list[bytes | None]:
     """Contents of git's objects, in order, by one command; None where there is none of that name."""
     asked = list(names)
-    told = git_bytes("cat-file", "--batch", given="".join(f"{name}\n" for name in asked).encode())
+    output = git_bytes("cat-file", "--batch", given="".join(f"{name}\n" for name in asked).encode())
     contents: list[bytes | None] = []
     for _ in asked:
-        head, _, told = told.partition(b"\n")
+        head, _, output = output.partition(b"\n")
         if head.endswith(b" missing"):
             contents.append(None)
             continue
         size = int(head.rpartition(b" ")[2])
-        contents.append(told[:size])
-        told = told[size + 1 :]
+        contents.append(output[:size])
+        output = output[size + 1 :]
     return contents
 
 

@@ -67,8 +67,8 @@ def merged(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
     twice = new.filter(pl.col("sample_id").is_duplicated())["sample_id"]
     if len(twice):
         raise ValueError(f"sample_id must occur once, got two decisions on {twice[0]}.")
-    kept = old.join(new, on="sample_id", how="anti")
-    return tables.conform(pl.concat([kept, new]).sort("sample_id"), curated.REVIEW, "review")
+    rest = old.join(new, on="sample_id", how="anti")
+    return tables.conform(pl.concat([rest, new]).sort("sample_id"), curated.REVIEW, "review")
 
 
 def samples(book: ledger.Ledger) -> pl.DataFrame:

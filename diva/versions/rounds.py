@@ -23,22 +23,22 @@ PLANNED = SCRATCH / "planned.yaml"
 Settings = Mapping[str, Mapping[str, Any]]
 
 
-def unfinished(book: Ledger, known: Mapping[int, VersionNumber]) -> list[str]:
+def unfinished(book: Ledger, published: Mapping[int, VersionNumber]) -> list[str]:
     """Rounds of the ledger that no tag publishes, in their order."""
-    return [name for name in ledger.chain(book.rounds, "rounds") if number(name) not in known]
+    return [name for name in ledger.chain(book.rounds, "rounds") if number(name) not in published]
 
 
-def done(book: Ledger, known: Mapping[int, VersionNumber]) -> list[str]:
+def done(book: Ledger, published: Mapping[int, VersionNumber]) -> list[str]:
     """Rounds of the ledger that a tag publishes, in their order."""
-    return [name for name in ledger.chain(book.rounds, "rounds") if number(name) in known]
+    return [name for name in ledger.chain(book.rounds, "rounds") if number(name) in published]
 
 
-def version(book: Ledger, name: str, known: Mapping[int, VersionNumber]) -> VersionNumber:
+def version(book: Ledger, name: str, published: Mapping[int, VersionNumber]) -> VersionNumber:
     """The version that a round becomes: the next minor one of its chain, or the first of a new major one."""
     before = number(book.rounds[name].previous)
-    if before == number(name) - 1 and (before in known or not known):
-        return VersionNumber(known[before].major if before in known else 0, number(name))
-    return VersionNumber(max((other.major for other in known.values()), default=-1) + 1, number(name))
+    if before == number(name) - 1 and (before in published or not published):
+        return VersionNumber(published[before].major if before in published else 0, number(name))
+    return VersionNumber(max((other.major for other in published.values()), default=-1) + 1, number(name))
 
 
 def prefix(book: Ledger, name: str | None) -> Ledger:
@@ -50,19 +50,19 @@ def prefix(book: Ledger, name: str | None) -> Ledger:
     return ledger.validated({**content, "rounds": rounds, "latest": latest})
 
 
-def plan(book: Ledger, settings: Settings, known: Mapping[int, VersionNumber]) -> Ledger:
+def plan(book: Ledger, settings: Settings, published: Mapping[int, VersionNumber]) -> Ledger:
     """The ledger with one more round, on the newest pool index and review, under a number never used before."""
     planned = ledger.plan_round(book, settings, commit=code_commit())
-    last = max([number(planned.latest) - 1, *known])
+    last = max([number(planned.latest) - 1, *published])
     name = f"r{last + 1:03d}"
     content = planned.model_dump()
     content["rounds"][name] = content["rounds"].pop(planned.latest)
     return ledger.validated({**content, "latest": name})
 
 
-def obedient(book: Ledger, known: Mapping[int, VersionNumber]) -> Ledger:
+def obedient(book: Ledger, published: Mapping[int, VersionNumber]) -> Ledger:
     """The ledger whose unpublished rounds obey the newest decisions: what was taken down is in no later version."""
-    rounds = done(book, known)
+    rounds = done(book, published)
     return ledger.with_newest_review(book, rounds[-1] if rounds else ledger.origin(book, "rounds"))
 
 
@@ -101,11 +101,11 @@ def tidy(book: Ledger) -> None:
     """
     rounds, links = set(ledger.sets(book)), set(ledger.pools(book))
     batches = {*book.batches}
-    known = dict.fromkeys(("curated", "moments", "rounds", "metrics/rounds", "metrics/curate"), rounds) | {
+    expected = dict.fromkeys(("curated", "moments", "rounds", "metrics/rounds", "metrics/curate"), rounds) | {
         "pool": links
     }
-    known |= dict.fromkeys(("features", "truth", "manifests", "metrics/download", "metrics/extract"), batches)
-    for folder, names in known.items():
+    expected |= dict.fromkeys(("features", "truth", "manifests", "metrics/download", "metrics/extract"), batches)
+    for folder, names in expected.items():
         for file in (paths.DATA / folder).glob("[br][0-9]*.*"):
             if NAME.match(file.stem) and file.stem not in names:
                 file.unlink()
@@ -118,13 +118,13 @@ def tidy(book: Ledger) -> None:
 def stale(lock: Mapping[str, Any], rounds: list[str]) -> dict[str, list[str]]:
     """Published rounds whose inputs are no longer those they were made from, with these inputs' paths."""
     made = {out["path"]: out["md5"] for stage in lock.values() for out in stage.get("outs", ())}
-    found: dict[str, list[str]] = {}
+    changed: dict[str, list[str]] = {}
     for name in rounds:
         inputs = [dep for verb in ("extend", "curate") for dep in lock.get(f"{verb}@{name}", {}).get("deps", ())]
         other = {dep["path"] for dep in inputs if made.get(dep["path"], dep["md5"]) != dep["md5"]}
         if other:
-            found[name] = sorted(other)
-    return found
+            changed[name] = sorted(other)
+    return changed
 
 
 def rewritten(rounds: list[str], commit: str = "HEAD") -> list[str]:
@@ -134,26 +134,26 @@ def rewritten(rounds: list[str], commit: str = "HEAD") -> list[str]:
     return [name for name, key in keys if key in before and before[key]["outs"] != now.get(key, {}).get("outs")]
 
 
-def require_tags(book: Ledger, known: Mapping[int, VersionNumber]) -> None:
+def require_tags(book: Ledger, published: Mapping[int, VersionNumber]) -> None:
     """Refuse a clone without its tags, which would publish its history again."""
-    if known or not book.rounds:
+    if published or not book.rounds:
         return
     for remote in git("remote").splitlines():
         if git("ls-remote", "--tags", remote, "curated@v*", check=False):
             raise ValueError(f"Versions of {remote} must be known here, got none; run `git fetch --tags {remote}`.")
 
 
-def require_history(book: Ledger, known: Mapping[int, VersionNumber]) -> None:
+def require_history(book: Ledger, published: Mapping[int, VersionNumber]) -> None:
     """Refuse a newest tag that points elsewhere, and a ledger whose published entries were changed by hand.
 
     Raises:
         ValueError: with the tag or the entry, and how to put it back.
     """
-    rounds = done(book, known)
+    rounds = done(book, published)
     newest = rounds[-1] if rounds else ledger.origin(book, "rounds")
-    if number(newest) not in known:
+    if number(newest) not in published:
         return
-    tag = known[number(newest)].tag
+    tag = published[number(newest)].tag
     text = git("show", f"{tag}:./{paths.LEDGER.as_posix()}", check=False)
     if text + "\n" == paths.LEDGER.read_text(encoding="utf-8"):
         return

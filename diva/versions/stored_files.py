@@ -54,7 +54,7 @@ class Seen:
         return self._digests[path]
 
 
-class Held:
+class VersionFiles:
     """The files of one version.
 
     Attributes:
@@ -97,8 +97,10 @@ class Held:
         lacking = [out for out, md5 in rest.items() if not here(md5)]
         brought = self._bring(lacking)
         for out, md5 in rest.items():
-            found = self._folder(out, md5, brought.get(out)) if md5.endswith(".dir") else self._file(out, md5, brought)
-            self.faults += found
+            outcome = (
+                self._folder(out, md5, brought.get(out)) if md5.endswith(".dir") else self._file(out, md5, brought)
+            )
+            self.faults += outcome
 
     def _of_git(self, mine: list[str], outs: set[str]) -> Iterator[Fault]:
         """Outputs in git, and the ledger and metrics that stages read, are those that the lock names."""
@@ -108,7 +110,7 @@ class Held:
         digests = {path: md5_of(content) for path, content in contents.git_files(self.version, below).items()}
         for path, md5 in wanted.items():
             inside = {
-                name.removeprefix(f"{path}/"): one for name, one in digests.items() if name.startswith(f"{path}/")
+                name.removeprefix(f"{path}/"): digest for name, digest in digests.items() if name.startswith(f"{path}/")
             }
             got = folder_md5(inside) if md5.endswith(".dir") else digests[path]
             if got != md5:
@@ -116,25 +118,25 @@ class Held:
 
     def _bring(self, lacking: list[str]) -> dict[str, Path]:
         """Outputs that the cache lacks, from the remote: where each lies now."""
-        found: dict[str, Path] = {}
+        outcome: dict[str, Path] = {}
         whole = self.seen.folder / self.version.commit
         if len(lacking) > FEW and contents.bring(self.version, paths.DATA, whole):
-            found = {out: whole / Path(out).relative_to(paths.DATA) for out in lacking}
+            outcome = {out: whole / Path(out).relative_to(paths.DATA) for out in lacking}
         for out in lacking:
-            if out not in found:
+            if out not in outcome:
                 target = self.seen.folder / f"{self.version.commit}-{self.outs[out]}"
                 contents.bring(self.version, Path(out), target)
-                found[out] = target
-        return {out: path for out, path in found.items() if path.exists()}
+                outcome[out] = target
+        return {out: path for out, path in outcome.items() if path.exists()}
 
     def _file(self, path: str, md5: str, brought: Mapping[str, Path]) -> Iterator[Fault]:
-        place = brought.get(path, cache.cached(md5))
-        if not place.is_file():
+        location = brought.get(path, cache.cached(md5))
+        if not location.is_file():
             yield Fault(path, f"md5 {md5}", "nothing: neither DVC's cache nor its remote has it")
-        elif (got := self.seen.md5(place)) != md5:
-            yield Fault(path, f"md5 {md5}", f"{got} in {_where(place, md5)}")
+        elif (got := self.seen.md5(location)) != md5:
+            yield Fault(path, f"md5 {md5}", f"{got} in {_where(location, md5)}")
         else:
-            self.files[path] = place
+            self.files[path] = location
 
     def _folder(self, out: str, md5: str, brought: Path | None) -> Iterator[Fault]:
         if brought:
@@ -151,8 +153,8 @@ class Held:
         if got != md5:
             yield Fault(out, f"md5 {md5}", f"{got} in {_where(brought or listing, md5)}")
         elif not brought:
-            for name, one in cache.listing(listing).items():
-                yield from self._file(f"{out}/{name}", one, {})
+            for name, digest in cache.listing(listing).items():
+                yield from self._file(f"{out}/{name}", digest, {})
 
     def file(self, path: Path) -> Path:
         """Where a file lies that is whole; AbsentError where it is not."""
@@ -201,11 +203,11 @@ def _yaml(text: str) -> dict[str, Any]:
 
 def here(md5: str) -> bool:
     """Whether DVC's cache has an output as a whole, whatever the bytes are."""
-    place = cache.cached(md5)
-    if not md5.endswith(".dir") or not place.is_file():
-        return place.is_file()
+    location = cache.cached(md5)
+    if not md5.endswith(".dir") or not location.is_file():
+        return location.is_file()
     try:
-        return all(cache.cached(one).is_file() for one in cache.listing(place).values())
+        return all(cache.cached(digest).is_file() for digest in cache.listing(location).values())
     except (ValueError, KeyError, TypeError):  # no listing: its md5 will tell
         return True
 
@@ -225,5 +227,5 @@ def _md5(content: bytes = b"") -> Any:
     return hashlib.md5(content, usedforsecurity=False)
 
 
-def _where(place: Path, md5: str) -> str:
-    return f"DVC's cache ({place})" if place == cache.cached(md5) else "DVC's remote"
+def _where(location: Path, md5: str) -> str:
+    return f"DVC's cache ({location})" if location == cache.cached(md5) else "DVC's remote"

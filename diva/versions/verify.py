@@ -19,7 +19,7 @@ from diva.store import ledger, paths
 from diva.versions import cache, contents, replay
 from diva.versions.locks import SCRATCH
 from diva.versions.published import Version, number_of
-from diva.versions.stored_files import AbsentError, Fault, Held, Seen
+from diva.versions.stored_files import AbsentError, Fault, Seen, VersionFiles
 
 Check = Callable[..., Iterator[Fault]]
 
@@ -54,40 +54,40 @@ def verify(wanted: Iterable[Version], everything: bool = False) -> Iterator[Verd
     with tempfile.TemporaryDirectory(prefix="verify-", dir=SCRATCH) as folder:
         seen = Seen(Path(folder))
         for version in wanted:
-            yield one(version, seen)
+            yield judge(version, seen)
 
 
-def one(version: Version, seen: Seen) -> Verdict:
+def judge(version: Version, seen: Seen) -> Verdict:
     """A verdict on one version."""
     try:
-        held = Held(version, seen)
-        held.collect()
+        files = VersionFiles(version, seen)
+        files.collect()
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:  # no ledger, or no lock at all
         unreadable = Fault(version.name, f"a readable {paths.LEDGER} and {cache.LOCK}", f"{error}")
         return Verdict(version, 0, 0, (unreadable,))
-    found = [*of_tag(held), *of_lock(held), *of_content(held)]
-    return Verdict(version, len(held.files), len(held.book.rounds), tuple(dict.fromkeys([*held.faults, *found])))
+    problems = [*of_tag(files), *of_lock(files), *of_content(files)]
+    return Verdict(version, len(files.files), len(files.book.rounds), tuple(dict.fromkeys([*files.faults, *problems])))
 
 
-def of_tag(held: Held) -> Iterator[Fault]:
+def of_tag(files: VersionFiles) -> Iterator[Fault]:
     """A version is named after its newest round."""
-    name, latest = held.version.name, held.book.latest
+    name, latest = files.version.name, files.book.latest
     if number_of(name).minor != ledger.number(latest):
         yield Fault(name, f"round r{number_of(name).minor:03d} as the newest of its ledger", latest)
 
 
-def of_lock(held: Held) -> Iterator[Fault]:
+def of_lock(files: VersionFiles) -> Iterator[Fault]:
     """The lock has every stage of the ledger, made with the ledger's entries, from what other stages made."""
     lock = cache.LOCK.as_posix()
-    for name in held.wanted:
-        if name not in held.stages:
+    for name in files.wanted:
+        if name not in files.stages:
             yield Fault(lock, f"a stage {name}, as the ledger asks", "none")
-    for name, stage in held.stages.items():
+    for name, stage in files.stages.items():
         for key, value in stage.get("params", {}).get(str(paths.LEDGER), {}).items():
-            if (entry := _entry(held.entries, key)) != value:
+            if (entry := _entry(files.entries, key)) != value:
                 yield Fault(lock, f"{name} made with {key}: {entry}", f"{value}")
         for dep in stage.get("deps", ()):
-            if (made := held.outs.get(dep["path"], dep["md5"])) != dep["md5"]:
+            if (made := files.outs.get(dep["path"], dep["md5"])) != dep["md5"]:
                 yield Fault(dep["path"], f"md5 {dep['md5']}, which {name} read", f"{made}")
 
 
@@ -99,30 +99,30 @@ def _entry(book: dict[str, Any], key: str) -> Any:
     return value
 
 
-def of_content(held: Held) -> Iterator[Fault]:
+def of_content(files: VersionFiles) -> Iterator[Fault]:
     """Every table computed again."""
-    book = held.book
-    yield from told(replay.code, held)
+    book = files.book
+    yield from faults_of(replay.code, files)
     for name in ledger.order(book):
-        yield from told(replay.batch, held, name)
-    yield from told(replay.core, held)
-    yield from told(replay.start, held)
+        yield from faults_of(replay.batch, files, name)
+    yield from faults_of(replay.core, files)
+    yield from faults_of(replay.start, files)
     for name in book.base:
-        yield from told(replay.base, held, name)
+        yield from faults_of(replay.base, files, name)
     for name in ledger.chain(book.pool, "pool"):
-        yield from told(replay.pool, held, name)
+        yield from faults_of(replay.pool, files, name)
     for name in book.reviews:
-        yield from told(replay.review, held, name)
+        yield from faults_of(replay.review, files, name)
     for name in ledger.chain(book.rounds, "rounds"):
-        yield from told(replay.round_, held, name)
-    yield from told(replay.released, held)
-    yield from told(replay.untested, held)
+        yield from faults_of(replay.round_, files, name)
+    yield from faults_of(replay.released, files)
+    yield from faults_of(replay.untested, files)
 
 
-def told(check: Check, held: Held, *names: str) -> Iterator[Fault]:
+def faults_of(check: Check, files: VersionFiles, *names: str) -> Iterator[Fault]:
     """A check's faults; what cannot be read or computed is one, what has its fault already is passed over."""
     try:
-        yield from check(held, *names)
+        yield from check(files, *names)
     except AbsentError:
         return
     except (ValueError, KeyError, TypeError, AttributeError) as error:  # a file may hold anything

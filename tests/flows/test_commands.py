@@ -14,7 +14,7 @@ from diva.versions.locks import COMMAND, SCRATCH, RunningError, exclusive
 from diva.versions.pipeline import dvc, locked_stages, repair
 from diva.versions.processes import BusyError, CommandError, git, leashed
 from flows import options, terminal
-from tests.flows.project import ROOT
+from tests.projects.checkout import ROOT
 
 CALLER = """
 import sys
