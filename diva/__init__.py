@@ -1,4 +1,17 @@
 """Curated training sets by the dataset derivative; see README.md in this folder for the derivation.
 
-Empty on purpose: importing one part of it must not cost another's seconds.
+``diva.detect``, ``diva.reweight``, ``diva.extend`` and ``diva.DivaClassifier`` are those of `diva.estimators`, which is
+imported when one of them is asked for: importing one part of the package must not cost another's seconds.
 """
+
+from typing import Any
+
+ESTIMATORS = ("DivaClassifier", "detect", "extend", "reweight")
+
+
+def __getattr__(name: str) -> Any:
+    if name in ESTIMATORS:
+        from diva import estimators
+
+        return getattr(estimators, name)
+    raise AttributeError(f"module 'diva' has no attribute {name!r}; it has {', '.join(ESTIMATORS)}.")

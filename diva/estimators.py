@@ -52,6 +52,7 @@ from diva.inputs import (
     Precision,
     Ridge,
     Size,
+    check_columns,
     group_codes,
     read,
     read_features,
@@ -337,8 +338,9 @@ def extend(
 
     Raises:
         ValueError: as `DivaClassifier.fit`, on a class or a number of features that the core lacks, and on a budget,
-            loss or ``validate_on`` out of range.
+            loss or ``validate_on`` out of range, and on frames whose columns differ in name or order.
     """
+    check_columns(X, X_pool, "X_pool")
     engine, rows = Engine(ridge, normalize, chunk_size, device, dtype), read_features(X)
     data, candidates = read(engine, rows, y, None, groups), read_features(X_pool, fewest=0)
     if candidates.shape[1] != rows.shape[1]:

@@ -5,6 +5,7 @@ slice by slice. y (n,) are labels, strings or numbers. scikit-learn's own checks
 """
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, cast, get_args
@@ -201,18 +202,40 @@ def _numpy(values: Any) -> Any:
 
 
 def read_labels(y: Any, name: str = "y") -> Array:
-    """Labels (n,) as a checked numpy array; ValueError where one is missing."""
+    """Labels (n,) as a checked numpy array.
+
+    Raises:
+        ValueError: where a label is missing, or a row has several.
+    """
     values = _numpy(y)
-    if isinstance(values, list | tuple) or (isinstance(values, np.ndarray) and values.dtype.kind == "O"):
-        # Among strings numpy would read NaN as the label "nan", and None as an unknown kind of label.
+    if isinstance(values, Iterable) and (not isinstance(values, np.ndarray) or values.dtype.kind in "fO"):
         for row, label in enumerate(values):
-            if label is None or (isinstance(label, float) and label != label):
-                raise ValueError(f"{name} must hold a label for every row, got none in row {row}.")
+            _check_label(label, name, row)
     labels = check_array(values, ensure_2d=False, dtype=None, input_name=name, ensure_min_samples=0)
     labels = column_or_1d(labels, warn=True)
     if len(labels):
         check_classification_targets(labels)
     return labels  # type: ignore[no-any-return]
+
+
+def _check_label(label: Any, name: str, row: int) -> None:
+    """ValueError where a label is none (None, NaN, a missing value of pandas) or more than one."""
+    if isinstance(label, list | tuple | set | dict) and len(label) != 1:
+        raise ValueError(f"{name} must hold one label a sample, got {label!r} in row {row}.")
+    # Among strings numpy would read NaN, which differs from itself, as the label "nan".
+    if label is None or type(label).__name__ in ("NAType", "NaTType") or (isinstance(label, float) and label != label):
+        raise ValueError(f"{name} must hold a label for every row, got none in row {row}.")
+
+
+def check_columns(first: Any, second: Any, name: str) -> None:
+    """ValueError where two frames name their columns differently, or in another order; arrays have no names."""
+    columns, others = (list(getattr(frame, "columns", ())) for frame in (first, second))
+    if columns and others and columns != others:
+        wrong = next((pair for pair in zip(columns, others, strict=False) if pair[0] != pair[1]), (columns, others))
+        raise ValueError(
+            f"{name} must have the columns of X in their order, got {wrong[1]!r} where X has {wrong[0]!r}; "
+            f"select them by name: {name}[X.columns]."
+        )
 
 
 def to_codes(labels: Array, classes: Array) -> Tensor:

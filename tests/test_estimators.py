@@ -5,6 +5,7 @@ import sys
 
 import h5py
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from sklearn.base import clone
@@ -12,6 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.estimator_checks import check_estimator
 
+import diva
 from diva.curation.detect import detect as detect_rows
 from diva.curation.extend import RoundSettings
 from diva.curation.extend import extend as extend_rows
@@ -488,3 +490,38 @@ def test_left_out_predictions_are_in_float64_where_float32_is_not_enough():
     chosen = DivaClassifier(ridge=1e-6, normalize="none", dtype="float32", device="cpu").fit(X.astype(np.float32), y)
     np.testing.assert_allclose(chosen.leverage_, exact.leverage_, rtol=1e-9)
     np.testing.assert_allclose(chosen.loo_predictions_, exact.loo_predictions_, rtol=1e-6)
+
+
+def test_the_package_offers_its_estimators_by_name() -> None:
+    code = (
+        "import sys, diva; assert 'torch' not in sys.modules; assert callable(diva.detect) and 'torch' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert (diva.detect, diva.DivaClassifier) == (detect, DivaClassifier)
+    with pytest.raises(AttributeError, match="it has DivaClassifier, detect"):
+        diva.detekt  # noqa: B018 - asking is the test
+
+
+@pytest.mark.parametrize(
+    "rename", [lambda frame: frame.select(frame.columns[::-1]), lambda frame: frame.rename({"c0": "z"})]
+)
+def test_a_pool_with_other_columns_is_refused_and_not_read_in_another_order(rename) -> None:
+    X, y = blobs()[:2]
+    frame = pl.DataFrame(X, schema=[f"c{column}" for column in range(X.shape[1])])
+    with pytest.raises(ValueError, match=r"X_pool must have the columns of X in .* got '.*' where X has 'c0'"):
+        extend(frame, y, rename(frame), y)
+    assert len(extend(frame, y, frame, y).index) == len(extend(X, y, X, y).index)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (pl.Series(["a", None, "b", "a"]), "a label for every row, got none in row 1"),
+        (pl.Series([1, 2, None, 1]), "a label for every row, got none in row 2"),
+        (np.array([0.0, 1.0, 1.0, np.nan]), "a label for every row, got none in row 3"),
+        ([["a"], ["a", "b"], ["b"], ["a"]], r"one label a sample, got \['a', 'b'\] in row 1"),
+    ],
+)
+def test_a_missing_label_or_several_of_a_sample_are_named_by_their_row(labels, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        detect(np.eye(4), labels)

@@ -24,7 +24,7 @@ def plain_text(value: Any) -> str | None:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")
     if isinstance(value, Real) and not isinstance(value, bool) and value == value // 1:
-        value = int(value)
+        value = int(value)  # type: ignore[call-overload]
     return str(value).strip() or None
 
 
