@@ -24,13 +24,13 @@ from torch import Tensor
 
 from benchmarks.machine import description, threads
 from benchmarks.streaming import CHUNK, K, P, measured, write
+from diva.curation.cluster import Cluster
 from diva.numerics.derivative import dataset_derivative
 from diva.numerics.losses import Loss
 from diva.numerics.normalize import Prepared
 from diva.numerics.parallel import Parts, cuts
 from diva.numerics.precision import fit_ridge
 from diva.store.streams import FeatureRows
-from stages.cluster import Cluster
 
 TIMES = 10
 LOSS = Loss("calibrated", temperature=10.0)

@@ -37,9 +37,8 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from diva.curation.detect import Rule, Score
 from diva.curation.detect import detect as detect_rows
-from diva.curation.extend import RoundSettings, ValidateOn
+from diva.curation.extend import RoundSettings
 from diva.curation.extend import extend as extend_rows
 from diva.curation.relatives import SEARCHED, candidate_groups
 from diva.curation.reweight import Step
@@ -64,9 +63,10 @@ from diva.numerics.chunks import Chained
 from diva.numerics.derivative import dataset_derivative
 from diva.numerics.groups import undivided_classes
 from diva.numerics.leave_one_out import all_rows
-from diva.numerics.losses import Loss, LossName
-from diva.numerics.normalize import Normalization, Prepared
+from diva.numerics.losses import Loss
+from diva.numerics.normalize import Prepared
 from diva.numerics.precision import RidgeFit
+from diva.text.choices import LossName, Normalization, Rule, Score, ValidateOn
 
 
 @dataclass(frozen=True)
@@ -306,7 +306,7 @@ def extend(
     groups: Groups = None,
     groups_pool: Any = None,
     budget: int | None = None,
-    per_round: int | None = None,
+    per_round: float | None = None,
     loss: LossName = "calibrated",
     validate_on: ValidateOn = "members_and_pool",
     stop: bool = True,
@@ -326,7 +326,7 @@ def extend(
         groups: (n,) of numbers or strings; rows of one group are left out together.
         groups_pool: (n_pool,) likewise, of the pool; a pool row is judged without what shares its group.
         budget: samples added in all; None for no limit.
-        per_round: samples added in a round; None for a tenth of the pool.
+        per_round: samples added in a round, or a share of the pool; None for a tenth of it.
         loss: `calibrated` with its whole rule, or `hard_margin` (the paper's), `trimmed`, `all`: most negative first.
         validate_on: `members_and_pool`, or `members` (the paper's).
         stop: False adds ``per_round`` each round whatever the sign, until pool or budget is used up.

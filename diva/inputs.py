@@ -24,8 +24,9 @@ from diva.numerics import device
 from diva.numerics.chunks import InMemory, Subset
 from diva.numerics.grid import choose_ridge
 from diva.numerics.groups import undivided_classes
-from diva.numerics.normalize import Normalization, Prepared, Scaling, scaling
+from diva.numerics.normalize import Prepared, Scaling, scaling
 from diva.numerics.precision import RidgeFit, fit_ridge
+from diva.text.choices import Normalization
 
 Array = NDArray[Any]
 Ridge = float | Literal["loo"]

@@ -1,7 +1,7 @@
 """A Dask cluster for the time of a run: one that is there, or one of this machine.
 
 Stages run as processes of their own, which DVC starts; they find the cluster by an environment variable
-(`stages.cluster`), of which DVC knows nothing: where sums are computed changes no result.
+(`diva.curation.cluster`), of which DVC knows nothing: where sums are computed changes no result.
 
 Whoever reaches a scheduler runs code as its user, on loopback everybody with a login. So a cluster of this machine
 talks TLS, with a key and a certificate made for the run: those who have them are its own processes, and stages.
@@ -17,7 +17,7 @@ from typing import Any
 
 from flows.options import Address, Runner
 
-ADDRESS = "DIVA_DASK_ADDRESS"  # as in `stages.cluster`, which imports torch
+ADDRESS = "DIVA_DASK_ADDRESS"  # as in `diva.curation.cluster`, which imports torch
 # where Dask's own configuration has the files that a client shows
 TLS = {
     "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": "tls_ca_file",

@@ -2,17 +2,18 @@
 
 import json
 import logging
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from diva.curation import rows
 from diva.curation.augment import Augmentation, augment, choose_block_ridge
 from diva.numerics.blocks import Interleaved
 from diva.store import atomic, features, index, manifest, paths, tables
 from diva.vision import extraction, variants
-from stages import rows
 from stages.command import run
 from stages.extract import fill, network
 from stages.params import section
@@ -24,18 +25,17 @@ logger = logging.getLogger(__name__)
 
 def main(batch: str) -> None:
     """data/augment/<batch>: features of every variant; metrics and a plot of the share of the weight each gets."""
-    settings, fit = section.read("augment", Augment), rows.read_fit()
+    settings, problem = section.read("augment", Augment), rows.read_problem()
     samples = manifest.read(paths.manifest(batch))
     if samples.is_empty() or samples["row"].count():
         raise ValueError(f"augment.of must name batches of images, got {batch}, which holds none.")
     files = {"identity": paths.features(batch), **extract(batch, samples, settings, section.read("extract", Extract))}
     frames = complete([index.of_batch(batch, samples, path) for path in files.values()])
-    classes = sorted(frames[0]["label"].unique())
-    chunks = Interleaved([rows.prepared(frame, classes, fit) for frame in frames])
-    grid = [entry["ridge"] for entry in fit.grid]
-    ridge = settings.ridge or choose_block_ridge(chunks, len(classes), grid, len(files), settings.validate_on)
+    problem = replace(problem, classes=sorted(frames[0]["label"].unique()))
+    chunks, classes = Interleaved([rows.prepared(frame, problem) for frame in frames]), len(problem.classes)
+    ridge = settings.ridge or choose_block_ridge(chunks, classes, problem.ridges, len(files), settings.validate_on)
     found = augment(
-        chunks, len(classes), ridge, variants=len(files),
+        chunks, classes, ridge, variants=len(files),
         **settings.model_dump(include={"loss", "steps", "step_size", "validate_on", "draws", "seed"}),
     )  # fmt: skip
     report(batch, list(files), found, len(frames[0]))

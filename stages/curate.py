@@ -12,9 +12,9 @@ def curate(round: str) -> None:  # noqa: A002 - the option's name
     """The curated set after a round of the ledger."""
     entry = ledger.round_(ledger.read(), round)
     before, pool = curated.read(entry.previous), index.read(paths.pool(entry.pool))
-    decided = tables.read(paths.decisions(round), curated.DECISIONS)
+    changes = tables.read(paths.changes(round), curated.CHANGES)
     review = curated.possible(tables.read(paths.review(entry.review), curated.REVIEW), before, pool)
-    state = curated.apply(round, before, decided, pool, review)
+    state = curated.apply(round, before, changes, pool, review)
     curated.write(paths.curated(round), state)
     counts = curated.counts(state)
     tables.write_json(paths.METRICS / "curate" / f"{round}.json", counts)

@@ -1,7 +1,6 @@
 """Stage ``multimodal``, on request: what embeddings of the classes' names add to a few images of each class."""
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +8,14 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 
+from diva.curation import rows
 from diva.curation.multimodal import Curve, curve
 from diva.ingest import ready
 from diva.numerics.chunks import InMemory
-from diva.numerics.device import resolve
 from diva.numerics.grid import choose_ridge
 from diva.numerics.normalize import Prepared
-from diva.store import atomic, index, manifest, paths, tables
-from stages import rows, sums
+from diva.store import atomic, index, moments, paths, tables
 from stages.command import run
 from stages.params import section
 from stages.params.extract import Extract
@@ -38,20 +35,17 @@ class Named:
 
 def main(shots: str) -> None:
     """data/multimodal/<shots>.parquet: the order of the names; metrics and the curve of the test error."""
-    settings, fit = section.read("multimodal", Multimodal), rows.read_fit()
+    settings, problem = section.read("multimodal", Multimodal), rows.read_problem()
     core = drawn(index.read(paths.CORE), int(shots), settings.seed)
-    test = index.of_batch("test", manifest.read(paths.manifest("test")), paths.features("test"))
-    test = test.filter(pl.col("label").is_in(fit.classes))
+    test = index.read_batch("test").filter(pl.col("label").is_in(problem.classes))
     if test.is_empty():
         raise ValueError("batches.test must hold images of the core's classes to draw a curve, got none.")
-    names = embedded(fit.classes, settings, section.read("extract", Extract))
-    chunks = rows.prepared(core, fit.classes, fit)
-    ridge = choose_ridge(chunks, len(fit.classes), [entry["ridge"] for entry in fit.grid]).ridge
-    share = settings.per_round
+    names = embedded(problem.classes, settings, section.read("extract", Extract))
+    chunks, classes = rows.prepared(core, problem), len(problem.classes)
+    ridge = choose_ridge(chunks, classes, problem.ridges).ridge
     found = curve(
-        chunks, prepared(names, fit), rows.prepared(test, fit.classes, fit), len(fit.classes), ridge,
-        loss=settings.loss, per_round=share if isinstance(share, int) else max(1, math.ceil(share * len(names.labels))),
-        draws=settings.draws, seed=settings.seed,
+        chunks, prepared(names, problem), rows.prepared(test, problem), classes, ridge,
+        loss=settings.loss, per_round=settings.per_round, draws=settings.draws, seed=settings.seed,
     )  # fmt: skip
     report(shots, core, names.labels, ridge, found)
 
@@ -85,18 +79,16 @@ def embedded(classes: Sequence[str], settings: Multimodal, network: Extract) -> 
     return Named(np.asarray(given.features[:])[known], given.labels[known].tolist())
 
 
-def prepared(names: Named, fit: rows.Fit) -> Prepared:
+def prepared(names: Named, problem: rows.Problem) -> Prepared:
     """Embeddings as the closed forms want them, in the core's space."""
-    width = sums.width()
+    width = moments.width()
     if names.features.shape[1] != width:
         raise ValueError(
             f"embeddings must have {width} columns, as the images' features, got {names.features.shape[1]}; images "
             "and names need the two towers of one network."
         )
-    codes = rows.codes(pl.Series(names.labels, dtype=pl.String), fit.classes)
-    dtype, scaling = getattr(torch, fit.dtype), sums.scaling(fit.normalize)
-    chunks = InMemory(names.features, codes, fit.chunk_size)
-    return Prepared(chunks, fit.normalize, scaling=scaling, device=resolve(fit.device), dtype=dtype)
+    codes = rows.codes(pl.Series(names.labels, dtype=pl.String), problem.classes)
+    return rows.preparation(problem)(InMemory(names.features, codes, problem.chunk_size))
 
 
 def report(shots: str, core: pl.DataFrame, labels: list[str], ridge: float, found: Curve) -> None:

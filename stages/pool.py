@@ -4,8 +4,8 @@ import logging
 
 import polars as pl
 
+from diva.curation.neighbours import deduplicated
 from diva.store import index, ledger, manifest, paths, tables
-from stages import near
 from stages.command import run
 from stages.params import section
 from stages.params.download import Download
@@ -20,13 +20,13 @@ def pool(batch: str) -> None:
     threshold = section.read("duplicates", Duplicates).near_duplicate
     book = ledger.read()
     previous = index.read(paths.pool(ledger.link(book, batch).previous))
-    candidates = index.of_batch(batch, manifest.read(paths.manifest(batch)), paths.features(batch))
+    candidates = index.read_batch(batch)
     core = index.read(paths.CORE)
     index.require_same_making(paths.features(batch), pl.concat([core, previous])["features"])
     test = tested(book)
     new, refused = index.admit(candidates, taken(book, previous), None if accept else set(core["label"]), test)
     before = pl.concat([test, core, previous])
-    admitted, close = near.apart(new, before, core, threshold)
+    admitted, close = deduplicated(new, before, core, threshold)
     refused = pl.concat([refused, close])
     index.write(paths.pool(batch), pl.concat([previous, admitted]))
     tables.write(paths.quarantine("pool", batch), refused, manifest.QUARANTINE)
@@ -52,7 +52,7 @@ def tested(book: ledger.Ledger) -> pl.DataFrame:
     """Index of the test set, which comes before all: what is near one of its images must not train."""
     if "test" not in book.batches:
         return tables.empty(index.SCHEMA)
-    return index.of_batch("test", manifest.read(paths.manifest("test")), paths.features("test"))
+    return index.read_batch("test")
 
 
 if __name__ == "__main__":

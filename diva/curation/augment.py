@@ -15,7 +15,7 @@ Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -24,10 +24,9 @@ from diva.curation.reweight import Step, step
 from diva.numerics.blocks import block_derivative, leave_block_out
 from diva.numerics.chunks import Chunks
 from diva.numerics.leave_one_out import temperatures
-from diva.numerics.losses import Loss, LossName
+from diva.numerics.losses import Loss
 from diva.numerics.ridge import LocalModel, Moments, moments, solve, weighted
-
-ValidateOn = Literal["untransformed", "all"]
+from diva.text.choices import LossName, ValidatingVariants
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def augment(
     steps: int = 3,
     step_size: float = 0.5,
     temperature: float | None = None,
-    validate_on: ValidateOn = "untransformed",
+    validate_on: ValidatingVariants = "untransformed",
     draws: int = 20,
     seed: int = 0,
 ) -> Augmentation:
@@ -128,7 +127,7 @@ def reweight_union(
     variants: int,
     steps: int,
     step_size: float,
-    validate_on: ValidateOn,
+    validate_on: ValidatingVariants,
 ) -> UnionWeights:
     """Reweight from α = 1 where image i occurs ``counts[i]`` times; stops early where nothing validates."""
     importance = _importance(counts, variants, validate_on)
@@ -149,7 +148,11 @@ def reweight_union(
 
 
 def choose_block_ridge(
-    chunks: Chunks, classes: int, grid: Sequence[float], variants: int, validate_on: ValidateOn = "untransformed"
+    chunks: Chunks,
+    classes: int,
+    grid: Sequence[float],
+    variants: int,
+    validate_on: ValidatingVariants = "untransformed",
 ) -> float:
     """λ by classification error without the block, over the rows that validate; of several, the largest."""
     if not grid or min(grid) <= 0:
@@ -189,10 +192,10 @@ def choose_block_temperature(
     return float(grid[totals.argmin()])
 
 
-def _importance(counts: Tensor, variants: int, validate_on: ValidateOn) -> Tensor:
+def _importance(counts: Tensor, variants: int, validate_on: ValidatingVariants) -> Tensor:
     """How often each row validates (n·variants,)."""
-    if validate_on not in get_args(ValidateOn):
-        raise ValueError(f"validate_on must be one of {', '.join(get_args(ValidateOn))}, got {validate_on!r}.")
+    if validate_on not in get_args(ValidatingVariants):
+        raise ValueError(f"validate_on must be one of {', '.join(get_args(ValidatingVariants))}, got {validate_on!r}.")
     validating = torch.zeros(variants, dtype=torch.float64)
     validating[: 1 if validate_on == "untransformed" else None] = 1
     return torch.outer(counts, validating).flatten()

@@ -19,7 +19,7 @@ Reference: Dukler et al., ICLR 2022, Sec. 5.3 (derivative); soft, rate and the s
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -31,9 +31,7 @@ from diva.numerics.leave_one_out import all_rows, choose_temperature, with_lever
 from diva.numerics.losses import THRESHOLD, Loss, margins
 from diva.numerics.precision import RidgeFit
 from diva.numerics.ridge import RidgeModel
-
-Score = Literal["soft", "margin", "derivative"]
-Rule = Literal["rate", "margin", "derivative"]
+from diva.text.choices import Rule, Score
 
 CONFIDENT = 0.3  # share of rows, the most confident, by which the rate of wrong labels is judged
 TELLING = 7  # errors of the head from which the sign test can prefer another predictor

@@ -19,7 +19,7 @@ Reference: Dukler et al., ICLR 2022, Sec. 4 (`hard_margin`, most negative first)
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -37,13 +37,12 @@ from diva.numerics.derivative import (
 )
 from diva.numerics.groups import shared_groups
 from diva.numerics.leave_one_out import all_rows, chunkwise
-from diva.numerics.losses import THRESHOLD, Loss, LossName, margins
+from diva.numerics.losses import THRESHOLD, Loss, margins
 from diva.numerics.parallel import Parts, over_parts
 from diva.numerics.precision import RidgeFit
 from diva.numerics.products import Workspace
 from diva.numerics.ridge import LocalModel, RidgeModel, moments, solve
-
-ValidateOn = Literal["members", "members_and_pool"]
+from diva.text.choices import LossName, ValidateOn, samples_of
 
 UPDATED = 0.25  # rows added, per feature, up to which g of the pool is updated rather than computed again
 NOISY_CORE = 0.05  # share of hopeless rows in the core above which its labels count as noisy
@@ -63,7 +62,7 @@ class RoundSettings:
     """How much a round adds, and by whom it is judged.
 
     Attributes:
-        per_round: samples added in a round at most; 0 where the budget is spent, None for a tenth of the pool.
+        per_round: samples added in a round at most, or a share of the pool (None: a tenth); 0 where no budget is left.
         per_class: samples of a class at most, the others wait for a later round; None for no limit.
         validate_on: whether unused pool samples validate too, on their plain prediction.
         stop: add only what the rule takes; False adds ``per_round`` whatever the sign.
@@ -72,7 +71,7 @@ class RoundSettings:
         ValueError: if one is out of range.
     """
 
-    per_round: int | None = None
+    per_round: float | None = None
     per_class: int | None = None
     validate_on: ValidateOn = "members_and_pool"
     stop: bool = True
@@ -87,7 +86,7 @@ class RoundSettings:
 
     def size(self, n_pool: int) -> int:
         """Samples that a round adds at most, of a pool of this size."""
-        return max(1, n_pool // 10) if self.per_round is None else self.per_round
+        return 0 if self.per_round == 0 else samples_of(0.1 if self.per_round is None else self.per_round, n_pool)
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from torch import Tensor
 from diva.curation.evaluation import Head
 from diva.curation.extend import RoundChoice, RoundSettings, extend
 from diva.numerics.chunks import Chunks, Subset
-from diva.numerics.losses import LossName
 from diva.numerics.precision import fit_ridge
 from diva.numerics.ridge import Moments, moments, solve
+from diva.text.choices import LossName, samples_of
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def curve(
     ridge: float,
     *,
     loss: LossName = "calibrated",
-    per_round: int = 1,
+    per_round: float = 1,
     draws: int = 5,
     seed: int = 0,
 ) -> Curve:
@@ -61,7 +61,7 @@ def curve(
         classes: k.
         ridge: λ, kept.
         loss: that steers Extend; only the images validate.
-        per_round: embeddings added between two points.
+        per_round: embeddings added between two points, or a share of them.
         draws: of uniform orders.
         seed: of these.
 
@@ -71,6 +71,7 @@ def curve(
     n = pool.shape[0]
     if not n or pool.shape[1] != core.shape[1]:
         raise ValueError(f"pool must hold rows of the core's width {core.shape[1]}, got shape {pool.shape}.")
+    per_round = samples_of(per_round, n)
     rule = RoundSettings(per_round, validate_on="members", stop=False)
     additions = extend(fit_ridge(core, classes, ridge), pool, loss=loss, settings=rule)
     willing = _willing(additions.history, per_round)

@@ -4,7 +4,7 @@
 
 j runs over the references, then over earlier rows that are kept themselves: b near a and c near b leave a and c, unless
 c is near a too. Products are taken block by block, so memory is a few blocks (m, p) and one (m, m), whatever n is.
-numpy alone: the stage that admits to the pool starts without torch.
+numpy and polars alone: the stage that admits to the pool starts without torch.
 """
 
 from collections.abc import Iterator
@@ -12,13 +12,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from diva.numerics.chunks import Chunks
+from diva.store import index, manifest
+from diva.store.streams import FeatureRows
 from diva.text.progress import track
 
 Array = npt.NDArray[Any]
 Positions = npt.NDArray[np.int64]
 BLOCK = 2048  # rows a side of one product
+CHUNK = 8192  # rows read at once
+REMEDY = "Nothing to do; duplicates.near_duplicate says from which cosine images count as the same."
 
 
 class Near(NamedTuple):
@@ -38,6 +43,61 @@ class Near(NamedTuple):
     def found(self) -> npt.NDArray[np.bool_]:
         """(n,) whether the row is a near-duplicate."""
         return (self.reference >= 0) | (self.row >= 0)
+
+
+def without_test(
+    core: pl.DataFrame, tested: pl.Series, test: pl.DataFrame, threshold: float | None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The core without test images and near-duplicates, and without classes that this leaves one sample of.
+
+    Args:
+        core: its index.
+        tested: ids of all samples of the test set.
+        test: index of those that have features.
+        threshold: as of `deduplicated`.
+
+    Returns:
+        The core, and what left it as rows of a quarantine.
+    """
+    equal = core["sample_id"].is_in(tested.implode()) | index.delivered_ready(core, test)
+    others = core.filter(~equal)
+    rest, close = deduplicated(others, test, others, threshold)
+    single = pl.len().over("label") == 1
+    refused = [
+        manifest.set_aside(core.filter(equal), "in the test set: test images never train", "Nothing to do."),
+        close,
+        manifest.set_aside(
+            rest.filter(single), "class of one sample: leave-one-out needs two", "Add a second sample of this class."
+        ),
+    ]
+    return rest.filter(~single), pl.concat(refused)
+
+
+def deduplicated(
+    candidates: pl.DataFrame, references: pl.DataFrame, core: pl.DataFrame, threshold: float | None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Candidates near no reference and no earlier candidate, and the others as rows of a quarantine.
+
+    Args:
+        candidates: index rows, in the order in which the first stays.
+        references: index rows that came before all of them.
+        core: index rows whose mean is taken off.
+        threshold: cosine from which two are near; None to keep all.
+    """
+    if threshold is None or candidates.is_empty():
+        return candidates, manifest.refusals([])
+    near = near_duplicates(_rows(candidates), _rows(references), mean(_rows(core)), threshold)
+    before = pl.concat([frame.select("sample_id", "batch") for frame in (references, candidates)])
+    position = np.where(near.reference >= 0, near.reference, len(references) + near.row)
+    first = before[np.where(near.found, position, 0)].select(of="sample_id", where="batch")
+    reason = pl.format("near duplicate: of {} in {}, cosine {}", "of", "where", pl.col("cosine").round(4))
+    joined = candidates.hstack(first).with_columns(cosine=pl.Series(near.cosine))
+    close = pl.Series(near.found)
+    return candidates.filter(~close), manifest.set_aside(joined.filter(close), reason, REMEDY)
+
+
+def _rows(frame: pl.DataFrame) -> FeatureRows:
+    return FeatureRows(frame["features"].to_list(), frame["row"].to_list(), [0] * len(frame), CHUNK)
 
 
 def mean(chunks: Chunks) -> Array:

@@ -20,9 +20,10 @@ from diva.numerics.chunks import Chunks
 from diva.numerics.derivative import dataset_derivative, loo_loss
 from diva.numerics.groups import shared_groups
 from diva.numerics.leave_one_out import choose_temperature, with_leverage_factors
-from diva.numerics.losses import Loss, LossName
+from diva.numerics.losses import Loss
 from diva.numerics.precision import RidgeFit
 from diva.numerics.ridge import RidgeModel
+from diva.text.choices import LossName
 
 FOLDS = 4
 FEWEST_STEPS, MOST_STEPS = 2, 6

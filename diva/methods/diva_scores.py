@@ -14,13 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diva.curation.detect import Score, Suspicion, detect
+from diva.curation.detect import Suspicion, detect
 from diva.curation.extend import RoundSettings, extend_round, prepare_rule
 from diva.methods.inputs import Classes, labelled, pair
 from diva.methods.ridge_fit import fit, loo_predictions, predictions, prepared
 from diva.numerics.leave_one_out import entropies, temperatures
-from diva.numerics.losses import LossName
-from diva.numerics.normalize import Normalization
+from diva.text.choices import LossName, Normalization, Score
 
 
 def soft(

@@ -17,7 +17,7 @@ from torch import Tensor
 from diva.methods.inputs import Classes, Labelled, labelled, pair
 from diva.methods.ridge_fit import fit, loo_predictions, predictions, prepared
 from diva.numerics.losses import margins
-from diva.numerics.normalize import Normalization
+from diva.text.choices import Normalization
 
 
 def margin(

@@ -11,8 +11,9 @@ from diva.numerics import products
 from diva.numerics.chunks import Chunks, InMemory
 from diva.numerics.grid import RIDGES, choose_ridge
 from diva.numerics.leave_one_out import chunkwise
-from diva.numerics.normalize import Normalization, Prepared, scaling
+from diva.numerics.normalize import Prepared, scaling
 from diva.numerics.precision import RidgeFit, fit_ridge
+from diva.text.choices import Normalization
 
 
 def prepared(data: Labelled, like: Labelled, normalize: Normalization) -> Prepared:

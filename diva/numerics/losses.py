@@ -14,12 +14,12 @@ Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-LossName = Literal["all", "hard_margin", "trimmed", "calibrated"]
+from diva.text.choices import LossName
 
 THRESHOLD = 0.25  # τ: a margin at or below −τ is hopeless, its label probably wrong
 

@@ -10,15 +10,14 @@ Centring instead would make the n < p problem singular and mislead the leave-one
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from diva.numerics.chunks import Chunk, Chunks
+from diva.text.choices import Normalization
 from diva.text.progress import rows_of, track
-
-Normalization = Literal["unit", "none", "standardize"]
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def members(state: pl.DataFrame) -> pl.DataFrame:
 
 
 def flagged(state: pl.DataFrame) -> pl.DataFrame:
-    """Members whose label is called wrong."""
+    """Members that are flagged."""
     return state.filter(pl.col("flagged") & (pl.col("status") == "member")).select("sample_id")
 
 

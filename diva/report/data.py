@@ -8,6 +8,7 @@ import polars as pl
 
 from diva.report.summary import RunMetrics
 from diva.store import ledger, tables
+from diva.store.curated import called_wrong
 from diva.store.decisions import FORGOTTEN_ROW
 
 SAMPLES: tables.Schema = {
@@ -78,12 +79,6 @@ class ReportData:
         return self.review.filter(FORGOTTEN_ROW).select("sample_id")
 
 
-def called() -> pl.Expr:
-    """Whether a sample's label was called wrong: flagged, relabelled, or removed for another label."""
-    removed = (pl.col("status") == "removed") & (pl.col("suggested_label") != pl.col("given_label"))
-    return pl.col("flagged") | removed.fill_null(value=False) | (pl.col("label") != pl.col("given_label"))
-
-
 def samples(data: ReportData) -> pl.DataFrame:
     """All samples of core and pool: the newest set, then what the pool still holds; with the schema ``SAMPLES``.
 
@@ -96,7 +91,7 @@ def samples(data: ReportData) -> pl.DataFrame:
         status=pl.lit("left"),
         called=pl.lit(value=False),
     )
-    frame = pl.concat([data.state.with_columns(called=called()), remaining], how="diagonal")
+    frame = pl.concat([data.state.with_columns(called=called_wrong()), remaining], how="diagonal")
     truth = data.truth.unique("sample_id", keep="first", maintain_order=True)
     weighed = data.weights.select("sample_id", "weight", new_derivative="derivative")
     frame = frame.join(data.taken_down, on="sample_id", how="anti", maintain_order="left")

@@ -27,9 +27,10 @@ from diva.report import (
     thumbnails,
 )
 from diva.report.charts import Chart
-from diva.report.data import ReportData, called, samples, shown
+from diva.report.data import ReportData, samples, shown
 from diva.report.summary import RunMetrics
 from diva.store import ledger
+from diva.store.curated import called_wrong
 from diva.text.words import count, number, percent
 
 Facts = tuple[tuple[str, str], ...]
@@ -81,7 +82,7 @@ def render(data: ReportData, limits: PageLimits) -> str:
         images=gallery.lines(images),
         charts={chart.name: chart for chart in drawn},
         summary=summary.summarise(data.run),
-        headline=headline(data.run),
+        headline=headline(data.run, int(every["called"].sum())),
         called_wrong=summary.called_wrong(data.run),
         sets=summary.sets(data.run),
         rounds=summary.rounds(data.run),
@@ -104,7 +105,7 @@ def neighbours(data: ReportData, frame: pl.DataFrame, calls: int) -> dict[str, e
     columns = ["sample_id", "features", "row", "given_label", "suggested_label"]
     asked = frame[gallery.ranked(frame, pl.col("called"), calls)].select(columns)
     reviewed = pl.col("reason").str.starts_with("review:").fill_null(value=False)
-    undoubted = (pl.col("status") == "member") & (~called() | reviewed)
+    undoubted = (pl.col("status") == "member") & (~called_wrong() | reviewed)
     trusted = data.state.filter((pl.col("origin") == "core") & undoubted)
     trusted = trusted.join(data.taken_down, on="sample_id", how="anti", maintain_order="left")
     return evidence.nearest_images(asked, trusted.select("sample_id", "features", "row", "label"))
@@ -160,8 +161,8 @@ def _previous(book: ledger.Ledger) -> str:
     return book.rounds[book.latest].previous if book.latest in book.rounds else ""
 
 
-def headline(run: RunMetrics) -> tuple[tuple[str, str, str], ...]:
-    """The few figures that matter: name, figure, what stands beneath it."""
+def headline(run: RunMetrics, called: int) -> tuple[tuple[str, str, str], ...]:
+    """The few figures that matter: name, figure, what stands beneath it; ``called`` labels are called wrong."""
     sets, planted = run.evaluate["sets"], run.evaluate["planted"]
     used, core = sets[run.used], sets["core"]
     has_truth = planted.get("known")
@@ -176,8 +177,8 @@ def headline(run: RunMetrics) -> tuple[tuple[str, str, str], ...]:
         ("added", count(run.release["added"]), f"to a core of {count(run.release['core'])}"),
         (
             "called wrong",
-            count(planted["flagged"] if has_truth else run.release["flagged"]),
-            f"with {count(planted['hit'])} of {count(planted['wrong'])} planted" if has_truth else "flagged",
+            count(called),
+            f"with {count(planted['hit'])} of {count(planted['wrong'])} planted" if has_truth else "of all samples",
         ),
     )
 

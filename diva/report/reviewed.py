@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from diva.report.data import called
+from diva.store.curated import called_wrong
 from diva.store.decisions import FORGOTTEN_ROW
 from diva.text.words import NOTHING, Column, Row, Table, count, percent
 
@@ -44,7 +44,7 @@ def said(states: Sequence[pl.DataFrame]) -> pl.DataFrame:
     frames = []
     for state in states:
         own = state.filter(~pl.col("reason").str.starts_with("review:").fill_null(value=False))
-        frames.append(own.select("sample_id", "given_label", "score", "suggested_label", called=called()))
+        frames.append(own.select("sample_id", "given_label", "score", "suggested_label", called=called_wrong()))
     return pl.concat(frames).unique("sample_id", keep="last", maintain_order=True)
 
 

@@ -2,8 +2,8 @@
 
     set(r) = set(r−1) ∪ additions of r,    each row a member or removed
 
-A round's decisions (add, remove, relabel, flag; keep: newer values only) come from scores; the review comes from people
-and stands above them:
+A round's changes (add, remove, relabel, flag; keep: newer values only) come from scores; decisions, the review, come
+from people and stand above them:
 
     accept   the given label stands: the sample is a member, unflagged, whatever the scores say
     relabel  the sample is a member under that label, unflagged
@@ -12,13 +12,14 @@ and stands above them:
 The given label never changes. All functions are pure; order and content depend on the arguments alone.
 """
 
-import importlib
 from pathlib import Path
+from typing import get_args
 
 import polars as pl
 
 from diva.store import paths, tables
 from diva.store.ledger import number
+from diva.text.choices import CHANGE_OF, Change, Decision
 
 SCHEMA: tables.Schema = {
     "sample_id": pl.String,
@@ -39,7 +40,7 @@ SCHEMA: tables.Schema = {
     "score": pl.Float64,
     "reason": pl.String,
 }
-DECISIONS: tables.Schema = {
+CHANGES: tables.Schema = {
     "sample_id": pl.String,
     "change": pl.String,
     "derivative": pl.Float64,
@@ -57,24 +58,13 @@ SCORES: tables.Schema = {
     "suggested_label": pl.String,
     "derivative": pl.Float64,
 }
-CHANGES = ("remove", "relabel", "flag", "add", "keep")  # of one sample in one round, the first tells its reason
-DECIDED = ("accept", "reject", "relabel")
+ROWS = ("sample_id", "label", "features", "row")  # what it takes to train on a sample
 VALUES = ("derivative", "margin", "score", "suggested_label")
 
 
-def read(version: str | Path) -> pl.DataFrame:
-    """The curated set after a round of the work tree (``r007``), of a version (``curated@v0.7.0``), or at a path."""
-    if isinstance(version, str) and not version.startswith("r"):
-        return tables.read(_of_version(version), SCHEMA)
-    return tables.read(paths.curated(version) if isinstance(version, str) else version, SCHEMA)
-
-
-def _of_version(name: str) -> Path:
-    """By name: stages read rounds, never versions, so none of them depends on that module's file."""
-    published, contents = (importlib.import_module(f"diva.versions.{module}") for module in ("published", "contents"))
-    version = published.find(name)
-    path: Path = contents.fetch(version, paths.curated(contents.newest_round(version)))
-    return path
+def read(round_: str | Path) -> pl.DataFrame:
+    """The curated set after a round of the work tree (``r007``), or at a path; `diva.versions` reads versions."""
+    return tables.read(paths.curated(round_) if isinstance(round_, str) else round_, SCHEMA)
 
 
 def write(path: Path, frame: pl.DataFrame) -> None:
@@ -93,21 +83,20 @@ def start(core: pl.DataFrame, scores: pl.DataFrame, action: str) -> pl.DataFrame
     Raises:
         ValueError: a sample of the core has no score, or the action is another.
     """
-    actions = {"weigh": "flag", "drop": "remove", "relabel": "relabel"}
-    if action not in actions:
-        raise ValueError(f"action must be one of {', '.join(actions)}, got {action!r}.")
+    if action not in CHANGE_OF:
+        raise ValueError(f"action must be one of {', '.join(CHANGE_OF)}, got {action!r}.")
     _require(core["sample_id"], scores["sample_id"], "scores must cover every sample of the core")
-    decisions = scores.join(core, on="sample_id", how="semi").with_columns(
-        change=pl.when("flagged").then(pl.lit(actions[action])).otherwise(pl.lit("keep")),
+    changes = scores.join(core, on="sample_id", how="semi").with_columns(
+        change=pl.when("flagged").then(pl.lit(CHANGE_OF[action])).otherwise(pl.lit("keep")),
         reason=pl.when("flagged").then(pl.format("called {}", "suggested_label")),
     )
-    return apply("r000", entered(core, "core", "r000"), decisions.select(list(DECISIONS)), core, tables.empty(REVIEW))
+    return apply("r000", entered(core, "core", "r000"), changes.select(list(CHANGES)), core, tables.empty(REVIEW))
 
 
 def apply(
     round_: str,
     previous: pl.DataFrame,
-    decisions: pl.DataFrame,
+    changes: pl.DataFrame,
     pool: pl.DataFrame,
     review: pl.DataFrame,
 ) -> pl.DataFrame:
@@ -116,25 +105,25 @@ def apply(
     Args:
         round_: name of the round.
         previous: the set before it.
-        decisions: what the round decided, a row per change.
+        changes: what the round changes, a row each.
         pool: index that holds at least the samples it adds.
         review: decisions of people, at most one per sample; those on samples not in the set have no effect yet.
 
     Raises:
-        ValueError: a decision that does not fit the set: an unknown change, an addition that is there already or not in
-            the pool, another change of a sample that is no member, a relabel without a label or to one nobody has.
+        ValueError: what does not fit the set: an unknown change or decision, an addition that is there already or not
+            in the pool, another change of a sample that is no member, a relabel without a label or to one nobody has.
     """
-    _known(decisions, "change", CHANGES)
-    _known(review, "decision", DECIDED)
+    _known(changes, "change", get_args(Change))
+    _known(review, "decision", get_args(Decision))
     if review["sample_id"].is_duplicated().any():
         raise ValueError("review must hold one decision per sample, got several for some.")
     classes = pl.concat([previous["given_label"], pool["label"]])
     _require(review.filter(pl.col("decision") == "relabel")["label"], classes, "review must relabel to known classes")
-    state = pl.concat([previous, entered(_additions(previous, decisions, pool), "pool", round_)])
+    state = pl.concat([previous, entered(_additions(previous, changes, pool), "pool", round_)])
     members = state.filter(pl.col("status") == "member")["sample_id"]
-    _require(decisions.filter(pl.col("change") != "add")["sample_id"], members, "decisions must change members only")
+    _require(changes.filter(pl.col("change") != "add")["sample_id"], members, "changes must be of members only")
     reviewed = review.select("sample_id", "decision", "note", reviewed_label="label")
-    joined = state.join(_by_sample(decisions), on="sample_id", how="left", maintain_order="left")
+    joined = state.join(_by_sample(changes), on="sample_id", how="left", maintain_order="left")
     joined = joined.join(reviewed, on="sample_id", how="left", maintain_order="left")
     return ordered(_judged(joined, round_))
 
@@ -152,13 +141,13 @@ def _require(wanted: pl.Series, known: pl.Series, message: str) -> None:
         raise ValueError(f"{message}, got {len(others)} others (first: {others[0]}).")
 
 
-def _additions(previous: pl.DataFrame, decisions: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
+def _additions(previous: pl.DataFrame, changes: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
     """Rows of the pool's index that the round adds."""
-    added = decisions.filter(pl.col("change") == "add")["sample_id"]
-    _require(added, pool["sample_id"], "decisions must add samples of the pool")
-    again = set(added) & set(previous["sample_id"])
-    if again or added.is_duplicated().any():
-        raise ValueError(f"decisions must add each sample once, got {len(again)} that are in the set already.")
+    added = changes.filter(pl.col("change") == "add")["sample_id"]
+    _require(added, pool["sample_id"], "changes must add samples of the pool")
+    present = set(added) & set(previous["sample_id"])
+    if present or added.is_duplicated().any():
+        raise ValueError(f"changes must add each sample once, got {len(present)} that are in the set already.")
     return pool.join(added.to_frame(), on="sample_id", how="semi", maintain_order="left")
 
 
@@ -194,17 +183,18 @@ def reviewed(frame: pl.DataFrame, review: pl.DataFrame) -> pl.DataFrame:
     return kept.with_columns(label=pl.coalesce("reviewed", stands)).select(frame.columns)
 
 
-def _by_sample(decisions: pl.DataFrame) -> pl.DataFrame:
+def _by_sample(changes: pl.DataFrame) -> pl.DataFrame:
     """One row per sample: which changes it meets, the newest values, the reason of its gravest change."""
-    gravity = pl.col("change").replace_strict({name: rank for rank, name in enumerate(CHANGES)}, return_dtype=pl.Int8)
-    changes = {f"to_{name}": (pl.col("change") == name).any() for name in CHANGES}
+    kinds = get_args(Change)
+    gravity = pl.col("change").replace_strict({name: rank for rank, name in enumerate(kinds)}, return_dtype=pl.Int8)
+    met = {f"to_{name}": (pl.col("change") == name).any() for name in kinds}
     values = {f"new_{name}": pl.col(name).drop_nulls().first() for name in VALUES}
-    numbers = [name for name in VALUES if DECISIONS[name] == pl.Float64]
+    numbers = [name for name in VALUES if CHANGES[name] == pl.Float64]
     return (
-        decisions.with_columns(pl.col(numbers).fill_nan(None), gravity=gravity)
+        changes.with_columns(pl.col(numbers).fill_nan(None), gravity=gravity)
         .sort("sample_id", "gravity", maintain_order=True)
         .group_by("sample_id", maintain_order=True)
-        .agg(**changes, **values, new_reason=pl.col("reason").first())
+        .agg(**met, **values, new_reason=pl.col("reason").first())
     )
 
 
@@ -266,6 +256,20 @@ def ordered(frame: pl.DataFrame) -> pl.DataFrame:
         return frame
     place = pl.col("batch").replace_strict(places, return_dtype=pl.Int64)
     return frame.sort(place, "row", maintain_order=True)
+
+
+def members(state: pl.DataFrame) -> pl.DataFrame:
+    """Rows of a set that train: sample_id, label, features, row."""
+    return state.filter(pl.col("status") == "member").select(ROWS)
+
+
+def called_wrong() -> pl.Expr:
+    """Whether a sample's label was called wrong, by scores or people: flagged, relabelled, removed for a label.
+
+    What scores remove stays flagged; what people reject counts where another label was suggested.
+    """
+    removed = (pl.col("status") == "removed") & (pl.col("suggested_label") != pl.col("given_label"))
+    return pl.col("flagged") | removed.fill_null(value=False) | (pl.col("label") != pl.col("given_label"))
 
 
 def counts(state: pl.DataFrame) -> dict[str, int]:

@@ -15,11 +15,12 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import polars as pl
 
 from diva.store import atomic, curated, tables
+from diva.text import choices
 from diva.text.labels import Spelling
 
 COLUMNS = tuple(curated.REVIEW)
@@ -74,8 +75,8 @@ def checked(raw: Decision, about: Reviewable) -> Decision:
         )
     if sample_id in about.gone:
         raise ValueError(f"sample_id must be of a sample that was not taken down, got {sample_id}; leave it out.")
-    if decision not in curated.DECIDED:
-        raise ValueError(f"decision must be {_any(curated.DECIDED)}, got {shown(decision)}.")
+    if decision not in get_args(choices.Decision):
+        raise ValueError(f"decision must be {_any(get_args(choices.Decision))}, got {shown(decision)}.")
     label = _label(decision, raw.label or "", about.given[sample_id], about.classes)
     return Decision(sample_id, decision, label, _note(raw.note or ""))
 

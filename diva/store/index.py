@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from diva.store import manifest, tables
+from diva.store import manifest, paths, tables
 from diva.store.features import FeatureFile
 from diva.text.labels import Spelling
 
@@ -69,6 +69,11 @@ def of_batch(batch: str, samples: pl.DataFrame, features: Path) -> pl.DataFrame:
         )
     where = {"batch": batch, "features": features.as_posix(), "checksum": tables.sha256(features)}
     return tables.conform(joined.with_columns(**{name: pl.lit(value) for name, value in where.items()}), SCHEMA, batch)
+
+
+def read_batch(batch: str) -> pl.DataFrame:
+    """Index of a batch of the ledger, from its manifest and its features."""
+    return of_batch(batch, manifest.read(paths.manifest(batch)), paths.features(batch))
 
 
 def delivered_ready(rows: pl.DataFrame, others: pl.DataFrame) -> pl.Series:

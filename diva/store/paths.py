@@ -86,8 +86,8 @@ def scores(method: str) -> Path:
     return DATA / "scores" / f"{method}.parquet"
 
 
-def decisions(round_: str) -> Path:
-    """What a round decided."""
+def changes(round_: str) -> Path:
+    """What a round changes."""
     return DATA / "rounds" / f"{round_}.parquet"
 
 

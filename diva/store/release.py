@@ -75,6 +75,21 @@ def complete(state: pl.DataFrame, weights: pl.DataFrame, pool: pl.DataFrame, rev
     return curated.ordered(pl.concat([state, entered]))
 
 
+def to_weigh(over: str, state: pl.DataFrame, pool: pl.DataFrame, review: pl.DataFrame) -> pl.DataFrame:
+    """Members of a set; with ``everything``, also what the pool still holds, as people left it."""
+    members = state.filter(pl.col("status") == "member")
+    if over == "members":
+        return members
+    rest = curated.reviewed(pool.join(state, on="sample_id", how="anti", maintain_order="left"), review)
+    return pl.concat([members.select(pool.columns[:-1]), rest.select(pool.columns[:-1])])
+
+
+def weighed(state: pl.DataFrame, weights: pl.DataFrame, pool: pl.DataFrame, review: pl.DataFrame) -> pl.DataFrame:
+    """Members of a set, and the rest of the pool where that is weighed too; with their weights."""
+    members = complete(state, weights, pool, review).filter(pl.col("status") == "member")
+    return members.join(weights.select("sample_id", "weight"), on="sample_id", how="left", maintain_order="left")
+
+
 def obeyed(book: ledger.Ledger) -> pl.DataFrame:
     """The decisions of people that the newest set obeys."""
     return tables.read(paths.review(ledger.obeyed_review(book)), curated.REVIEW)

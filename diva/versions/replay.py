@@ -131,10 +131,10 @@ def round_(files: VersionFiles, name: str) -> Iterator[Fault]:
     """A round's decisions and the people's, applied again to the set before, give its set."""
     entry = files.book.rounds[name]
     made = paths.curated(name)
-    sources = (paths.curated(entry.previous), paths.decisions(name), paths.pool(entry.pool), paths.review(entry.review))
+    sources = (paths.curated(entry.previous), paths.changes(name), paths.pool(entry.pool), paths.review(entry.review))
     if not files.first_time(f"round {name}", made, *sources):
         return
-    schemas = (curated.SCHEMA, curated.DECISIONS, index.SCHEMA, curated.REVIEW)
+    schemas = (curated.SCHEMA, curated.CHANGES, index.SCHEMA, curated.REVIEW)
     before, decided, rows, review = (files.table(*pair) for pair in zip(sources, schemas, strict=True))
     state = curated.apply(name, before, decided, rows, curated.possible(review, before, rows))
     yield from differ(made.as_posix(), state, files.table(made, curated.SCHEMA))

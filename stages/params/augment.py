@@ -1,9 +1,10 @@
 """Section ``augment`` of params.yaml."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from diva.text.choices import LossName, ValidatingVariants
 from stages.params.section import Section
 
 
@@ -28,9 +29,9 @@ class Augment(Section):
 
     of: list[str]  # batches; empty: on no request
     transforms: dict[Name, Transformed] = Field(min_length=1)
-    validate_on: Literal["untransformed", "all"]
+    validate_on: ValidatingVariants
     ridge: Annotated[float, Field(gt=0)] | None  # null: chosen from fit.ridges
-    loss: Literal["all", "hard_margin", "trimmed", "calibrated"]
+    loss: LossName
     steps: int = Field(ge=1)
     step_size: float = Field(gt=0)  # the largest change of a weight in a step
     draws: int = Field(ge=0)  # of the bootstrap

@@ -1,9 +1,8 @@
 """Section ``curate`` of params.yaml: what is done about labels called wrong; ``start`` reads it, and each new round."""
 
-from typing import Literal
-
 from pydantic import model_validator
 
+from diva.text.choices import Action, Rule
 from stages.params.methods import Suspicion
 from stages.params.section import Section
 
@@ -12,9 +11,9 @@ class Curate(Section):
     """Score, rule and action of the clean-up."""
 
     score: Suspicion  # whose scores call labels wrong; one of score.methods
-    rule: Literal["rate", "margin", "derivative"]  # how many are called wrong
+    rule: Rule  # how many are called wrong
     by_class: bool = False  # rate: class by class, too; the settings of older rounds have no such key
-    action: Literal["weigh", "drop", "relabel"]  # keep and flag, remove, or take the suggested label
+    action: Action  # keep and flag, remove, or take the suggested label
     second_round: bool  # refit without the hopeless rows and score again; helps where people mislabelled many
 
     @model_validator(mode="after")

@@ -3,10 +3,10 @@
 import reprlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from diva.store import paths
@@ -19,6 +19,8 @@ class Section(BaseModel):
 
 
 S = TypeVar("S", bound=BaseModel)
+Count = Annotated[int, Field(ge=1)]
+PerRound = Count | Annotated[float, Field(gt=0, le=1)]  # samples a round adds at most: a number, or a share of all
 
 
 def shown(value: Any) -> str:

@@ -195,7 +195,7 @@ def test_changes_that_are_not_committed_are_not_overwritten(mine: Project) -> No
 def test_a_clone_has_all_versions_from_the_remote(published: Project, tmp_path: Path) -> None:
     other = published.clone(tmp_path / "clone")
     assert "curated@v0.1.0" in other.diva("versions").stdout
-    size = "from diva.store import curated; print(len(curated.read('curated@v0.1.0')))"
+    size = "from diva.versions import sets; print(len(sets.read('curated@v0.1.0')))"
     assert other.run("python", "-c", size).stdout.split() == ["70"]
     other.diva("export", "v0.1.0", "--to", str(tmp_path / "out"), "--copy")
     assert len(list((tmp_path / "out").rglob("*.png"))) == 70

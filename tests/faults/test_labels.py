@@ -213,7 +213,7 @@ def test_a_core_of_very_many_classes_is_fitted_scored_and_extended(place: Path) 
 
 @Case("chunks of four rows", "labels", "as few at once as 100,000 classes leave room for", UNHARMED).test
 def test_chunks_shrink_where_classes_are_many(pack: Undisturbed) -> None:
-    from stages import rows as chunks
+    from diva.curation import rows as chunks
 
     core = index.read(paths.CORE)
     many = [*project.CLASSES, *(f"class {number:06d}" for number in range(100_000))]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from diva.curation import cluster
 from diva.versions.processes import leashed
 from flows import options
 from flows.cluster import ADDRESS, TLS, workers
 from flows.options import Options
-from stages import cluster
 
 distributed = pytest.importorskip("distributed")
 Security = distributed.Security

@@ -11,10 +11,9 @@ import pytest
 import yaml
 
 from diva.store import ledger, paths
-from diva.store.curated import read as read_set
 from diva.store.features import FeatureFile
 from diva.store.tables import sha256
-from diva.versions import published, repository, rounds, verify
+from diva.versions import published, repository, rounds, sets, verify
 from diva.versions.locks import exclusive
 from diva.versions.pipeline import locked_stages
 from diva.versions.processes import BusyError, CommandError
@@ -135,7 +134,7 @@ def test_a_misspelt_parameter_is_named(published):
 
 
 def test_new_parameters_and_new_code_shape_the_next_round_alone(deployed, night):
-    for path in (paths.curated("r001"), paths.decisions("r001")):
+    for path in (paths.curated("r001"), paths.changes("r001")):
         assert (night.project.root / path).read_bytes() == (deployed.root / path).read_bytes()
     assert not {"extend@r001", "curate@r001"} & night.failed.stages
     before, after = deployed.ledger()["rounds"], night.project.ledger()["rounds"]
@@ -262,7 +261,7 @@ def test_a_rebase_is_published_and_the_old_version_stays_as_it_was(published):
     assert run_here(stale="rebase").state.is_completed()
     assert published.tags() == ["curated@v0.1.0", "curated@v1.2.0"]
     assert published.git("rev-parse", "curated@v0.1.0") == before
-    old, new = (set(read_set(name)["sample_id"]) for name in published.tags())
+    old, new = (set(sets.read(name)["sample_id"]) for name in published.tags())
     assert old == new
     assert [verdict.faults for verdict in verify.verify(published.versions())] == [(), ()]
     assert run_here().state.name == "NothingToDo"

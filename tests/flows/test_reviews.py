@@ -6,7 +6,7 @@ from polars.testing import assert_frame_equal
 
 from diva.ingest import sources
 from diva.store import curated, ledger, paths
-from diva.versions import reviews
+from diva.versions import reviews, sets
 from flows import work
 from flows.options import Options
 from tests.projects.checkout import Project
@@ -67,7 +67,7 @@ def test_what_is_taken_down_before_a_round_is_published_is_in_no_later_version(p
     book = ledger.read()
     assert [entry.review for entry in book.rounds.values()] == ["v000", "v001"]
     assert published.tags() == ["curated@v0.1.0", "curated@v0.2.0"]
-    status = dict(curated.read("curated@v0.2.0").select("sample_id", "status").iter_rows())
+    status = dict(sets.read("curated@v0.2.0").select("sample_id", "status").iter_rows())
     assert {status.get(name, "absent") for name in gone} <= {"removed", "absent"}
     assert not set(gone) & set(pl.read_parquet(paths.TRAIN)["sample_id"])
     assert "as published" in published.run("diva", "verify", "--all").stdout
@@ -90,7 +90,7 @@ def test_planned_rounds_obey_a_takedown_from_the_first_version_on(fresh: Project
     assert run_here(max_rounds=2).state.is_completed()
     assert fresh.tags() == ["curated@v0.1.0", "curated@v0.2.0"]
     for version in fresh.tags():
-        assert gone not in curated.read(version).filter(status="member")["sample_id"], version
+        assert gone not in sets.read(version).filter(status="member")["sample_id"], version
 
 
 def test_decisions_that_wait_are_published_and_wait_no_more(published: Project) -> None:

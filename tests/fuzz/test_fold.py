@@ -1,12 +1,13 @@
 """The fold of rounds over a core: whatever rounds and people decide, no sample is lost, people have the last word."""
 
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
 from diva.store import curated, index, ledger, manifest, tables
+from diva.text.choices import Decision
 
 CLASSES = ("a", "b", "c")
 CORE, POOL = [f"c{n}" for n in range(4)], [f"p{n}" for n in range(6)]
@@ -25,11 +26,11 @@ def decided(changes: dict[str, str], suggested: str) -> pl.DataFrame:
     )
     numbers = {name: pl.lit(0.5) for name in ("derivative", "margin", "score")}
     told = frame.with_columns(**numbers, suggested_label=pl.lit(suggested), reason=pl.lit("because"))
-    return tables.conform(told.select(list(curated.DECISIONS)), curated.DECISIONS, "decisions")
+    return tables.conform(told.select(list(curated.CHANGES)), curated.CHANGES, "decisions")
 
 
 anyone, label = st.sampled_from(CORE + POOL), st.sampled_from(CLASSES)
-people = st.dictionaries(anyone, st.tuples(st.sampled_from(curated.DECIDED), label), max_size=4)
+people = st.dictionaries(anyone, st.tuples(st.sampled_from(get_args(Decision)), label), max_size=4)
 changes = st.dictionaries(anyone, st.sampled_from(["remove", "relabel", "flag", "keep"]), max_size=4)
 rounds = st.lists(st.tuples(st.sets(st.sampled_from(POOL), max_size=3), changes, label, people), min_size=1, max_size=4)
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from stages.cluster import ADDRESS
+from diva.curation.cluster import ADDRESS
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.xdist_group("embedded")

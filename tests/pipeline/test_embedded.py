@@ -75,15 +75,17 @@ def test_random_features_beat_raw_pixels(embedded):
 
 
 def test_moments_that_rounds_hand_on_are_those_of_their_sets(embedded, monkeypatch):
+    from diva.curation import rows
     from diva.numerics.ridge import moments
-    from stages import rows, sums
+    from diva.store import curated
+    from diva.store import moments as sums
 
     monkeypatch.chdir(embedded.root)
-    fit = rows.read_fit()
+    fit = rows.read_problem()
     for name in ("r001", "r002", "r003"):
-        state = sums.members(pl.read_parquet(f"data/curated/{name}.parquet"))
+        state = curated.members(pl.read_parquet(f"data/curated/{name}.parquet"))
         kept = sums.read(embedded.root / f"data/moments/{name}.h5", fit.classes)
-        fresh = moments(rows.prepared(state, fit.classes, fit), len(fit.classes))
+        fresh = moments(rows.prepared(state, fit), len(fit.classes))
         assert kept.count == fresh.count == len(state)
         assert (kept.gram - fresh.gram).norm() <= 1e-6 * fresh.gram.norm()  # float32 products, added up otherwise
         assert (kept.cross - fresh.cross).norm() <= 1e-6 * fresh.cross.norm()

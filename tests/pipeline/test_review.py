@@ -48,7 +48,7 @@ def test_what_a_reader_decides_in_the_served_page_makes_the_next_set_exactly_so(
     rerun.run("python", "-c", versioned.STAGES, "extend@r004", "curate@r004")
     data = rerun.root / "data"
     before, after = (curated.read(data / f"curated/{name}.parquet") for name in ("r003", "r004"))
-    decisions = tables.read(data / "rounds/r004.parquet", curated.DECISIONS)
+    decisions = tables.read(data / "rounds/r004.parquet", curated.CHANGES)
     pool = pl.read_parquet(data / "pool/b002.parquet")
     alone = curated.apply("r004", before, decisions, pool, tables.empty(curated.REVIEW))
     judged = pl.col("sample_id").is_in(ids)

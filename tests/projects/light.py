@@ -68,7 +68,7 @@ def extend(name: str) -> None:
         suggested_label="label",
         **{key: pl.lit(value) if isinstance(value, float) else value for key, value in values.items()},
     )
-    tables.write(paths.decisions(name), added.select(list(curated.DECISIONS)), curated.DECISIONS)
+    tables.write(paths.changes(name), added.select(list(curated.CHANGES)), curated.CHANGES)
     atomic.copy(paths.moments(entry.previous), paths.moments(name))
     told = {"pool": entry.pool, "added": len(added), "removed": 0, "relabelled": 0, "flagged": 0}
     stop = "the pool is used up" if len(unused) <= most else "none"

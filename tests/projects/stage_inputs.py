@@ -65,7 +65,7 @@ def decide(round_: str, *changes: tuple[str, str]) -> None:
     frame = pl.DataFrame(list(changes), schema={"sample_id": pl.String, "change": pl.String}, orient="row")
     values = {"derivative": -0.1, "margin": 0.2, "score": 0.3, "suggested_label": "9", "reason": "because"}
     decisions = frame.with_columns(**{name: pl.lit(value) for name, value in values.items()})
-    tables.write(paths.decisions(round_), decisions, curated.DECISIONS)
+    tables.write(paths.changes(round_), decisions, curated.CHANGES)
 
 
 def weigh(version: str, held_out: Any) -> None:

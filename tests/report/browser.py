@@ -134,7 +134,7 @@ def applied(state: pl.DataFrame, decided: list[dict[str, str]]) -> None:
     )
     members = state.filter(pl.col("status") == "member").rename({"flagged": "called"})
     changes = members.with_columns(change=pl.when("called").then(pl.lit("flag")).otherwise(pl.lit("keep")))
-    decisions = tables.conform(changes.select(list(curated.DECISIONS)), curated.DECISIONS, "decisions")
+    decisions = tables.conform(changes.select(list(curated.CHANGES)), curated.CHANGES, "decisions")
     plain, after = (curated.apply("r999", state, decisions, state, one) for one in (review.clear(), review))
     assert plain.equals(state)
     told = {"accept": ("member", False), "reject": ("removed", False)}

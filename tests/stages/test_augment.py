@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from diva.curation import rows
 from diva.numerics.grid import choose_ridge
 from diva.numerics.normalize import Prepared
 from diva.store import index, manifest, paths
 from diva.store.features import FeatureFile
-from stages import rows
 from stages.augment import main as augment
 from stages.params.augment import Augment
 from stages.params.section import validate
@@ -60,8 +60,8 @@ def core(workplace):
     raw = rows.stored(frame, classes, 16)
     choice = choose_ridge(Prepared(raw), len(classes), (0.1, 1.0))
     grid = [{"ridge": ridge, "loo_error": error, "loo_loss": loss} for ridge, error, loss in choice.grid]
-    found = rows.Fit(choice.ridge, 9.0, classes, "unit", 16, "cpu", "float32", choice.error, grid, 0)
-    rows.write_fit(found, choice.moments, None)
+    found = rows.Problem(choice.ridge, 9.0, classes, "unit", 16, "cpu", "float32", choice.error, grid, 0)
+    rows.write_problem(found, choice.moments, None)
     return frame
 
 

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 import torch
 
+from diva.curation import cluster, rows
 from diva.curation.extend import hopeless_share
 from diva.numerics.derivative import dataset_derivative, member_pass, outsider_derivatives
 from diva.numerics.losses import Loss
@@ -18,10 +19,10 @@ from diva.numerics.normalize import Prepared
 from diva.numerics.parallel import Parts, cuts, in_turn, over_parts
 from diva.numerics.precision import fit_ridge
 from diva.numerics.ridge import Moments, moments, solve
+from diva.store import moments as sums
 from diva.store import paths
 from diva.store.features import FeatureWriter
 from diva.store.streams import FeatureRows
-from stages import cluster, rows, sums
 from tests.problems import relative_error
 
 distributed = pytest.importorskip("distributed")
@@ -139,12 +140,12 @@ def test_rows_of_an_index_go_to_the_workers_where_the_environment_names_them(sch
     frame = pl.DataFrame(
         {"features": [str(files[0])] * 1000, "row": list(range(1000)), "label": [str(row % K) for row in range(1000)]}
     )
-    chosen = rows.Fit(0.3, 8.0, [str(k) for k in range(K)], "unit", CHUNK, "cpu", "float32", 0.1, [], 0)
+    chosen = rows.Problem(0.3, 8.0, [str(k) for k in range(K)], "unit", CHUNK, "cpu", "float32", 0.1, [], 0)
     monkeypatch.setattr(sums, "width", lambda: P)
     monkeypatch.setattr(cluster, "PART", 200)
-    here = rows.prepared(frame, chosen.classes, chosen)
+    here = rows.prepared(frame, chosen)
     monkeypatch.setenv(cluster.ADDRESS, scheduler)
-    there = rows.prepared(frame, chosen.classes, chosen)
+    there = rows.prepared(frame, chosen)
     assert isinstance(here, Prepared)
     assert len(there.parts) == 5
     assert relative_error(moments(there, K).gram, moments(here, K).gram) < 1e-9

@@ -3,9 +3,9 @@
 import polars as pl
 from polars.testing import assert_frame_equal
 
+from diva.curation.round import present
 from diva.store import curated
 from diva.store.curated import reviewed
-from stages.extend import present
 
 STATE = pl.DataFrame(
     {

@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import polars as pl
 
+from diva.curation.neighbours import without_test
 from diva.store import index, manifest, paths
-from stages.fit import without_test
 from tests.projects import stage_inputs as small
 
 
@@ -20,7 +20,12 @@ def core_and_test(*rows: list[float]) -> pl.DataFrame:
         with h5py.File(small.extract(batch), "r+") as file:
             del file["features"]
             file.create_dataset("features", data=np.array(part, np.float32))
-    return index.of_batch("core", manifest.read(paths.manifest("core")), paths.features("core"))
+    return index.read_batch("core")
+
+
+def references() -> tuple[pl.Series, pl.DataFrame]:
+    """Ids of the test set, and its index."""
+    return manifest.read(paths.manifest("test"))["sample_id"], index.read_batch("test")
 
 
 ROWS = ([9.0, 0], [9, 0.01], [-9, 1], [-9.01, 1], [0, 5], [0, -7], [5, 5], [-5, -5])
@@ -28,8 +33,7 @@ ROWS = ([9.0, 0], [9, 0.01], [-9, 1], [-9.01, 1], [0, 5], [0, -7], [5, 5], [-5, 
 
 def test_the_core_keeps_what_is_near_nothing_before_it(workplace: Path) -> None:
     core = core_and_test(*ROWS)
-    small.write_params(duplicates={"near_duplicate": 0.999})
-    kept, refused = without_test(core)
+    kept, refused = without_test(core, *references(), 0.999)
     assert refused["sample_id"].to_list()[:2] == ["c1", "c3"]
     assert [reason.split(", cosine")[0] for reason in refused["reason"]][:2] == [
         "near duplicate: of t0 in test",
@@ -39,5 +43,5 @@ def test_the_core_keeps_what_is_near_nothing_before_it(workplace: Path) -> None:
 
 
 def test_without_a_threshold_only_equal_files_count(workplace: Path) -> None:
-    kept, refused = without_test(core_and_test(*ROWS))
+    kept, refused = without_test(core_and_test(*ROWS), *references(), None)
     assert (len(kept), len(refused)) == (7, 0)

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from diva.store import curated, index, ledger, paths, tables
-from stages.reweight import newest
+from diva.store import curated, index, ledger, paths, release, tables
 from tests.projects import stage_inputs as small
 
 
@@ -22,6 +21,7 @@ def test_what_people_took_down_or_relabelled_is_so_in_the_rest_of_the_pool_too(w
     curated.write(paths.curated("r001"), curated.entered(pool.filter(sample_id="added"), "pool", "r001"))
     said = [("gone", "reject", None, "forgotten"), ("other", "relabel", "b", None)]
     tables.write(paths.review("v001"), pl.DataFrame(said, dict(curated.REVIEW), orient="row"), curated.REVIEW)
-    labels = newest("everything", book, pool).select("sample_id", "label").rows()
+    state, review = curated.read(book.latest), release.obeyed(book)
+    labels = release.to_weigh("everything", state, pool, review).select("sample_id", "label").rows()
     assert labels == [("added", "a"), ("other", "b"), ("rest", "a")]
-    assert newest("members", book, pool)["sample_id"].to_list() == ["added"]
+    assert release.to_weigh("members", state, pool, review)["sample_id"].to_list() == ["added"]

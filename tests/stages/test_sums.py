@@ -8,10 +8,11 @@ import polars as pl
 import pytest
 import torch
 
+from diva.curation import rows
 from diva.numerics.normalize import Prepared, scaling
 from diva.numerics.ridge import Moments, moments
 from diva.store import curated, index, paths, tables
-from stages import rows, sums
+from diva.store import moments as sums
 
 WIDTH, CORE, BATCH = 6, 40, 30
 POOL = pl.DataFrame(
@@ -24,23 +25,23 @@ POOL = pl.DataFrame(
 
 
 @pytest.fixture(params=["unit", "standardize"])
-def fit(request: pytest.FixtureRequest, workplace: Path) -> rows.Fit:
+def fit(request: pytest.FixtureRequest, workplace: Path) -> rows.Problem:
     """A core with its moments, and three batches of features, of which the second brings a class."""
     g = np.random.default_rng(0)
     for batch in POOL["batch"].unique():
         with h5py.File(f"{batch}.h5", "w") as file:
             file["features"] = g.normal(1, 3, size=(CORE, WIDTH)).astype(np.float32)
-    fit = rows.Fit(0.1, 8.0, ["m", "z"], request.param, 7, "cpu", "float64", 0.0, [], 0)
+    fit = rows.Problem(0.1, 8.0, ["m", "z"], request.param, 7, "cpu", "float64", 0.0, [], 0)
     core = POOL.filter(batch="core").with_columns(checksum=pl.lit("core"))
     write_fit(fit, core)
     index.write(paths.CORE, tables.conform(core, index.SCHEMA, "core"))
     return fit
 
 
-def write_fit(fit: rows.Fit, core: pl.DataFrame) -> None:
+def write_fit(fit: rows.Problem, core: pl.DataFrame) -> None:
     stored = rows.stored(core, fit.classes, 7)
     scale = scaling(stored) if fit.normalize == "standardize" else None
-    rows.write_fit(fit, moments(Prepared(stored, fit.normalize, scaling=scale, dtype=torch.float64), 2), scale)
+    rows.write_problem(fit, moments(Prepared(stored, fit.normalize, scaling=scale, dtype=torch.float64), 2), scale)
 
 
 def pool(turn: int, **checksums: str) -> pl.DataFrame:
@@ -60,20 +61,21 @@ def members(after: list[tuple[str, str, str]]) -> pl.DataFrame:
     return tables.conform(state, curated.SCHEMA, "set")
 
 
-def fresh(state: pl.DataFrame, classes: list[str], fit: rows.Fit) -> Moments:
-    return moments(rows.prepared(sums.members(state), classes, fit), len(classes))
+def fresh(state: pl.DataFrame, problem: rows.Problem) -> Moments:
+    return moments(rows.prepared(curated.members(state), problem), len(problem.classes))
 
 
-def store(name: str, state: pl.DataFrame, turn: int, previous: str, fit: rows.Fit) -> Moments:
+def store(name: str, state: pl.DataFrame, turn: int, previous: str, fit: rows.Problem) -> Moments:
     """What a round does after its decisions."""
-    classes = fit.with_classes(pool(turn)["label"])
-    kept = rows.counted(sums.members(state), previous, pool(turn), classes, fit).moments
+    problem = fit.with_classes(pool(turn)["label"])
+    kept = rows.counted(curated.members(state), previous, pool(turn), problem).moments
     curated.write(paths.curated(name), state)
-    sums.write_round(name, kept, classes, pool(turn), state)
+    used = pool(turn).join(state, on="sample_id", how="semi")["checksum"].unique().sort()
+    sums.write_round(name, kept, problem.classes, used.to_list())
     return kept
 
 
-def begin(fit: rows.Fit) -> pl.DataFrame:
+def begin(fit: rows.Problem) -> pl.DataFrame:
     """r000: the core, and the file from which its chain starts."""
     sums.write(paths.moments("r000"), sums.core(fit.classes).moments, fit.classes)
     state = members([(*row, "member") for row in POOL.filter(batch="core").select("sample_id", "label").iter_rows()])
@@ -102,40 +104,42 @@ def assert_equal(actual: Moments, expected: Moments) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_chain_of_rounds_keeps_the_moments_of_its_sets(fit: rows.Fit, seed: int) -> None:
+def test_a_chain_of_rounds_keeps_the_moments_of_its_sets(fit: rows.Problem, seed: int) -> None:
     state, chance, previous = begin(fit), np.random.default_rng(seed), "r000"
     for number in range(1, 10):
         turn = 1 + (number - 1) // 3  # a batch every third round; the second brings the class a, first by name
         state, name = next_set(state, turn, chance), f"r{number:03d}"
         kept = store(name, state, turn, previous, fit)
-        classes = fit.with_classes(pool(turn)["label"])
-        assert_equal(kept, fresh(state, classes, fit))
-        assert_equal(sums.read(paths.moments(name), classes), kept)
-        assert sums.holds(name, pool(turn))
+        problem = fit.with_classes(pool(turn)["label"])
+        assert_equal(kept, fresh(state, problem))
+        assert_equal(sums.read(paths.moments(name), problem.classes), kept)
+        assert sums.valid(name, pool(turn))
         previous = name
 
 
-def test_a_round_without_news_sums_no_row(fit: rows.Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_round_without_news_sums_no_row(fit: rows.Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     state = next_set(begin(fit), 2, np.random.default_rng(0))
     store("r001", state, 2, "r000", fit)
     monkeypatch.setattr(rows, "prepared", None)
-    again = rows.counted(sums.members(state), "r001", pool(2), fit.with_classes(pool(2)["label"]), fit)
+    again = rows.counted(curated.members(state), "r001", pool(2), fit.with_classes(pool(2)["label"]))
     assert torch.equal(again.moments.gram, sums.read(paths.moments("r001"), ["m", "z", "a"]).gram)
 
 
-def test_only_what_is_new_is_summed(fit: rows.Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_is_new_is_summed(fit: rows.Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     state, summed = next_set(begin(fit), 2, np.random.default_rng(0)), []
     store("r001", state, 2, "r000", fit)
     prepared = rows.prepared
     monkeypatch.setattr(rows, "prepared", lambda frame, *rest: summed.append(len(frame)) or prepared(frame, *rest))
-    now = sums.members(state)
-    rows.counted(now[1:], "r001", pool(2), ["m", "z", "a"], fit)
-    rows.counted(now.with_columns(label=pl.Series(["a", *now["label"][1:]])), "r001", pool(2), ["m", "z", "a"], fit)
+    now = curated.members(state)
+    rows.counted(now[1:], "r001", pool(2), fit.with_classes(pl.Series(["a"])))
+    rows.counted(
+        now.with_columns(label=pl.Series(["a", *now["label"][1:]])), "r001", pool(2), fit.with_classes(pl.Series(["a"]))
+    )
     assert summed == [1, 1]
 
 
 @pytest.mark.parametrize("what", ["features", "fit"])
-def test_what_was_made_anew_is_summed_anew_from_the_core(fit: rows.Fit, what: str) -> None:
+def test_what_was_made_anew_is_summed_anew_from_the_core(fit: rows.Problem, what: str) -> None:
     state = next_set(begin(fit), 2, np.random.default_rng(1))
     store("r001", state, 2, "r000", fit)
     with h5py.File("b001.h5" if what == "features" else "core.h5", "a") as file:
@@ -143,12 +147,12 @@ def test_what_was_made_anew_is_summed_anew_from_the_core(fit: rows.Fit, what: st
     if what == "fit":
         write_fit(fit, index.read(paths.CORE))
     anew = pool(2, b001="another") if what == "features" else pool(2)
-    classes = fit.with_classes(anew["label"])
-    assert not sums.holds("r001", anew)
-    assert_equal(rows.counted(sums.members(state), "r001", anew, classes, fit).moments, fresh(state, classes, fit))
+    problem = fit.with_classes(anew["label"])
+    assert not sums.valid("r001", anew)
+    assert_equal(rows.counted(curated.members(state), "r001", anew, problem).moments, fresh(state, problem))
 
 
-def test_where_a_chain_begins_the_core_is_what_is_known(fit: rows.Fit) -> None:
+def test_where_a_chain_begins_the_core_is_what_is_known(fit: rows.Problem) -> None:
     begin(fit)
-    assert not sums.holds("r000", pool(1))
+    assert not sums.valid("r000", pool(1))
     assert sums.newest("r000", pool(1), fit.classes).rows["sample_id"].to_list() == POOL["sample_id"][:CORE].to_list()

@@ -1,7 +1,7 @@
 """Curated sets: nothing is lost, people's decisions beat scores, the given label never changes."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 import pytest
@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diva.store import curated, index, release, tables
+from diva.text.choices import Decision
 
 CORE, POOL = [f"c{number}" for number in range(6)], [f"p{number}" for number in range(6)]
 LABELS = ["a", "b", "c"]
@@ -44,7 +45,7 @@ def decided(*changes: tuple[str, str], suggested: str | None = "c", reason: str 
     frame = pl.DataFrame(list(changes), schema={"sample_id": pl.String, "change": pl.String}, orient="row")
     values = {"derivative": 0.1, "margin": 0.2, "score": 0.3, "suggested_label": suggested, "reason": reason}
     return tables.conform(
-        frame.with_columns(**{name: pl.lit(value) for name, value in values.items()}), curated.DECISIONS, "d"
+        frame.with_columns(**{name: pl.lit(value) for name, value in values.items()}), curated.CHANGES, "d"
     )
 
 
@@ -156,9 +157,9 @@ def test_a_rejected_addition_is_kept_as_removed() -> None:
 @pytest.mark.parametrize(
     ("decisions", "review", "message"),
     [
-        (decided(("p9", "add")), reviewed(), r"decisions must add samples of the pool, got 1 others \(first: p9\)"),
-        (decided(("p0", "add"), ("p0", "add")), reviewed(), "decisions must add each sample once"),
-        (decided(("p0", "remove")), reviewed(), r"decisions must change members only, got 1 others \(first: p0\)"),
+        (decided(("p9", "add")), reviewed(), r"changes must add samples of the pool, got 1 others \(first: p9\)"),
+        (decided(("p0", "add"), ("p0", "add")), reviewed(), "changes must add each sample once"),
+        (decided(("p0", "remove")), reviewed(), r"changes must be of members only, got 1 others \(first: p0\)"),
         (decided(("c0", "delete")), reviewed(), r"change must be one of remove, relabel, .* \(first: delete\)"),
         (decided(("c0", "relabel"), suggested=None), reviewed(), "change relabel must come with a label"),
         (decided(), reviewed(("c0", "drop", None)), r"decision must be one of accept, reject, relabel, got 1"),
@@ -193,7 +194,7 @@ def rounds(draw: st.DrawFn) -> list[tuple[pl.DataFrame, pl.DataFrame]]:
             else st.just([])
         )
         changed = [(name, change) for name, change in changed if name not in removed]
-        people = draw(st.dictionaries(st.sampled_from([*CORE, *POOL]), st.sampled_from(curated.DECIDED)))
+        people = draw(st.dictionaries(st.sampled_from([*CORE, *POOL]), st.sampled_from(get_args(Decision))))
         removed |= {name for name, change in changed if change == "remove"}
         removed |= {name for name, decision in people.items() if decision == "reject"}
         said = reviewed(

@@ -16,10 +16,10 @@ import h5py
 import polars as pl
 import torch
 
-from diva.numerics import products
-from diva.numerics.normalize import Normalization, Scaling
+from diva.numerics.normalize import Scaling
 from diva.numerics.ridge import Moments
 from diva.store import atomic, curated, index, paths, tables
+from diva.text.choices import Normalization
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Counted:
     moments: Moments
 
 
-def write(path: Path, sums: Moments, classes: Sequence[str], scaling: Scaling | None = None, **told: Any) -> None:
-    """Moments, the names of their columns, and what else there is to tell of them."""
+def write(path: Path, sums: Moments, classes: Sequence[str], scaling: Scaling | None = None, **origin: Any) -> None:
+    """Moments, the names of their columns, and what they were made from."""
     p = len(sums.gram)
     with atomic.replacing(path) as temporary, h5py.File(temporary, "w") as file:
         numbers: dict[str, Any] = {"gram": sums.gram.cpu()[*torch.triu_indices(p, p)], "cross": sums.cross}
@@ -39,24 +39,24 @@ def write(path: Path, sums: Moments, classes: Sequence[str], scaling: Scaling | 
         for name, values in numbers.items():
             file.create_dataset(name, data=values.cpu().numpy(), track_times=False)
         file.create_dataset("classes", data=list(classes), dtype=h5py.string_dtype("utf-8"), track_times=False)
-        file.create_dataset("told", data=json.dumps(told), track_times=False)
+        file.create_dataset("told", data=json.dumps(origin), track_times=False)
         file.attrs["count"], file.attrs["rounding"] = sums.count, sums.rounding
 
 
 def read(path: Path, classes: Sequence[str]) -> Moments:
     """Moments with a column for each of ``classes``, of zeros where no row had it; no row must have any other."""
     with h5py.File(path, "r") as file:
-        triangle, known = torch.from_numpy(file["gram"][:]), list(file["classes"].asstr()[:])
+        triangle, names = torch.from_numpy(file["gram"][:]), list(file["classes"].asstr()[:])
         stored = torch.from_numpy(file["cross"][:])
         count, rounding = int(file.attrs["count"]), float(file.attrs["rounding"])
     p = len(stored)
-    gram = triangle.new_zeros(p, p)
-    gram[*torch.triu_indices(p, p)] = triangle
+    gram, (row, column) = triangle.new_zeros(p, p), torch.triu_indices(p, p)
+    gram[row, column] = gram[column, row] = triangle
     cross = stored.new_zeros(p, len(classes))
-    place = {name: column for column, name in enumerate(classes)}
-    columns = [column for column, name in enumerate(known) if name in place]
-    cross[:, [place[known[column]] for column in columns]] = stored[:, columns]
-    return Moments(products.mirror(gram), cross, count, rounding)
+    code = {name: number for number, name in enumerate(classes)}
+    columns = [number for number, name in enumerate(names) if name in code]
+    cross[:, [code[names[number]] for number in columns]] = stored[:, columns]
+    return Moments(gram, cross, count, rounding)
 
 
 def scaling(normalize: Normalization) -> Scaling | None:
@@ -73,35 +73,28 @@ def width() -> int:
         return int(file["cross"].shape[0]) - 1
 
 
-def write_round(name: str, sums: Moments, classes: Sequence[str], pool: pl.DataFrame, state: pl.DataFrame) -> None:
-    """data/moments/<round>.h5, with what must stay as it is for them to hold: the fit, the pool's features.
+def write_round(name: str, sums: Moments, classes: Sequence[str], features: Sequence[str]) -> None:
+    """data/moments/<round>.h5, with what must stay as it is for them to be valid: the fit, the pool's features.
 
     Args:
         name: of the round.
         sums: of the members after it.
         classes: names of their columns.
-        pool: the index that it drew from.
-        state: the set after it.
+        features: checksums of the pool's files of features that the set's samples lie in.
     """
-    used = pool.join(state, on="sample_id", how="semi")["checksum"].unique().sort()
-    write(paths.moments(name), sums, classes, round=name, fit=tables.sha256(paths.MOMENTS), features=used.to_list())
+    write(paths.moments(name), sums, classes, round=name, fit=tables.sha256(paths.MOMENTS), features=features)
 
 
-def holds(name: str, pool: pl.DataFrame) -> bool:
+def valid(name: str, pool: pl.DataFrame) -> bool:
     """Whether the moments stored after a round still are those of its set.
 
     They are not those of a set where the chain only begins, and no longer those of features or a fit made anew.
     """
     with h5py.File(paths.moments(name), "r") as file:
-        told = json.loads(file["told"].asstr()[()])
-    if told.get("round") != name or told["fit"] != tables.sha256(paths.MOMENTS):
+        origin = json.loads(file["told"].asstr()[()])
+    if origin.get("round") != name or origin["fit"] != tables.sha256(paths.MOMENTS):
         return False
-    return set(told["features"]) <= set(pool["checksum"])
-
-
-def members(state: pl.DataFrame) -> pl.DataFrame:
-    """Rows of a set that count."""
-    return state.filter(pl.col("status") == "member").select("sample_id", "label", "features", "row")
+    return set(origin["features"]) <= set(pool["checksum"])
 
 
 def core(classes: Sequence[str]) -> Counted:
@@ -110,7 +103,7 @@ def core(classes: Sequence[str]) -> Counted:
 
 
 def newest(name: str, pool: pl.DataFrame, classes: Sequence[str]) -> Counted:
-    """The set after a round, where its moments are stored and hold; otherwise the core."""
-    if holds(name, pool):
-        return Counted(members(curated.read(name)), read(paths.moments(name), classes))
+    """The set after a round, where its moments are stored and valid; otherwise the core."""
+    if valid(name, pool):
+        return Counted(curated.members(curated.read(name)), read(paths.moments(name), classes))
     return core(classes)

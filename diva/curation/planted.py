@@ -1,22 +1,18 @@
 """How the pipeline did on planted mistakes, where the truth is known; only evaluate and report read it."""
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from diva.store import manifest, tables
+from diva.store.curated import called_wrong
 
 
-def planted(state: pl.DataFrame, truths: Sequence[Path]) -> dict[str, Any]:
-    """Precision and recall of the labels called wrong (flagged, removed or relabelled), and wrong ones per round."""
-    truth = pl.concat([tables.read(path, manifest.TRUTH) for path in truths])
+def judge(state: pl.DataFrame, truth: pl.DataFrame) -> dict[str, Any]:
+    """Precision and recall of the labels called wrong, and wrong ones per round."""
     if truth.is_empty():
         return {"known": False}
     judged = state.join(truth, on="sample_id", how="inner", maintain_order="left").with_columns(
-        wrong=pl.col("given_label") != pl.col("true_label"),
-        called=pl.col("flagged") | (pl.col("status") == "removed") | (pl.col("label") != pl.col("given_label")),
+        wrong=pl.col("given_label") != pl.col("true_label"), called=called_wrong()
     )
     added = judged.filter(pl.col("origin") == "pool")
     by_round = added.group_by("round").agg(added=pl.len(), wrong=pl.col("wrong").sum()).sort("round")

@@ -64,9 +64,9 @@ class Group:
     def __init__(
         self, submit: Callable[..., Any], function: Callable[..., Any], shared: Any, parts: Sequence[Mapping[str, Any]]
     ) -> None:
-        self.found = [submit(apply, function, shared, part) for part in parts]
-        self.rows = [submit(attrgetter("rows"), found) for found in self.found]
-        each = (submit(attrgetter("sums"), found) for found in self.found)
+        self.results = [submit(apply, function, shared, part) for part in parts]
+        self.rows = [submit(attrgetter("rows"), result) for result in self.results]
+        each = (submit(attrgetter("sums"), result) for result in self.results)
         self.sums = tree(each, lambda left, right: submit(added, left, right))
 
 

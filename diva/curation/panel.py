@@ -1,0 +1,228 @@
+"""Training sets side by side: the same linear head is trained on each, and all are tested on the same rows."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+
+from diva.curation import rows
+from diva.curation.evaluation import Errors, Head, bootstrap, train, train_by_leave_one_out
+from diva.curation.reweight import reweight
+from diva.numerics.precision import fit_ridge
+from diva.store import ledger
+from diva.text.progress import track
+
+logger = logging.getLogger(__name__)
+
+HELD_OUT = (
+    "No test set: errors are those of a held-out fold of the core, whose labels may be wrong and which took part in "
+    "choosing; read them together with the leave-one-out errors."
+)
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Rows that test, what to say about them, and ids that must not train for it."""
+
+    rows: pl.DataFrame
+    about: dict[str, object]
+    excluded: list[str]
+
+
+class Drawn(NamedTuple):
+    """A uniform choice: from which pool, how many samples with the core, the mean errors of its draws."""
+
+    pool: str
+    size: int
+    errors: Errors
+
+
+def exam(core: pl.DataFrame, test: pl.DataFrame, classes: list[str], held_out: float, seed: int) -> Exam:
+    """The test set as far as the core knows its classes; without one, a held-out share of the core."""
+    familiar = test.filter(pl.col("label").is_in(classes))
+    if len(familiar):
+        about = {"samples": len(familiar), "kind": "test", "caveat": "", "unknown_class": len(test) - len(familiar)}
+        return Exam(familiar, about, [])
+    order = np.random.default_rng(seed).permutation(len(core))
+    fold = core[sorted(order[: max(1, round(held_out * len(core)))].tolist())]
+    about = {"samples": len(fold), "kind": "held_out", "caveat": HELD_OUT, "unknown_class": 0}
+    return Exam(fold, about, fold["sample_id"].to_list())
+
+
+class Trial:
+    """Trains heads and tests them.
+
+    Args:
+        exam: what tests.
+        problem: with all classes; λ is chosen anew, by leave-one-out on each training set, from its grid.
+        draws: of the bootstrap.
+        uniform: uniform choices that are averaged.
+        seed: of both.
+        weighing: loss, steps, step_size and seed of Reweight.
+    """
+
+    def __init__(
+        self, exam: Exam, problem: rows.Problem, draws: int, uniform: int, seed: int, weighing: Mapping[str, Any]
+    ) -> None:
+        self.exam, self.problem, self.weighing = exam, problem, dict(weighing)
+        self.draws, self.choices, self.seed = draws, uniform, seed
+        self.test = rows.prepared(exam.rows, problem)
+
+    def allowed(self, frame: pl.DataFrame) -> pl.Series:
+        """Which rows may train."""
+        return ~frame["sample_id"].is_in(self.exam.excluded)
+
+    def train(self, frame: pl.DataFrame, weights: torch.Tensor | None = None) -> Head:
+        """The head of a training set, without what is held out."""
+        allowed = self.allowed(frame)
+        alpha = None if weights is None else weights[torch.from_numpy(allowed.to_numpy())]
+        chunks = rows.prepared(frame.filter(allowed), self.problem)
+        return train_by_leave_one_out(chunks, len(self.problem.classes), self.problem.ridges, alpha)
+
+    def errors(self, head: Head) -> Errors:
+        """1 where a test sample is misclassified."""
+        return (~head.correct(self.test)).double().numpy()
+
+    def interval(self, errors: Errors, key: str = "error") -> dict[str, float]:
+        """Mean and bounds under the names of the metrics."""
+        bounds = bootstrap(errors, self.draws, self.seed)
+        prefix = "" if key == "error" else f"{key}_"
+        return {key: bounds.mean, f"{prefix}low": bounds.low, f"{prefix}high": bounds.high}
+
+    def weigh(self, frame: pl.DataFrame) -> torch.Tensor:
+        """Weights of a frame, as the stage ``reweight`` would choose them."""
+        problem = self.problem
+        fitted = fit_ridge(rows.prepared(frame, problem), len(problem.classes), problem.ridge)
+        return reweight(fitted, **self.weighing).weights
+
+    def uniform(self, core: pl.DataFrame, pool: pl.DataFrame, size: int) -> list[Head]:
+        """Heads of the core and a uniform choice from the pool, together ``size`` samples; several draws."""
+        wanted = min(max(0, size - len(core)), len(pool))
+        draws = self.choices if 0 < wanted < len(pool) else 1
+        generator = np.random.default_rng(self.seed)
+        chosen = [sorted(generator.permutation(len(pool))[:wanted].tolist()) for _ in range(draws)]
+        return [self.train(pl.concat([core, pool[some]])) for some in chosen]
+
+    def mean_errors(self, heads: Iterable[Head]) -> Errors:
+        """Of several heads, for each test sample."""
+        errors: Errors = np.mean([self.errors(head) for head in heads], axis=0)
+        return errors
+
+
+def sets(
+    trial: Trial, core: pl.DataFrame, pool: pl.DataFrame, members: pl.DataFrame
+) -> tuple[dict[str, dict[str, float]], dict[str, Errors]]:
+    """The training sets side by side: their figures, and 1 for each test sample that they get wrong."""
+    everything = pl.concat([core, pool])
+    frames = {
+        "core": core,
+        "release_weighted": members,
+        "release_unweighted": members,
+        "release_unflagged": unflagged(members),
+        "everything": everything,
+        "everything_reweighted": everything,
+    }
+    weights_of = {
+        "release_weighted": torch.tensor(members["weight"].to_numpy()),
+        "everything_reweighted": trial.weigh(everything),
+    }
+    heads = {
+        name: trial.train(frame, weights_of.get(name)) for name, frame in track(frames.items(), len(frames), "sets")
+    }
+    errors = {name: trial.errors(head) for name, head in heads.items()}
+    sizes = {name: len(frame) for name, frame in frames.items()}
+    drawn = trial.uniform(core, pool, len(members))
+    heads["uniform"], sizes["uniform"] = drawn[0], max(len(core), len(members))
+    errors["uniform"] = trial.mean_errors(drawn)
+    return {name: figures(trial, heads[name], errors[name], errors["core"], sizes[name]) for name in errors}, errors
+
+
+def unflagged(members: pl.DataFrame) -> pl.DataFrame:
+    """Members that are not flagged; all of them where none is left to train on."""
+    rest = members.filter(~pl.col("flagged"))
+    if rest.is_empty():
+        logger.warning("every label of the set is called wrong: release_unflagged is the whole of it")
+    return members if rest.is_empty() else rest
+
+
+def figures(trial: Trial, head: Head, errors: Errors, baseline: Errors, size: int) -> dict[str, float]:
+    """One set's figures, and the paired difference to the baseline."""
+    return {
+        "size": size,
+        "ridge": head.model.ridge,
+        **head.model.accuracy,
+        **trial.interval(errors),
+        **trial.interval(errors - baseline, "difference"),
+        "loo_error": head.loo_error,
+    }
+
+
+def by_round(
+    trial: Trial,
+    core: pl.DataFrame,
+    states: Iterable[tuple[str, pl.DataFrame, str | None]],
+    pools: Callable[[str], pl.DataFrame],
+    newest: Drawn,
+) -> list[dict[str, object]]:
+    """The sets after each round, beside uniform choices of equal size from the pool that the round drew from.
+
+    Args:
+        trial: trains and tests.
+        core: its index.
+        states: name and set of each round, and the pool that it drew from, if any.
+        pools: the index of a pool by its name.
+        newest: what ``sets`` drew from the newest pool: a round of that pool and size has the same.
+    """
+    entries = []
+    for name, state, pool in states:
+        entry = of_round(trial, name, state)
+        if pool is not None:
+            size = int((state["status"] == "member").sum())
+            drawn = newest.errors if (pool, size) == newest[:2] else None
+            errors = trial.mean_errors(trial.uniform(core, pools(pool), size)) if drawn is None else drawn
+            entry |= trial.interval(errors, "uniform")
+        entries.append(entry)
+    return entries
+
+
+def of_round(trial: Trial, name: str, state: pl.DataFrame) -> dict[str, object]:
+    """Size and test error of the set after a round, without weights."""
+    members = state.filter(pl.col("status") == "member")
+    added = 0 if name == ledger.ORIGIN["rounds"] else int((state["round"] == name).sum())
+    removed = int(((state["status"] == "removed") & (state["changed_in"] == name)).sum())
+    error = trial.interval(trial.errors(trial.train(members)))
+    return {"round": name, "size": len(members), "added": added, "removed": removed, **error}
+
+
+def by_class(test: pl.DataFrame, errors: Mapping[str, Errors]) -> pl.DataFrame:
+    """Test samples of each class and the share of them that each training set's head gets wrong."""
+    shares = {name: pl.Series(values) for name, values in errors.items()}
+    frame = test.select("label").with_columns(**shares)
+    return frame.group_by("label").agg(pl.len().alias("samples"), pl.col(list(shares)).mean()).sort("label")
+
+
+def steps(trial: Trial, members: pl.DataFrame, ridge: float, most: int) -> pl.DataFrame:
+    """Leave-one-out loss and test error after 0, 1, … ``most`` steps: the loss goes on falling, the error does not.
+
+    Args:
+        trial: what is held out of it does not train here either.
+        members: the set that is weighed.
+        ridge: λ of the heads that are tested, the same at every step.
+        most: steps of Reweight that are watched; 0 for an empty curve.
+    """
+    frame = members.filter(trial.allowed(members))
+    chunks, classes, weighing = rows.prepared(frame, trial.problem), len(trial.problem.classes), dict(trial.weighing)
+    alpha, temperature, curve = torch.ones(len(frame), dtype=torch.float64), None, []
+    for step in range(most + 1 if most else 0):
+        fitted = fit_ridge(chunks, classes, trial.problem.ridge, alpha)
+        turn = reweight(fitted, **weighing | {"steps": 1}, temperature=temperature)
+        if not turn.history:  # nothing validates: no step can be taken
+            break
+        errors = trial.errors(train(chunks, classes, ridge, alpha))
+        curve.append({"step": step, "loss": turn.history[0].loss, **trial.interval(errors)})
+        alpha, temperature = turn.weights, turn.loss.temperature if turn.loss.name == "calibrated" else None
+    return pl.DataFrame(curve, {"step": pl.Int64, **dict.fromkeys(("loss", "error", "low", "high"), pl.Float64)})

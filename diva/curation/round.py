@@ -1,0 +1,218 @@
+"""One round, whole: frames in, changes out.
+
+    1. Decisions of people come first: what they rejected takes no part, what they relabelled counts under that label.
+    2. Noise: the share of hopeless labels, in the core and in the pool, says whether the validation loss is trimmed.
+    3. Choice: the unused samples of the pool in the order of the derivative, or of another method; at most
+       ``per_round``, of a class at most ``per_class``, of all rounds together at most ``budget``.
+    4. Clean-up: members and additions are scored once more; labels called wrong are flagged, removed or relabelled,
+       but for those that people decided about.
+
+The changes are applied by `diva.store.curated`.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import torch
+
+from diva.curation import rows
+from diva.curation.extend import Noise, RoundChoice, RoundSettings, assess_noise, extend_round
+from diva.curation.suspicion import CleanUp, Methods, as_table, suspect
+from diva.numerics.chunks import Chunks
+from diva.numerics.losses import Loss
+from diva.numerics.ridge import Moments
+from diva.store import curated, tables
+from diva.store.curated import reviewed
+from diva.store.moments import Counted
+from diva.text.choices import CHANGE_OF, LossName, ValidateOn, samples_of
+
+DERIVATIVE = "derivative"  # what chooses unless another method does
+UNNAMED = "r"  # of the set after it, whose members do not depend on the round's name
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a round may do.
+
+    Attributes:
+        choose: the derivative, or the method that chooses in its place.
+        loss: of the derivative.
+        validate_on: whether unused samples of the pool validate too.
+        per_round: samples added at most, a number or a share of the pool.
+        per_class: of a class at most; None for no limit.
+        budget: samples added in all rounds together; None for no limit.
+        stop: False adds ``per_round`` whatever the sign of the derivative.
+        clean_up: what is done about labels called wrong.
+    """
+
+    choose: str
+    loss: LossName
+    validate_on: ValidateOn
+    per_round: float
+    per_class: int | None
+    budget: int | None
+    stop: bool
+    clean_up: CleanUp
+
+    def limits(self, pool: int, state: pl.DataFrame) -> RoundSettings:
+        """What Extend may add: ``per_round`` of ``pool`` samples, and no more than the budget has left."""
+        most, spent = samples_of(self.per_round, pool), int((state["origin"] == "pool").sum())
+        room = most if self.budget is None else min(most, max(0, self.budget - spent))
+        return RoundSettings(room, self.per_class, self.validate_on, self.stop)
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What a round starts from.
+
+    Attributes:
+        state: the set before it.
+        pool: index of all samples that it may draw from.
+        review: decisions of people.
+        problem: of the core, with the classes of the pool.
+        core: as ``fit`` took it, with its moments.
+        stored: the members before it, or another set of which most are, with its moments.
+    """
+
+    state: pl.DataFrame
+    pool: pl.DataFrame
+    review: pl.DataFrame
+    problem: rows.Problem
+    core: Counted
+    stored: Counted
+
+    @property
+    def decisions(self) -> pl.DataFrame:
+        """Those of people that a round on this pool can obey."""
+        return curated.possible(self.review, self.state, self.pool)
+
+    @property
+    def unused(self) -> pl.DataFrame:
+        """What of the pool is not in the set."""
+        return self.pool.join(self.state, on="sample_id", how="anti", maintain_order="left")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Members with their moments, candidates, what Extend says of these, and the noise that it went by."""
+
+    members: Counted
+    candidates: pl.DataFrame
+    turn: RoundChoice
+    noise: Noise
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a round changes, with the schema ``curated.CHANGES``; the moments of the set after it; how it chose.
+
+    ``features`` are the checksums of the pool's files of features that samples of that set lie in.
+    """
+
+    changes: pl.DataFrame
+    moments: Moments
+    features: list[str]
+    choice: Choice
+
+
+def decide(basis: Basis, policy: Policy, methods: Methods) -> Outcome:
+    """A round."""
+    problem, decisions, choice = basis.problem, basis.decisions, choose(basis, policy, methods)
+    added = choice.candidates[choice.turn.index.tolist()]
+    judged = pl.concat([frame.select(curated.ROWS) for frame in (choice.members.rows, added)])
+    suspicion = suspect(rows.prepared(judged, problem), problem, policy.clean_up, methods)
+    scored = as_table(judged["sample_id"], suspicion, problem.classes)
+    undecided = scored.join(decisions, on="sample_id", how="anti", maintain_order="left")
+    parts = [additions(added["sample_id"], choice.turn, scored), corrections(undecided, policy.clean_up)]
+    changes = tables.conform(pl.concat(parts), curated.CHANGES, "changes")
+    after = curated.apply(UNNAMED, basis.state, changes, basis.pool, decisions)
+    moments = rows.moments_of(curated.members(after), choice.members, problem)
+    features = basis.pool.join(after, on="sample_id", how="semi")["checksum"].unique().sort()
+    return Outcome(changes, moments, features.to_list(), choice)
+
+
+def choose(basis: Basis, policy: Policy, methods: Methods) -> Choice:
+    """What of the pool to add.
+
+    The noise is judged on the whole pool, under the core's own model. What people took down counts nowhere, also not in
+    the core's moments.
+    """
+    problem, decisions, classes = basis.problem, basis.decisions, len(basis.problem.classes)
+    frame = reviewed(present(basis.state, decisions), decisions)
+    members = Counted(frame, rows.moments_of(frame, basis.stored, problem))
+    candidates, core = reviewed(basis.unused, decisions), reviewed(basis.core.rows, decisions)
+    core_fit = rows.fitted(Counted(core, rows.moments_of(core, basis.core, problem)), problem)
+    noise = assess_noise(core_fit, rows.prepared(reviewed(basis.pool, decisions), problem))
+    member_fit, others = rows.fitted(members, problem), rows.prepared(candidates, problem)
+    order = preferred(policy.choose, member_fit.chunks, others, classes, methods)
+    limits, loss = policy.limits(len(basis.pool), basis.state), validation_loss(policy.loss, noise, problem)
+    return Choice(members, candidates, extend_round(member_fit, others, loss, limits, preferred=order), noise)
+
+
+def present(state: pl.DataFrame, decisions: pl.DataFrame) -> pl.DataFrame:
+    """Members, and among them what people brought back."""
+    back = decisions.filter(pl.col("decision") != "reject")["sample_id"]
+    return state.filter((pl.col("status") == "member") | pl.col("sample_id").is_in(back.implode()))
+
+
+def validation_loss(name: LossName, noise: Noise, problem: rows.Problem) -> Loss:
+    """The loss; `calibrated` has the core's T*, and is trimmed where labels are noisy."""
+    if name == "calibrated":
+        return Loss(name, problem.temperature, trim=noise.noisy)
+    return Loss(name)
+
+
+def preferred(name: str, members: Chunks, unused: Chunks, classes: int, methods: Methods) -> torch.Tensor | None:
+    """Positions of the unused samples, best first, where another method than the derivative chooses."""
+    if name == DERIVATIVE:
+        return None
+    if not unused.shape[0]:
+        return torch.zeros(0, dtype=torch.int64)
+    return methods.order(name, *rows.gathered(members), *rows.gathered(unused), classes=classes)
+
+
+def additions(sample_id: pl.Series, turn: RoundChoice, scored: pl.DataFrame) -> pl.DataFrame:
+    """Changes that add, in the order chosen."""
+    gains = turn.gain[turn.index].numpy()
+    chosen = pl.DataFrame(
+        {
+            "sample_id": sample_id,
+            "change": ["add"] * len(sample_id),
+            "derivative": turn.derivative[turn.index].numpy(),
+            "margin": turn.margin[turn.index].numpy(),
+            "reason": [f"adding it changes the validation loss by about {gain:.2e}" for gain in gains],
+        },
+        schema_overrides={"sample_id": pl.String, "change": pl.String, "reason": pl.String},
+    )
+    judged = scored.select("sample_id", "score", "suggested_label")
+    return chosen.join(judged, on="sample_id", how="left", maintain_order="left").select(list(curated.CHANGES))
+
+
+def corrections(scored: pl.DataFrame, clean_up: CleanUp) -> pl.DataFrame:
+    """Changes of samples whose label is called wrong."""
+    change = pl.lit(CHANGE_OF[clean_up.action])
+    reason = pl.format("called {} at margin {}", "suggested_label", pl.col("margin").round(3))
+    return scored.filter("flagged").with_columns(change=change, reason=reason).select(list(curated.CHANGES))
+
+
+def metrics(pool: str, outcome: Outcome) -> dict[str, Any]:
+    """What a round on the index ``pool`` came to."""
+    turn, noise = outcome.choice.turn, outcome.choice.noise
+    count = dict(outcome.changes.group_by("change").len().iter_rows())
+    return {
+        "pool": pool,
+        "added": count.get("add", 0),
+        "removed": count.get("remove", 0),
+        "relabelled": count.get("relabel", 0),
+        "flagged": count.get("flag", 0),
+        "candidates": turn.candidates,
+        "noisy": noise.noisy,
+        "hopeless_core": noise.core,
+        "hopeless_pool": noise.pool,
+        "validating": turn.validating,
+        "loss": turn.loss if math.isfinite(turn.loss) else None,
+        "stop": turn.stop or "none",
+        **turn.model.accuracy,
+    }

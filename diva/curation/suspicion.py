@@ -1,0 +1,75 @@
+"""Labels called wrong, by ours or another method, and as a table: for the core's scores and for the rounds."""
+
+import logging
+from dataclasses import dataclass
+from typing import Protocol, cast, get_args
+
+import polars as pl
+from torch import Tensor
+
+from diva.curation import rows
+from diva.curation.detect import Suspicion, detect
+from diva.numerics.precision import fit_ridge
+from diva.text.choices import Action, Rule, Score
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CleanUp:
+    """What is done about labels called wrong.
+
+    Attributes:
+        score: name of the method whose scores call them so.
+        rule: how many are called wrong.
+        action: what is done to them.
+        second_round: whether the scores are of a second fit, without hopeless rows.
+        by_class: whether the rule `rate` also judges class by class.
+    """
+
+    score: str
+    rule: Rule
+    action: Action
+    second_round: bool
+    by_class: bool
+
+
+class Methods(Protocol):
+    """Other ways to value samples, by name: `diva.methods.registry`, which a stage brings along."""
+
+    def scores(self, name: str, features: Tensor, labels: Tensor, /, *, classes: int) -> Tensor:
+        """How suspicious each sample is (n,), high = suspicious."""
+
+    def order(
+        self, name: str, core: Tensor, core_labels: Tensor, pool: Tensor, pool_labels: Tensor, /, *, classes: int
+    ) -> Tensor:
+        """Positions of the pool's samples, best first."""
+
+
+def suspect(chunks: rows.Rows, problem: rows.Problem, clean_up: CleanUp, methods: Methods) -> Suspicion:
+    """Scores by the method, flags by the rule; margin, suggestion and derivative are ours in any case."""
+    score, classes = clean_up.score, len(problem.classes)
+    ours = score in get_args(Score)  # one fit gives all of them, streamed
+    given = cast(Score, score) if ours else methods.scores(score, *rows.gathered(chunks), classes=classes)
+    suspicion = detect(
+        fit_ridge(chunks, classes, problem.ridge), score=given, rule=clean_up.rule, by_class=clean_up.by_class,
+        second_round=clean_up.second_round, with_derivative=True,
+    )  # fmt: skip
+    if suspicion.message:
+        logger.warning("%s", suspicion.message)
+    return suspicion
+
+
+def as_table(sample_id: pl.Series, suspicion: Suspicion, classes: list[str]) -> pl.DataFrame:
+    """One row per sample: score, margin, flag, suggested label, derivative."""
+    return pl.DataFrame(
+        {
+            "sample_id": sample_id,
+            "score": suspicion.score.numpy(),
+            "margin": suspicion.margin.numpy(),
+            "flagged": suspicion.flagged.numpy(),
+            "suggested_label": [classes[code] for code in suspicion.suggested.tolist()],
+            "derivative": suspicion.derivative.numpy(),
+        },
+        schema_overrides={"suggested_label": pl.String},
+    )

@@ -1,0 +1,66 @@
+"""What a round would leave in the pool, and why: every unused sample, by the round's own policy."""
+
+import polars as pl
+import torch
+
+from diva.curation import rows
+from diva.curation.round import DERIVATIVE, Basis, Choice, Policy, choose
+from diva.curation.suspicion import Methods
+from diva.numerics.losses import THRESHOLD
+from diva.numerics.products import times
+from diva.numerics.ridge import RidgeModel
+from diva.store import tables
+from diva.store.evaluation import LEFT
+
+REJECTED = "rejected by people"
+HOPELESS = "label probably wrong"
+HARMFUL = "would raise the validation loss"
+WAITING = "a candidate; no room yet"
+UNTOUCHED = "no round has drawn from the pool"
+
+
+def explain(basis: Basis, policy: Policy | None, methods: Methods) -> pl.DataFrame:
+    """One row per unused sample of the pool, with the schema ``LEFT``; no policy where there was no round yet."""
+    unused = basis.unused
+    if unused.is_empty() or policy is None:
+        return _conform(unused.with_columns(reason=pl.lit(UNTOUCHED)))
+    choice = choose(basis, policy, methods)
+    turn, candidates, problem = choice.turn, choice.candidates, basis.problem
+    judged = candidates.with_columns(
+        gain=pl.Series(turn.gain.numpy()),
+        derivative=pl.Series(turn.derivative.numpy()),
+        margin=pl.Series(turn.margin.numpy()),
+        reason=reasons(choice, policy),
+        **predicted(rows.prepared(candidates, problem), turn.model, problem),
+    )
+    rejected = unused.join(candidates, on="sample_id", how="anti", maintain_order="left")
+    return pl.concat([_conform(judged), _conform(rejected.with_columns(reason=pl.lit(REJECTED)))])
+
+
+def predicted(chunks: rows.Rows, model: RidgeModel, problem: rows.Problem) -> dict[str, pl.Series]:
+    """Suggested label argmax f, and the soft score 1 − softmax(T f)_y, of rows outside the model."""
+    codes, scores = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0, dtype=torch.float64)]
+    for z, labels, _ in chunks:
+        outputs = times(z, model.head.to(z)).double()
+        codes.append(outputs.argmax(1).cpu())
+        scores.append(1 - torch.softmax(problem.temperature * outputs, 1).gather(1, labels[:, None])[:, 0].cpu())
+    names = [problem.classes[code] for code in torch.cat(codes).tolist()]
+    return {"suggested_label": pl.Series(names, dtype=pl.String), "score": pl.Series(torch.cat(scores).numpy())}
+
+
+def reasons(choice: Choice, policy: Policy) -> pl.Series:
+    """Why each candidate was left, in the words above."""
+    turn, calibrated = choice.turn, policy.loss == "calibrated"
+    if policy.choose != DERIVATIVE:
+        return pl.Series([f"not among the first of {policy.choose}"] * len(turn.margin), dtype=pl.String)
+    hopeless = (turn.margin <= -THRESHOLD) & (choice.noise.noisy or not calibrated)
+    harmful = (turn.gain if calibrated else turn.derivative) >= 0
+    return pl.Series(
+        [HOPELESS if bad else HARMFUL if worse else WAITING for bad, worse in zip(hopeless, harmful, strict=True)],
+        dtype=pl.String,
+    )
+
+
+def _conform(frame: pl.DataFrame) -> pl.DataFrame:
+    missing = [pl.lit(None, dtype).alias(name) for name, dtype in LEFT.items() if name not in frame.columns]
+    return tables.conform(frame.with_columns(missing).select(list(LEFT)), LEFT, "left")

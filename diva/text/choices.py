@@ -1,0 +1,31 @@
+"""The words that settings may hold, each list once: settings are checked by them, code obeys them. Free of torch."""
+
+from numbers import Integral
+from typing import Literal
+
+LossName = Literal["all", "hard_margin", "trimmed", "calibrated"]  # calibrated brings its whole rule
+Normalization = Literal["unit", "none", "standardize"]  # of each row, before the constant column is appended
+ValidateOn = Literal["members", "members_and_pool"]  # whether unused samples of the pool validate too
+ValidatingVariants = Literal["untransformed", "all"]
+Score = Literal["soft", "margin", "derivative"]  # of suspicion, from one fit; other methods have names of their own
+Rule = Literal["rate", "margin", "derivative"]  # how many labels are called wrong
+Action = Literal["weigh", "drop", "relabel"]  # what is done to them
+Change = Literal["remove", "relabel", "flag", "add", "keep"]  # of a sample by a round; of several the first is gravest
+Decision = Literal["accept", "reject", "relabel"]  # of a person on a sample
+
+CHANGE_OF: dict[Action, Change] = {"weigh": "flag", "drop": "remove", "relabel": "relabel"}
+
+
+def samples_of(per_round: float, n: int) -> int:
+    """How many of ``n`` samples a round adds at most: a number as it is, a share rounded down, but at least one.
+
+    Raises:
+        ValueError: a number below 1, or a share outside (0, 1].
+    """
+    if isinstance(per_round, Integral):
+        if per_round < 1:
+            raise ValueError(f"per_round must be at least 1, got {per_round}.")
+        return int(per_round)
+    if not 0 < per_round <= 1:
+        raise ValueError(f"per_round must be a number of samples or a share above 0 and at most 1, got {per_round}.")
+    return max(1, int(per_round * n))

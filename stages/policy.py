@@ -1,0 +1,16 @@
+"""What a round of the ledger may do, from the settings that its entry keeps."""
+
+from diva.curation.round import Policy
+from diva.curation.suspicion import CleanUp
+from diva.store import ledger, paths
+from stages.params.curate import Curate
+from stages.params.extend import Extend
+from stages.params.section import validate
+
+
+def policy(round_: str, entry: ledger.Round) -> Policy:
+    """ValueError where a setting is none."""
+    where = f"{paths.LEDGER}:rounds.{round_}.settings"
+    extend = validate(entry.settings.get("extend"), Extend, f"{where}.extend")
+    curate = validate(entry.settings.get("curate"), Curate, f"{where}.curate")
+    return Policy(**extend.model_dump(), clean_up=CleanUp(**curate.model_dump()))
