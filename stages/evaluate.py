@@ -46,7 +46,7 @@ def main() -> None:
     ridge = trained["release_unweighted"]["ridge"]
     evaluation.write("steps", panel.steps(trial, members, ridge, settings.steps))
     counted = moments.core(problem.classes), moments.newest(book.latest, pool, problem.classes)
-    latest = policy(book.latest, book.rounds[book.latest]) if book.latest in book.rounds else None
+    latest = policy(book.rounds[book.latest]) if book.latest in book.rounds else None
     evaluation.write("left", unused.explain(Basis(state, pool, review, problem, *counted), latest, registry))
     logger.info("test error of the core %(error).4f [%(low).4f, %(high).4f]", trained["core"])
 

@@ -19,7 +19,7 @@ def extend(round: str) -> None:  # noqa: A002 - the option's name
     review = tables.read(paths.review(entry.review), curated.REVIEW)
     problem = read_problem().with_classes(pool["label"])
     core, stored = moments.core(problem.classes), moments.newest(entry.previous, pool, problem.classes)
-    outcome = rounds.decide(rounds.Basis(state, pool, review, problem, core, stored), policy(round, entry), registry)
+    outcome = rounds.decide(rounds.Basis(state, pool, review, problem, core, stored), policy(entry), registry)
     tables.write(paths.changes(round), outcome.changes, curated.CHANGES)
     moments.write_round(round, outcome.moments, problem.classes, outcome.features)
     tables.write_json(paths.metrics(f"rounds/{round}"), rounds.metrics(entry.pool, outcome))

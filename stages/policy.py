@@ -8,9 +8,9 @@ from stages.params.extend import Extend
 from stages.params.section import validate
 
 
-def policy(round_: str, entry: ledger.Round) -> Policy:
+def policy(entry: ledger.Round) -> Policy:
     """ValueError where a setting is none."""
-    where = f"{paths.LEDGER}:rounds.{round_}.settings"
-    extend = validate(entry.settings.get("extend"), Extend, f"{where}.extend")
-    curate = validate(entry.settings.get("curate"), Curate, f"{where}.curate")
+    where = f"{paths.LEDGER}: settings of the round after {entry.previous}"
+    extend = validate(entry.settings.get("extend"), Extend, f"{where}, extend")
+    curate = validate(entry.settings.get("curate"), Curate, f"{where}, curate")
     return Policy(**extend.model_dump(), clean_up=CleanUp(**curate.model_dump()))
