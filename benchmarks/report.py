@@ -122,7 +122,7 @@ def made_up(rows: int, photos: int) -> ReportData:
         state=state.select(list(curated.SCHEMA)).cast(dict(curated.SCHEMA)),  # type: ignore[arg-type]
         before=None,
         remaining=left.with_columns(gain="derivative")
-        .select(list(evaluation.LEFT))
+        .select(list(evaluation.REMAINING))
         .with_columns(reason=pl.lit("no room yet")),
         weights=weights.with_columns(pl.col("weight").clip(0)).select(list(release.WEIGHTS)),
         scores={"soft": core.select(list(curated.SCORES))},

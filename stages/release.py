@@ -25,8 +25,8 @@ def main() -> None:
     tables.write(paths.REMOVED, removed, release.REMOVED)
     tables.write_json(paths.SUMMARY, release.summary(newest, state, train, verdict, setting))
     counts = {name: count for name, count in curated.counts(state).items() if name != "members"}
-    told = {"samples": len(train), **counts, "weighted": verdict.kept, "why": verdict.reason}
-    tables.write_json(paths.metrics("release"), told)
+    metrics = {"samples": len(train), **counts, "weighted": verdict.kept, "why": verdict.reason}
+    tables.write_json(paths.metrics("release"), metrics)
     kept = "weights kept" if verdict.kept else "no weights"
     logger.info("%s: %d members, %d removed; %s: %s", newest, len(train), len(removed), kept, verdict.reason)
 

@@ -67,7 +67,7 @@ class Group:
         self.results = [submit(apply, function, shared, part) for part in parts]
         self.rows = [submit(attrgetter("rows"), result) for result in self.results]
         each = (submit(attrgetter("sums"), result) for result in self.results)
-        self.sums = tree(each, lambda left, right: submit(added, left, right))
+        self.sums = tree(each, lambda first, second: submit(added, first, second))
 
 
 def mapper() -> Cluster | None:
@@ -98,20 +98,20 @@ def connected(address: str) -> Any:
 def require_workers(client: Any) -> None:
     """ValueError unless there are workers, which all see the project's data and run this Python and torch."""
     try:
-        told = client.run(surroundings, str(paths.DATA.absolute()))
+        seen = client.run(surroundings, str(paths.DATA.absolute()))
     except ImportError as error:
         raise ValueError(
             f"workers must be able to import the project, got {error}; start them in its folder."
         ) from None
-    if not told:
+    if not seen:
         raise ValueError(
             f"{ADDRESS} must be of a cluster with workers, got none: start `dask worker ADDRESS` somewhere."
         )
     expected = surroundings(str(paths.DATA.absolute()))
-    for worker, found in told.items():
-        if found != expected:
+    for worker, got in seen.items():
+        if got != expected:
             raise ValueError(
-                f"workers must see the project's data and have its versions ({expected}), got {found} on {worker}: "
+                f"workers must see the project's data and have its versions ({expected}), got {got} on {worker}: "
                 "share the folder under the same path, and install the same environment."
             )
 

@@ -26,7 +26,7 @@ CHUNK = 8192  # rows read at once
 REMEDY = "Nothing to do; duplicates.near_duplicate says from which cosine images count as the same."
 
 
-class Near(NamedTuple):
+class NearDuplicates(NamedTuple):
     """What each row is a near-duplicate of.
 
     Attributes:
@@ -40,7 +40,7 @@ class Near(NamedTuple):
     cosine: Array
 
     @property
-    def found(self) -> npt.NDArray[np.bool_]:
+    def any(self) -> npt.NDArray[np.bool_]:
         """(n,) whether the row is a near-duplicate."""
         return (self.reference >= 0) | (self.row >= 0)
 
@@ -86,13 +86,13 @@ def deduplicated(
     """
     if threshold is None or candidates.is_empty():
         return candidates, manifest.refusals([])
-    near = near_duplicates(_rows(candidates), _rows(references), mean(_rows(core)), threshold)
+    duplicates = near_duplicates(_rows(candidates), _rows(references), mean(_rows(core)), threshold)
     before = pl.concat([frame.select("sample_id", "batch") for frame in (references, candidates)])
-    position = np.where(near.reference >= 0, near.reference, len(references) + near.row)
-    first = before[np.where(near.found, position, 0)].select(of="sample_id", where="batch")
+    position = np.where(duplicates.reference >= 0, duplicates.reference, len(references) + duplicates.row)
+    first = before[np.where(duplicates.any, position, 0)].select(of="sample_id", where="batch")
     reason = pl.format("near duplicate: of {} in {}, cosine {}", "of", "where", pl.col("cosine").round(4))
-    joined = candidates.hstack(first).with_columns(cosine=pl.Series(near.cosine))
-    close = pl.Series(near.found)
+    joined = candidates.hstack(first).with_columns(cosine=pl.Series(duplicates.cosine))
+    close = pl.Series(duplicates.any)
     return candidates.filter(~close), manifest.set_aside(joined.filter(close), reason, REMEDY)
 
 
@@ -109,7 +109,7 @@ def mean(chunks: Chunks) -> Array:
     return total / max(n, 1)
 
 
-def near_duplicates(rows: Chunks, references: Chunks, centre: Array, threshold: float) -> Near:
+def near_duplicates(rows: Chunks, references: Chunks, centre: Array, threshold: float) -> NearDuplicates:
     """Which rows are near a reference or near an earlier row that stays.
 
     Args:
@@ -126,11 +126,11 @@ def near_duplicates(rows: Chunks, references: Chunks, centre: Array, threshold: 
     n = rows.shape[0]
     if n and references.shape[0] and references.shape[1] != rows.shape[1]:
         raise ValueError(f"references must have {rows.shape[1]} features, as the rows, got {references.shape[1]}.")
-    found = Near(np.full(n, -1), np.full(n, -1), np.full(n, np.nan))
-    for place, block in track(_directions(rows, centre), n, "rows", lambda part: len(part[1])):
-        _compare(place, block, _directions(references, centre) if references.shape[0] else (), threshold, found)
-        _within(place, block, rows, centre, threshold, found)
-    return found
+    result = NearDuplicates(np.full(n, -1), np.full(n, -1), np.full(n, np.nan))
+    for span, block in track(_directions(rows, centre), n, "rows", lambda part: len(part[1])):
+        _compare(span, block, _directions(references, centre) if references.shape[0] else (), threshold, result)
+        _within(span, block, rows, centre, threshold, result)
+    return result
 
 
 def _directions(chunks: Chunks, centre: Array) -> Iterator[tuple[slice, Array]]:
@@ -143,34 +143,34 @@ def _directions(chunks: Chunks, centre: Array) -> Iterator[tuple[slice, Array]]:
             yield slice(rows.start + start, rows.start + start + len(unit)), unit
 
 
-def _compare(place: slice, block: Array, references: Any, threshold: float, found: Near) -> None:
+def _compare(span: slice, block: Array, references: Any, threshold: float, result: NearDuplicates) -> None:
     """The first reference that each row of a block is near."""
     for there, others in references:
         cosine = block @ others.T
-        first, new = _first(cosine, threshold, found.found[place])
-        found.reference[place][new] = there.start + first[new]
-        found.cosine[place][new] = cosine[new, first[new]]
+        first, new = _first(cosine, threshold, result.any[span])
+        result.reference[span][new] = there.start + first[new]
+        result.cosine[span][new] = cosine[new, first[new]]
 
 
-def _first(cosine: Array, threshold: float, known: Array) -> tuple[Positions, npt.NDArray[np.bool_]]:
+def _first(cosine: Array, threshold: float, earlier: Array) -> tuple[Positions, npt.NDArray[np.bool_]]:
     """The first column of each row at or above the threshold, and which rows have one and had none before."""
-    near = cosine >= threshold - 1e-6  # what float32 rounds: equal rows are near at a threshold of 1
-    return near.argmax(1), near.any(1) & ~known
+    close = cosine >= threshold - 1e-6  # what float32 rounds: equal rows are near at a threshold of 1
+    return close.argmax(1), close.any(1) & ~earlier
 
 
-def _within(place: slice, block: Array, rows: Chunks, centre: Array, threshold: float, found: Near) -> None:
+def _within(span: slice, block: Array, rows: Chunks, centre: Array, threshold: float, result: NearDuplicates) -> None:
     """The first earlier row that stays and that each row of a block is near."""
     for there, others in _directions(rows, centre):
-        if there.start == place.start:
+        if there.start == span.start:
             break
-        cosine = np.where(found.found[there], -1, block @ others.T)
-        first, new = _first(cosine, threshold, found.found[place])
-        found.row[place][new] = there.start + first[new]
-        found.cosine[place][new] = cosine[new, first[new]]
+        cosine = np.where(result.any[there], -1, block @ others.T)
+        first, new = _first(cosine, threshold, result.any[span])
+        result.row[span][new] = there.start + first[new]
+        result.cosine[span][new] = cosine[new, first[new]]
     cosine = block @ block.T
-    near = np.tril(cosine >= threshold - 1e-6, -1)
-    for i in np.flatnonzero(near.any(1)):
-        earlier = np.flatnonzero(near[i] & ~found.found[place])
-        if len(earlier) and not found.found[place.start + i]:
-            found.row[place.start + i] = place.start + earlier[0]
-            found.cosine[place.start + i] = cosine[i, earlier[0]]
+    close = np.tril(cosine >= threshold - 1e-6, -1)
+    for i in np.flatnonzero(close.any(1)):
+        earlier = np.flatnonzero(close[i] & ~result.any[span])
+        if len(earlier) and not result.any[span.start + i]:
+            result.row[span.start + i] = span.start + earlier[0]
+            result.cosine[span.start + i] = cosine[i, earlier[0]]

@@ -48,14 +48,14 @@ def pose(
     classes = sorted(core["label"].unique())
     if len(classes) < 2:
         raise ValueError(f"batches.core must hold two classes beside the {excluded} samples set aside, got {classes}.")
-    place = devices.resolve(device)
+    where = devices.resolve(device)
     size = (
-        devices.chunk_size(FeatureFile(core["features"][0]).shape[1] + 1, place) if chunk_size == "auto" else chunk_size
+        devices.chunk_size(FeatureFile(core["features"][0]).shape[1] + 1, where) if chunk_size == "auto" else chunk_size
     )
-    kind = devices.precision(place) if dtype == "auto" else getattr(torch, dtype)
-    raw = rows.stored(core, classes, size, place=place)
+    kind = devices.precision(where) if dtype == "auto" else getattr(torch, dtype)
+    raw = rows.stored(core, classes, size, where=where)
     scaling = scaling_of(raw) if normalize == "standardize" else None
-    chunks = rows.spread(raw, lambda part: Prepared(part, normalize, scaling=scaling, device=place, dtype=kind))
+    chunks = rows.spread(raw, lambda part: Prepared(part, normalize, scaling=scaling, device=where, dtype=kind))
     choice = choose_ridge(chunks, len(classes), ridges)
     fitted = choice.fit()
     if fitted.chunks is not chunks:  # float32 was not enough

@@ -104,15 +104,15 @@ def fitted(rows: Counted, problem: Problem) -> RidgeFit:
 
 
 def stored(
-    frame: pl.DataFrame, classes: Sequence[str], chunk_size: int, width: int | None = None, place: str = "cpu"
+    frame: pl.DataFrame, classes: Sequence[str], chunk_size: int, width: int | None = None, where: str = "cpu"
 ) -> FeatureRows:
     """The features that the rows of ``frame`` (an index, a curated set) name, with codes of their ``label``.
 
-    They are read into memory from which the way to ``place``, a device, is short.
+    They are read into memory from which the way to ``where``, a device, is short.
     """
     files = frame["features"].unique(maintain_order=True)
     file, labels = codes(frame["features"], files.to_list()), codes(frame["label"], classes)
-    allocate = np.empty if torch.device(place).type == "cpu" else pinned
+    allocate = np.empty if torch.device(where).type == "cpu" else pinned
     chunk_size = max(1, min(chunk_size, MOST // max(1, len(classes))))  # which changes nothing beyond rounding
     return FeatureRows.indexed(files.to_list(), file, frame["row"].to_numpy(), labels, chunk_size, width, allocate)
 
@@ -130,17 +130,17 @@ def pinned(shape: tuple[int, int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
 
 def prepared(frame: pl.DataFrame, problem: Problem) -> Rows:
     """The same, as the tensors that the closed forms take."""
-    place = device.resolve(problem.device)
-    size = device.at_most(problem.chunk_size, place)
-    rows = stored(frame, problem.classes, size, stored_moments.width(), place)
+    where = device.resolve(problem.device)
+    size = device.at_most(problem.chunk_size, where)
+    rows = stored(frame, problem.classes, size, stored_moments.width(), where)
     return spread(rows, preparation(problem))
 
 
 def preparation(problem: Problem) -> Callable[[Any], Prepared]:
     """From chunks of raw features to the tensors that the closed forms take."""
-    place, dtype = device.resolve(problem.device), getattr(torch, problem.dtype)
+    where, dtype = device.resolve(problem.device), getattr(torch, problem.dtype)
     scaling = stored_moments.scaling(problem.normalize)
-    return lambda chunks: Prepared(chunks, problem.normalize, scaling=scaling, device=place, dtype=dtype)
+    return lambda chunks: Prepared(chunks, problem.normalize, scaling=scaling, device=where, dtype=dtype)
 
 
 def spread(rows: FeatureRows, prepare: Callable[[FeatureRows], Prepared]) -> Rows:

@@ -10,7 +10,7 @@ from diva.numerics.losses import THRESHOLD
 from diva.numerics.products import times
 from diva.numerics.ridge import RidgeModel
 from diva.store import tables
-from diva.store.evaluation import LEFT
+from diva.store.evaluation import REMAINING
 
 REJECTED = "rejected by people"
 HOPELESS = "label probably wrong"
@@ -20,7 +20,7 @@ UNTOUCHED = "no round has drawn from the pool"
 
 
 def explain(basis: Basis, policy: Policy | None, methods: Methods) -> pl.DataFrame:
-    """One row per unused sample of the pool, with the schema ``LEFT``; no policy where there was no round yet."""
+    """One row per unused sample of the pool, with the schema ``REMAINING``; no policy where there was no round yet."""
     unused = basis.unused
     if unused.is_empty() or policy is None:
         return _conform(unused.with_columns(reason=pl.lit(UNTOUCHED)))
@@ -62,5 +62,5 @@ def reasons(choice: Choice, policy: Policy) -> pl.Series:
 
 
 def _conform(frame: pl.DataFrame) -> pl.DataFrame:
-    missing = [pl.lit(None, dtype).alias(name) for name, dtype in LEFT.items() if name not in frame.columns]
-    return tables.conform(frame.with_columns(missing).select(list(LEFT)), LEFT, "left")
+    missing = [pl.lit(None, dtype).alias(name) for name, dtype in REMAINING.items() if name not in frame.columns]
+    return tables.conform(frame.with_columns(missing).select(list(REMAINING)), REMAINING, "left")

@@ -113,8 +113,8 @@ def apply(
         ValueError: what does not fit the set: an unknown change or decision, an addition that is there already or not
             in the pool, another change of a sample that is no member, a relabel without a label or to one nobody has.
     """
-    _known(changes, "change", get_args(Change))
-    _known(review, "decision", get_args(Decision))
+    _require_known(changes, "change", get_args(Change))
+    _require_known(review, "decision", get_args(Decision))
     if review["sample_id"].is_duplicated().any():
         raise ValueError("review must hold one decision per sample, got several for some.")
     classes = pl.concat([previous["given_label"], pool["label"]])
@@ -128,15 +128,15 @@ def apply(
     return ordered(_judged(joined, round_))
 
 
-def _known(frame: pl.DataFrame, column: str, values: tuple[str, ...]) -> None:
+def _require_known(frame: pl.DataFrame, column: str, values: tuple[str, ...]) -> None:
     _require(frame[column], pl.Series(values), f"{column} must be one of {', '.join(values)}")
     relabels = frame.filter(pl.col(column) == "relabel")
     if relabels["suggested_label" if column == "change" else "label"].null_count():
         raise ValueError(f"{column} relabel must come with a label, got none for some.")
 
 
-def _require(wanted: pl.Series, known: pl.Series, message: str) -> None:
-    others = sorted(set(wanted) - set(known), key=str)
+def _require(wanted: pl.Series, allowed: pl.Series, message: str) -> None:
+    others = sorted(set(wanted) - set(allowed), key=str)
     if others:
         raise ValueError(f"{message}, got {len(others)} others (first: {others[0]}).")
 
@@ -177,10 +177,10 @@ def reviewed(frame: pl.DataFrame, review: pl.DataFrame) -> pl.DataFrame:
     """``frame`` as people left it: without what they rejected, under the labels they gave or let stand."""
     said = review.select("sample_id", "decision", reviewed="label")
     joined = frame.join(said, on="sample_id", how="left", maintain_order="left")
-    kept = joined.filter(pl.col("decision").ne_missing("reject"))
+    rest = joined.filter(pl.col("decision").ne_missing("reject"))
     given = "given_label" if "given_label" in frame.columns else "label"
     stands = pl.when(pl.col("decision") == "accept").then(given).otherwise("label")
-    return kept.with_columns(label=pl.coalesce("reviewed", stands)).select(frame.columns)
+    return rest.with_columns(label=pl.coalesce("reviewed", stands)).select(frame.columns)
 
 
 def _by_sample(changes: pl.DataFrame) -> pl.DataFrame:
@@ -251,11 +251,11 @@ def _reason(judged: pl.Expr, flagged: pl.Expr) -> pl.Expr:
 
 def ordered(frame: pl.DataFrame) -> pl.DataFrame:
     """Rows in the order of their batches (core, b001, …), then of their file."""
-    places = {name: number(name) for name in frame["batch"].unique()}
-    if not places:
+    positions = {name: number(name) for name in frame["batch"].unique()}
+    if not positions:
         return frame
-    place = pl.col("batch").replace_strict(places, return_dtype=pl.Int64)
-    return frame.sort(place, "row", maintain_order=True)
+    position = pl.col("batch").replace_strict(positions, return_dtype=pl.Int64)
+    return frame.sort(position, "row", maintain_order=True)
 
 
 def members(state: pl.DataFrame) -> pl.DataFrame:

@@ -19,7 +19,7 @@ STEPS: tables.Schema = {
     "low": pl.Float64,
     "high": pl.Float64,
 }
-LEFT: tables.Schema = {
+REMAINING: tables.Schema = {
     "sample_id": pl.String,
     "path": pl.String,
     "batch": pl.String,
@@ -33,7 +33,7 @@ LEFT: tables.Schema = {
     "gain": pl.Float64,
     "reason": pl.String,
 }
-SCHEMAS = {"classes": CLASSES, "steps": STEPS, "left": LEFT}
+SCHEMAS = {"classes": CLASSES, "steps": STEPS, "left": REMAINING}
 
 
 def read(name: str) -> pl.DataFrame:

@@ -42,8 +42,8 @@ def test_the_first_stays_whatever_the_blocks(seed: int, n: int, m: int, size: in
     finally:
         neighbours.BLOCK = before
     assert list(zip(near.reference.tolist(), near.row.tolist(), strict=True)) == naive(rows, references, centre, 0.9)
-    assert (near.cosine[near.found] >= 0.9 - 1e-5).all()
-    assert np.isnan(near.cosine[~near.found]).all()
+    assert (near.cosine[near.any] >= 0.9 - 1e-5).all()
+    assert np.isnan(near.cosine[~near.any]).all()
 
 
 def test_a_chain_keeps_its_ends() -> None:
@@ -58,7 +58,7 @@ def test_equal_rows_are_near_at_one_and_a_row_that_is_the_mean_is_near_nothing()
     centre = mean(chunks(rows, 3))
     assert centre.tolist() == [2.5, 1]
     assert near_duplicates(chunks(rows), chunks(rows[:0]), centre, 1.0).row.tolist() == [-1, 0, -1, 2]
-    assert not near_duplicates(chunks(rows[:2]), chunks(rows[:0]), rows[0], 0.5).found.any()
+    assert not near_duplicates(chunks(rows[:2]), chunks(rows[:0]), rows[0], 0.5).any.any()
 
 
 @pytest.mark.parametrize("threshold", [0.0, -0.5, 1.5, float("nan")])

@@ -176,8 +176,8 @@ def evaluate(state: pl.DataFrame, pool: bool) -> None:
     steps = [{"step": step, "loss": 0.5 - 0.1 * step, **figures(0.2 + 0.01 * abs(step - 1))} for step in range(4)]
     evaluation.write("steps", pl.DataFrame(steps).select(list(evaluation.STEPS)))
     unused = indexed("b001").filter(~pl.col("sample_id").is_in(state["sample_id"].implode())) if pool else None
-    left = tables.empty(evaluation.LEFT) if unused is None else unused
+    left = tables.empty(evaluation.REMAINING) if unused is None else unused
     reason = pl.when(pl.int_range(pl.len()) < 2).then(pl.lit("label probably wrong")).otherwise(pl.lit("no room yet"))
     numbers = dict.fromkeys(("score", "margin", "derivative", "gain"), 0.25)
     told = left.with_columns(**numbers, suggested_label=pl.lit("owl"), reason=reason)
-    evaluation.write("left", told.select(list(evaluation.LEFT)))
+    evaluation.write("left", told.select(list(evaluation.REMAINING)))
