@@ -215,6 +215,7 @@ def detect(
     groups: Groups = None,
     score: Score = "soft",
     rule: Rule = "rate",
+    second_round: bool = False,
     ridge: Ridge = "loo",
     normalize: Normalization = "unit",
     chunk_size: Size = "auto",
@@ -229,6 +230,7 @@ def detect(
         groups: (n,) of numbers or strings; rows of one group are left out together.
         score: `soft`, `margin`, or `derivative` (the paper's).
         rule: `rate`, `margin`, or `derivative` (the paper's; it flags hard, correct samples: never remove by it).
+        second_round: refit without the rows of m ≤ −τ and score again (best on heavy human noise).
         ridge: λ > 0, or `loo`.
         normalize: `unit`, `none` or `standardize`.
         chunk_size: rows in memory at a time, or `auto`.
@@ -240,7 +242,7 @@ def detect(
             score or rule.
     """
     data = read(Engine(ridge, normalize, chunk_size, device, dtype), read_features(X), y, None, groups, fewest=1)
-    suspicion = detect_rows(data.fitted, score=score, rule=rule)
+    suspicion = detect_rows(data.fitted, score=score, rule=rule, second_round=second_round)
     suggested, scores = data.classes[suspicion.suggested.numpy()], suspicion.score.numpy()
     codes = to_codes(read_labels(y), data.classes).numpy()
     single = np.bincount(codes) == 1

@@ -525,3 +525,10 @@ def test_a_pool_with_other_columns_is_refused_and_not_read_in_another_order(rena
 def test_a_missing_label_or_several_of_a_sample_are_named_by_their_row(labels, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         detect(np.eye(4), labels)
+
+
+def test_detect_passes_the_second_round_on():
+    X, y = blobs(wrong=6)
+    found = detect(X, y, second_round=True, **DOUBLE)
+    expected = detect_rows(fit_ridge(as_chunks(X, y), 3, 0.3), second_round=True)
+    assert relative_error(torch.tensor(found.score), expected.score) < 1e-9

@@ -2,7 +2,7 @@
 
 `ridge.Moments` carries an estimate of what rounding did to the Gram matrix, ‖ΔA‖ ≈ 2u‖A‖_F/√p for unit roundoff u;
 the solution moves by about ‖ΔA‖ ‖C‖. Measured on features of real images, that is an upper bound of the error of a
-dataset derivative in float32 (a fifth of it, on the average). Up to `ENOUGH` float32 stands; beyond it a warning says
+dataset derivative in float32 (a fifth of it, on the average). Up to `ENOUGH` float32 stands; beyond it a debug message says
 so and the rows are converted, chunk by chunk, before they are multiplied.
 """
 
@@ -112,7 +112,7 @@ def fit_ridge(
     model = solve(sums, ridge)
     if model.rounding <= ENOUGH or not _single(chunks):
         return RidgeFit(chunks, sums, model, weights, groups=groups)
-    logger.warning(
+    logger.debug(
         "float32 is not enough at ridge %g (it may move the solution by %.0f %%): float64 from here on",
         ridge, min(100.0, 100 * model.rounding),
     )  # fmt: skip

@@ -59,7 +59,7 @@ def test_where_float32_is_not_enough_float64_is_used_and_said(ridge, caplog):
     q = problem(n=60, condition=1e5)
     single = InMemory(q.z.float(), q.labels, 7)
     double = InMemory(q.z.float().double(), q.labels, 7)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.DEBUG, logger="diva.numerics.precision"):
         actual = dataset_derivative(fit_ridge(single, q.classes, ridge), Loss("all"))
     assert "float32 is not enough" in caplog.text
     expected = dataset_derivative(fit_ridge(double, q.classes, ridge), Loss("all"))
