@@ -2,8 +2,8 @@
 
 `ridge.Moments` carries an estimate of what rounding did to the Gram matrix, ‖ΔA‖ ≈ 2u‖A‖_F/√p for unit roundoff u;
 the solution moves by about ‖ΔA‖ ‖C‖. Measured on features of real images, that is an upper bound of the error of a
-dataset derivative in float32 (a fifth of it, on the average). Up to `ENOUGH` float32 stands; beyond it a debug message says
-so and the rows are converted, chunk by chunk, before they are multiplied.
+dataset derivative in float32 (a fifth of it, on the average). Up to `ENOUGH` float32 stands; beyond it a debug message
+says so and the rows are converted, chunk by chunk, before they are multiplied.
 """
 
 import logging
