@@ -27,7 +27,7 @@ Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022
 """
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -35,37 +35,30 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
 
 from diva.curation.detect import detect as detect_rows
 from diva.curation.extend import RoundSettings
 from diva.curation.extend import extend as extend_rows
-from diva.curation.relatives import SEARCHED, candidate_groups
 from diva.curation.reweight import Step
 from diva.curation.reweight import reweight as reweight_rows
 from diva.inputs import (
     Array,
-    CheckedInput,
     Engine,
     Groups,
     Precision,
     Ridge,
     Size,
     check_columns,
-    group_codes,
+    pool_groups,
     read,
     read_features,
-    read_groups,
     read_labels,
     to_codes,
 )
-from diva.numerics.chunks import Chained
 from diva.numerics.derivative import dataset_derivative
 from diva.numerics.groups import undivided_classes
-from diva.numerics.leave_one_out import all_rows
+from diva.numerics.leave_one_out import predictions_and_leverage
 from diva.numerics.losses import Loss
-from diva.numerics.normalize import Prepared
-from diva.numerics.precision import RidgeFit
 from diva.text.choices import LossName, Normalization, Rule, Score, ValidateOn
 
 
@@ -168,8 +161,6 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Groups = None) -> Self:
         """Fit to X (n, p), y (n,) and weights (n,) of at least 0; a row of weight 0 is as good as absent.
 
-        ``groups`` (n,) say what is left out together.
-
         Raises:
             ValueError: on fewer than two classes or a class of one sample (of positive weight), a value that is not
                 finite, lengths that differ, a negative weight, or a setting out of range.
@@ -184,7 +175,7 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         head = derivative.model.head.cpu().numpy().T
         head = head[1:] - head[:1] if len(head) == 2 else head
         self.coef_, self.intercept_ = head[:, :-1].copy(), head[:, -1].copy()
-        self.loo_predictions_, self.leverage_ = _leave_one_out(fitted)
+        self.loo_predictions_, self.leverage_ = (column.numpy() for column in predictions_and_leverage(fitted))
         self.derivative_ = derivative.values.numpy()
         return self
 
@@ -353,35 +344,8 @@ def extend(
     if len(foreign):
         raise ValueError(f"y_pool must hold only classes of y, got {foreign[:5].tolist()}; leave those samples out.")
     pool = engine.chunks(candidates, to_codes(labels, data.classes), data.chunks.scaling)
-    core, of_pool = _pool_groups(data, pool, groups, groups_pool)
+    core, of_pool = pool_groups(data, pool, groups, groups_pool)
     settings = RoundSettings(per_round, validate_on=validate_on, stop=stop)
     added = extend_rows(core, pool, loss=loss, budget=budget, settings=settings, groups=of_pool)
     history = tuple(RoundSummary(len(r.index), r.candidates, r.validating, r.loss) for r in added.history)
     return Extension(added.index.numpy(), added.derivative.numpy(), added.round.numpy(), history, added.stop)
-
-
-def _pool_groups(
-    data: CheckedInput, pool: Prepared, groups: Groups, groups_pool: Any
-) -> tuple[RidgeFit, Tensor | None]:
-    """The core with its groups, and the pool's, numbered alike; relatives are those of both where the core has some."""
-    core, n, n_pool = data.fitted, data.chunks.shape[0], pool.shape[0]
-    if data.related and n + n_pool <= SEARCHED and groups_pool is None:
-        both = candidate_groups(Chained([core.chunks, core.like(pool)]))
-        return replace(core, groups=both[:n]), both[n:]
-    if groups_pool is None:
-        return core, None
-    of_pool = read_groups(groups_pool, n_pool, "groups_pool")
-    if groups is None or isinstance(groups, str):
-        below = int(core.groups.max()) + 1 if core.groups is not None else 0
-        return core, group_codes(of_pool) + below
-    codes = group_codes(np.concatenate([read_groups(groups, n), of_pool]))
-    return replace(core, groups=codes[:n]), codes[n:]
-
-
-def _leave_one_out(fitted: RidgeFit) -> tuple[Array, Array]:
-    """Predictions f (n, k) and leverages h (n,)."""
-    n, dtype = fitted.chunks.shape[0], next(iter(fitted.chunks)).features.dtype
-    predictions, leverage = torch.empty(n, fitted.classes, dtype=dtype), torch.empty(n, dtype=dtype)
-    for chunk, _, loo in all_rows(fitted):
-        predictions[chunk.rows], leverage[chunk.rows] = loo.predictions.cpu().to(dtype), loo.leverage.cpu().to(dtype)
-    return predictions.numpy(), leverage.numpy()

@@ -6,7 +6,7 @@ slice by slice. y (n,) are labels, strings or numbers. scikit-learn's own checks
 
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, Literal, cast, get_args
 
@@ -19,14 +19,14 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
 
-from diva.curation.relatives import GroupMode, Relatives, explanation, group_relatives
+from diva.curation.relatives import SEARCHED, Relatives, candidate_groups, explanation, group_relatives
 from diva.numerics import device
-from diva.numerics.chunks import InMemory, Subset
+from diva.numerics.chunks import Chained, InMemory, Subset
 from diva.numerics.grid import choose_ridge
 from diva.numerics.groups import undivided_classes
 from diva.numerics.normalize import Prepared, Scaling, scaling
 from diva.numerics.precision import RidgeFit, fit_ridge
-from diva.text.choices import Normalization
+from diva.text.choices import GroupMode, Normalization
 
 Array = NDArray[Any]
 Ridge = float | Literal["loo"]
@@ -133,19 +133,19 @@ def read(
         together = group_codes(read_groups(groups, len(labels)))
         _check_groups(together, codes, classes, fewest)
         return CheckedInput(chunks, classes, alpha, fit(together))
-    fitted, found = group_relatives(fit(None), cast(GroupMode, groups or "auto"), fit)
-    if found is not None and found.belong and groups != "always":
-        warnings.warn(_advice(found), UserWarning, stacklevel=3)
-    return CheckedInput(chunks, classes, alpha, fitted, found)
+    fitted, relation = group_relatives(fit(None), cast(GroupMode, groups or "auto"), fit)
+    if relation is not None and relation.belong and groups != "always":
+        warnings.warn(_advice(relation), UserWarning, stacklevel=3)
+    return CheckedInput(chunks, classes, alpha, fitted, relation)
 
 
-def _advice(found: Relatives) -> str:
+def _advice(relation: Relatives) -> str:
     """The warning where rows belong together that nobody named."""
-    told = explanation(found)
-    if not found.complete:
-        return f"{told}; a label that they share vouches for itself, so say groups= (n,) what belongs together."
+    text = explanation(relation)
+    if not relation.complete:
+        return f"{text}; a label that they share vouches for itself, so say groups= (n,) what belongs together."
     return (
-        f"{told}; a label that they share vouches for itself, so these are left out together. Say groups= (n,) what "
+        f"{text}; a label that they share vouches for itself, so these are left out together. Say groups= (n,) what "
         "belongs together, or groups='never' to judge each row by all others."
     )
 
@@ -164,6 +164,22 @@ def read_groups(groups: Any, n: int, name: str = "groups") -> Array:
 def group_codes(groups: Array) -> Tensor:
     """Groups (n,) as integers from 0."""
     return torch.from_numpy(np.unique(groups, return_inverse=True)[1].reshape(-1))
+
+
+def pool_groups(data: CheckedInput, pool: Prepared, groups: Groups, groups_pool: Any) -> tuple[RidgeFit, Tensor | None]:
+    """The core with its groups, and the pool's, numbered alike; relatives are those of both where the core has some."""
+    core, n, n_pool = data.fitted, data.chunks.shape[0], pool.shape[0]
+    if data.related and n + n_pool <= SEARCHED and groups_pool is None:
+        both = candidate_groups(Chained([core.chunks, core.like(pool)]))
+        return replace(core, groups=both[:n]), both[n:]
+    if groups_pool is None:
+        return core, None
+    of_pool = read_groups(groups_pool, n_pool, "groups_pool")
+    if groups is None or isinstance(groups, str):
+        below = int(core.groups.max()) + 1 if core.groups is not None else 0
+        return core, group_codes(of_pool) + below
+    codes = group_codes(np.concatenate([read_groups(groups, n), of_pool]))
+    return replace(core, groups=codes[:n]), codes[n:]
 
 
 def _check_groups(groups: Tensor, codes: Tensor, classes: Array, fewest: int) -> None:

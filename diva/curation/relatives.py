@@ -22,7 +22,7 @@ rows with all only where the sample shows a rise and there are at most `SEARCHED
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import scipy.sparse
@@ -36,9 +36,8 @@ from diva.numerics.groups import gathered_groups, shared_groups
 from diva.numerics.leave_one_out import leave_one_out
 from diva.numerics.precision import RidgeFit
 from diva.numerics.ridge import weighted
+from diva.text.choices import GroupMode
 from diva.text.progress import track
-
-GroupMode = Literal["auto", "never", "always"]
 
 RATIO = 0.4  # of a pair's distance to its 10th neighbours'
 NEIGHBOURS = 10
@@ -108,9 +107,9 @@ def group_relatives(
         raise ValueError(f"group must be one of {', '.join(get_args(GroupMode))}, got {mode!r}.")
     if mode == "never":
         return fitted, None
-    found = relatives(fitted, seed=seed, sampled=mode == "auto")
-    used = found.complete and (found.belong or mode == "always") and bool((found.groups >= 0).any())
-    return (refit(found.groups) if used else fitted), found
+    relation = relatives(fitted, seed=seed, sampled=mode == "auto")
+    used = relation.complete and (relation.belong or mode == "always") and bool((relation.groups >= 0).any())
+    return (refit(relation.groups) if used else fitted), relation
 
 
 def relatives(fitted: RidgeFit, *, seed: int = 0, sampled: bool = True) -> Relatives:
@@ -126,9 +125,9 @@ def relatives(fitted: RidgeFit, *, seed: int = 0, sampled: bool = True) -> Relat
     present = torch.arange(n) if fitted.weights is None else (fitted.weights > 0).nonzero()[:, 0].cpu()
     if sampled and len(present) > EXACT:
         order = torch.randperm(len(present), generator=torch.Generator().manual_seed(seed))
-        found = _compared(fitted, present, order[:SAMPLE].sort().values)
-        if not found.belong or n > SEARCHED:
-            return found
+        relation = _compared(fitted, present, order[:SAMPLE].sort().values)
+        if not relation.belong or n > SEARCHED:
+            return relation
     return _compared(fitted, present, None)
 
 
@@ -151,16 +150,17 @@ def examples(groups: Tensor, most: int = 3) -> list[list[int]]:
     return [(groups == code).nonzero()[:4, 0].tolist() for code in codes]
 
 
-def explanation(found: Relatives, names: Sequence[str] | None = None) -> str:
-    """What was found, in a sentence with examples; rows are called by ``names`` (n,), or by their numbers."""
-    count, largest = len(torch.unique(found.groups[found.groups >= 0])), int(torch.bincount(found.groups + 1)[1:].max())
+def explanation(relation: Relatives, names: Sequence[str] | None = None) -> str:
+    """What was seen, in a sentence with examples; rows are called by ``names`` (n,), or by their numbers."""
+    groups = relation.groups[relation.groups >= 0]
+    count, largest = len(torch.unique(groups)), int(torch.bincount(groups).max())
     shown = "; ".join(
-        " and ".join(str(row) if names is None else names[row] for row in rows) for rows in examples(found.groups)
+        " and ".join(str(row) if names is None else names[row] for row in rows) for rows in examples(relation.groups)
     )
     return (
         f"samples belong together: leaving near relatives out together raises the leave-one-out error from "
-        f"{100 * found.plain:.1f} to {100 * found.together:.1f} % ({found.compared} samples compared, {count} groups "
-        f"of up to {largest}, such as {shown})"
+        f"{100 * relation.plain:.1f} to {100 * relation.together:.1f} % ({relation.compared} samples compared, "
+        f"{count} groups of up to {largest}, such as {shown})"
     )
 
 

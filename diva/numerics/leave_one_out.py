@@ -148,6 +148,15 @@ def all_rows(fitted: RidgeFit) -> Iterator[Passed]:
         yield from groupwise(fitted.chunks, fitted.model, fitted.weights, shared)
 
 
+def predictions_and_leverage(fitted: RidgeFit) -> tuple[Tensor, Tensor]:
+    """f (n, k) and h (n,) of all rows, in their dtype, on the CPU."""
+    n, dtype = fitted.chunks.shape[0], next(iter(fitted.chunks)).features.dtype
+    predictions, leverage = torch.empty(n, fitted.classes, dtype=dtype), torch.empty(n, dtype=dtype)
+    for chunk, _, loo in all_rows(fitted):
+        predictions[chunk.rows], leverage[chunk.rows] = loo.predictions.cpu().to(dtype), loo.leverage.cpu().to(dtype)
+    return predictions, leverage
+
+
 def temperatures() -> Tensor:
     """The grid that T* is chosen from: geomspace(1, 200, 60)."""
     return torch.logspace(0, torch.log10(torch.tensor(200.0, dtype=torch.float64)).item(), 60, dtype=torch.float64)

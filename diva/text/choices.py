@@ -8,6 +8,7 @@ Normalization = Literal["unit", "none", "standardize"]  # of each row, before th
 ValidateOn = Literal["members", "members_and_pool"]  # whether unused samples of the pool validate too
 ValidatingVariants = Literal["untransformed", "all"]
 Score = Literal["soft", "margin", "derivative"]  # of suspicion, from one fit; other methods have names of their own
+GroupMode = Literal["auto", "never", "always"]  # whether near relatives are left out together
 Rule = Literal["rate", "margin", "derivative"]  # how many labels are called wrong
 Action = Literal["weigh", "drop", "relabel"]  # what is done to them
 Change = Literal["remove", "relabel", "flag", "add", "keep"]  # of a sample by a round; of several the first is gravest
