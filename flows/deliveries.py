@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import fsspec  # type: ignore[import-untyped]
 
-from diva.ingest import archives, sources
+from diva.ingest import archives, listings, sources
 from diva.store import ledger, paths
 from diva.store.ledger import Ledger
 from diva.text.harmless import plain
@@ -106,7 +106,7 @@ class Watched:
 def absent(manifest: Path) -> str:
     """Why a delivery with a manifest waits: files of it that are not there; "" where all are."""
     try:
-        listed = sources.listing(manifest)
+        listed = listings.images_of(manifest)
     except ValueError as error:
         return str(error)
     missing = [entry.name for entry in listed if not entry.path.exists()]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diva.ingest import sources
+from diva.ingest import readers, sources
 from diva.ingest.ready import attributes as ready_attributes
 from diva.ingest.ready import open_ready
 from diva.store import ledger, paths, tables
@@ -111,9 +111,9 @@ def require_same_kind(core: Mapping[str, Any] | None, source: str) -> None:
     A batch once accepted is history: what is refused only after extraction would stop every night to come.
     """
     content = sources.open_source(source, {})
-    if isinstance(content, sources.ArchiveSource):
+    if isinstance(content, readers.ArchiveSource):
         content.check()
-    ready = isinstance(content, sources.FeatureSource)
+    ready = isinstance(content, readers.FeatureSource)
     width = open_ready(Path(source)).features.shape[1] if ready else None
     if core is None:
         return

@@ -3,7 +3,7 @@
 import logging
 import shutil
 
-from diva.ingest import sources
+from diva.ingest import readers, sources
 from diva.store import ledger, manifest, paths, tables
 from stages.command import run
 from stages.params import section
@@ -28,7 +28,7 @@ def download(batch: str) -> None:
         raise ValueError(f"{error} {TAKE_BACK}" if batch not in ("core", "test") else str(error)) from None
 
 
-def bring(source: sources.Source, batch: str) -> manifest.Delivery:
+def bring(source: readers.Source, batch: str) -> manifest.Delivery:
     """Read a source; nothing stays in the batch's folder where it turns out to be unusable."""
     folder = paths.raw(batch)
     shutil.rmtree(folder, ignore_errors=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from diva.ingest.project import SourceContents, inspect_source
+from diva.ingest.inspection import SourceContents, inspect_source
 from diva.store import ledger, manifest, paths
 from diva.store.features import FeatureFile
 from diva.text.words import Column, Row, Table, count
@@ -183,9 +183,10 @@ def facts(batches: Sequence[Load], cost: Cost | None, extract: Mapping[str, Any]
 
 
 def _costs(cost: Cost) -> list[tuple[str, str]]:
+    time = f"about {duration(cost.seconds)} for the images" if cost.seconds else "images are counted once downloaded"
     return [
         ("speed", f"{cost.speed:.0f} images/s, measured on {cost.images} images"),
-        ("time", f"about {duration(cost.seconds)} for the images; the rest takes seconds to minutes"),
+        ("time", f"{time}; the rest takes seconds to minutes"),
         ("memory", f"{size(cost.memory)} at the peak of the measurement"),
     ]
 

@@ -8,7 +8,7 @@ import typer
 from diva.commands import console, params
 
 if TYPE_CHECKING:
-    from diva.ingest.project import SourceContents
+    from diva.ingest.inspection import SourceContents
 
 BACKBONE, WEIGHTS = "resnet34", "DEFAULT"  # for images, where the command line names none
 
@@ -21,6 +21,7 @@ def init(
     backbone: Annotated[str | None, typer.Option(metavar="NAME", help=f"For images; {BACKBONE} unless given.")] = None,
     weights: Annotated[str | None, typer.Option(metavar=f"{WEIGHTS}|none|PATH", help="Of the backbone.")] = None,
     profile: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Settings, such as paper.")] = None,
+    columns: Annotated[str, typer.Option(metavar="path=NAME,label=NAME", help="What lists call these columns.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace a ledger of other data.")] = False,
 ) -> None:
     """Write params.yaml and data/ledger.yaml for your own data, which stays where it is.
@@ -38,7 +39,8 @@ def init(
     settings = {name: params.section(values, name) for name in ("extend", "curate")}
     _spare([core, *(pool or []), test], force)
     with progress.shown("init"):
-        contents = project.gather(core, pool or [], test)
+        accepts = params.section(values, "download").get("new_classes") == "accept"
+        contents = project.gather(core, pool or [], test, _columns(columns), accepts)
     chosen = backbone or weights or (core != "digits" and not profile)
     if contents["core"].kind == "images" and chosen:
         text = project.edited(text, "extract", _network(backbone or BACKBONE, weights or WEIGHTS, values))
@@ -48,7 +50,8 @@ def init(
     facts = [(name, _described(contents[name])) for name in ledger.order(book)]
     facts += [("rounds", f"{len(book.rounds)}" + ("" if book.pool else ": there is no pool to add from"))]
     console.show(
-        [*facts, ("wrote", f"{paths.PARAMS}, {paths.LEDGER}"), ("next", "diva plan (what it costs), then make curate")]
+        [*facts, ("wrote", f"{paths.PARAMS}, {paths.LEDGER}"), ("next", "diva plan (what it costs), then make curate")],
+        caveats=tuple(note for source in contents.values() for note in source.notes),
     )
 
 
@@ -88,6 +91,14 @@ def _spare(names: list[str], force: bool) -> None:
         raise ValueError(
             f"{paths.LEDGER} must hold no other data, got {others}. Start in a fresh clone, or replace it with --force."
         )
+
+
+def _columns(text: str) -> dict[str, str]:
+    """``path=image,label=class`` as a mapping."""
+    pairs = [part.strip().partition("=") for part in text.split(",") if part.strip()]
+    if not all(name in ("path", "label") and value for name, _, value in pairs):
+        raise ValueError(f"--columns must be such as path=image,label=class, got {text!r}.")
+    return {name: value.strip().lower() for name, _, value in pairs}
 
 
 def _network(backbone: str, weights: str, values: Mapping[str, Any]) -> dict[str, Any]:

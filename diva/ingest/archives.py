@@ -239,11 +239,3 @@ def _copied(content: IO[bytes], path: Path) -> Fault | None:
     with file:
         shutil.copyfileobj(content, file, PIECE)
     return None
-
-
-def root(folder: Path) -> Path:
-    """Where the class folders lie: in ``folder``, or in the one folder that it holds."""
-    inside = list(folder.iterdir())
-    if len(inside) == 1 and inside[0].is_dir() and any(entry.is_dir() for entry in inside[0].iterdir()):
-        return inside[0]
-    return folder

@@ -5,7 +5,6 @@ Only headers are decoded here; pixels are the business of ``extract``, which set
 
 import hashlib
 import logging
-import os
 import stat
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,13 +16,13 @@ from typing import NamedTuple, TypeVar
 from PIL import Image, UnidentifiedImageError
 
 from diva.store.manifest import ID_LENGTH, Refused, Sample
-from diva.text.labels import normalized
 from diva.text.progress import track
+from diva.vision.formats import FORMATS, UNREAD
 
 logger = logging.getLogger(__name__)
 PIECE = 1 << 20  # bytes read at once
 NARROW = 200  # how often the shorter side may go into the longer: scaling the shorter one up makes the rest huge
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # decoders without interpreters behind them
+MAX_PIXELS = 1 << 26  # of an image, unless asked otherwise
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -85,55 +84,6 @@ def checksum(lines: Iterable[tuple[str, str | None]]) -> str:
     return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def folder(root: Path) -> list[Listed]:
-    """The files of a folder ``class/image``, nested or not, in the order of their names; hidden ones are not seen."""
-    inside, listed = root.resolve(), []
-
-    def closed(error: OSError) -> None:
-        path = Path(error.filename)
-        fault = Fault(f"folder not readable: {error.strerror}", "Give read permission.")
-        listed.append(Listed(path, path.relative_to(root).as_posix(), None, fault))
-
-    for directory, folders, names in os.walk(root, onerror=closed):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        links = [name for name in folders if (Path(directory) / name).is_symlink()]  # os.walk does not follow them
-        listed += [
-            _listed(Path(directory) / name, root, inside) for name in (*names, *links) if not name.startswith(".")
-        ]
-    return sorted(listed, key=lambda listed: listed.name)
-
-
-def _listed(path: Path, root: Path, inside: Path) -> Listed:
-    name = path.relative_to(root).as_posix()
-    parts = name.split("/")
-    return Listed(path, name, normalized(parts[0]) if len(parts) > 1 else None, _misplaced(path, len(parts), inside))
-
-
-def _misplaced(path: Path, depth: int, inside: Path) -> Fault | None:
-    if not _is_text(str(path)):
-        return Fault("name is not UTF-8", "Rename the file.")
-    if path.is_symlink():
-        try:
-            target = path.resolve()
-        except (OSError, RuntimeError):  # which of them depends on the version of Python
-            return Fault("missing file: the link leads to itself", "Put the image itself there.")
-        if not target.is_relative_to(inside):
-            return Fault(f"link out of the folder: to {target}", "Put the image itself there.")
-        if target.is_dir():
-            return Fault("link to a folder", "Put the images themselves there.")
-    if depth == 1:
-        return Fault("no class folder", "Move the image into the folder of its class: class/image.")
-    return None
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 @contextmanager
 def size_limit(max_pixels: int) -> Iterator[None]:
     """Images with more pixels than this are an error while the block lasts (a small file can unpack to gigabytes)."""
@@ -163,7 +113,9 @@ def header(path: Path) -> tuple[int, int] | Fault:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return Fault(f"more than {Image.MAX_IMAGE_PIXELS} pixels", "Scale it down, or raise download.max_pixels.")
     except UnidentifiedImageError:
-        return Fault("not an image", f"Save it as one of {', '.join(FORMATS)}, or take it away.")
+        kind = UNREAD.get(path.suffix.lower())
+        reason = f"format that is not read: {kind}" if kind else "not an image"
+        return Fault(reason, f"Save it as one of {', '.join(FORMATS)}, or take it away.")
     except Exception as error:  # a decoder fails in any way on a damaged file
         if isinstance(error, OSError) and error.errno:  # the system's, not a decoder's
             return Fault(

@@ -5,7 +5,7 @@ Nothing here writes: ``ledger_of`` returns a ledger, ``edited`` the text of para
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -13,9 +13,7 @@ from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
-from diva.ingest import embedded, sources
-from diva.ingest.ready import open_ready
-from diva.ingest.sources import Source
+from diva.ingest.inspection import SourceContents, few_of, inspect_source
 from diva.store import ledger, paths
 
 CROP = 224
@@ -23,92 +21,59 @@ IMAGENET = {"resize": 256, "crop": CROP, "mean": [0.485, 0.456, 0.406], "std": [
 FRESH = ("digits", "none")  # sources of the ledger that is shipped
 
 
-@dataclass(frozen=True)
-class SourceContents:
-    """What a source holds, before anything is decoded.
+def options_of(name: str, batch: str, columns: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Options that a source takes when it becomes this batch: a data set has a test part, a list names of columns."""
+    if name.startswith(("dataset:", "torchvision:")):
+        return {"split": "test" if batch == "test" else "train"}
+    return {"columns": dict(columns)} if columns and name.lower().endswith((".csv", ".parquet")) else {}
 
-    Attributes:
-        name: as given.
-        options: of the source.
-        source: opened.
-        kind: "images", "features" or "none".
-        samples: usable ones; None where only ``download`` will tell.
-        classes: among them.
-        unusable: files without label, out of place, or otherwise refused already.
-        files: paths of the images, where they lie on this disk.
-        width: p of ready features.
+
+def gather(
+    core: str, pool: Sequence[str], test: str, columns: Mapping[str, str] | None = None, new_classes: bool = False
+) -> dict[str, SourceContents]:
+    """What the sources of core, test and pool hold, by batch; ValueError where they cannot make one project.
+
+    Args:
+        core: a source.
+        pool: sources.
+        test: a source, or ``none``.
+        columns: what lists call their columns path and label.
+        new_classes: whether the pool may bring classes that the core lacks.
     """
-
-    name: str
-    options: Mapping[str, Any]
-    source: Source
-    kind: str
-    samples: int | None = 0
-    classes: int | None = 0
-    unusable: int = 0
-    files: tuple[str, ...] = ()
-    width: int | None = None
-
-
-def inspect_source(name: str, options: Mapping[str, Any], option: str) -> SourceContents:
-    """What a source holds; ValueError that names the command's ``option`` where it holds nothing usable."""
-    try:
-        contents = _inspect_source(name, options, sources.open_source(name, options))
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{option}: {error}") from None
-    if contents.kind != "none" and contents.samples == 0:
-        raise ValueError(
-            f"{option}: {name} must hold labelled samples, got none ({contents.unusable} files set aside)."
-        )
-    return contents
-
-
-def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> SourceContents:
-    if isinstance(source, sources.ImageSource):
-        usable = [listed for listed in source.listed if listed.label and not listed.fault]
-        files = tuple(listed.path.as_posix() for listed in usable)
-        counts = (len(usable), len({listed.label for listed in usable}), len(source.listed) - len(usable))
-        return SourceContents(name, options, source, "images", *counts, files)
-    if isinstance(source, sources.FeatureSource):
-        ready = open_ready(source.path)
-        labels = [str(label) for label in ready.labels if label]
-        counts = (len(labels), len(set(labels)), len(ready.labels) - len(labels))
-        return SourceContents(name, options, source, "features", *counts, width=int(ready.features.shape[1]))
-    if isinstance(source, embedded.Digits):
-        return SourceContents(name, options, source, "images", source.options.size, embedded.CLASSES)
-    if isinstance(source, sources.EmptySource):
-        return SourceContents(name, options, source, "none")
-    if not isinstance(source, sources.ArchiveSource | sources.DataSetSource):
-        _known_data_set(name)
-    return SourceContents(name, options, source, "images", None, None)
-
-
-def _known_data_set(name: str) -> None:
-    import torchvision.datasets  # seconds; only for a data set of torchvision
-
-    wanted = name.removeprefix("torchvision:")
-    if wanted not in torchvision.datasets.__all__:
-        raise ValueError(f"{name} must name a data set of torchvision, such as torchvision:CIFAR10.")
-
-
-def options_of(name: str, batch: str) -> dict[str, Any]:
-    """Options that a source takes when it becomes this batch: a data set by name has a test part of its own."""
-    named = name.startswith(("dataset:", "torchvision:"))
-    return {"split": "test" if batch == "test" else "train"} if named else {}
-
-
-def gather(core: str, pool: Sequence[str], test: str) -> dict[str, SourceContents]:
-    """What the sources of core, test and pool hold, by batch; ValueError where they cannot make one project."""
     names = {"core": core, "test": test, **{f"b{number:03d}": name for number, name in enumerate(pool, 1)}}
-    contents = {batch: inspect_source(name, options_of(name, batch), _option(batch)) for batch, name in names.items()}
+    contents = {
+        batch: inspect_source(name, options_of(name, batch, columns), _option(batch)) for batch, name in names.items()
+    }
     start = contents["core"]
     if start.kind == "none":
         raise ValueError("--core: the core must hold labelled samples, got none.")
     if start.classes is not None and start.classes < 2:
-        raise ValueError(f"--core: {core} must hold at least two classes, got one.")
+        notes = "".join(f" {note}" for note in start.notes)
+        raise ValueError(
+            f"--core: {core} must hold at least two classes, got one, {few_of(list(start.labels))}.{notes}"
+        )
     for batch, other in contents.items():
         _check(other, start, _option(batch))
+        contents[batch] = _compared(other, start, batch, new_classes)
     return contents
+
+
+def _compared(contents: SourceContents, core: SourceContents, batch: str, new_classes: bool) -> SourceContents:
+    """The same with a note on classes that the core lacks; ValueError where it has no class of the core."""
+    foreign = {name: count for name, count in contents.labels.items() if name not in core.labels}
+    if not foreign or not core.labels or (new_classes and batch != "test"):
+        return contents
+    amount, named = sum(foreign.values()), few_of(sorted(foreign))
+    if amount == contents.samples:
+        hint = "".join(f" {note}" for note in contents.notes)
+        classes = few_of(sorted(core.labels))
+        raise ValueError(
+            f"{_option(batch)}: {contents.name} must hold samples of the core's classes, {classes}, got only "
+            f"others: {named}. Are labels and folders those that the core has?{hint}"
+        )
+    way = "cannot be judged" if batch == "test" else "will be set aside (download.new_classes: accept takes them)"
+    note = f"{contents.name}: {amount} of {contents.samples} samples have classes the core lacks, {named}: they {way}."
+    return replace(contents, notes=(*contents.notes, note))
 
 
 def _option(batch: str) -> str:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from PIL import Image, ImageOps
+from PIL import Image
 
-from diva.ingest.images import FORMATS, in_threads, size_limit
+from diva.ingest.images import in_threads, size_limit
 from diva.store.manifest import ID_LENGTH
 from diva.text.progress import track
+from diva.vision.formats import FORMATS, upright
 
 MAX_PIXELS = 89_478_485  # Pillow's own bound
 MAX_BYTES = 1 << 28  # of a file
@@ -57,7 +58,8 @@ def thumbnail(path: str, side: int, sample_id: str | None = None) -> bytes | Non
             return None
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             image.draft("RGB", (2 * side, 2 * side))  # JPEG: decodes at a fraction of the size
-            return _encoded(_rgb(ImageOps.exif_transpose(image)), side)
+            upright(image)
+            return _encoded(_rgb(image), side)
     except Exception:  # a decoder fails in any way on a damaged file, and a thumbnail is not worth a failed report
         return None
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import polars as pl
 from PIL import Image
 
-from diva.ingest.images import FORMATS
 from diva.store import curated, index, ledger, manifest, paths
+from diva.vision.formats import FORMATS
 
 
 class Picture(NamedTuple):

@@ -219,16 +219,9 @@ def _places(file: Path, header: list[str]) -> list[int]:
 
 def _text(file: Path) -> str:
     try:
-        content = file.read_bytes()
+        text = tables.decoded(file)
     except OSError as error:
         raise ValueError(f"{file} must be a readable .csv, got {error.strerror or error}.") from None
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{file} must be text in UTF-8, got the byte 0x{content[error.start]:02x} in line {line}; save it as UTF-8."
-        ) from None
     if not text.strip():
         raise ValueError(f"{file} must have the columns {', '.join(COLUMNS)}, got an empty file.")
     return text

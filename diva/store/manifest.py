@@ -27,6 +27,7 @@ QUARANTINE: tables.Schema = {
     "remedy": pl.String,
 }
 TRUTH: tables.Schema = {"sample_id": pl.String, "true_label": pl.String}
+CONTRARY = "same content under another label"
 ID_LENGTH = 32  # hexadecimal digits of the sha256: 128 bits
 
 
@@ -112,24 +113,25 @@ def _copy(sample: Sample, same: Sample) -> Refused:
     source = same.path if same.row is None else f"row {same.row} of {same.path}"
     if same.label == sample.label:
         return Refused(sample.sample_id, sample.path, sample.label, f"same content: as {source}", "Nothing to do.")
-    reason = f"same content under another label: as {source}, which is labelled {same.label!r}"
+    reason = f"{CONTRARY}: as {source}, which is labelled {same.label!r}"
     return Refused(sample.sample_id, sample.path, sample.label, reason, "Keep the copy whose label is right.")
 
 
 def for_core(delivery: Delivery, batch: str = "core") -> Delivery:
-    """A delivery fit to be the core: leave-one-out needs two samples in each class, and two classes.
+    """A delivery fit to be the core: two classes, two samples in each, and no content under two labels.
 
     Raises:
         ValueError: nothing usable, or one class only.
     """
     if delivery.samples.is_empty():
         raise ValueError(f"batches.{batch}.source must hold usable samples, got none{_because(delivery.refused)}.")
-    single_ids = pl.len().over("label") == 1
-    usable = delivery.samples.filter(~single_ids)
+    samples, contested = _uncontested(delivery)
+    lone = pl.len().over("label") == 1
+    usable = samples.filter(~lone)
     remedy = "Add a second sample of this class, or leave the class out."
     reason = "class of one sample: leave-one-out needs two in each class of the core"
-    single = set_aside(delivery.samples.filter(single_ids), reason, remedy)
-    refused = pl.concat([delivery.refused, single])
+    single = set_aside(samples.filter(lone), reason, remedy)
+    refused = pl.concat([delivery.refused, contested, single])
     if usable["label"].n_unique() < 2:
         got = usable["label"].unique().to_list()
         raise ValueError(
@@ -137,6 +139,16 @@ def for_core(delivery: Delivery, batch: str = "core") -> Delivery:
             f"{_because(refused)}."
         )
     return Delivery(usable, refused, delivery.truth.join(usable, on="sample_id", how="semi", maintain_order="left"))
+
+
+def _uncontested(delivery: Delivery) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Samples, and those that have a copy under another label: which of the two is right, their order does not tell."""
+    copies = delivery.refused.filter(pl.col("reason").str.starts_with(CONTRARY))
+    first = copies.select("sample_id", copy="path", other="label").unique("sample_id", keep="first")
+    contested = delivery.samples.join(first, on="sample_id", how="inner", maintain_order="left")
+    reason = pl.format(f"{CONTRARY}: as {{}}, which is labelled '{{}}'", "copy", "other")
+    aside = set_aside(contested, reason, "Keep the copy whose label is right.")
+    return delivery.samples.join(first, on="sample_id", how="anti", maintain_order="left"), aside
 
 
 def _because(refused: pl.DataFrame) -> str:

@@ -1,5 +1,6 @@
 """Parquet tables with a schema: read and checked, or written whole and with the same bytes every time."""
 
+import codecs
 import hashlib
 import json
 import os
@@ -49,6 +50,24 @@ def read_parquet(path: Path) -> pl.DataFrame:
 def read_csv(path: Path) -> pl.DataFrame:
     """All columns as text."""
     return pl.read_csv(path, glob=False, infer_schema=False)
+
+
+def decoded(path: Path, *, utf_16: bool = False) -> str:
+    """The text of a file in UTF-8, or, where allowed, in UTF-16 with its mark; ValueError that names the line."""
+    content = path.read_bytes()
+    if utf_16 and content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return _one_newline(content.decode("utf-16"))
+    try:
+        return _one_newline(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line, byte = content.count(b"\n", 0, error.start) + 1, content[error.start]
+        raise ValueError(
+            f"{path} must be text in UTF-8, got the byte 0x{byte:02x} in line {line}; save it as UTF-8."
+        ) from None
+
+
+def _one_newline(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def parse(read: Callable[[Path], T], path: Path, what: str) -> T:

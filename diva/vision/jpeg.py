@@ -38,10 +38,16 @@ def encoded(data: bytes, max_pixels: int | None = None) -> Encoded | None:
         return None
     with own_limit(), Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
         require_pixels(image, max_pixels)
-        upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-        if image.mode not in ("RGB", "L") or not upright:
+        if image.mode not in ("RGB", "L") or not _is_upright(image):
             return None
     return Encoded(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+
+
+def _is_upright(image: Image.Image) -> bool:
+    try:
+        return bool(image.getexif().get(ExifTags.Base.Orientation, 1) == 1)
+    except Exception:  # its reader fails in any way on a damaged block, which the CPU passes over
+        return False
 
 
 def decoded(files: Sequence[Encoded], steps: Steps, device: torch.device) -> list[Tensor | None]:

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms._presets import ImageClassification
 from torchvision.transforms.functional import center_crop, resize
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # decoders without interpreters behind them
+from diva.vision.formats import FORMATS, upright
+
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 LIMIT = Image.MAX_IMAGE_PIXELS  # PIL's own
 Transform = Callable[[Image.Image], Tensor]
@@ -155,7 +156,7 @@ def decode(data: bytes, max_pixels: int | None = None) -> Image.Image:
     with own_limit(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         require_pixels(image, max_pixels)
         image.load()
-        ImageOps.exif_transpose(image, in_place=True)
+        upright(image)
         return to_rgb(image)
 
 

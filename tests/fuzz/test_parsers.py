@@ -15,7 +15,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from diva.ingest import ready, sources
+from diva.ingest import listings, ready, sources
 from diva.store import curated, index, ledger, manifest, tables
 from diva.store.features import FeatureFile
 from diva.vision.weights import read_state
@@ -79,7 +79,7 @@ PARSERS: list[tuple[str, str, Callable[[Path], Any]]] = [
     ("curated", ".parquet", lambda path: curated.read(path)),
     ("review", ".parquet", lambda path: tables.read(path, curated.REVIEW)),
     ("list", ".parquet", lambda path: sources.open_source(str(path), {})),
-    ("list of text", ".csv", sources.listing),
+    ("list of text", ".csv", listings.images_of),
     ("npz", ".npz", ready.open_ready),
     ("ready parquet", ".parquet", ready.open_ready),
     ("hdf5", ".h5", ready.open_ready),

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from diva.ingest import embedded, images, sources
+from diva.ingest import embedded, images, listings, sources
 from diva.store import ledger, manifest
 from diva.store.manifest import Delivery
 
@@ -127,7 +127,7 @@ def test_no_more_of_a_file_is_read_than_its_size_says(tmp_path: Path) -> None:
     listed = tmp_path / "list.csv"
     listed.symlink_to(kernel)
     with pytest.raises(ValueError, match=r"list\.csv must be a readable list: it must have 1 to \d+ bytes, got 0"):
-        sources.listing(listed)
+        listings.images_of(listed)
 
 
 def test_an_image_of_too_many_pixels_is_set_aside(photos: Path, tmp_path: Path) -> None:

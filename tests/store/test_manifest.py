@@ -83,3 +83,16 @@ def test_a_core_without_samples_says_what_was_set_aside() -> None:
         ValueError, match=r"usable samples, got none \(set aside: 1 zero bytes; the first: a/broken\.png"
     ):
         manifest.for_core(delivery([], refused))
+
+
+def test_no_label_of_a_contested_content_wins_in_the_core() -> None:
+    rows = [Sample(f"{label}{number}", f"{label}/{number}", label) for label in "az" for number in range(3)]
+    copies = [Sample("z0", "a/copy", "a")]
+    unique, refused = manifest.distinct([*copies, *rows])
+    brought = manifest.Delivery(manifest.samples(unique), manifest.refusals(refused), tables.empty(manifest.TRUTH))
+    core = manifest.for_core(brought)
+    assert core.samples["sample_id"].to_list() == ["a0", "a1", "a2", "z1", "z2"]
+    assert set(core.refused.select("path", "reason").iter_rows()) == {
+        ("a/copy", "same content under another label: as z/0, which is labelled 'z'"),
+        ("z/0", "same content under another label: as a/copy, which is labelled 'a'"),
+    }

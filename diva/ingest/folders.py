@@ -1,0 +1,119 @@
+"""Folders of images, nested or not: where classes begin, and which files are no samples.
+
+photos/cat/1.png          the label is the folder on top
+photos/train/cat/1.png    the one below, where all on top are splits (train, val, …) with the same folders below
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from diva.ingest.images import Fault, Listed
+from diva.text.labels import normalized
+from diva.vision.formats import SUFFIXES
+
+SPLITS = {"train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing"}
+SYSTEM_NAMES = {
+    "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "thumbs.db", "ehthumbs.db",
+    "desktop.ini", "lost+found",
+}  # fmt: skip
+SYSTEM = Fault("system file: of a desktop or a disk station, no sample", "Nothing to do.")
+
+
+def images_of(root: Path) -> list[Listed]:
+    """The files of a folder in the order of their names, with the labels that their folders give; no hidden ones."""
+    inside, listed = root.resolve(), []
+
+    def closed(error: OSError) -> None:
+        path = Path(error.filename)
+        fault = Fault(f"folder not readable: {error.strerror}", "Give read permission.")
+        listed.append(Listed(path, path.relative_to(root).as_posix(), None, fault))
+
+    for directory, folders, names in os.walk(root, onerror=closed):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        links = [name for name in folders if (Path(directory) / name).is_symlink()]  # os.walk does not follow them
+        paths = [Path(directory) / name for name in (*names, *links) if not name.startswith(".")]
+        listed += [_listed(path, root, inside) for path in paths]
+    depth = 1 if splits(entry.name for entry in listed if not entry.fault) else 0
+    return sorted((_labelled(entry, depth) for entry in listed), key=lambda entry: entry.name)
+
+
+def _listed(path: Path, root: Path, inside: Path) -> Listed:
+    name = path.relative_to(root).as_posix()
+    return Listed(path, name, None, _misplaced(path, name.split("/"), inside))
+
+
+def _labelled(entry: Listed, depth: int) -> Listed:
+    parts = entry.name.split("/")
+    return entry._replace(label=normalized(parts[depth]) if len(parts) > depth + 1 else None)
+
+
+def _misplaced(path: Path, parts: list[str], inside: Path) -> Fault | None:
+    if not _is_text(str(path)):
+        return Fault("name is not UTF-8", "Rename the file.")
+    if not SYSTEM_NAMES.isdisjoint(part.lower() for part in parts):
+        return SYSTEM
+    if path.is_symlink():
+        try:
+            target = path.resolve()
+        except (OSError, RuntimeError):  # which of them depends on the version of Python
+            return Fault("missing file: the link leads to itself", "Put the image itself there.")
+        if not target.is_relative_to(inside):
+            remedy = "Put the image itself there, or name it in a list (.csv with path and label): lists may."
+            return Fault(f"link out of the folder: to {target}", remedy)
+        if target.is_dir():
+            return Fault("link to a folder", "Put the images themselves there.")
+    if len(parts) == 1:
+        return Fault("no class folder", "Move the image into the folder of its class: class/image.")
+    return None
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def splits(names: Iterable[str]) -> tuple[str, ...]:
+    """The folders on top, where all of them are splits of one data set: by their names and the folders below them."""
+    below = _below(names)
+    if not below or not all(name.lower() in SPLITS for name in below) or any("" in inner for inner in below.values()):
+        return ()
+    largest = max(below.values(), key=len)
+    alike = all(inner <= largest for inner in below.values()) and len(largest) > 1
+    return tuple(sorted(below)) if alike else ()
+
+
+def inner_folders(names: Iterable[str]) -> tuple[str, ...]:
+    """Folders that lie below each folder on top, two or more: they, not those on top, probably are the classes."""
+    below = _below(names)
+    shared = set.intersection(*below.values()) if below else set()
+    return () if "" in shared or len(shared) < 2 else tuple(sorted(shared))
+
+
+def _below(names: Iterable[str]) -> dict[str, set[str]]:
+    """By folder on top, the folders below it; "" stands for images right in it."""
+    below: dict[str, set[str]] = {}
+    for name in names:
+        top, *rest = name.split("/")
+        if len(rest) > 1:
+            below.setdefault(top, set()).add(rest[0])
+        elif rest and name.lower().endswith(SUFFIXES):
+            below.setdefault(top, set()).add("")
+    return below
+
+
+def root_of(folder: Path) -> Path:
+    """Where classes begin: below single folders, whatever lies beside them that is neither a folder nor an image."""
+    entries = [entry for entry in folder.iterdir() if not _is_hidden(entry.name)]
+    folders = [entry for entry in entries if entry.is_dir()]
+    images = any(entry.name.lower().endswith(SUFFIXES) for entry in entries if entry.is_file())
+    if len(folders) != 1 or images or not any(entry.is_dir() for entry in folders[0].iterdir()):
+        return folder
+    return root_of(folders[0])
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES

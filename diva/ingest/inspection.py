@@ -1,0 +1,136 @@
+"""What a source holds, before anything runs: counts, classes, how it is laid out, and a few of its files opened."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from diva.ingest import embedded, folders, images, readers, sources
+from diva.ingest.images import Fault, Listed
+from diva.ingest.named import TorchvisionSource
+from diva.ingest.readers import Source
+from diva.ingest.ready import open_ready
+
+PROBES = 16  # files of a source that are opened
+
+
+@dataclass(frozen=True)
+class SourceContents:
+    """What a source holds, before anything is decoded.
+
+    Attributes:
+        name: as given.
+        options: of the source.
+        source: opened.
+        kind: "images", "features" or "none".
+        samples: usable ones; None where only ``download`` will tell.
+        classes: among them.
+        unusable: files without label, out of place, or otherwise refused already.
+        files: paths of the images, where they lie on this disk.
+        width: p of ready features.
+        labels: usable samples by class, where that is known.
+        notes: what people should know of it before anything runs.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    source: Source
+    kind: str
+    samples: int | None = 0
+    classes: int | None = 0
+    unusable: int = 0
+    files: tuple[str, ...] = ()
+    width: int | None = None
+    labels: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def inspect_source(name: str, options: Mapping[str, Any], option: str) -> SourceContents:
+    """What a source holds; ValueError that names the command's ``option`` where it holds nothing usable."""
+    try:
+        contents = _inspect_source(name, options, sources.open_source(name, options))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{option}: {error}") from None
+    if contents.kind != "none" and contents.samples == 0:
+        raise ValueError(
+            f"{option}: {name} must hold labelled samples, got none ({contents.unusable} files set aside"
+            f"{_first_fault(contents.source)})."
+        )
+    return contents
+
+
+def _first_fault(source: Source) -> str:
+    listed = source.listed if isinstance(source, readers.ImageSource) else []
+    return next(
+        (f"; the first: {entry.name}: {'. '.join(entry.fault)}".rstrip(".") for entry in listed if entry.fault), ""
+    )
+
+
+def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> SourceContents:
+    if isinstance(source, readers.ImageSource):
+        usable = [listed for listed in source.listed if listed.label and not listed.fault]
+        files = tuple(listed.path.as_posix() for listed in usable)
+        labels = Counter(str(listed.label) for listed in usable)
+        counts = (len(usable), len(labels), len(source.listed) - len(usable))
+        notes = (*_layout(name, source), *_probe(name, usable, source.table is not None))
+        return SourceContents(name, options, source, "images", *counts, files, labels=labels, notes=notes)
+    if isinstance(source, readers.FeatureSource):
+        ready = open_ready(source.path)
+        labels = Counter(str(label) for label in ready.labels if label)
+        counts = (labels.total(), len(labels), len(ready.labels) - labels.total())
+        width = int(ready.features.shape[1])
+        return SourceContents(name, options, source, "features", *counts, width=width, labels=labels)
+    if isinstance(source, embedded.Digits):
+        return SourceContents(name, options, source, "images", source.options.size, embedded.CLASSES)
+    if isinstance(source, readers.EmptySource):
+        return SourceContents(name, options, source, "none")
+    if isinstance(source, TorchvisionSource):
+        _require_torchvision(name)
+    return SourceContents(name, options, source, "images", None, None)
+
+
+def _layout(name: str, source: readers.ImageSource) -> tuple[str, ...]:
+    """What was understood of a folder that is laid out in another way than class/image."""
+    names = [entry.name for entry in source.listed if not entry.fault] if source.table is None else []
+    parts, inner = folders.splits(names), folders.inner_folders(names)
+    if parts:
+        train, test = ([part for part in parts if part.lower().startswith("tr") == first] for first in (True, False))
+        use = f" To keep them apart: --core {name}/{(train or parts)[0]} --test {name}/{(test or parts)[-1]}."
+        return (f"{name} holds parts of one data set, {', '.join(parts)}: its labels are the folders below them.{use}",)
+    if inner:
+        top = sorted({entry.split("/")[0] for entry in names})
+        return (
+            f"{name}: the classes are {few_of(top)}, but the same folders lie below each: {few_of(inner)}. If these "
+            f"are the classes, name one folder as a source, such as {name}/{top[0]}.",
+        )
+    return ()
+
+
+def _probe(name: str, usable: Sequence[Listed], is_list: bool) -> tuple[str, ...]:
+    """Open a few of the files; ValueError where none is an image."""
+    few = usable[:: max(1, len(usable) // PROBES)][:PROBES]
+    with images.size_limit(images.MAX_PIXELS):
+        seen = [(entry, images.header(entry.path)) for entry in few]
+    bad = [(entry, fault) for entry, fault in seen if isinstance(fault, Fault)]
+    if not bad:
+        return ()
+    entry, fault = bad[0]
+    folder = f" Relative paths start at the list's folder, {Path(name).parent}." if is_list else ""
+    said = f"{entry.path}: {fault.reason}. {fault.remedy}{folder}"
+    if len(bad) == len(few) == len(usable) or len(bad) == PROBES:
+        raise ValueError(f"{name} must name images, got none in {len(few)} that were opened; the first: {said}")
+    return (f"{name}: {len(bad)} of {len(few)} files that were opened cannot be used; the first: {said}",)
+
+
+def few_of(names: Sequence[str]) -> str:
+    """The first names, and how many there are besides."""
+    return ", ".join(names[:3]) + ("" if len(names) <= 3 else f" and {len(names) - 3} more")
+
+
+def _require_torchvision(name: str) -> None:
+    import torchvision.datasets  # seconds; only for a data set of torchvision
+
+    wanted = name.removeprefix("torchvision:")
+    if wanted not in torchvision.datasets.__all__:
+        raise ValueError(f"{name} must name a data set of torchvision, such as torchvision:CIFAR10.")

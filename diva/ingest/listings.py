@@ -1,0 +1,122 @@
+"""Lists of images: a .csv or .parquet file with the columns path and label; relative paths start at its folder.
+
+A .csv may be separated by commas, semicolons, tabs or bars, in UTF-8 or UTF-16, and begin with ``sep=;``.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
+
+from pydantic import BaseModel, ConfigDict
+
+from diva.ingest.images import Fault, Listed
+from diva.store import tables
+from diva.text.labels import normalized
+
+COLUMNS = ("path", "label")
+SEPARATORS = ",;\t|"
+LIKELY = {
+    "path": ("image", "image_path", "img", "file", "file_name", "filename", "filepath", "file_path"),
+    "label": ("class", "class_name", "category", "target", "label_name", "labels", "y"),
+}  # what others call them
+
+
+class ListOptions(BaseModel):
+    """``columns``: what a list calls its columns path and label, where it does not call them so."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    columns: dict[Literal["path", "label"], str] = {}
+
+
+def images_of(table: Path, columns: Mapping[Any, str] | None = None) -> list[Listed]:
+    """The files that a list names, in its order.
+
+    Raises:
+        ValueError: no such columns, or a line that is no row: it is named.
+    """
+    names = {name: name for name in COLUMNS} | dict(columns or {})
+    read = _csv_rows if table.suffix.lower() == ".csv" else _parquet_rows
+    rows = tables.parse(lambda path: list(read(path)), table, "list")
+    header = rows[0][1]
+    missing = [name for name in names.values() if header.count(name) != 1]
+    if missing:
+        got = ", ".join(map(str, header)) or "none"
+        raise ValueError(f"{table} must have the columns {' and '.join(names.values())}, got {got}{_offer(header)}.")
+    path, label = (header.index(name) for name in names.values())
+    return [_entry(table, line, row[path], row[label]) for line, row in rows[1:]]
+
+
+def is_list(table: Path, options: Mapping[str, Any]) -> bool:
+    """Whether a parquet file lists images; otherwise it holds features."""
+    import polars as pl
+
+    return bool(options.get("columns")) or "path" in tables.parse(pl.read_parquet_schema, table, "parquet file")
+
+
+def _offer(header: list[str]) -> str:
+    """The option that names the columns, where they are likely to be known by other names."""
+    likely = {name: next((other for other in (name, *LIKELY[name]) if other in header), "") for name in COLUMNS}
+    if not all(likely.values()) or list(likely.values()) == list(COLUMNS):
+        return ""
+    meant = " and ".join(other for name, other in likely.items() if other != name)
+    return f"; is {meant} meant? --columns {','.join(f'{name}={other}' for name, other in likely.items())}"
+
+
+def _parquet_rows(table: Path) -> Iterator[tuple[int, list[Any]]]:
+    frame = tables.read_parquet(table)
+    yield 0, frame.columns
+    yield from ((number, list(row)) for number, row in enumerate(frame.iter_rows(), 1))
+
+
+def _csv_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
+    """The header, its names in lower case, then the rows, each with its line."""
+    text, skipped, separator = tables.decoded(table, utf_16=True), 0, ""
+    while (first := text.partition("\n")[0].strip()).startswith("#") or first.lower().startswith("sep=") or not first:
+        if not text:
+            raise ValueError("it must have the columns path and label, got nothing")
+        separator = first[4:5] if first.lower().startswith("sep=") else separator
+        text, skipped = text.partition("\n")[2], skipped + 1
+    separator = separator or max(SEPARATORS, key=first.count)
+    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=True)
+    header: list[str] = []
+    line, following = 0, skipped + 1
+    try:
+        for row in reader:
+            line, following = following, reader.line_num + skipped + 1
+            if not any(row):
+                continue
+            if header and any(cell.strip() for cell in row[len(header) :]):
+                raise ValueError(
+                    f"line {line}: a row must have {len(header)} cells, as the header has, got {len(row)}; quote cells"
+                )
+            cells = row + [""] * (len(header) - len(row)) if header else [cell.strip().lower() for cell in row]
+            header = header or cells
+            yield line, cells
+    except csv.Error as error:  # of a row that began after the last one
+        raise ValueError(f"line {following}: {error}; quote cells with separators, and double quotes in them") from None
+
+
+def _entry(table: Path, line: int, path: Any, label: Any) -> Listed:
+    name = "" if path is None else str(path)
+    if not name.strip():
+        fault = Fault(f"no path: line {line} of {table.name}", "Give it a path, or take the line out.")
+        return Listed(table, f"{table.name}#{line}", normalized(label), fault)
+    if name.startswith(("http://", "https://")):
+        fault = Fault("address on the network: a list names files", "Fetch the image, and give its path.")
+        return Listed(table, name, normalized(label), fault)
+    return Listed(_located(table.parent, name), name, normalized(label))
+
+
+def _located(folder: Path, name: str) -> Path:
+    """The file that a list names: as a path, as a file:// URL, or with the separators of Windows."""
+    if name.startswith("file://"):
+        name = unquote(urlsplit(name).path)
+    path = Path(os.path.normpath(folder / name))
+    if "\\" in name and not path.exists():
+        return Path(os.path.normpath(folder / name.replace("\\", "/")))
+    return path

@@ -1,0 +1,188 @@
+"""Deliveries by kind: the checksum that tells one from a changed one, and what it holds."""
+
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from diva.ingest import archives, folders, images
+from diva.ingest.images import Listed
+from diva.store import manifest, tables
+from diva.store.features import SLAB, contents
+from diva.store.manifest import Delivery, Refused, Sample
+from diva.text.labels import plain_text
+from diva.text.redaction import holds_secret, redacted
+
+KINDS = (
+    "'digits', a folder class/image, a .csv or .parquet list with the columns path and label, ready features "
+    "(.npz, .npy, .parquet, .h5), an archive (.zip, .tar, .tar.gz, or URL#sha256=…), 'dataset:NAME', "
+    "'torchvision:NAME' or 'none'"
+)
+URL = re.compile(r"^(https?|file)://[^#]+#sha256=([0-9a-f]{64})$")
+EMPTY = Delivery(manifest.samples([]), manifest.refusals([]), tables.empty(manifest.TRUTH))
+
+
+class Source(Protocol):
+    """A delivery that can be checked and read."""
+
+    def checksum(self) -> str:
+        """What tells this delivery from a changed one."""
+        ...
+
+    def read(self, folder: Path) -> Delivery:
+        """Describe what it holds; ``folder`` (which exists, empty) takes images that lie nowhere else."""
+        ...
+
+
+class EmptySource:
+    """An empty batch."""
+
+    def checksum(self) -> str:
+        """No checksum."""
+        return "none"
+
+    def read(self, folder: Path) -> Delivery:  # noqa: ARG002 - the protocol's
+        """Nothing."""
+        return EMPTY
+
+
+class ImageSource:
+    """Image files in place.
+
+    Args:
+        listed: the files and their labels.
+        workers: threads that read them.
+        max_pixels: images with more are set aside.
+        table: the list that names the files, itself part of the delivery.
+    """
+
+    def __init__(self, listed: list[Listed], workers: int, max_pixels: int, table: Path | None = None) -> None:
+        self.listed, self.workers, self.max_pixels, self.table = listed, workers, max_pixels, table
+
+    @cached_property
+    def _digests(self) -> dict[Path, str | None]:
+        paths = list(dict.fromkeys(entry.path for entry in self.listed if entry.fault in (None, folders.SYSTEM)))
+        return dict(zip(paths, images.in_threads(images.digest, paths, self.workers, "checksums"), strict=True))
+
+    def checksum(self) -> str:
+        """Over names and contents of all files."""
+        lines = {listed.name: self._digests.get(listed.path) for listed in self.listed}
+        if self.table:
+            lines[self.table.name] = images.digest(self.table)
+        return images.checksum(lines.items())
+
+    def read(self, folder: Path) -> Delivery:  # noqa: ARG002 - they stay where they are
+        """One row per readable image with a label, each content once."""
+
+        def inspect(listed: Listed) -> Sample | Refused:
+            return images.inspect(listed, self._digests.get(listed.path))
+
+        with images.size_limit(self.max_pixels):
+            return delivery(images.in_threads(inspect, self.listed, self.workers, "images"))
+
+
+def delivery(rows: list[Sample | Refused]) -> Delivery:
+    """Rows as manifest and quarantine, each content once; nothing is known of the truth."""
+    unique, copies = manifest.distinct(row for row in rows if isinstance(row, Sample))
+    refused = [row for row in rows if isinstance(row, Refused)]
+    return EMPTY._replace(samples=manifest.samples(unique), refused=manifest.refusals(refused + copies))
+
+
+class FeatureSource:
+    """Features made elsewhere: a row of the file is a sample.
+
+    Args:
+        path: the file; beside an .npy lie its labels, NAME_labels.npy.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def checksum(self) -> str:
+        """Of the file, or of the two files of an .npy."""
+        labels = self.path.with_name(f"{self.path.stem}_labels.npy")
+        if self.path.suffix.lower() == ".npy" and labels.exists():
+            return images.checksum((path.name, images.digest(path)) for path in (self.path, labels))
+        return f"sha256:{tables.sha256(self.path)}"
+
+    def read(self, folder: Path) -> Delivery:  # noqa: ARG002 - they stay where they are
+        """One row per labelled sample; ids as given, or the hash of the row's numbers."""
+        from diva.ingest.ready import open_ready
+
+        ready = open_ready(self.path)
+        ids = _hashes(ready.features) if ready.sample_id is None else map(plain_text, ready.sample_id)
+        pairs = zip(ids, (label or None for label in ready.labels.tolist()), strict=True)
+        return delivery([self._row(row, sample_id, label) for row, (sample_id, label) in enumerate(pairs)])
+
+    def _row(self, row: int, sample_id: str | None, label: str | None) -> Sample | Refused:
+        path = self.path.as_posix()
+        if sample_id is None or not sample_id.isascii():
+            return Refused(
+                None, path, label, f"no ASCII sample_id: {sample_id!r} in row {row}", "Give it one in ASCII."
+            )
+        if label is None:
+            return Refused(sample_id, path, None, f"no label: row {row}", "Give it a label, or take the row out.")
+        return Sample(sample_id, path, label, row=row)
+
+
+class ArchiveSource:
+    """A folder class/image in an archive, unpacked into the batch's folder.
+
+    Args:
+        source: path, or URL with ``#sha256=…``.
+        limits: what it may unpack to.
+        workers: threads that read the files.
+        max_pixels: images with more are set aside.
+    """
+
+    def __init__(self, source: str, limits: archives.Limits, workers: int, max_pixels: int) -> None:
+        self.source, self.limits, self.workers, self.max_pixels = source, limits, workers, max_pixels
+        self.sha256 = None
+        if "://" in source:
+            self.sha256 = _checksum_of_url(source)
+        elif not Path(source).is_file():
+            raise ValueError(f"source must be {KINDS}, got {source!r}, and no file lies there.")
+
+    def checksum(self) -> str:
+        """Of the archive; that of a URL is part of it."""
+        return f"sha256:{self.sha256 or tables.sha256(Path(self.source))}"
+
+    def check(self) -> None:
+        """Refuse what ``read`` would refuse, as far as it is here already."""
+        if not self.sha256:
+            archives.check(Path(self.source), self.limits)
+
+    def read(self, folder: Path) -> Delivery:
+        """Fetch where needed, unpack into ``folder``, describe the images; members that may not be are set aside."""
+        from diva.ingest import fetch  # requests takes a tenth of a second
+
+        archive = fetch.by_url(self.source, self.sha256) if self.sha256 else Path(self.source)
+        aside = archives.sift(archive, folder, self.limits)
+        listed = folders.images_of(folders.root_of(folder))
+        result = ImageSource([*listed, *aside], self.workers, self.max_pixels).read(folder)
+        if archive.parent == fetch.CACHE:
+            archive.unlink()
+        return result
+
+
+def _checksum_of_url(source: str) -> str:
+    if holds_secret(source):
+        raise ValueError(
+            f"source must carry no password, token or signature (the ledger is kept in git), got {redacted(source)}; "
+            "put the login into ~/.netrc."
+        )
+    match = URL.match(source)
+    if match is None:
+        raise ValueError(
+            f"source must be an http, https or file URL with its checksum, URL#sha256=<64 hexadecimal digits>, got "
+            f"{source}; `sha256sum` tells it."
+        )
+    return match[2]
+
+
+def _hashes(features: Any) -> Iterator[str]:
+    """Ids of the rows of ``features`` (n, p), read slab by slab."""
+    for start in range(0, len(features), SLAB):
+        for content in contents(features[start : start + SLAB]):
+            yield content[: manifest.ID_LENGTH]

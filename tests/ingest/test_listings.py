@@ -1,0 +1,90 @@
+"""Lists as spreadsheets, pandas and people write them: read, or refused with the line and the remedy."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from diva.ingest import inspection, listings, project, sources
+
+ROWS = [("img/0.png", "cat"), ("img/1.png", "dog"), ("img/2.png", "Käse"), ("img/3.png", "cat, or so")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "img").mkdir()
+    for number in range(4):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "img" / f"{number}.png")
+    return tmp_path
+
+
+def text(separator: str = ",", end: str = "\n", header: str = "path,label") -> str:
+    quoted = [[f'"{cell}"' if separator in cell else cell for cell in row] for row in ROWS]
+    return end.join(separator.join(row) for row in (header.split(","), *quoted)) + end
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(text(separator).encode() for separator in ",;\t|"),
+        text(end="\r\n").encode("utf-8-sig"),
+        text(end="\r").encode(),
+        text(";").encode("utf-16"),
+        ("sep=;\n" + text(";")).encode(),
+        text(header="Path, Label ").encode(),
+        text().replace(",", ", ", 4).encode(),
+        text().replace("\n", ",\n").encode(),
+        ("\n" + text()).encode(),
+        ("# exported 2026-03-01\n" + text()).encode(),
+        text().replace("img/1", "img\\1").encode(),
+    ],
+)
+def test_a_list_is_read_however_it_is_written(content, folder):
+    (folder / "list.csv").write_bytes(content)
+    listed = listings.images_of(folder / "list.csv")
+    assert [(entry.path, entry.label) for entry in listed] == [(folder / name, label) for name, label in ROWS]
+
+
+def test_a_list_may_name_files_by_url(folder):
+    (folder / "list.csv").write_text(f"path,label\nfile://{folder}/img/0.png,cat\nhttps://a.example/1.png,dog\n")
+    first, second = listings.images_of(folder / "list.csv")
+    assert first.path == folder / "img" / "0.png"
+    assert "address on the network" in second.fault.reason
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (text().replace("1.png,dog", "1.png,dog,why"), r"line 3: a row must have 2 cells, as the header has, got 3"),
+        (text().replace("1.png,dog", '1.png,"dog'), r"line 3: .*quote cells"),
+        (text().encode("latin-1"), r"UTF-8, got the byte 0xe4 in line 4; save it as UTF-8"),
+        ("path,label,label\n", "columns path and label"),
+        (text(header="image,label"), "got image, label; is image meant. --columns path=image,label=label"),
+        (text(header="file_name,class"), "is file_name and class meant. --columns path=file_name,label=class"),
+        ("\n\n", "got nothing"),
+    ],
+)
+def test_a_list_that_cannot_be_read_names_line_and_remedy(content, message, folder):
+    (folder / "list.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=rf"list\.csv must .*{message}"):
+        listings.images_of(folder / "list.csv")
+
+
+def test_columns_of_other_names_are_an_option(folder):
+    (folder / "list.csv").write_text(text(header="Image,Class"))
+    options = {"columns": {"path": "image", "label": "class"}}
+    brought = sources.open_source(str(folder / "list.csv"), options).read(folder)
+    assert len(brought.samples) == 4
+    with pytest.raises(ValueError, match=r"options of .* must be columns"):
+        sources.open_source(str(folder / "list.csv"), {"columns": {"name": "x"}})
+
+
+def test_files_that_are_missing_are_said_before_anything_runs(folder):
+    (folder / "list.csv").write_text(text().replace("img/", f"{folder.name}/img/"))
+    with pytest.raises(
+        ValueError, match=rf"--core: .*got none in 4 .*missing file.*start at the list's folder, {folder}"
+    ):
+        project.gather(str(folder / "list.csv"), [], "none")
+    (folder / "list.csv").write_text(text() + "img/9.png,cat\n")
+    (note,) = inspection.inspect_source(str(folder / "list.csv"), {}, "--core").notes
+    assert "1 of 5 files that were opened cannot be used; the first:" in note
