@@ -73,10 +73,10 @@ class Engine:
         self, X: Any, codes: Tensor, scaling: Scaling | None = None, *, dtype: Precision | None = None
     ) -> Prepared:
         """Rows prepared for the closed forms."""
-        place = device.resolve(self.device)
+        target = device.resolve(self.device)
         chosen = self._precision() if dtype is None else dtype
         rows = InMemory(Slices(X, chosen), codes, self._size(X))
-        return Prepared(rows, self.normalize, scaling=scaling, device=place, dtype=getattr(torch, chosen))
+        return Prepared(rows, self.normalize, scaling=scaling, device=target, dtype=getattr(torch, chosen))
 
     def _precision(self) -> Precision:
         if self.dtype != "auto":

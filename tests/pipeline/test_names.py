@@ -9,22 +9,11 @@ PACKAGES = ("diva", "stages", "flows")
 WORDS = {"found", "known", "told", "kept", "held", "ours", "left", "again", "alone", "one", "place", "near", "apart"}
 # names that are left to change, by package; it only ever shrinks, and goes with the last of them
 UNCHANGED = {
-    "diva": 1, "diva.curation": 9, "diva.methods": 21, "diva.numerics": 9, "diva.store": 3, "stages": 24,
+    "diva.curation": 9, "diva.methods": 21, "diva.numerics": 8, "diva.store": 3, "stages": 24,
 }  # fmt: skip
-TWICE = {"Fault", "Fit", "Release", "Subset", "Verdict", "Version"}
-LONG = {
-    "diva/curation/extend.py",
-    "diva/numerics/derivative.py",
-    "diva/ingest/sources.py",
-    "diva/numerics/groups.py",
-}
-SHARED = (
-    "commands",
-    "curation",
-    "methods",
-    "numerics",
-    "versions",
-)  # packages where a module and its function share a name
+TWICE = {"Fault", "Release", "Subset", "Verdict"}
+LONG = {"diva/estimators.py", "diva/curation/extend.py", "diva/numerics/derivative.py", "diva/numerics/groups.py"}
+SHARED = ("commands", "curation", "methods", "numerics", "versions")  # there a module and its function share a name
 
 
 def parsed() -> Iterator[tuple[Path, ast.Module]]:
