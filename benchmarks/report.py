@@ -23,7 +23,6 @@ import h5py
 import numpy as np
 import polars as pl
 from PIL import Image
-from tests.finished import finish
 
 from benchmarks import machine
 from diva.ingest.images import digest
@@ -32,7 +31,8 @@ from diva.report.data import ReportData
 from diva.store import curated, evaluation, paths, release
 from diva.store.manifest import ID_LENGTH
 from stages import report
-from tests.stages import project
+from tests.projects import stage_inputs
+from tests.projects.finished_run import finish
 
 CLASSES, FEATURES, CORE, LEFT = 100, 512, 0.6, 0.2  # of the rows: in the core, left in the pool
 LIMITS = page.PageLimits(calls=1000, thumbnail=128, rows=50_000, megabytes=14)
@@ -108,7 +108,7 @@ def samples(rows: int, photos: int, seed: int = 0) -> pl.DataFrame:
 
 def made_up(rows: int, photos: int) -> ReportData:
     """A run of that many samples."""
-    project.write_params(score={"methods": ["soft"]}, report={})
+    stage_inputs.write_params(score={"methods": ["soft"]}, report={})
     finish()
     small, every = report.read(), samples(rows, photos)
     with h5py.File("data/features/core.h5", "w") as file:

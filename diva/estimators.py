@@ -19,9 +19,8 @@ Everything takes the same keyword arguments:
     dtype        `float32` or `float64`, of the rows (`auto`: float64 on CUDA cards that have it at full rate, else
                  float32, and float64 where that is not enough); what is p×p is float64 in any case
 
-Ours are the defaults. The paper's settings are one argument away: ``detect(X, y, score="derivative",
-rule="derivative")``, ``reweight(X, y, loss="hard_margin")`` and ``extend(..., loss="hard_margin",
-validate_on="members")``.
+The defaults are ours. The paper's are ``score="derivative", rule="derivative"`` for ``detect``, ``loss="hard_margin"``
+for ``reweight``, and for ``extend`` with ``validate_on="members"`` beside it.
 
 Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022.
 """

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import polars as pl
 
-from diva.store import manifest
+from diva.store import ledger, manifest, paths, tables
 
 Quarantine = Mapping[tuple[str, str], pl.DataFrame]
 KIND = pl.col("reason").str.split(":").list.first()
 COPIES = ("same content", "same content under another label", "near duplicate", "already delivered")
+STAGES = ("download", "extract", "pool", "fit")  # that set samples aside
 MOST = 60  # copies shown one by one, those under other labels first
 
 
@@ -35,6 +36,13 @@ class Copy(NamedTuple):
     of_path: str
     row: int
     conflict: bool
+
+
+def read(book: ledger.Ledger) -> dict[tuple[str, str], pl.DataFrame]:
+    """What stages set aside, of every batch of the ledger."""
+    keys = [(stage, batch) for stage in STAGES for batch in ledger.order(book)]
+    files = {key: paths.quarantine(*key) for key in keys}
+    return {key: tables.read(path, manifest.QUARANTINE) for key, path in files.items() if path.is_file()}
 
 
 def kinds(quarantine: Quarantine) -> tuple[Aside, ...]:

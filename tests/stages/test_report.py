@@ -74,10 +74,3 @@ def test_the_stage_imports_no_torch(project: Path) -> None:
 def test_a_wrong_section_is_refused(section: dict[str, int]) -> None:
     with pytest.raises(ValidationError):
         Report.model_validate(section)
-
-
-def test_values_that_are_not_finite_have_no_bar() -> None:
-    frame = pl.DataFrame({"score": [0.0, 1.0, float("nan"), None], "flagged": [True, False, True, False]})
-    found = report.histogram(frame, "score")
-    assert (int(found["flagged"].sum()), int(found["unflagged"].sum())) == (1, 1)
-    assert len(report.histogram(frame.tail(2), "score")) == 0

@@ -1,0 +1,58 @@
+"""The tables that DVC plots, as ``dvc.yaml`` names them: data/metrics/plots/<table>.csv."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from diva.report import charts, summary
+from diva.report.data import ReportData
+from diva.store import ledger
+
+
+def tables(data: ReportData) -> dict[str, pl.DataFrame]:
+    """Tables for ``dvc plots``: scores, weights, training sets, rounds, classes, their balance, steps of Reweight."""
+    errors = ("error", "low", "high")
+    results, rounds = data.run.evaluate["sets"], data.run.evaluate["rounds"]
+    sets = [{"set": name, **{key: results[name][key] for key in (*errors, "size")}} for name in summary.order(data.run)]
+    flags = data.state.select("sample_id", "flagged")
+    weights = data.weights.join(flags, on="sample_id", how="left", maintain_order="left")
+    return {
+        "scores": histogram(next(iter(data.scores.values())), "score"),
+        "weights": histogram(weights.with_columns(pl.col("flagged").fill_null(value=False)), "weight"),
+        "sets": pl.DataFrame(sets),
+        "rounds": pl.DataFrame(
+            [{key: entry.get(key) for key in ("round", "size", *errors)} | uniform(entry) for entry in rounds],
+            schema_overrides={"uniform": pl.Float64},
+        ),
+        "classes": data.classes.select(harmless("label"), "samples", "core", release=data.run.used),
+        "balance": balance(data).select(harmless("label"), "core", "release"),
+        "steps": data.steps,
+    }
+
+
+def uniform(entry: Mapping[str, Any]) -> dict[str, float | None]:
+    """The error of a uniform choice as large as a round's set; both start at the core."""
+    return {"uniform": entry["error"] if entry["round"] == ledger.ORIGIN["rounds"] else entry.get("uniform")}
+
+
+def balance(data: ReportData) -> pl.DataFrame:
+    """Samples of each class, by name: of the core as given, and of the release."""
+    core = data.state.filter(pl.col("origin") == "core").select(label="given_label")
+    counts = [
+        frame.group_by("label").agg(pl.len().alias(name)) for name, frame in (("core", core), ("release", data.train))
+    ]
+    return counts[0].join(counts[1], on="label", how="full", coalesce=True).fill_null(0).sort("label")
+
+
+def harmless(column: str) -> pl.Expr:
+    """Text that DVC can write into a script of its page as it is."""
+    return pl.col(column).str.replace_all("<", "‹", literal=True)
+
+
+def histogram(frame: pl.DataFrame, column: str) -> pl.DataFrame:
+    """How many samples, flagged or not, have values around each bin's centre."""
+    bins = charts.histogram(frame[column].to_numpy(), frame["flagged"].to_numpy())
+    low, width, every, flagged = (np.array(bins[name]) for name in ("low", "width", "all", "marked"))
+    return pl.DataFrame({column: (low + width / 2).round(6), "unflagged": every - flagged, "flagged": flagged})
