@@ -8,9 +8,9 @@ from hypothesis import settings
 
 from tests.projects import versioned
 from tests.projects.checkout import ROOT, Project
-from tests.projects.fixtures import api, deployed, grown, night
+from tests.projects.fixtures import api, deployed, grown, night, source_tree
 
-__all__ = ["api", "deployed", "grown", "night"]  # fixtures
+__all__ = ["api", "deployed", "grown", "night", "source_tree"]  # fixtures
 # the same examples every time, and as long as they take; HYPOTHESIS_PROFILE=explore looks for new ones
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=50, database=None)
 settings.register_profile("explore", deadline=None, max_examples=5000)

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from scmrepo.git import Git
 
+from diva.versions import closure
 from stages import code
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +39,7 @@ def test_a_stage_depends_on_its_own_code_and_on_no_other(name):
 def test_the_code_of_every_stage_but_rounds_is_known():
     assert {*code.STAGES} == STAGES.keys() - {"code"} - ROUND_STAGES
     assert body("code")["outs"] == [f"data/code/{name}.json" for name in code.STAGES]
-    assert body("code")["deps"] == list(code.PACKAGES)
+    assert body("code")["deps"] == list(closure.PACKAGES)
 
 
 @pytest.mark.parametrize("name", sorted(STAGES))
@@ -62,7 +63,7 @@ def test_packages_hold_no_code_that_a_dependency_could_miss():
 
 def uses(file: Path) -> set[str]:
     """Modules of ours that a file imports itself."""
-    found = {f"{name.replace('.', '/')}.py" for name in code.named(file)}
+    found = {f"{name.replace('.', '/')}.py" for name in closure.module_names(file)}
     return {name for name in found if (ROOT / name).is_file()}
 
 
@@ -110,7 +111,7 @@ def test_every_package_has_its_place():
 @pytest.mark.parametrize("name", ["store", "ingest", "vision"])
 def test_what_handles_files_imports_no_closed_form(name):
     for file in ROOT.glob(f"diva/{name}/**/*.py"):
-        taken = {name for name in code.named(file) if name.startswith("diva.numerics.")}
+        taken = {name for name in closure.module_names(file) if name.startswith("diva.numerics.")}
         modules = {name.rpartition(".")[0] for name in VALUES & taken}
         forms = {name for name in taken - VALUES - modules if name.split(".")[2] not in NO_CLOSED_FORM}
         assert not forms, file
@@ -132,7 +133,7 @@ def test_stages_do_not_import_flows():
 
 def test_the_library_never_imports_the_orchestrators():
     for file in ROOT.glob("diva/**/*.py"):
-        names = {name.split(".")[0] for name in code.named(file)}
+        names = {name.split(".")[0] for name in closure.module_names(file)}
         assert not names & {"dvc", "prefect"}, file
 
 

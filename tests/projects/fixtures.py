@@ -4,9 +4,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from diva.versions import closure
 from tests.projects.checkout import Project
 from tests.projects.in_process import Night, at, run_here
 from tests.projects.nightly import create, grow
@@ -15,6 +17,16 @@ from tests.projects.nightly import create, grow
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
+
+SOURCES = {
+    "stages/fit.py": "from diva import first\n\ndef later():\n    import diva.lazy\n",
+    "diva/__init__.py": "",
+    "diva/first.py": "import json\nfrom diva.deep.second import name\n",
+    "diva/deep/second.py": "from diva import first\n",
+    "diva/lazy.py": "",
+    "diva/unrelated.py": "",
+    "flows/other.py": "",
+}
 
 
 @pytest.fixture(scope="session")
@@ -62,3 +74,15 @@ def night(deployed, tmp_path_factory) -> Night:
 def grown(night) -> Project:
     """The project after that."""
     return night.project
+
+
+@pytest.fixture
+def source_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Modules that import one another, in the working directory."""
+    for name, text in SOURCES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    closure.imports.cache_clear()
+    yield tmp_path
+    closure.imports.cache_clear()
