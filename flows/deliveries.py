@@ -134,21 +134,21 @@ def worth_a_run(book: Ledger, arrival: Arrival) -> bool:
     return judge(book, arrival).book is not None
 
 
-class Verdict(NamedTuple):
+class Admission(NamedTuple):
     """What became of a delivery: the ledger with it (None: it is no batch), and the outcome in words."""
 
     book: Ledger | None
     outcome: str
 
 
-def judge(book: Ledger, arrival: Arrival) -> Verdict:
+def judge(book: Ledger, arrival: Arrival) -> Admission:
     """Accept a delivery as the pool's next batch, unless its content was delivered before or cannot be read."""
     try:
         checksum = inspection.checksum(Path(arrival.source).absolute(), arrival.source)
     except (ValueError, OSError) as error:
-        return Verdict(None, plain(f"{arrival.name} is refused: {error}"))
+        return Admission(None, plain(f"{arrival.name} is refused: {error}"))
     same = ledger.delivered(book, checksum)
     if same:
-        return Verdict(None, f"{plain(arrival.name)} was delivered before, as {same}; nothing is added")
+        return Admission(None, f"{plain(arrival.name)} was delivered before, as {same}; nothing is added")
     accepted = ledger.accept(book, None, arrival.source, {}, checksum)
-    return Verdict(accepted, f"{plain(arrival.name)} is {ledger.newest_pool(accepted)}")
+    return Admission(accepted, f"{plain(arrival.name)} is {ledger.newest_pool(accepted)}")

@@ -9,7 +9,7 @@ import typer
 from diva.commands import console
 
 if TYPE_CHECKING:
-    from diva.versions.verify import Verdict
+    from diva.versions.verify import Verification
 
 
 def versions() -> None:
@@ -60,7 +60,7 @@ def verify(
         raise typer.Exit(1)
 
 
-def _judged(verdict: "Verdict") -> int:
+def _judged(verdict: "Verification") -> int:
     """A line on a version, and what is wrong with it; how many faults there are."""
     faults = len(verdict.faults)
     outcome = f"{faults} {'faults' if faults > 1 else 'fault'}" if faults else "as published"

@@ -20,12 +20,12 @@ from diva.store import curated, index, ledger, manifest, paths, release, tables
 from diva.store.features import FeatureFile
 from diva.versions import contents, published
 from diva.versions.published import Version
-from diva.versions.stored_files import Fault, VersionFiles
+from diva.versions.stored_files import FileFault, VersionFiles
 
 SHOWN = 60  # characters of a value that a fault repeats
 
 
-def code(files: VersionFiles) -> Iterator[Fault]:
+def code(files: VersionFiles) -> Iterator[FileFault]:
     """The files that stages ran, by the digests that they depend on, are those of the commit, or of an earlier version.
 
     What published rounds rest on keeps the digests of the code that made it.
@@ -44,7 +44,7 @@ def code(files: VersionFiles) -> Iterator[Fault]:
                 yield from faults
 
 
-def _other_code(version: Version, ran: dict[str, Any]) -> Iterator[Fault]:
+def _other_code(version: Version, ran: dict[str, Any]) -> Iterator[FileFault]:
     """Files that a version's commit has not as stages ran them."""
     digests = {path: digest for path, digest in ran.items() if path != "revision"}
     if not all(isinstance(digest, str) for digest in digests.values()):
@@ -53,10 +53,10 @@ def _other_code(version: Version, ran: dict[str, Any]) -> Iterator[Fault]:
     for path, digest in digests.items():
         got = hashlib.sha256(actual[path]).hexdigest() if path in actual else "no such file"
         if got != digest:
-            yield Fault(path, f"sha256 {digest}, which stages ran", f"{got} in the commit")
+            yield FileFault(path, f"sha256 {digest}, which stages ran", f"{got} in the commit")
 
 
-def batch(files: VersionFiles, name: str) -> Iterator[Fault]:
+def batch(files: VersionFiles, name: str) -> Iterator[FileFault]:
     """Manifest and features of a batch belong together, and nothing delivered is lost between them."""
     sources = (paths.manifest(name), paths.features(name), paths.quarantine("extract", name))
     if not files.first_time(f"batch {name}", *sources):
@@ -65,20 +65,20 @@ def batch(files: VersionFiles, name: str) -> Iterator[Fault]:
     stored, made = FeatureFile(files.file(sources[1])), manifest.checksum(files.file(sources[0]))
     where = sources[1].as_posix()
     if (got := stored.attributes.get("manifest_sha256")) not in (made, None):
-        yield Fault(where, f"features of the manifest with sha256 {made}", f"of {got}")
+        yield FileFault(where, f"features of the manifest with sha256 {made}", f"of {got}")
     yield from _covered(where, rows["sample_id"], [*stored.sample_id, *refused["sample_id"]])
     labels = pl.DataFrame({"sample_id": stored.sample_id, "label": [stored.classes[code] for code in stored.labels]})
     pairs = rows.select("sample_id", "label").join(labels, on="sample_id", how="semi", maintain_order="right")
     yield from differ(where, pairs, labels.join(rows, on="sample_id", how="semi", maintain_order="left"))
 
 
-def core(files: VersionFiles) -> Iterator[Fault]:
+def core(files: VersionFiles) -> Iterator[FileFault]:
     """The core's index is its batch, but for what was set aside."""
     refused = files.table(paths.quarantine("fit", "core"), manifest.QUARANTINE)
     yield from _indexed(files, "core", paths.CORE, files.table(paths.CORE, index.SCHEMA), refused)
 
 
-def pool(files: VersionFiles, name: str) -> Iterator[Fault]:
+def pool(files: VersionFiles, name: str) -> Iterator[FileFault]:
     """A link of the pool's chain: the index before, and the batch but for what was set aside."""
     path, before = paths.pool(name), paths.pool(files.book.pool[name].previous)
     aside = paths.quarantine("pool", name)
@@ -90,7 +90,9 @@ def pool(files: VersionFiles, name: str) -> Iterator[Fault]:
     yield from _indexed(files, name, path, now.slice(len(previous)), refused)
 
 
-def _indexed(files: VersionFiles, name: str, path: Path, rows: pl.DataFrame, refused: pl.DataFrame) -> Iterator[Fault]:
+def _indexed(
+    files: VersionFiles, name: str, path: Path, rows: pl.DataFrame, refused: pl.DataFrame
+) -> Iterator[FileFault]:
     """Rows of an index are those of a batch, but for what was set aside."""
     samples, features = files.table(paths.manifest(name), manifest.SCHEMA), paths.features(name)
     whole = index.of_batch(name, samples, files.file(features)).with_columns(features=pl.lit(features.as_posix()))
@@ -98,7 +100,7 @@ def _indexed(files: VersionFiles, name: str, path: Path, rows: pl.DataFrame, ref
     yield from differ(path.as_posix(), whole.join(rows, on="sample_id", how="semi", maintain_order="left"), rows)
 
 
-def start(files: VersionFiles) -> Iterator[Fault]:
+def start(files: VersionFiles) -> Iterator[FileFault]:
     """The set r000 is the core after what its scores say."""
     settings = files.stages["start"]["params"][str(paths.PARAMS)]["curate"]
     scores = files.table(paths.scores(settings["score"]), curated.SCORES)
@@ -107,7 +109,7 @@ def start(files: VersionFiles) -> Iterator[Fault]:
     yield from differ(path.as_posix(), state, files.table(path, curated.SCHEMA))
 
 
-def base(files: VersionFiles, name: str) -> Iterator[Fault]:
+def base(files: VersionFiles, name: str) -> Iterator[FileFault]:
     """What a compacted history starts from is in its place, and its rows are those of its files of features."""
     entry = files.book.base[name]
     for table, path, schema in (
@@ -119,15 +121,15 @@ def base(files: VersionFiles, name: str) -> Iterator[Fault]:
     for (features, checksum), part in rows.group_by("features", "checksum", maintain_order=True):
         path = Path(str(features))
         if (got := tables.sha256(files.file(path))) != checksum:
-            yield Fault(path.as_posix(), f"sha256 {checksum}, as the pool says", got)
+            yield FileFault(path.as_posix(), f"sha256 {checksum}, as the pool says", got)
         stored = FeatureFile(files.file(path)).sample_id
         here = part.filter(pl.col("row") < len(stored))
         actual = [stored[row] for row in here["row"]]
         if len(here) < len(part) or actual != here["sample_id"].to_list():
-            yield Fault(path.as_posix(), "the rows that the pool names", "others")
+            yield FileFault(path.as_posix(), "the rows that the pool names", "others")
 
 
-def round_(files: VersionFiles, name: str) -> Iterator[Fault]:
+def round_(files: VersionFiles, name: str) -> Iterator[FileFault]:
     """A round's decisions and the people's, applied again to the set before, give its set."""
     entry = files.book.rounds[name]
     made = paths.curated(name)
@@ -140,15 +142,15 @@ def round_(files: VersionFiles, name: str) -> Iterator[Fault]:
     yield from differ(made.as_posix(), state, files.table(made, curated.SCHEMA))
 
 
-def review(files: VersionFiles, name: str) -> Iterator[Fault]:
+def review(files: VersionFiles, name: str) -> Iterator[FileFault]:
     """People's decisions are those that the ledger has the checksum of."""
     path, checksum = paths.review(name), files.book.reviews[name].checksum
     got = f"sha256:{tables.sha256(files.file(path))}"
     if checksum not in ("none", got):
-        yield Fault(path.as_posix(), f"{checksum}, as the ledger says", got)
+        yield FileFault(path.as_posix(), f"{checksum}, as the ledger says", got)
 
 
-def released(files: VersionFiles) -> Iterator[Fault]:
+def released(files: VersionFiles) -> Iterator[FileFault]:
     """The release is the newest set with its weights."""
     book, setting = files.book, files.stages["release"]["params"][str(paths.PARAMS)]["release"]["weights"]
     weights = files.table(paths.WEIGHTS, release.WEIGHTS)
@@ -162,10 +164,10 @@ def released(files: VersionFiles) -> Iterator[Fault]:
     yield from differ(paths.REMOVED.as_posix(), removed, files.table(paths.REMOVED, release.REMOVED))
     summary = release.summary(book.latest, state, train, verdict, setting)
     if json.loads(files.file(paths.SUMMARY).read_text(encoding="utf-8")) != summary:
-        yield Fault(paths.SUMMARY.as_posix(), "a summary of this release", "another")
+        yield FileFault(paths.SUMMARY.as_posix(), "a summary of this release", "another")
 
 
-def untested(files: VersionFiles) -> Iterator[Fault]:
+def untested(files: VersionFiles) -> Iterator[FileFault]:
     """No sample of the test set is in core, pool, set or release."""
     if "test" not in files.book.batches:
         return
@@ -175,34 +177,34 @@ def untested(files: VersionFiles) -> Iterator[Fault]:
     for path, schema in schemas.items():
         actual = files.table(path, schema).filter(pl.col("sample_id").is_in(tested))["sample_id"]
         if len(actual):
-            yield Fault(path.as_posix(), "no sample of the test set", f"{len(actual)} (first: {actual[0]})")
+            yield FileFault(path.as_posix(), "no sample of the test set", f"{len(actual)} (first: {actual[0]})")
 
 
-def _covered(path: str, wanted: pl.Series, got: list[str | None]) -> Iterator[Fault]:
+def _covered(path: str, wanted: pl.Series, got: list[str | None]) -> Iterator[FileFault]:
     """Each wanted sample once, and no other."""
     expected_ids, actual = set(wanted), set(got)
     if missing := sorted(expected_ids - actual):
-        yield Fault(
+        yield FileFault(
             path, f"all of {len(expected_ids)} samples, or why not", f"{len(missing)} missing (first: {missing[0]})"
         )
     if strange := sorted(actual - expected_ids, key=str):
-        yield Fault(path, "samples that were delivered", f"{len(strange)} others (first: {strange[0]})")
+        yield FileFault(path, "samples that were delivered", f"{len(strange)} others (first: {strange[0]})")
     if len(actual) < len(got):
-        yield Fault(path, "each sample once", f"{len(got) - len(actual)} again")
+        yield FileFault(path, "each sample once", f"{len(got) - len(actual)} again")
 
 
-def differ(path: str, expected: pl.DataFrame, got: pl.DataFrame) -> Iterator[Fault]:
+def differ(path: str, expected: pl.DataFrame, got: pl.DataFrame) -> Iterator[FileFault]:
     """Where two tables differ first, if they do."""
     got = got.select(expected.columns)
     if expected.equals(got):
         return
     if len(expected) != len(got):
-        yield Fault(path, f"{len(expected)} rows", f"{len(got)}")
+        yield FileFault(path, f"{len(expected)} rows", f"{len(got)}")
         return
     for name in expected.columns:
         wrong = (expected[name].ne_missing(got[name])).arg_true()
         if len(wrong):
             values = [str(frame[name][wrong[0]])[:SHOWN] for frame in (expected, got)]
-            yield Fault(
+            yield FileFault(
                 path, f"{name} {values[0]} in row {wrong[0]}", f"{values[1]} ({len(wrong)} rows differ in {name})"
             )

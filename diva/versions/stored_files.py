@@ -21,7 +21,7 @@ NEWEST = ("fit", "start", "reweight", "release", "evaluate", "report")
 OF_BATCH, OF_ROUND = ("download", "extract"), ("extend", "curate")
 
 
-class Fault(NamedTuple):
+class FileFault(NamedTuple):
     """A file that is not what it must be."""
 
     path: str
@@ -80,7 +80,7 @@ class VersionFiles:
         self.stages: dict[str, Any] = {name: stages[name] for name in self.wanted if name in stages}
         self.outs = self._outs(lock)
         self.files: dict[str, Path] = {}
-        self.faults: list[Fault] = []
+        self.faults: list[FileFault] = []
 
     def _outs(self, lock: str) -> dict[str, str]:
         """A lock may also name outputs of stages that there are no more, which nothing needs."""
@@ -102,7 +102,7 @@ class VersionFiles:
             )
             self.faults += outcome
 
-    def _of_git(self, mine: list[str], outs: set[str]) -> Iterator[Fault]:
+    def _of_git(self, mine: list[str], outs: set[str]) -> Iterator[FileFault]:
         """Outputs in git, and the ledger and metrics that stages read, are those that the lock names."""
         named = {dep["path"]: dep["md5"] for stage in self.stages.values() for dep in stage.get("deps", ())}
         wanted = {path: md5 for path, md5 in named.items() if path in set(mine)} | {out: self.outs[out] for out in outs}
@@ -114,7 +114,7 @@ class VersionFiles:
             }
             got = folder_md5(inside) if md5.endswith(".dir") else digests[path]
             if got != md5:
-                yield Fault(path, f"md5 {md5}, as {cache.LOCK} says", f"{got} in the commit")
+                yield FileFault(path, f"md5 {md5}, as {cache.LOCK} says", f"{got} in the commit")
 
     def _bring(self, lacking: list[str]) -> dict[str, Path]:
         """Outputs that the cache lacks, from the remote: where each lies now."""
@@ -129,16 +129,16 @@ class VersionFiles:
                 outcome[out] = target
         return {out: path for out, path in outcome.items() if path.exists()}
 
-    def _file(self, path: str, md5: str, brought: Mapping[str, Path]) -> Iterator[Fault]:
+    def _file(self, path: str, md5: str, brought: Mapping[str, Path]) -> Iterator[FileFault]:
         location = brought.get(path, cache.cached(md5))
         if not location.is_file():
-            yield Fault(path, f"md5 {md5}", "nothing: neither DVC's cache nor its remote has it")
+            yield FileFault(path, f"md5 {md5}", "nothing: neither DVC's cache nor its remote has it")
         elif (got := self.seen.md5(location)) != md5:
-            yield Fault(path, f"md5 {md5}", f"{got} in {_where(location, md5)}")
+            yield FileFault(path, f"md5 {md5}", f"{got} in {_where(location, md5)}")
         else:
             self.files[path] = location
 
-    def _folder(self, out: str, md5: str, brought: Path | None) -> Iterator[Fault]:
+    def _folder(self, out: str, md5: str, brought: Path | None) -> Iterator[FileFault]:
         if brought:
             inside = {
                 file.relative_to(brought).as_posix(): file for file in sorted(brought.rglob("*")) if file.is_file()
@@ -146,12 +146,12 @@ class VersionFiles:
             got = folder_md5({name: self.seen.md5(file) for name, file in inside.items()})
             self.files |= {f"{out}/{name}": file for name, file in inside.items() if got == md5}
         elif not (listing := cache.cached(md5)).is_file():
-            yield Fault(out, f"md5 {md5}", "nothing: neither DVC's cache nor its remote has it")
+            yield FileFault(out, f"md5 {md5}", "nothing: neither DVC's cache nor its remote has it")
             return
         else:
             got = f"{self.seen.md5(listing)}.dir"
         if got != md5:
-            yield Fault(out, f"md5 {md5}", f"{got} in {_where(brought or listing, md5)}")
+            yield FileFault(out, f"md5 {md5}", f"{got} in {_where(brought or listing, md5)}")
         elif not brought:
             for name, digest in cache.listing(listing).items():
                 yield from self._file(f"{out}/{name}", digest, {})
@@ -160,7 +160,7 @@ class VersionFiles:
         """Where a file lies that is whole; AbsentError where it is not."""
         if path.as_posix() not in self.files:
             if path.as_posix() not in {fault.path for fault in self.faults} and not self._below_fault(path):
-                self.faults.append(Fault(path.as_posix(), "an output of a stage", f"none in {cache.LOCK}"))
+                self.faults.append(FileFault(path.as_posix(), "an output of a stage", f"none in {cache.LOCK}"))
             raise AbsentError(str(path))
         return self.files[path.as_posix()]
 

@@ -19,13 +19,13 @@ from diva.store import ledger, paths
 from diva.versions import cache, contents, replay
 from diva.versions.locks import SCRATCH
 from diva.versions.published import Version, number_of
-from diva.versions.stored_files import AbsentError, Fault, Seen, VersionFiles
+from diva.versions.stored_files import AbsentError, FileFault, Seen, VersionFiles
 
-Check = Callable[..., Iterator[Fault]]
+Check = Callable[..., Iterator[FileFault]]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verification:
     """What a version turned out to be.
 
     Attributes:
@@ -38,10 +38,10 @@ class Verdict:
     version: Version
     files: int
     rounds: int
-    faults: tuple[Fault, ...]
+    faults: tuple[FileFault, ...]
 
 
-def verify(wanted: Iterable[Version], everything: bool = False) -> Iterator[Verdict]:
+def verify(wanted: Iterable[Version], everything: bool = False) -> Iterator[Verification]:
     """A verdict on each version.
 
     Args:
@@ -57,38 +57,40 @@ def verify(wanted: Iterable[Version], everything: bool = False) -> Iterator[Verd
             yield judge(version, seen)
 
 
-def judge(version: Version, seen: Seen) -> Verdict:
+def judge(version: Version, seen: Seen) -> Verification:
     """A verdict on one version."""
     try:
         files = VersionFiles(version, seen)
         files.collect()
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:  # no ledger, or no lock at all
-        unreadable = Fault(version.name, f"a readable {paths.LEDGER} and {cache.LOCK}", f"{error}")
-        return Verdict(version, 0, 0, (unreadable,))
+        unreadable = FileFault(version.name, f"a readable {paths.LEDGER} and {cache.LOCK}", f"{error}")
+        return Verification(version, 0, 0, (unreadable,))
     problems = [*of_tag(files), *of_lock(files), *of_content(files)]
-    return Verdict(version, len(files.files), len(files.book.rounds), tuple(dict.fromkeys([*files.faults, *problems])))
+    return Verification(
+        version, len(files.files), len(files.book.rounds), tuple(dict.fromkeys([*files.faults, *problems]))
+    )
 
 
-def of_tag(files: VersionFiles) -> Iterator[Fault]:
+def of_tag(files: VersionFiles) -> Iterator[FileFault]:
     """A version is named after its newest round."""
     name, latest = files.version.name, files.book.latest
     if number_of(name).minor != ledger.number(latest):
-        yield Fault(name, f"round r{number_of(name).minor:03d} as the newest of its ledger", latest)
+        yield FileFault(name, f"round r{number_of(name).minor:03d} as the newest of its ledger", latest)
 
 
-def of_lock(files: VersionFiles) -> Iterator[Fault]:
+def of_lock(files: VersionFiles) -> Iterator[FileFault]:
     """The lock has every stage of the ledger, made with the ledger's entries, from what other stages made."""
     lock = cache.LOCK.as_posix()
     for name in files.wanted:
         if name not in files.stages:
-            yield Fault(lock, f"a stage {name}, as the ledger asks", "none")
+            yield FileFault(lock, f"a stage {name}, as the ledger asks", "none")
     for name, stage in files.stages.items():
         for key, value in stage.get("params", {}).get(str(paths.LEDGER), {}).items():
             if (entry := _entry(files.entries, key)) != value:
-                yield Fault(lock, f"{name} made with {key}: {entry}", f"{value}")
+                yield FileFault(lock, f"{name} made with {key}: {entry}", f"{value}")
         for dep in stage.get("deps", ()):
             if (made := files.outs.get(dep["path"], dep["md5"])) != dep["md5"]:
-                yield Fault(dep["path"], f"md5 {dep['md5']}, which {name} read", f"{made}")
+                yield FileFault(dep["path"], f"md5 {dep['md5']}, which {name} read", f"{made}")
 
 
 def _entry(book: dict[str, Any], key: str) -> Any:
@@ -99,7 +101,7 @@ def _entry(book: dict[str, Any], key: str) -> Any:
     return value
 
 
-def of_content(files: VersionFiles) -> Iterator[Fault]:
+def of_content(files: VersionFiles) -> Iterator[FileFault]:
     """Every table computed again."""
     book = files.book
     yield from faults_of(replay.code, files)
@@ -119,7 +121,7 @@ def of_content(files: VersionFiles) -> Iterator[Fault]:
     yield from faults_of(replay.untested, files)
 
 
-def faults_of(check: Check, files: VersionFiles, *names: str) -> Iterator[Fault]:
+def faults_of(check: Check, files: VersionFiles, *names: str) -> Iterator[FileFault]:
     """A check's faults; what cannot be read or computed is one, what has its fault already is passed over."""
     try:
         yield from check(files, *names)
@@ -127,4 +129,4 @@ def faults_of(check: Check, files: VersionFiles, *names: str) -> Iterator[Fault]
         return
     except (ValueError, KeyError, TypeError, AttributeError) as error:  # a file may hold anything
         where = f"{check.__name__.rstrip('_')} {' '.join(names)}".rstrip()
-        yield Fault(where, "what can be computed again", f"{error}")
+        yield FileFault(where, "what can be computed again", f"{error}")
