@@ -9,6 +9,7 @@ if __name__ == "__main__":
 
     terminal.extend()
 
+import json
 import logging
 import re
 from typing import Any
@@ -156,7 +157,11 @@ def commit(message: str) -> None:
 @task(name="Tag the version", cache_policy=NO_CACHE, **OUTSIDE)
 def tag(name: str, version: VersionNumber) -> None:
     """The step that publishes."""
-    repository.tag(version.tag, f"Round {name}")
+    evaluated = paths.metrics("evaluate")
+    warning = json.loads(evaluated.read_text(encoding="utf-8")).get("warning", "") if evaluated.is_file() else ""
+    repository.tag(version.tag, f"Round {name}" + (f"\n\n{warning}" if warning else ""))
+    if warning:
+        log().warning("%s: %s", version.tag, warning)
     log().info("%s is published as %s.", name, version.tag)
 
 

@@ -1,5 +1,6 @@
 """Stage ``evaluate``: what each training set is worth, by the test error of the same linear head; the planted truth."""
 
+import json
 import logging
 from collections.abc import Iterator
 
@@ -30,13 +31,17 @@ def main() -> None:
     problem = problem.with_classes(pool["label"], state["label"])
     trial = panel.Trial(exam, problem, settings.draws, settings.uniform, settings.seed, weighing.weighing)
     members = release.weighed(state, tables.read(paths.WEIGHTS, release.WEIGHTS), pool, review)
-    trained, errors = panel.sets(trial, core, pool, members)
+    trained, errors, learners = panel.sets(trial, core, pool, members, settings.learners, settings.learner_rows)
+    used = evaluation.release_set(json.loads(paths.metrics("release").read_text(encoding="utf-8")))
     drawn = panel.Drawn(newest, len(members), errors["uniform"])
     truths = [tables.read(paths.truth(name), manifest.TRUTH) for name in ledger.truths(book)]
     shown = state.join(review.filter(FORGOTTEN_ROW), on="sample_id", how="anti", maintain_order="left")
     metrics = {
         "test": exam.about,
         "sets": trained,
+        "learners": learners,
+        "release": used,
+        "warning": evaluation.warning(trained[used]),
         "rounds": panel.by_round(trial, core, sets(book), lambda name: index.read(paths.pool(name)), drawn),
         "planted": planted.judge(shown, pl.concat(truths)),
     }
@@ -48,6 +53,8 @@ def main() -> None:
     counted = moments.core(problem.classes), moments.newest(book.latest, pool, problem.classes)
     latest = policy(book.rounds[book.latest]) if book.latest in book.rounds else None
     evaluation.write("left", unused.explain(Basis(state, pool, review, problem, *counted), latest, registry))
+    if metrics["warning"]:
+        logger.warning("%s", metrics["warning"])
     logger.info("test error of the core %(error).4f [%(low).4f, %(high).4f]", trained["core"])
 
 

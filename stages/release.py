@@ -13,22 +13,30 @@ logger = logging.getLogger(__name__)
 
 def main() -> None:
     """Training set, removed samples and summary."""
-    setting, book = section.read("release", Release).weights, ledger.read()
+    settings, book = section.read("release", Release), ledger.read()
     newest = book.latest
     weights = tables.read(paths.WEIGHTS, release.WEIGHTS)
     pool = index.read(paths.pool(ledger.newest_pool(book)))
     state = release.complete(curated.read(newest), weights, pool, release.obeyed(book))
     held_out = json.loads(paths.metrics("reweight").read_text(encoding="utf-8")).get("held_out")
-    verdict = release.verdict(setting, held_out)
-    train, removed = release.frames(state, weights, verdict.kept)
+    verdict = release.verdict(settings.weights, held_out)
+    train, removed = release.frames(state, weights, verdict.kept, settings.flagged)
     tables.write(paths.TRAIN, train, release.TRAIN)
     tables.write(paths.REMOVED, removed, release.REMOVED)
-    tables.write_json(paths.SUMMARY, release.summary(newest, state, train, verdict, setting))
-    counts = {name: count for name, count in curated.counts(state).items() if name != "members"}
-    metrics = {"samples": len(train), **counts, "weighted": verdict.kept, "why": verdict.reason}
+    tables.write_json(paths.SUMMARY, release.summary(newest, state, train, verdict, settings.weights, settings.flagged))
+    counts = curated.counts(state)
+    metrics = {
+        "samples": len(train),
+        **{name: count for name, count in counts.items() if name != "members"},
+        "weighted": verdict.kept,
+        "why": verdict.reason,
+        "flagged_out": settings.flagged == "out",
+    }
     tables.write_json(paths.metrics("release"), metrics)
     kept = "weights kept" if verdict.kept else "no weights"
-    logger.info("%s: %d members, %d removed; %s: %s", newest, len(train), len(removed), kept, verdict.reason)
+    gone = len(removed) - counts["removed"]
+    message = "%s: %d samples, %d removed, %d called wrong and left out; %s: %s"
+    logger.info(message, newest, len(train), counts["removed"], gone, kept, verdict.reason)
 
 
 if __name__ == "__main__":

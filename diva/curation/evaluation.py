@@ -7,22 +7,17 @@ the mean error; differences between two sets are drawn in pairs, on the same tes
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from diva.curation.reweight import reweight
 from diva.numerics import products
-from diva.numerics.chunks import Chunks, Subset
+from diva.numerics.chunks import Chunks
 from diva.numerics.grid import choose_ridge
 from diva.numerics.precision import fit_ridge
-from diva.numerics.ridge import RidgeModel, moments
-from diva.text.progress import track
+from diva.numerics.ridge import RidgeModel
 
 Errors = npt.NDArray[np.float64]
 
@@ -82,33 +77,3 @@ def bootstrap(errors: Errors, draws: int, seed: int) -> Interval:
     counts = generator.multinomial(len(errors), np.full(len(errors), 1 / len(errors)), size=draws)
     low, high = np.quantile(counts @ errors / len(errors), [0.025, 0.975])
     return Interval(float(errors.mean()), float(low), float(high))
-
-
-def held_out_errors(
-    chunks: Chunks, classes: int, ridge: float, folds: int, seed: int, **weighing: Any
-) -> dict[str, float | int]:
-    """Error on held-out folds of a set, trained on the rest with and without weights fitted on that rest.
-
-    Args:
-        chunks: n rows.
-        classes: k.
-        ridge: λ.
-        folds: how many; two or more.
-        seed: of the folds, and of Reweight.
-        weighing: loss, steps and step_size of Reweight.
-    """
-    n = chunks.shape[0]
-    fold = torch.randperm(n, generator=torch.Generator().manual_seed(seed)) % folds
-    wrong = {"with_weights": 0, "without_weights": 0}
-    parts = [moments(Subset(chunks, fold == number), classes) for number in range(folds)]
-    whole = reduce(add, parts)
-    for number in track(range(folds), folds, "folds"):
-        rest, out = Subset(chunks, fold != number), Subset(chunks, fold == number)
-        weighed = reweight(fit_ridge(rest, classes, ridge, sums=whole - parts[number]), seed=seed, **weighing)
-        heads = {
-            "with_weights": train(rest, classes, ridge, weighed.weights),
-            "without_weights": Head(weighed.start, float("nan")),
-        }
-        for name, head in heads.items():
-            wrong[name] += int((~head.correct(out)).sum())
-    return {**{name: count / n for name, count in wrong.items()}, "folds": folds}

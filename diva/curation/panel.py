@@ -1,7 +1,7 @@
 """Training sets side by side: the same linear head is trained on each, and all are tested on the same rows."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,9 +11,11 @@ import torch
 
 from diva.curation import rows
 from diva.curation.evaluation import Errors, Head, bootstrap, train, train_by_leave_one_out
+from diva.curation.learners import TrainingSet, answer, choose_penalty
 from diva.curation.reweight import reweight
 from diva.numerics.precision import fit_ridge
-from diva.store import ledger
+from diva.store import ledger, release
+from diva.text.choices import Learner
 from diva.text.progress import track
 
 logger = logging.getLogger(__name__)
@@ -93,19 +95,32 @@ class Trial:
         prefix = "" if key == "error" else f"{key}_"
         return {key: bounds.mean, f"{prefix}low": bounds.low, f"{prefix}high": bounds.high}
 
+    def in_memory(
+        self, frame: pl.DataFrame, weights: torch.Tensor | None = None, most: int | None = None
+    ) -> TrainingSet:
+        """Rows of a frame at once, at most so many, drawn with the seed, without the constant column."""
+        chosen = np.sort(np.random.default_rng([self.seed, len(frame)]).permutation(len(frame))[:most])
+        features, labels = rows.gathered(rows.prepared(frame[chosen.tolist()], self.problem))
+        alpha = None if weights is None else weights.numpy()[chosen]
+        return TrainingSet(features.float().cpu().numpy(), labels.cpu().numpy(), alpha)
+
     def weigh(self, frame: pl.DataFrame) -> torch.Tensor:
         """Weights of a frame, as the stage ``reweight`` would choose them."""
         problem = self.problem
         fitted = fit_ridge(rows.prepared(frame, problem), len(problem.classes), problem.ridge)
         return reweight(fitted, **self.weighing).weights
 
-    def uniform(self, core: pl.DataFrame, pool: pl.DataFrame, size: int) -> list[Head]:
-        """Heads of the core and a uniform choice from the pool, together ``size`` samples; several draws."""
+    def drawn(self, core: pl.DataFrame, pool: pl.DataFrame, size: int) -> list[pl.DataFrame]:
+        """The core and a uniform choice from the pool, together ``size`` samples; several draws."""
         wanted = min(max(0, size - len(core)), len(pool))
         draws = self.choices if 0 < wanted < len(pool) else 1
         generator = np.random.default_rng(self.seed)
         chosen = [sorted(generator.permutation(len(pool))[:wanted].tolist()) for _ in range(draws)]
-        return [self.train(pl.concat([core, pool[some]])) for some in chosen]
+        return [pl.concat([core, pool[some]]) for some in chosen]
+
+    def uniform(self, core: pl.DataFrame, pool: pl.DataFrame, size: int) -> list[Head]:
+        """The heads of these draws."""
+        return [self.train(frame) for frame in self.drawn(core, pool, size)]
 
     def mean_errors(self, heads: Iterable[Head]) -> Errors:
         """Of several heads, for each test sample."""
@@ -113,40 +128,110 @@ class Trial:
         return errors
 
 
+@dataclass(frozen=True)
+class Training:
+    """Rows that train, and their weights, or None for ones."""
+
+    frame: pl.DataFrame
+    weights: torch.Tensor | None = None
+
+
+def training_sets(trial: Trial, core: pl.DataFrame, pool: pl.DataFrame, members: pl.DataFrame) -> dict[str, Training]:
+    """What is compared: the core, the release as it is and as it might be, everything."""
+    everything, stays = pl.concat([core, pool]), unflagged(members)
+    return {
+        "core": Training(core),
+        "release_weighted": Training(members, torch.tensor(members["weight"].to_numpy())),
+        "release_unweighted": Training(members),
+        "release_unflagged": Training(stays),
+        "release_unflagged_weighted": Training(stays, torch.tensor(stays["weight"].to_numpy())),
+        "everything": Training(everything),
+        "everything_reweighted": Training(everything, trial.weigh(everything)),
+    }
+
+
 def sets(
-    trial: Trial, core: pl.DataFrame, pool: pl.DataFrame, members: pl.DataFrame
-) -> tuple[dict[str, dict[str, float]], dict[str, Errors]]:
-    """The training sets side by side: their figures, and 1 for each test sample that they get wrong."""
-    everything = pl.concat([core, pool])
-    frames = {
-        "core": core,
-        "release_weighted": members,
-        "release_unweighted": members,
-        "release_unflagged": unflagged(members),
-        "everything": everything,
-        "everything_reweighted": everything,
-    }
-    weights_of = {
-        "release_weighted": torch.tensor(members["weight"].to_numpy()),
-        "everything_reweighted": trial.weigh(everything),
-    }
-    heads = {
-        name: trial.train(frame, weights_of.get(name)) for name, frame in track(frames.items(), len(frames), "sets")
-    }
+    trial: Trial, core: pl.DataFrame, pool: pl.DataFrame, members: pl.DataFrame, learners: Sequence[Learner], most: int
+) -> tuple[dict[str, dict[str, Any]], dict[str, Errors], dict[str, Any]]:
+    """The training sets side by side.
+
+    Args:
+        trial: trains and tests.
+        core: its index.
+        pool: the newest index.
+        members: the newest set, with its weights.
+        learners: that judge the sets beside the head.
+        most: rows that train each of them at most.
+
+    Returns:
+        The figures of each set; 1 for each test sample that its head gets wrong; what each learner took.
+    """
+    compared = training_sets(trial, core, pool, members)
+    heads = {name: trial.train(one.frame, one.weights) for name, one in track(compared.items(), len(compared), "sets")}
     errors = {name: trial.errors(head) for name, head in heads.items()}
-    sizes = {name: len(frame) for name, frame in frames.items()}
-    drawn = trial.uniform(core, pool, len(members))
-    heads["uniform"], sizes["uniform"] = drawn[0], max(len(core), len(members))
-    errors["uniform"] = trial.mean_errors(drawn)
-    return {name: figures(trial, heads[name], errors[name], errors["core"], sizes[name]) for name in errors}, errors
+    frames = trial.drawn(core, pool, len(members))
+    drawn = [trial.train(frame) for frame in frames]
+    compared["uniform"], heads["uniform"], errors["uniform"] = Training(frames[0]), drawn[0], trial.mean_errors(drawn)
+    judged = panels(trial, compared, errors, learners, most)
+    described = {
+        name: {
+            **figures(trial, heads[name], errors[name], errors["core"], len(one.frame)),
+            "panel": panel_figures(trial, judged.errors[name], judged.errors["core"]),
+        }
+        for name, one in compared.items()
+    }
+    return described, errors, judged.about
+
+
+class Judged(NamedTuple):
+    """Errors of each set's learners for each test sample; how each learner was set, and how long it took."""
+
+    errors: dict[str, dict[str, Errors]]
+    about: dict[str, Any]
+
+
+def panels(
+    trial: Trial, compared: Mapping[str, Training], heads: Mapping[str, Errors], learners: Sequence[Learner], most: int
+) -> Judged:
+    """Every learner on every set; the ridge head's errors are there already."""
+    errors: dict[str, dict[str, Errors]] = {name: {} for name in compared}
+    about: dict[str, Any] = {"rows": most, "sampled": any(len(one.frame) > most for one in compared.values())}
+    allowed = {name: _without(one, trial.allowed(one.frame)) for name, one in compared.items()}
+    test, core = trial.in_memory(trial.exam.rows), trial.in_memory(allowed["core"].frame, None, most)
+    for learner in learners:
+        penalty = choose_penalty(learner, core, trial.seed, most)
+        seconds = 0.0
+        for name, one in track(allowed.items(), len(allowed), learner):
+            if learner == "ridge":
+                errors[name][learner] = heads[name]
+                continue
+            training = trial.in_memory(one.frame, one.weights, most)
+            made = answer(learner, training, test.features, penalty=penalty, seed=trial.seed, most=most)
+            errors[name][learner] = (made.predicted != test.labels).astype(np.float64)
+            seconds += made.seconds
+        about[learner] = {"penalty": penalty, "seconds": round(seconds, 2)} if learner != "ridge" else {}
+    return Judged(errors, about)
+
+
+def _without(training: Training, allowed: pl.Series) -> Training:
+    mask = torch.from_numpy(allowed.to_numpy())
+    return Training(training.frame.filter(allowed), None if training.weights is None else training.weights[mask])
+
+
+def panel_figures(trial: Trial, errors: Mapping[str, Errors], baseline: Mapping[str, Errors]) -> dict[str, Any]:
+    """Mean over learners and each, with the paired difference to the baseline."""
+    each = {name: _compared(trial, errors[name], baseline[name]) for name in errors}
+    means: list[Errors] = [np.mean(list(some.values()), axis=0) for some in (errors, baseline)]
+    return {"mean": _compared(trial, *means), "learners": each}
+
+
+def _compared(trial: Trial, errors: Errors, baseline: Errors) -> dict[str, float]:
+    return {**trial.interval(errors), **trial.interval(errors - baseline, "difference")}
 
 
 def unflagged(members: pl.DataFrame) -> pl.DataFrame:
-    """Members that are not flagged; all of them where none is left to train on."""
-    rest = members.filter(~pl.col("flagged"))
-    if rest.is_empty():
-        logger.warning("every label of the set is called wrong: release_unflagged is the whole of it")
-    return members if rest.is_empty() else rest
+    """Members without those that the release leaves out as called wrong."""
+    return members.join(release.left_out(members), on="sample_id", how="anti", maintain_order="left")
 
 
 def figures(trial: Trial, head: Head, errors: Errors, baseline: Errors, size: int) -> dict[str, float]:

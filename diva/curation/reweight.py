@@ -5,7 +5,8 @@
 Model and leverages at the start serve T*, the first derivative and, with `auto`, every fold; a row of weight 0 costs
 nothing in the sums over weights. The step is normalised, so η is the largest change of a weight in a step. More steps
 overfit the leave-one-out loss: three of η = 0.5 are the default, and ``steps="auto"`` watches a fold of the validating
-samples instead. With `calibrated`, T* is chosen once, at α = 1, over all rows that are weighed.
+samples instead. No class vanishes (`floored`). With `calibrated`, T* is chosen once, at α = 1, over all rows that are
+weighed.
 
 Reference: Dukler et al., ICLR 2022, Sec. 4 and the appendix on validation overfitting.
 """
@@ -27,6 +28,7 @@ from diva.text.choices import LossName
 
 FOLDS = 4
 FEWEST_STEPS, MOST_STEPS = 2, 6
+FLOOR, FEWEST_SAMPLES = 0.1, 2  # of a class: the share of its weight, and the samples of positive weight, that stay
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,22 @@ def reweight(
         alpha = step(alpha, derivative.values, step_size)
         if len(history) < steps:
             derivative = dataset_derivative(start.reweighted(alpha), chosen, validation=validation)
+    if history:
+        labels = torch.cat([labels.cpu() for _, labels, _ in start.chunks])
+        alpha = floored(alpha, initial_weights(start), labels, start.classes)
     return WeightPath(alpha, first.values, first.margin.double(), tuple(history), chosen, first.model, watched)
+
+
+def floored(weights: Tensor, start: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Weights (n,) under which no class vanishes.
+
+    A class whose weight fell below a tenth of its start, or to fewer than two samples where it had two, gets a tenth of
+    its start back, evenly; all others stay as they are.
+    """
+    had, has = (torch.bincount(labels, values, minlength=classes) for values in (start, weights))
+    samples, rest = (torch.bincount(labels, (values > 0).double(), minlength=classes) for values in (start, weights))
+    vanishing = (has < FLOOR * had) | (rest < samples.clamp_max(FEWEST_SAMPLES))
+    return torch.where(vanishing[labels], weights + FLOOR * start, weights)
 
 
 def initial_weights(start: RidgeFit) -> Tensor:

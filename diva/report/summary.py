@@ -16,9 +16,10 @@ from diva.text.words import NOTHING, Column, Row, Table, count, number, percent,
 
 SETS = {
     "core": "core",
-    "release_weighted": "release, with weights",
-    "release_unweighted": "release, without weights",
-    "release_unflagged": "release, without flagged",
+    "release_weighted": "members, with weights",
+    "release_unweighted": "members",
+    "release_unflagged": "members, flagged out",
+    "release_unflagged_weighted": "members, flagged out, with weights",
     "everything": "everything",
     "everything_reweighted": "everything, reweighted",
     "uniform": "uniform, of equal size",
@@ -54,7 +55,8 @@ class RunMetrics:
     @property
     def used(self) -> str:
         """Name of the training set that the release is."""
-        return "release_weighted" if self.release["weights"]["kept"] else "release_unweighted"
+        former = "release_weighted" if self.release["weights"]["kept"] else "release_unweighted"
+        return str(self.evaluate.get("release", former))
 
     @property
     def best(self) -> str:
@@ -97,19 +99,21 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def summarise(run: RunMetrics) -> Summary:
     """Facts, tables and caveats of a run."""
-    tables = [called_wrong(run), rounds(run), sets(run)]
+    tables = [called_wrong(run), rounds(run), sets(run), panel(run)]
     return Summary(facts(run), tuple(table for table in tables if table.rows), caveats(run))
 
 
 def facts(run: RunMetrics) -> tuple[tuple[str, str], ...]:
     """What the run started from, what it made, and where that lies."""
     release, weights = run.release, run.release["weights"]
-    made = f"{count(release['members'])} samples: core {count(release['core'])}, added {count(release['added'])}"
+    size = release.get("samples", release["members"])
+    made = f"{count(size)} samples: core {count(release['core'])}, added {count(release['added'])}"
     gone = {"removed": release["removed"], "relabelled": release["relabelled"]}
+    left_out = {"removed": release["removed"], "called wrong and left out": release.get("left_out", 0)}
     return (
         ("core", f"{count(run.fit['samples'])} samples of {count(run.fit['classes'])} classes"),
         ("called wrong", f"{count(release['flagged'])} of {count(release['members'])}, flagged" + _listed(gone)),
-        ("release", made + _listed({"removed": release["removed"]})),
+        ("release", made + _listed(left_out)),
         ("weights", f"{'kept' if weights['kept'] else 'not kept'}: {weights['reason']}"),
         ("backbone", backbone(run.network)),
         ("lies in", f"{paths.TRAIN.parent.as_posix()}/"),
@@ -132,7 +136,20 @@ def caveats(run: RunMetrics) -> tuple[str, ...]:
     """What a reader must know before believing the figures."""
     untrained = "" if run.trained else "The backbone is untrained: a trained one gives better features."
     nothing = "" if run.rounds else "No rounds: nothing was added to the core."
-    return tuple(text for text in (run.evaluate["test"].get("caveat", ""), untrained, nothing) if text)
+    caveat, warning = run.evaluate["test"].get("caveat", ""), run.evaluate.get("warning", "")
+    return tuple(text for text in (warning, caveat, untrained, nothing, plain_logistic(run)) if text)
+
+
+def plain_logistic(run: RunMetrics) -> str:
+    """That plain logistic regression on everything beats the ridge head on the release, where it does; else nothing."""
+    errors = run.evaluate["sets"].get("everything", {}).get("panel", {}).get("learners", {})
+    plain, head = errors.get("logistic", {}).get("error"), run.evaluate["sets"].get(run.used, {}).get("error")
+    if plain is None or head is None or plain >= head:
+        return ""
+    return (
+        f"Plain logistic regression on everything errs on {percent(plain)} %, the ridge head on the release on "
+        f"{percent(head)} %: with these features another learner than the head is worth more than curation."
+    )
 
 
 def called_wrong(run: RunMetrics) -> Table:
@@ -189,9 +206,49 @@ def sets(run: RunMetrics) -> Table:
     )
     test = run.evaluate["test"]
     where = "test samples" if test["kind"] == "test" else "held-out samples of the core"
-    title = f"Error on {count(test['samples'])} {where}, in %, with intervals of 95 %"
+    title = f"Error of the ridge head on {count(test['samples'])} {where}, in %, with intervals of 95 %"
     notes = (f"▸ the release is this: {paths.TRAIN.as_posix()}   ★ lowest error",)
     return Table(title, columns, tuple(_set(run, name, results[name]) for name in order(run)), notes)
+
+
+def panel(run: RunMetrics) -> Table:
+    """The same training sets, judged by several learners: the mean over them, and each."""
+    results = {name: run.evaluate["sets"][name].get("panel", {}) for name in order(run)}
+    learners = list(next((figures["learners"] for figures in results.values() if figures), {}))
+    columns = (
+        Column("trained on", number=False),
+        Column("mean"),
+        Column("less core's", judged=True),
+        *(Column(learner, wide=True) for learner in learners),
+    )
+    title, about = "Error by learner, in %: the mean over them, and each", run.evaluate.get("learners", {})
+    if len(learners) < 2:
+        return Table(title, columns, ())
+    least = min(figures["mean"]["error"] for figures in results.values())
+    rows = []
+    for name, figures in results.items():
+        mean = figures["mean"]
+        difference = with_interval(mean, "difference") if name != "core" else NOTHING
+        each = (percent(figures["learners"][learner]["error"]) for learner in learners)
+        verdict = "" if name == "core" else judged(mean["difference_low"], mean["difference_high"])
+        best = mean["error"] == least
+        cells = (SETS.get(name, name), with_interval(mean), difference, *each)
+        rows.append(Row(cells, used=name == run.used, best=best, verdict=verdict))
+    sampled = (f"Of larger sets {count(about['rows'])} rows, drawn at random, train all but the ridge head.",)
+    return Table(title, columns, tuple(rows), (*_gains(results[run.used]), *sampled * bool(about.get("sampled"))))
+
+
+def _gains(figures: Mapping[str, Any]) -> tuple[str, ...]:
+    """On which learners the release's gain over the core rests."""
+    lines = []
+    for verdict in ("better", "worse"):
+        names = [
+            f"{learner} ({percent(each['difference'], 1, signed=True)})"
+            for learner, each in figures["learners"].items()
+            if judged(each["difference_low"], each["difference_high"]) == verdict
+        ]
+        lines.append(f"The release is {verdict} than the core for {', '.join(names) or 'no learner'}.")
+    return tuple(lines)
 
 
 def order(run: RunMetrics) -> list[str]:

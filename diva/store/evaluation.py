@@ -1,5 +1,8 @@
 """Tables beside the metrics of ``evaluate``: errors by class, the curve of Reweight, what the pool still holds."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import polars as pl
 
 from diva.store import paths, tables
@@ -10,6 +13,8 @@ CLASSES: tables.Schema = {
     "core": pl.Float64,  # share of them that a head trained on the set gets wrong
     "release_weighted": pl.Float64,
     "release_unweighted": pl.Float64,
+    "release_unflagged": pl.Float64,
+    "release_unflagged_weighted": pl.Float64,
     "everything": pl.Float64,
 }
 STEPS: tables.Schema = {
@@ -44,3 +49,21 @@ def read(name: str) -> pl.DataFrame:
 def write(name: str, frame: pl.DataFrame) -> None:
     """Write one of the tables."""
     tables.write(paths.evaluation(name), tables.conform(frame, SCHEMAS[name], name), SCHEMAS[name])
+
+
+def release_set(release: Mapping[str, Any]) -> str:
+    """Name of the training set that the release is, by data/metrics/release.json; versions of old keep flagged ones."""
+    weighted = "_weighted" if release.get("weighted") else ""
+    return f"release_unflagged{weighted}" if release.get("flagged_out") else f"release{weighted or '_unweighted'}"
+
+
+def warning(figures: Mapping[str, Any]) -> str:
+    """What nobody may miss of the release's figures: that it is significantly worse than the core; else nothing."""
+    mean = figures["panel"]["mean"] if figures["panel"]["learners"] else figures
+    if not mean["difference_low"] > 0:
+        return ""
+    return (
+        "WARNING: the release is worse than the core: its test error is higher by "
+        f"{100 * mean['difference']:.1f} points [{100 * mean['difference_low']:.1f}, "
+        f"{100 * mean['difference_high']:.1f}], the mean over the learners; train on the core, or look into the report."
+    )

@@ -1,6 +1,7 @@
 """The release: the newest curated set as a training set, with or without its weights."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -22,7 +23,7 @@ TRAIN: tables.Schema = {
     "derivative": pl.Float64,
     "reason": pl.String,
 }
-REMOVED: tables.Schema = {name: dtype for name, dtype in TRAIN.items() if name != "weight"}
+REMOVED: tables.Schema = {**{name: dtype for name, dtype in TRAIN.items() if name != "weight"}, "score": pl.Float64}
 WEIGHTS: tables.Schema = {
     "sample_id": pl.String,
     "weight": pl.Float64,
@@ -32,6 +33,7 @@ WEIGHTS: tables.Schema = {
 
 
 UNCHOSEN = "none"  # the round of samples that no round chose
+FEWEST = 2  # samples of a class that stay in the training set, whatever is called wrong
 
 
 class Verdict(NamedTuple):
@@ -42,22 +44,26 @@ class Verdict(NamedTuple):
 
 
 def verdict(setting: str, held_out: Mapping[str, Any] | None) -> Verdict:
-    """Whether weights are kept: ``always``, ``never``, or (``auto``) where they lower the held-out error.
+    """Whether weights are kept: ``always``, ``never``, or (``auto``) where held-out rows gain by them.
 
     Args:
         setting: of ``release.weights``.
-        held_out: errors ``with_weights`` and ``without_weights`` on a fold that took no part; None where none was.
+        held_out: errors ``with_weights`` and ``without_weights``, and the ``gain`` of rows of the core with its
+            ``standard_error``, which it must exceed; versions of old have no gain, and errors alone decided. None where
+            nothing was held out.
     """
     if setting in ("always", "never"):
         return Verdict(setting == "always", f"release.weights is {setting}")
-    errors = [(held_out or {}).get(name) for name in ("with_weights", "without_weights")]
+    figures = held_out or {}
+    errors = [figures.get(name) for name in ("with_weights", "without_weights")]
     better, worse = (error if isinstance(error, int | float) else float("nan") for error in errors)
     if better != better or worse != worse:
         return Verdict(kept=False, reason="no held-out comparison was made; all weights are 1")
-    told = f"held-out error {better:.4g} with weights, {worse:.4g} without"
-    return (
-        Verdict(kept=True, reason=told) if better < worse else Verdict(kept=False, reason=f"{told}; all weights are 1")
-    )
+    told, kept = f"held-out error {better:.4g} with weights, {worse:.4g} without", better < worse
+    if "gain" in figures:
+        told += f" (gain {figures['gain']:.2g}, standard error {figures['standard_error']:.2g})"
+        kept = figures["gain"] > figures["standard_error"]
+    return Verdict(kept, told if kept else f"{told}; all weights are 1")
 
 
 def complete(state: pl.DataFrame, weights: pl.DataFrame, pool: pl.DataFrame, review: pl.DataFrame) -> pl.DataFrame:
@@ -95,13 +101,16 @@ def obeyed(book: ledger.Ledger) -> pl.DataFrame:
     return tables.read(paths.review(ledger.obeyed_review(book)), curated.REVIEW)
 
 
-def frames(state: pl.DataFrame, weights: pl.DataFrame, kept: bool) -> tuple[pl.DataFrame, pl.DataFrame]:
+def frames(
+    state: pl.DataFrame, weights: pl.DataFrame, kept: bool, flagged: str = "keep"
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Training set and removed samples.
 
     Args:
         state: a curated set.
         weights: weight, newest derivative and margin of every member.
         kept: whether the weights are used; otherwise each is 1.
+        flagged: ``out``: members whose label is called wrong leave; ``keep``: they train, too.
 
     Raises:
         ValueError: a member without a weight, or one that is negative or not finite.
@@ -116,15 +125,43 @@ def frames(state: pl.DataFrame, weights: pl.DataFrame, kept: bool) -> tuple[pl.D
     if len(bad):
         raise ValueError(f"weights must be finite and ≥ 0 for every member, got {len(bad)} others (first: {bad[0]}).")
     train = members if kept else members.with_columns(weight=pl.lit(1.0))
-    return train.select(list(TRAIN)), joined.filter(pl.col("status") == "removed").select(list(REMOVED))
+    if flagged == "out":
+        train = train.join(left_out(members), on="sample_id", how="anti", maintain_order="left")
+    removed = joined.join(train, on="sample_id", how="anti", maintain_order="left")
+    return train.select(list(TRAIN)), removed.select(list(REMOVED))
 
 
-def summary(round_: str, state: pl.DataFrame, train: pl.DataFrame, judged: Verdict, setting: str) -> dict[str, Any]:
+def left_out(members: pl.DataFrame) -> pl.DataFrame:
+    """The ids of members whose label is called wrong, but for the least suspicious of a class that needs them.
+
+    Of every class two samples stay, or as many as it has.
+    """
+    order = members.select("sample_id", "label", "flagged", "margin").sort(
+        "flagged", pl.col("margin").fill_null(0).fill_nan(0), descending=[False, True], maintain_order=True
+    )
+    place = pl.int_range(pl.len()).over("label")
+    return order.filter(pl.col("flagged") & (place >= FEWEST)).select("sample_id")
+
+
+def read_removed(path: Path) -> pl.DataFrame:
+    """Removed samples; those of versions of old come without a score."""
+    frame = tables.parse(tables.read_parquet, path, "parquet file")
+    if "score" not in frame.columns:
+        frame = frame.with_columns(score=pl.lit(None, pl.Float64))
+    return tables.conform(frame, REMOVED, str(path))
+
+
+def summary(
+    round_: str, state: pl.DataFrame, train: pl.DataFrame, judged: Verdict, setting: str, flagged: str = "keep"
+) -> dict[str, Any]:
     """What the release holds, and why it has the weights it has."""
     came = state.filter(pl.col("origin") == "pool").group_by("round").len().sort("round").iter_rows()
+    counts = curated.counts(state)
+    gone = {"samples": len(train), "left_out": counts["members"] - len(train)} if flagged == "out" else {}
     return {
         "round": round_,
-        **curated.counts(state),
+        **counts,
+        **gone,
         "added_in": dict(came),
         "classes": dict(train.group_by("label").len().sort("label").iter_rows()),
         "weights": {

@@ -13,6 +13,7 @@ Rule = Literal["rate", "margin", "derivative"]  # how many labels are called wro
 Action = Literal["weigh", "drop", "relabel"]  # what is done to them
 Change = Literal["remove", "relabel", "flag", "add", "keep"]  # of a sample by a round; of several the first is gravest
 Decision = Literal["accept", "reject", "relabel"]  # of a person on a sample
+Learner = Literal["ridge", "logistic", "svm", "knn", "mlp"]  # that training sets are judged by
 
 CHANGE_OF: dict[Action, Change] = {"weigh": "flag", "drop": "remove", "relabel": "relabel"}
 

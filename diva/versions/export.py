@@ -22,7 +22,6 @@ from diva.versions.published import Version
 FORMATS = ("imagefolder", "fiftyone", "csv", "parquet")
 FIELDS = ("weight", "flagged", "given_label", "suggested_label", "origin", "round", "margin", "derivative", "reason")
 LENGTH = 120  # bytes of a folder's name; longer labels end in their hash
-TABLES = {paths.TRAIN: release.TRAIN, paths.REMOVED: release.REMOVED}
 
 
 def export(version: Version, form: str, folder: Path, *, copy: bool = False) -> int:
@@ -42,7 +41,8 @@ def export(version: Version, form: str, folder: Path, *, copy: bool = False) -> 
         raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {form}.")
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise ValueError(f"--to must be a new or an empty folder, got {folder}.")
-    frames = {path.stem: tables.read(contents.fetch(version, path), schema) for path, schema in TABLES.items()}
+    train = tables.read(contents.fetch(version, paths.TRAIN), release.TRAIN)
+    frames = {"train": train, "removed": release.read_removed(contents.fetch(version, paths.REMOVED))}
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     fresh.mkdir(parents=True)
     try:

@@ -93,7 +93,7 @@ def versions() -> list[Version]:
 
 def _figures(evaluate: Mapping[str, Any], release: Mapping[str, Any]) -> dict[str, Any]:
     rounds = evaluate.get("rounds") or [{}]
-    used = "release_weighted" if release.get("weighted") else "release_unweighted"
+    used = evaluate.get("release") or ("release_weighted" if release.get("weighted") else "release_unweighted")
     errors = evaluate.get("sets", {}).get(used, {})
     counts = {name: release.get(key) for name, key in (("size", "samples"), ("added", "added"), ("removed", "removed"))}
     return {"round": rounds[-1].get("round"), **counts, **{name: errors.get(name) for name in ("error", "low", "high")}}

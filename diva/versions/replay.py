@@ -152,17 +152,20 @@ def review(files: VersionFiles, name: str) -> Iterator[FileFault]:
 
 def released(files: VersionFiles) -> Iterator[FileFault]:
     """The release is the newest set with its weights."""
-    book, setting = files.book, files.stages["release"]["params"][str(paths.PARAMS)]["release"]["weights"]
+    book, settings = files.book, files.stages["release"]["params"][str(paths.PARAMS)]["release"]
+    setting, flagged = settings["weights"], settings.get("flagged")
     weights = files.table(paths.WEIGHTS, release.WEIGHTS)
     rows = files.table(paths.pool(ledger.newest_pool(book)), index.SCHEMA)
     said = files.table(paths.review(ledger.obeyed_review(book)), curated.REVIEW)
     state = release.complete(files.table(paths.curated(book.latest), curated.SCHEMA), weights, rows, said)
     judged = json.loads(contents.git_text(files.version, paths.metrics("reweight"))).get("held_out")
     verdict = release.verdict(setting, judged)
-    train, removed = release.frames(state, weights, verdict.kept)
+    train, removed = release.frames(state, weights, verdict.kept, flagged or "keep")
+    if flagged is None:  # a version of old
+        removed = removed.with_columns(score=pl.lit(None, pl.Float64))
     yield from differ(paths.TRAIN.as_posix(), train, files.table(paths.TRAIN, release.TRAIN))
-    yield from differ(paths.REMOVED.as_posix(), removed, files.table(paths.REMOVED, release.REMOVED))
-    summary = release.summary(book.latest, state, train, verdict, setting)
+    yield from differ(paths.REMOVED.as_posix(), removed, release.read_removed(files.file(paths.REMOVED)))
+    summary = release.summary(book.latest, state, train, verdict, setting, flagged or "keep")
     if json.loads(files.file(paths.SUMMARY).read_text(encoding="utf-8")) != summary:
         yield FileFault(paths.SUMMARY.as_posix(), "a summary of this release", "another")
 

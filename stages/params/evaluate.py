@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from diva.text.choices import Learner
 from stages.params.section import Section
 
 
@@ -13,3 +14,5 @@ class Evaluate(Section):
     steps: int = Field(ge=0)  # of Reweight that are watched on the test set
     held_out: float = Field(gt=0, lt=1)  # share of the core that tests where there is no test set
     seed: int = Field(ge=0)
+    learners: tuple[Learner, ...] = ("ridge", "logistic", "svm", "knn", "mlp")  # that every training set is judged by
+    learner_rows: int = Field(default=5000, ge=2)  # that train each of them at most, the ridge head excepted

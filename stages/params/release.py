@@ -8,4 +8,5 @@ from stages.params.section import Section
 class Release(Section):
     """What goes into the release."""
 
-    weights: Literal["auto", "always", "never"]  # auto: only where a held-out fold of the set gets better
+    weights: Literal["auto", "always", "never"]  # auto: only where held-out rows of the core gain by them
+    flagged: Literal["out", "keep"] = "out"  # labels called wrong: not in the training set, or with it

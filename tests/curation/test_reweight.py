@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 import torch
 
-from diva.curation.reweight import FOLDS, reweight, step, stop_at, validation_folds
+from diva import estimators
+from diva.curation.reweight import FOLDS, floored, reweight, step, stop_at, validation_folds
 from diva.numerics.chunks import InMemory
 from diva.numerics.losses import Loss
 from diva.numerics.precision import fit_ridge
@@ -182,3 +184,24 @@ def test_a_group_watches_or_validates_as_a_whole():
         assert len(fold[groups == group].unique()) <= 1
     assert len(fold.unique()) == 4
     assert torch.equal(validation_folds(60, None, 0), validation_folds(60, torch.arange(60), 0))
+
+
+def test_no_class_vanishes_and_others_stay_as_they_are():
+    labels = torch.tensor([0] * 4 + [1] * 3 + [2] * 3 + [3])
+    start = torch.ones(11, dtype=torch.float64)
+    weights = torch.tensor([0.0, 0, 0, 0, 0, 0, 2, 0.5, 1.5, 0, 0.4], dtype=torch.float64)
+    expected = torch.tensor([0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 2.1, 0.5, 1.5, 0, 0.4], dtype=torch.float64)
+    assert torch.equal(floored(weights, start, labels, 5), expected)
+    assert torch.equal(floored(start, start, labels, 5), start)
+    absent = torch.where(labels == 0, 0.0, start)
+    assert torch.equal(floored(absent, absent, labels, 5), absent)  # what was not there does not come back
+
+
+def test_a_rare_class_that_overlaps_a_common_one_keeps_weight():
+    labels = np.repeat([0, 1], [300, 15])
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        X = random.normal(size=(2, 20))[labels] * 0.5 + random.normal(size=(315, 20))
+        rare = estimators.reweight(X, labels).weights[labels == 1]
+        assert (rare > 0).sum() >= 2
+        assert rare.sum() >= 1.5

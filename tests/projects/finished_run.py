@@ -172,6 +172,7 @@ def figures(error: float, size: int = 24) -> dict[str, float]:
 def evaluate(state: pl.DataFrame, pool: bool) -> None:
     """Tables of ``evaluate``: errors by class, the curve of Reweight, six samples left for two reasons."""
     sets = {"core": 0.3, "release_weighted": 0.1, "release_unweighted": 0.2, "everything": 0.4}
+    sets |= {"release_unflagged": 0.2, "release_unflagged_weighted": 0.1}
     evaluation.write("classes", pl.DataFrame({"label": CLASSES, "samples": [3, 3, 3], **sets}))
     steps = [{"step": step, "loss": 0.5 - 0.1 * step, **figures(0.2 + 0.01 * abs(step - 1))} for step in range(4)]
     evaluation.write("steps", pl.DataFrame(steps).select(list(evaluation.STEPS)))

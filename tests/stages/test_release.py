@@ -31,13 +31,15 @@ def newest(workplace: Path) -> Path:
     [
         ("auto", {"with_weights": 0.1, "without_weights": 0.2}, 0.5),
         ("auto", {"with_weights": 0.2, "without_weights": 0.1}, 1.0),
+        ("auto", {"with_weights": 0.1, "without_weights": 0.2, "gain": 0.1, "standard_error": 0.02}, 0.5),
+        ("auto", {"with_weights": 0.1, "without_weights": 0.2, "gain": 0.1, "standard_error": 0.12}, 1.0),
         ("auto", None, 1.0),
         ("always", None, 0.5),
         ("never", {"with_weights": 0.1, "without_weights": 0.2}, 1.0),
     ],
 )
 def test_the_release_keeps_weights_as_asked(newest: Path, setting: str, held_out: Any, weight: float) -> None:
-    small.write_params(release={"weights": setting})
+    small.write_params(release={"weights": setting, "flagged": "keep"})
     small.weigh("r001", held_out)
     main()
     train, removed = tables.read(paths.TRAIN, release.TRAIN), tables.read(paths.REMOVED, release.REMOVED)
@@ -66,3 +68,17 @@ def test_weights_of_another_set_are_refused_and_nothing_is_written(newest: Path)
     with pytest.raises(ValueError, match="weights must be finite and ≥ 0 for every member, got 4 others"):
         main()
     assert not paths.TRAIN.exists()
+
+
+def test_labels_called_wrong_leave_with_reason_score_and_suggestion(newest: Path) -> None:
+    small.write_params(release={"weights": "always", "flagged": "out"})
+    small.weigh("r001", None)
+    main()
+    train, removed = tables.read(paths.TRAIN, release.TRAIN), release.read_removed(paths.REMOVED)
+    assert (len(train), len(removed)) == (58, 2)
+    assert not train["flagged"].any()
+    gone = removed.filter("flagged")
+    assert gone.select("reason", "score", "suggested_label").rows() == [("because", 0.3, "9")] * 2
+    told = json.loads(paths.SUMMARY.read_text())
+    assert (told["members"], told["samples"], told["left_out"], told["removed"]) == (59, 58, 1, 1)
+    assert json.loads(paths.metrics("release").read_text())["flagged_out"] is True

@@ -52,3 +52,15 @@ def test_the_rest_of_the_pool_obeys_people_too():
     train, removed = release.frames(state, weighed("uvwxyz"), kept=True)
     assert train.select("sample_id", "label", "given_label").rows()[3:] == [("y", "b", "a"), ("z", "a", "a")]
     assert "x" not in {*train["sample_id"], *removed["sample_id"]}
+
+
+def test_two_samples_of_every_class_stay_whatever_is_called_wrong():
+    rows = [("a1", "a", False, 0.1), ("a2", "a", True, -0.5), ("a3", "a", True, -0.1), ("b1", "b", True, None)]
+    members = pl.DataFrame(rows, ["sample_id", "label", "flagged", "margin"], orient="row")
+    assert release.left_out(members)["sample_id"].to_list() == ["a2"]
+
+
+def test_removed_samples_of_versions_of_old_have_no_score(tmp_path):
+    schema = {name: dtype for name, dtype in release.REMOVED.items() if name != "score"}
+    tables.write(tmp_path / "removed.parquet", tables.empty(schema), schema)
+    assert release.read_removed(tmp_path / "removed.parquet").columns == list(release.REMOVED)

@@ -1,0 +1,273 @@
+"""Curated sets judged by several learners, and by whether they ever do worse than doing nothing.
+
+    python -m benchmarks.panel flags | sets | gate  [--features FOLDER] [--seeds N] [--out FILE]
+
+    flags  F1 of the flag rule: digits, Flowers-102, CIFAR-10N, noise of several kinds; share flagged where clean
+    sets   test error of five learners on all rows, flagged out, flagged out with weights, and a clean oracle; Extend
+           with 30 % of the pool wrong, beside a uniform choice and everything
+    gate   whether weights are kept (`release.weights: auto`), and what keeping them does to the panel's test error
+
+Each table is the mean and the standard deviation over seeds; each cell in which the release is worse than doing nothing
+by more than one standard error is listed.
+"""
+
+import argparse
+import itertools
+import json
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import numpy as np
+import torch
+
+from benchmarks import machine
+from benchmarks.problems import Array, digits
+from diva.curation.benefit import Members, weights_benefit
+from diva.curation.detect import detect
+from diva.curation.extend import RoundSettings, extend
+from diva.curation.learners import Answer, TrainingSet, answer, choose_penalty
+from diva.curation.reweight import reweight
+from diva.numerics.chunks import InMemory
+from diva.numerics.grid import choose_ridge
+from diva.numerics.normalize import Prepared
+from diva.numerics.precision import RidgeFit
+from diva.text.choices import Learner
+
+FOLDER = Path("../shared/data/features")
+ROWS = 3000  # of CIFAR-10N
+WEIGHING: dict[str, Any] = {"loss": "calibrated", "step_size": 0.5}
+KINDS = ("uniform 5 %", "uniform 20 %", "uniform 40 %", "one class 40 %", "a tenth of the classes 40 %", "clean")
+
+
+def pack(name: str, folder: Path, seed: int) -> dict[str, Array]:
+    """x_train, y_train, x_test, y_test and, of CIFAR-10N, y_train_clean; rows to unit length, codes 0..k−1."""
+    if name == "digits":
+        arrays = digits(seed)
+    else:
+        file = {"flowers": "flowers102_mobilenetv2.npz", "cifar10n": "cifar10n_random1_mobilenetv2.npz"}[name]
+        with np.load(folder / file, allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files if key.startswith(("x_", "y_"))}
+    if name == "cifar10n":
+        some = np.random.default_rng([seed, ROWS]).permutation(len(arrays["y_train"]))[:ROWS]
+        arrays |= {key: arrays[key][some] for key in ("x_train", "y_train", "y_train_clean")}
+    names = np.unique(arrays["y_train"])
+    seen = np.isin(arrays["y_test"], names)
+    arrays["x_test"], arrays["y_test"] = arrays["x_test"][seen], arrays["y_test"][seen]
+    for key in arrays:
+        if key.startswith("y_"):
+            arrays[key] = np.searchsorted(names, arrays[key])
+        else:
+            x = arrays[key].astype(np.float32)
+            arrays[key] = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    return arrays
+
+
+def noisy(labels: Array, kind: str, classes: int, seed: int) -> Array:
+    """Labels of which some are changed to another class."""
+    random = np.random.default_rng([seed, 1])
+    if kind == "clean":
+        return labels
+    share = float(kind.split()[-2]) / 100
+    if kind.startswith("uniform"):
+        among = np.arange(len(labels))
+    else:
+        count = 1 if kind.startswith("one") else max(1, round(classes / 10))
+        among = np.isin(labels, random.permutation(classes)[:count]).nonzero()[0]
+    wrong = random.permutation(among)[: round(share * len(among))]
+    changed = labels.copy()
+    changed[wrong] = (labels[wrong] + random.integers(1, classes, len(wrong))) % classes
+    return changed
+
+
+def fitted(x: Array, y: Array, classes: int) -> RidgeFit:
+    """The head, λ by leave-one-out."""
+    chunks = Prepared(InMemory(torch.from_numpy(x), torch.from_numpy(y), 2048))
+    return choose_ridge(chunks, classes).fit()
+
+
+def f1(flagged: Array, wrong: Array) -> float:
+    """Of what is called wrong."""
+    return float(2 * (flagged & wrong).sum() / max(1, flagged.sum() + wrong.sum()))
+
+
+def flags(folder: Path, seed: int) -> dict[str, float]:
+    """F1 (of clean sets: the share flagged, in %) of the rule with classes, and of one rate for all."""
+    figures = {}
+    for name in ("digits", "flowers", "cifar10n"):
+        arrays = pack(name, folder, seed)
+        x, truth = arrays["x_train"], arrays.get("y_train_clean", arrays["y_train"])
+        classes = int(truth.max()) + 1
+        for kind in ("human",) if name == "cifar10n" else KINDS:
+            labels = arrays["y_train"] if kind == "human" else noisy(truth, kind, classes, seed)
+            for by_class in (True, False):
+                flagged = detect(fitted(x, labels, classes), by_class=by_class).flagged.numpy()
+                value = 100 * float(flagged.mean()) if kind == "clean" else f1(flagged, labels != truth)
+                figures[f"{name}, {kind}, {'by class' if by_class else 'one rate'}"] = value
+    return figures
+
+
+def asked(sets: dict[str, TrainingSet], core: TrainingSet, arrays: dict[str, Array], seed: int) -> dict[str, float]:
+    """Test error in % of each learner on each set; C by held-out rows of the core."""
+    classes = int(core.labels.max()) + 1
+    figures = {}
+    for learner in get_args(Learner):
+        penalty = choose_penalty(learner, core, seed)
+        for name, training in sets.items():
+            c = choose_ridge(_chunks(training), classes).ridge if learner == "ridge" else penalty
+            reply: Answer = answer(cast(Learner, learner), training, arrays["x_test"], penalty=c, seed=seed)
+            figures[f"{learner}, {name}"] = 100 * float((reply.predicted != arrays["y_test"]).mean())
+    return figures
+
+
+def _chunks(training: TrainingSet) -> Prepared:
+    return Prepared(InMemory(torch.from_numpy(training.features), torch.from_numpy(training.labels), 2048))
+
+
+def released(x: Array, y: Array, classes: int, seed: int) -> dict[str, TrainingSet]:
+    """The set as delivered, without what is called wrong, and with weights on the rest."""
+    start = fitted(x, y, classes)
+    stays = ~detect(start).flagged.numpy()
+    whole = TrainingSet(x, y)
+    sets = {"all": whole, "flagged out": whole.subset(stays)}
+    for steps in (3, "auto"):
+        weights = reweight(start, steps=cast(Any, steps), seed=seed, **WEIGHING).weights.numpy()
+        sets[f"all, weights {steps}"] = TrainingSet(x, y, weights)
+        sets[f"flagged out, weights {steps}"] = TrainingSet(x, y, weights).subset(stays)
+    return sets
+
+
+def panel(folder: Path, seed: int) -> dict[str, float]:
+    """Five learners on what Detect and Reweight make of noisy sets, and on what Extend chooses."""
+    figures = {}
+    for name, kind in (("flowers", "uniform 20 %"), ("cifar10n", "human"), ("flowers", "clean")):
+        arrays = pack(name, folder, seed)
+        truth = arrays.get("y_train_clean", arrays["y_train"])
+        classes = int(truth.max()) + 1
+        labels = arrays["y_train"] if kind == "human" else noisy(truth, kind, classes, seed)
+        sets = released(arrays["x_train"], labels, classes, seed)
+        right = labels == truth
+        sets["oracle"] = TrainingSet(arrays["x_train"], labels).subset(right)
+        figures |= {f"{name} {kind}: {key}": v for key, v in asked(sets, sets["all"], arrays, seed).items()}
+    arrays = pack("flowers", folder, seed)
+    classes = int(arrays["y_train"].max()) + 1
+    core, pool = halves(arrays["y_train"], seed)
+    x, labels = arrays["x_train"], arrays["y_train"].copy()
+    labels[pool] = noisy(labels[pool], "uniform 30 %", classes, seed)
+    start = fitted(x[core], labels[core], classes)
+    rows = Prepared(InMemory(torch.from_numpy(x[pool]), torch.from_numpy(labels[pool]), 2048))
+    added = pool[extend(start, rows, RoundSettings()).index.numpy()]
+    uniform = np.random.default_rng([seed, 2]).permutation(pool)[: len(added)]
+    members = np.concatenate([core, added])
+    made = released(x[members], labels[members], classes, seed)
+    sets = {
+        "core": TrainingSet(x[core], labels[core]),
+        "uniform": TrainingSet(*(part[np.concatenate([core, uniform])] for part in (x, labels))),
+        "everything": TrainingSet(x, labels),
+        "extend": made["all"],
+        "release": made["flagged out"],
+        "release, weights auto": made["flagged out, weights auto"],
+    }
+    return figures | {f"extend: {key}": v for key, v in asked(sets, sets["core"], arrays, seed).items()}
+
+
+def halves(labels: Array, seed: int) -> tuple[Array, Array]:
+    """Core and pool: of each class the first half of a permutation, and the rest."""
+    random = np.random.default_rng(seed)
+    order = [random.permutation((labels == c).nonzero()[0]) for c in np.unique(labels)]
+    return np.concatenate([o[: len(o) // 2] for o in order]), np.concatenate([o[len(o) // 2 :] for o in order])
+
+
+def gate(folder: Path, seed: int) -> dict[str, float]:
+    """Whether weights are kept (1 or 0), and how much they lower the mean test error of ridge, logistic and SVM."""
+    figures = {}
+    for name, kind in (("flowers", "clean"), ("flowers", "uniform 20 %"), ("cifar10n", "human"), ("digits", "clean")):
+        arrays = pack(name, folder, seed)
+        truth = arrays.get("y_train_clean", arrays["y_train"])
+        classes = int(truth.max()) + 1
+        x, labels = arrays["x_train"], arrays["y_train"] if kind == "human" else noisy(truth, kind, classes, seed)
+        start = fitted(x, labels, classes)
+        flagged = detect(start).flagged
+        result = reweight(start, steps="auto", seed=seed, **WEIGHING)
+        members = Members(start.chunks, classes, start.ridge, torch.ones(len(labels), dtype=torch.bool), flagged)
+        benefit = weights_benefit(members, 5, seed, flagged_out=True, steps=len(result.history), **WEIGHING)
+        stays = ~flagged.numpy()
+        plain = TrainingSet(x, labels).subset(stays)
+        weighed = TrainingSet(x, labels, result.weights.numpy()).subset(stays)
+        core, gains = TrainingSet(x, labels), []
+        for learner in ("ridge", "logistic", "svm"):
+            c = start.ridge if learner == "ridge" else choose_penalty(cast(Learner, learner), core, seed)
+            asked_ = cast(Learner, learner)
+            replies = [answer(asked_, some, arrays["x_test"], penalty=c, seed=seed) for some in (plain, weighed)]
+            before, after = ((reply.predicted != arrays["y_test"]).mean() for reply in replies)
+            gains.append(100 * float(before - after))
+        gained, deviation = benefit["gain"], benefit["standard_error"]
+        about = f"{name} {kind}"
+        figures |= {
+            f"{about}: kept": float(gained > deviation),
+            f"{about}: test gain": float(np.mean(gains)),
+            f"{about}: held-out gain": 100 * gained,
+            f"{about}: standard error": 100 * deviation,
+        }
+    return figures
+
+
+def summarised(draws: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation of each figure over draws."""
+    return {
+        key: {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0}
+        for key in draws[0]
+        for values in [[draw[key] for draw in draws]]
+    }
+
+
+def worse(draws: list[dict[str, float]]) -> list[str]:
+    """Cells in which a release is worse than doing nothing by more than one standard error of the difference."""
+    pairs: Iterable[tuple[str, str]] = itertools.chain(
+        ((f"flagged out{end}", "all") for end in ("", ", weights auto")),
+        ((name, base) for name in ("release", "release, weights auto") for base in ("core", "everything")),
+    )
+    listed = []
+    for name, base in pairs:
+        for key in draws[0]:
+            learner, _, set_ = key.partition(", ")
+            if set_ == name and f"{learner}, {base}" in draws[0]:
+                differences = np.array([draw[key] - draw[f"{learner}, {base}"] for draw in draws])
+                error = differences.std(ddof=1) / np.sqrt(len(differences)) if len(differences) > 1 else np.inf
+                if differences.mean() > error:
+                    listed.append(f"{key} − {base}: {differences.mean():+.2f} ± {error:.2f}")
+    return listed
+
+
+TABLES: dict[str, Callable[[Path, int], dict[str, float]]] = {"flags": flags, "sets": panel, "gate": gate}
+
+
+def main() -> None:
+    """One table, printed and written."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("--features", type=Path, default=FOLDER)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    told = parser.parse_args()
+    logging.basicConfig(level=logging.ERROR)
+    draws: list[dict[str, float]] = []
+    for seed in range(told.seeds):
+        draws.append(TABLES[told.table](told.features, seed))
+        print(json.dumps({"seed": seed, **{key: round(value, 3) for key, value in draws[-1].items()}}), flush=True)
+        content = {
+            "machine": machine.description(),
+            "seeds": seed + 1,
+            "figures": summarised(draws),
+            "worse": worse(draws),
+        }
+        if told.out:
+            told.out.write_text(json.dumps(content | {"draws": draws}, indent=1) + "\n", encoding="utf-8")
+    for key, value in content["figures"].items():
+        print(f"{key:60} {value['mean']:8.3f} ± {value['sd']:.3f}")
+    print("worse than doing nothing:", *content["worse"], sep="\n  ")
+
+
+if __name__ == "__main__":
+    main()

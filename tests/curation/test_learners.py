@@ -1,0 +1,105 @@
+"""The learners that training sets are judged by, and what weights are worth to them."""
+
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+
+from diva.curation.benefit import Members, trainable, weights_benefit
+from diva.curation.learners import TrainingSet, answer, choose_penalty, mean_gain
+from diva.numerics.chunks import InMemory
+from diva.numerics.normalize import Prepared
+from diva.numerics.precision import fit_ridge
+from diva.store import evaluation
+from diva.text.choices import Learner
+
+
+def blobs(n=120, classes=3, seed=0):
+    random = np.random.default_rng(seed)
+    labels = np.arange(n) % classes
+    centres = 3 * random.normal(size=(classes, 8))
+    return (centres[labels] + random.normal(size=(n, 8))).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("learner", get_args(Learner))
+def test_every_learner_tells_clusters_apart_and_answers_the_same_twice(learner):
+    x, y = blobs()
+    first, second = (answer(learner, TrainingSet(x[:90], y[:90]), x[90:], seed=1).predicted for _ in range(2))
+    assert (first == second).all()
+    assert (first == y[90:]).mean() > 0.9
+
+
+@pytest.mark.parametrize("learner", get_args(Learner))
+def test_a_row_of_weight_zero_is_as_good_as_absent(learner):
+    x, y = blobs()
+    weights = np.ones(90)
+    weights[:30] = 0
+    weighed = answer(learner, TrainingSet(x[:90], y[:90], weights), x[90:], penalty=1.0)
+    absent = answer(learner, TrainingSet(x[30:90], y[30:90], np.ones(60)), x[90:], penalty=1.0)
+    assert weighed.rows == absent.rows == 60
+    assert (weighed.predicted == absent.predicted).all()
+
+
+def test_the_ridge_learner_is_the_head():
+    x, y = blobs()
+    model = fit_ridge(InMemory(torch.from_numpy(np.column_stack([x, np.ones(120)])).double(), torch.tensor(y)), 3, 0.1)
+    expected = (np.column_stack([x, np.ones(120)]) @ model.model.head.numpy()).argmax(1)
+    assert (answer("ridge", TrainingSet(x, y), x, penalty=0.1).predicted == expected).all()
+
+
+def test_a_sample_of_a_large_set_holds_every_class():
+    labels = np.array([0] * 500 + [1])
+    sample = TrainingSet(np.zeros((501, 2)), labels).sample(10, 0)
+    assert len(sample.labels) == 10
+    assert set(sample.labels) == {0, 1}
+
+
+def test_the_penalty_is_one_of_those_tried_and_does_not_see_the_test_set():
+    x, y = blobs()
+    assert choose_penalty("logistic", TrainingSet(x, y)) in (1.0, 10.0, 100.0)
+    assert choose_penalty("knn", TrainingSet(x, y)) == 1.0
+
+
+def test_an_unknown_learner_is_named():
+    with pytest.raises(ValueError, match="learners must be of ridge, logistic, svm, knn, mlp, got 'tree'"):
+        answer("tree", TrainingSet(*blobs()), np.zeros((1, 8)))  # type: ignore[arg-type]
+
+
+def test_the_gain_is_paired():
+    gain, error = mean_gain([np.array([0.0, 0, 1])] * 2, [np.array([1.0, 0, 1])] * 2)
+    assert gain == pytest.approx(1 / 3)
+    assert error == pytest.approx(np.std([1, 0, 0], ddof=1) / 3**0.5)
+
+
+def test_weights_are_judged_on_unflagged_rows_of_the_core_alone():
+    x, y = blobs(200)
+    chunks = Prepared(InMemory(torch.from_numpy(x), torch.from_numpy(y), 64))
+    core, flagged = torch.arange(200) < 90, torch.arange(200) % 10 == 0
+    benefit = weights_benefit(Members(chunks, 3, 0.1, core, flagged), 3, 0, flagged_out=True, steps=2)
+    assert benefit["rows"] == 81
+    assert benefit["folds"] == 3
+    assert set(benefit["learners"]) == {"ridge", "logistic"}
+    assert benefit["gain"] == pytest.approx(benefit["without_weights"] - benefit["with_weights"])
+
+
+def test_a_class_that_would_keep_fewer_than_two_rows_trains_whole():
+    labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    chunks = InMemory(torch.zeros(6, 2), labels, 4)
+    flagged = torch.tensor([True, False, False, True, True, False])
+    assert trainable(chunks, torch.ones(6, dtype=torch.bool), flagged).tolist() == [False, True, True, True, True, True]
+
+
+def test_a_release_that_is_worse_than_the_core_is_warned_of():
+    mean = {"error": 0.3, "difference": 0.1, "difference_low": 0.05, "difference_high": 0.15}
+    figures = {"panel": {"mean": mean, "learners": {"ridge": mean}}}
+    assert "WARNING: the release is worse than the core" in evaluation.warning(figures)
+    figures["panel"]["mean"] = mean | {"difference_low": -0.05}
+    assert evaluation.warning(figures) == ""
+
+
+def test_the_release_is_named_by_what_it_kept():
+    assert evaluation.release_set({"weighted": True, "flagged_out": True}) == "release_unflagged_weighted"
+    assert evaluation.release_set({"weighted": False, "flagged_out": True}) == "release_unflagged"
+    assert evaluation.release_set({"weighted": True}) == "release_weighted"
+    assert evaluation.release_set({}) == "release_unweighted"
