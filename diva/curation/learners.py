@@ -154,7 +154,7 @@ def _knn(training: TrainingSet, test: Array, penalty: float, seed: int) -> Array
         nearest = np.argpartition(squares - 2 * part @ x.T, k - 1, axis=1)[:, :k]
         rows = np.arange(start, start + len(part))[:, None]
         np.add.at(votes, (rows, training.labels[nearest]), weights[nearest])
-    return votes.argmax(1)
+    return votes.argmax(1)  # type: ignore[no-any-return]
 
 
 TRAINERS: dict[str, Callable[[TrainingSet, Array, float, int], Array]] = {
