@@ -23,7 +23,8 @@ def download(batch: str) -> None:
     try:
         source = sources.open_source(entry.source, entry.options, **options)
         sources.verify(source, entry, batch)
-        write(batch, bring(source, batch))
+        delivery = bring(source, batch)
+        write(batch, delivery._replace(samples=manifest.grouped(delivery.samples, settings.group_by)))
     except (ValueError, OSError) as error:
         raise ValueError(f"{error} {TAKE_BACK}" if batch not in ("core", "test") else str(error)) from None
 

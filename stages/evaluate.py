@@ -52,7 +52,8 @@ def main() -> None:
     evaluation.write("steps", panel.steps(trial, members, ridge, settings.steps))
     counted = moments.core(problem.classes), moments.newest(book.latest, pool, problem.classes)
     latest = policy(book.rounds[book.latest]) if book.latest in book.rounds else None
-    evaluation.write("left", unused.explain(Basis(state, pool, review, problem, *counted), latest, registry))
+    basis = Basis(state, pool, review, problem, *counted, index.groups(core, pool))
+    evaluation.write("left", unused.explain(basis, latest, registry))
     if metrics["warning"]:
         logger.warning("%s", metrics["warning"])
     logger.info("test error of the core %(error).4f [%(low).4f, %(high).4f]", trained["core"])

@@ -20,9 +20,11 @@ def fit() -> None:
     core, test = index.read_batch("core"), index.read_batch("test")
     tested = manifest.read(paths.manifest("test"))["sample_id"]
     core, refused = without_test(core, tested, test, duplicates.near_duplicate)
-    posed = pose(core, len(refused), **settings.model_dump())
+    posed = pose(core, len(refused), duplicates.group, **settings.model_dump())
     rows.write_problem(posed.problem, posed.moments, posed.scaling)
     index.write(paths.CORE, core)
+    if posed.groups is not None:
+        tables.write(paths.RELATIVES, posed.groups, index.RELATIVES)
     tables.write(paths.quarantine("fit", "core"), refused, manifest.QUARANTINE)
     report(posed, len(core))
 
@@ -32,7 +34,9 @@ def report(posed: Posed, samples: int) -> None:
     problem = posed.problem
     numbers = {"ridge": problem.ridge, "temperature": problem.temperature, "loo_error": problem.loo_error}
     counts = {"samples": samples, "classes": len(problem.classes), "excluded": problem.excluded}
-    tables.write_json(paths.metrics("fit"), numbers | counts | posed.model.accuracy)
+    tables.write_json(paths.metrics("fit"), numbers | counts | posed.model.accuracy | posed.related)
+    if posed.message:
+        logger.warning("%s", posed.message)
     logger.info("ridge %g, temperature %.3g, leave-one-out error %.4f", *numbers.values())
     if problem.ridge in (problem.ridges[0], problem.ridges[-1]) and len(problem.ridges) > 1:
         logger.warning("the ridge lies on the edge of fit.ridges: widen the grid")

@@ -25,9 +25,10 @@ def pool(batch: str) -> None:
     index.require_same_making(paths.features(batch), pl.concat([core, previous])["features"])
     test = tested(book)
     new, refused = index.admit(candidates, taken(book, previous), None if accept else set(core["label"]), test)
+    new, tested_groups = index.without_groups_of(new, test)
     before = pl.concat([test, core, previous])
     admitted, close = deduplicated(new, before, core, threshold)
-    refused = pl.concat([refused, close])
+    refused = pl.concat([refused, tested_groups, close])
     index.write(paths.pool(batch), pl.concat([previous, admitted]))
     tables.write(paths.quarantine("pool", batch), refused, manifest.QUARANTINE)
     counts = {
@@ -37,8 +38,13 @@ def pool(batch: str) -> None:
         "reasons": manifest.kinds(refused),
         "pool": len(previous) + len(admitted),
     }
+    shared = admitted["group"].drop_nulls().is_in(core["group"].drop_nulls().implode()).sum()
+    if shared:
+        counts["in_groups_of_the_core"] = shared
     tables.write_json(paths.METRICS / "pool" / f"{batch}.json", counts)
-    logger.info("%s: %d candidates, %d admitted, %d set aside %s; the pool holds %d", batch, *counts.values())
+    logger.info("%s: %d candidates, %d admitted, %d set aside %s; the pool holds %d", batch, *list(counts.values())[:5])
+    if shared:
+        logger.info("%s: %d samples share a group with the core, which does not vouch for them", batch, shared)
 
 
 def taken(book: ledger.Ledger, previous: pl.DataFrame) -> pl.DataFrame:

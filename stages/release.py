@@ -17,10 +17,11 @@ def main() -> None:
     newest = book.latest
     weights = tables.read(paths.WEIGHTS, release.WEIGHTS)
     pool = index.read(paths.pool(ledger.newest_pool(book)))
+    core = index.read(paths.CORE)
     state = release.complete(curated.read(newest), weights, pool, release.obeyed(book))
     held_out = json.loads(paths.metrics("reweight").read_text(encoding="utf-8")).get("held_out")
     verdict = release.verdict(settings.weights, held_out)
-    train, removed = release.frames(state, weights, verdict.kept, settings.flagged)
+    train, removed = release.frames(state, weights, verdict.kept, settings.flagged, index.group_names(core, pool))
     tables.write(paths.TRAIN, train, release.TRAIN)
     tables.write(paths.REMOVED, removed, release.REMOVED)
     tables.write_json(paths.SUMMARY, release.summary(newest, state, train, verdict, settings.weights, settings.flagged))

@@ -28,7 +28,8 @@ def main() -> None:
     problem = rows.read_problem().with_classes(weighed["label"])
     chunks, classes = rows.prepared(weighed, problem), len(problem.classes)
     sums = rows.counted(weighed, book.latest, pool, problem).moments
-    result = reweight(fit_ridge(chunks, classes, problem.ridge, sums=sums), **settings.weighing)
+    together = rows.group_numbers(weighed, index.groups(index.read(paths.CORE), pool))
+    result = reweight(fit_ridge(chunks, classes, problem.ridge, sums=sums, groups=together), **settings.weighing)
     columns = {"weight": result.weights, "derivative": result.derivative, "margin": result.margin}
     frame = pl.DataFrame({"sample_id": weighed["sample_id"], **{name: c.numpy() for name, c in columns.items()}})
     tables.write(paths.WEIGHTS, frame, release.WEIGHTS)

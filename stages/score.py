@@ -20,8 +20,9 @@ def score(method: str) -> None:
     if method not in settings.methods:
         raise ValueError(f"method must be one of score.methods, {', '.join(settings.methods)}, got {method}.")
     problem, core = rows.read_problem(), index.read(paths.CORE)
+    together = rows.group_numbers(core, index.groups(core))
     clean_up = CleanUp(**curate.model_dump() | {"score": method})
-    suspicion = suspect(rows.prepared(core, problem), problem, clean_up, registry)
+    suspicion = suspect(rows.prepared(core, problem), problem, clean_up, registry, together)
     tables.write(paths.scores(method), as_table(core["sample_id"], suspicion, problem.classes), curated.SCORES)
     flagged, judged = int(suspicion.flagged.sum()), {"rate": suspicion.rate, "message": suspicion.message}
     metrics = {"samples": len(core), "flagged": flagged} | judged | suspicion.model.accuracy

@@ -22,15 +22,19 @@ def init(
     weights: Annotated[str | None, typer.Option(metavar=f"{WEIGHTS}|none|PATH", help="Of the backbone.")] = None,
     profile: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Settings, such as paper.")] = None,
     columns: Annotated[str, typer.Option(metavar="path=NAME,label=NAME", help="What lists call these columns.")] = "",
+    group_by: Annotated[
+        str | None, typer.Option(metavar="parent|REGEX", help="Images that belong together, by their path.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a ledger of other data.")] = False,
 ) -> None:
     """Write params.yaml and data/ledger.yaml for your own data, which stays where it is.
 
-    SOURCE: a folder class/image; a .csv or .parquet list (path, label); ready features (.npz, .npy, .parquet, .h5 with
+    SOURCE: a folder class/image; a .csv or .parquet list (path, label, and group where some
+    belong together); ready features (.npz, .npy, .parquet, .h5 with
     features, labels and, if you like, sample_id); dataset:NAME[@ROOT] (of the paper); or torchvision:NAME.
     """
     from diva.ingest import project
-    from diva.store import atomic, ledger, paths
+    from diva.store import atomic, ledger, manifest, paths
     from diva.text import progress
 
     text, values = params.read()
@@ -44,6 +48,9 @@ def init(
     chosen = backbone or weights or (core != "digits" and not profile)
     if contents["core"].kind == "images" and chosen:
         text = project.edited(text, "extract", _network(backbone or BACKBONE, weights or WEIGHTS, values))
+    if group_by is not None:
+        manifest.grouped(manifest.samples([]), group_by)  # refuses what is no regular expression
+        text = project.edited(text, "download", {"group_by": group_by})
     book = project.ledger_of(contents, rounds, settings)
     atomic.write_text(paths.PARAMS, text)
     ledger.write(paths.LEDGER, book)  # last: from here on, the project is the new one

@@ -60,11 +60,12 @@ def without_test(
         The core, and what left it as rows of a quarantine.
     """
     equal = core["sample_id"].is_in(tested.implode()) | index.delivered_ready(core, test)
-    others = core.filter(~equal)
+    others, tested_groups = index.without_groups_of(core.filter(~equal), test)
     rest, close = deduplicated(others, test, others, threshold)
     single = pl.len().over("label") == 1
     refused = [
         manifest.set_aside(core.filter(equal), "in the test set: test images never train", "Nothing to do."),
+        tested_groups,
         close,
         manifest.set_aside(
             rest.filter(single), "class of one sample: leave-one-out needs two", "Add a second sample of this class."

@@ -1,34 +1,43 @@
 """How the core poses the ridge problem of all later stages: λ and T* by leave-one-out, in the precision it needs."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import polars as pl
 import torch
 
 from diva.curation import rows
+from diva.curation.relatives import Relatives, explanation, group_relatives
 from diva.numerics import device as devices
-from diva.numerics.grid import choose_ridge
+from diva.numerics.grid import RidgeChoice, choose_ridge
 from diva.numerics.leave_one_out import choose_temperature
 from diva.numerics.normalize import Prepared, Scaling
 from diva.numerics.normalize import scaling as scaling_of
+from diva.numerics.precision import RidgeFit
 from diva.numerics.ridge import Moments, RidgeModel
+from diva.store import index
 from diva.store.features import FeatureFile
-from diva.text.choices import Normalization
+from diva.text.choices import GroupMode, Normalization
 
 
 @dataclass(frozen=True)
 class Posed:
-    """The problem, the core's moments, the scaling of its features, its model."""
+    """The problem, the core's moments, the scaling of its features, its model.
+
+    And where samples belong together though nobody said so: the groups (sample_id, group), figures, and words.
+    """
 
     problem: rows.Problem
     moments: Moments
     scaling: Scaling | None
     model: RidgeModel
+    groups: pl.DataFrame | None = None
+    related: dict[str, Any] = field(default_factory=dict)
+    message: str = ""
 
 
 def pose(
-    core: pl.DataFrame, excluded: int, *, normalize: Normalization, ridges: list[float],
+    core: pl.DataFrame, excluded: int, group: GroupMode, *, normalize: Normalization, ridges: list[float],
     chunk_size: int | Literal["auto"], device: str, dtype: Literal["auto", "float32", "float64"],
 ) -> Posed:  # fmt: skip
     """λ, T* and the moments of the core.
@@ -36,6 +45,7 @@ def pose(
     Args:
         core: its index.
         excluded: how many samples were set aside before.
+        group: whether near relatives are left out together where the core names no groups.
         normalize: of each row.
         ridges: the grid for λ.
         chunk_size: rows that travel together; `auto` by the device.
@@ -56,8 +66,11 @@ def pose(
     raw = rows.stored(core, classes, size, where=where)
     scaling = scaling_of(raw) if normalize == "standardize" else None
     chunks = rows.spread(raw, lambda part: Prepared(part, normalize, scaling=scaling, device=where, dtype=kind))
-    choice = choose_ridge(chunks, len(classes), ridges)
-    fitted = choice.fit()
+    named = rows.group_numbers(core, index.groups(core.select(list(index.SCHEMA)), stored=False))
+    choice = choose_ridge(chunks, len(classes), ridges, groups=named)
+    fitted, relation = choice.fit(), None
+    if named is None:
+        fitted, choice, relation = leave_relatives_out(fitted, choice, group, ridges)
     if fitted.chunks is not chunks:  # float32 was not enough
         kind = torch.float64
     problem = rows.Problem(
@@ -66,4 +79,33 @@ def pose(
         grid=[{"ridge": ridge, "loo_error": error, "loo_loss": loss} for ridge, error, loss in choice.grid],
         dtype="float64" if kind == torch.float64 else "float32",
     )  # fmt: skip
-    return Posed(problem, fitted.moments, scaling, fitted.model)
+    posed = Posed(problem, fitted.moments, scaling, fitted.model)
+    return posed if relation is None else told_relatives(posed, relation, core, fitted.groups is not None)
+
+
+def leave_relatives_out(
+    fitted: RidgeFit, choice: RidgeChoice, group: GroupMode, ridges: list[float]
+) -> tuple[RidgeFit, RidgeChoice, Relatives | None]:
+    """The fit and the choice of λ that go on, with near relatives left out together where they belong together."""
+    choices = [choice]
+
+    def refit(groups: torch.Tensor) -> RidgeFit:
+        choices.append(choose_ridge(fitted.chunks, fitted.classes, ridges, groups=groups))
+        return choices[-1].fit()
+
+    fitted, relation = group_relatives(fitted, group, refit)
+    return fitted, choices[-1], relation
+
+
+def told_relatives(posed: Posed, relation: Relatives, core: pl.DataFrame, used: bool) -> Posed:
+    """The same with the groups that are used, and with words and figures where samples belong together."""
+    groups = None
+    if used:
+        frame = core.select("sample_id", number=pl.Series(relation.groups.numpy())).filter(pl.col("number") >= 0)
+        groups = frame.select("sample_id", group=pl.format("relatives {}", "number"))
+    if not relation.belong:
+        return replace(posed, groups=groups)
+    figures = {"one_by_one": relation.plain, "together": relation.together, "related": relation.related}
+    then = "they are left out together" if used else "say which, in a column group"
+    message = f"{explanation(relation, core['path'].to_list())}; {then} (name them in a column group, or --group-by)"
+    return replace(posed, groups=groups, related={"relatives": figures}, message=message)

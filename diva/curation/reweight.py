@@ -152,13 +152,13 @@ def stop_at(watched: tuple[float, ...]) -> int:
     return len(watched) - 1
 
 
-def validation_folds(n: int, groups: Tensor | None, seed: int) -> Tensor:
+def validation_folds(n: int, groups: Tensor | None, seed: int, folds: int = FOLDS) -> Tensor:
     """A fold (n,) of each row; rows of a group are in one."""
     generator, shared = torch.Generator().manual_seed(seed), shared_groups(groups)
     if shared is None:
-        return torch.randperm(n, generator=generator) % FOLDS
+        return torch.randperm(n, generator=generator) % folds
     _, unit = torch.unique(torch.where(shared < 0, n + torch.arange(n), shared), return_inverse=True)
-    return (torch.randperm(int(unit.max()) + 1, generator=generator) % FOLDS)[unit]
+    return (torch.randperm(int(unit.max()) + 1, generator=generator) % folds)[unit]
 
 
 def watched_losses(start: RidgeFit, loss: Loss, step_size: float, seed: int) -> tuple[float, ...]:

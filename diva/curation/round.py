@@ -74,6 +74,7 @@ class Basis:
         problem: of the core, with the classes of the pool.
         core: as ``fit`` took it, with its moments.
         stored: the members before it, or another set of which most are, with its moments.
+        groups: what is left out together (`diva.store.index.groups`); None where nothing is.
     """
 
     state: pl.DataFrame
@@ -82,6 +83,7 @@ class Basis:
     problem: rows.Problem
     core: Counted
     stored: Counted
+    groups: pl.DataFrame | None = None
 
     @property
     def decisions(self) -> pl.DataFrame:
@@ -122,7 +124,9 @@ def decide(basis: Basis, policy: Policy, methods: Methods) -> Outcome:
     problem, decisions, choice = basis.problem, basis.decisions, choose(basis, policy, methods)
     added = choice.candidates[choice.turn.index.tolist()]
     judged = pl.concat([frame.select(curated.ROWS) for frame in (choice.members.rows, added)])
-    suspicion = suspect(rows.prepared(judged, problem), problem, policy.clean_up, methods)
+    suspicion = suspect(
+        rows.prepared(judged, problem), problem, policy.clean_up, methods, rows.group_numbers(judged, basis.groups)
+    )
     scored = as_table(judged["sample_id"], suspicion, problem.classes)
     undecided = scored.join(decisions, on="sample_id", how="anti", maintain_order="left")
     parts = [additions(added["sample_id"], choice.turn, scored), corrections(undecided, policy.clean_up)]
@@ -143,12 +147,15 @@ def choose(basis: Basis, policy: Policy, methods: Methods) -> Choice:
     frame = reviewed(present(basis.state, decisions), decisions)
     members = Counted(frame, rows.moments_of(frame, basis.stored, problem))
     candidates, core = reviewed(basis.unused, decisions), reviewed(basis.core.rows, decisions)
-    core_fit = rows.fitted(Counted(core, rows.moments_of(core, basis.core, problem)), problem)
-    noise = assess_noise(core_fit, rows.prepared(reviewed(basis.pool, decisions), problem))
-    member_fit, others = rows.fitted(members, problem), rows.prepared(candidates, problem)
+    core_fit = rows.fitted(Counted(core, rows.moments_of(core, basis.core, problem)), problem, basis.groups)
+    pool = reviewed(basis.pool, decisions)
+    noise = assess_noise(core_fit, rows.prepared(pool, problem), rows.group_numbers(pool, basis.groups))
+    member_fit, others = rows.fitted(members, problem, basis.groups), rows.prepared(candidates, problem)
     order = preferred(policy.choose, member_fit.chunks, others, classes, methods)
     limits, loss = policy.limits(len(basis.pool), basis.state), validation_loss(policy.loss, noise, problem)
-    return Choice(members, candidates, extend_round(member_fit, others, loss, limits, preferred=order), noise)
+    together = rows.group_numbers(candidates, basis.groups)
+    turn = extend_round(member_fit, others, loss, limits, preferred=order, groups=together)
+    return Choice(members, candidates, turn, noise)
 
 
 def present(state: pl.DataFrame, decisions: pl.DataFrame) -> pl.DataFrame:

@@ -98,9 +98,20 @@ def moments_of(frame: pl.DataFrame, base: Counted, problem: Problem) -> Moments:
     return sums
 
 
-def fitted(rows: Counted, problem: Problem) -> RidgeFit:
-    """Rows with the model that they train at the problem's λ."""
-    return fit_ridge(prepared(rows.rows, problem), len(problem.classes), problem.ridge, sums=rows.moments)
+def fitted(rows: Counted, problem: Problem, groups: pl.DataFrame | None = None) -> RidgeFit:
+    """Rows with the model that they train at the problem's λ; ``groups`` as of `diva.store.index.groups`."""
+    together = group_numbers(rows.rows, groups)
+    return fit_ridge(
+        prepared(rows.rows, problem), len(problem.classes), problem.ridge, sums=rows.moments, groups=together
+    )
+
+
+def group_numbers(frame: pl.DataFrame, groups: pl.DataFrame | None) -> torch.Tensor | None:
+    """The group (n,) of each row, −1 for one by itself; None where there are no groups."""
+    if groups is None or groups.is_empty():
+        return None
+    numbers = frame.select("sample_id").join(groups, on="sample_id", how="left", maintain_order="left")["number"]
+    return torch.from_numpy(numbers.fill_null(-1).to_numpy(writable=True))
 
 
 def stored(

@@ -46,14 +46,16 @@ class Methods(Protocol):
         """Positions of the pool's samples, best first."""
 
 
-def suspect(chunks: rows.Rows, problem: rows.Problem, clean_up: CleanUp, methods: Methods) -> Suspicion:
+def suspect(
+    chunks: rows.Rows, problem: rows.Problem, clean_up: CleanUp, methods: Methods, groups: Tensor | None = None
+) -> Suspicion:
     """Scores by the method, flags by the rule; margin, suggestion and derivative are ours in any case."""
     score, classes = clean_up.score, len(problem.classes)
     own = score in get_args(Score)  # one fit gives all of them, streamed
     given = cast(Score, score) if own else methods.scores(score, *rows.gathered(chunks), classes=classes)
     suspicion = detect(
-        fit_ridge(chunks, classes, problem.ridge), score=given, rule=clean_up.rule, by_class=clean_up.by_class,
-        second_round=clean_up.second_round, with_derivative=True,
+        fit_ridge(chunks, classes, problem.ridge, groups=groups), score=given, rule=clean_up.rule,
+        by_class=clean_up.by_class, second_round=clean_up.second_round, with_derivative=True,
     )  # fmt: skip
     if suspicion.message:
         logger.warning("%s", suspicion.message)

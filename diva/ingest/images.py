@@ -42,12 +42,14 @@ class Listed(NamedTuple):
         name: its name within the delivery, for the checksum and for people.
         label: as given, None where there is none.
         fault: what is wrong with it already, before it is opened.
+        group: what is left out together with it, None where there is none.
     """
 
     path: Path
     name: str
     label: str | None
     fault: Fault | None = None
+    group: str | None = None
 
 
 def in_threads(function: Callable[[T], R], items: Sequence[T], workers: int, unit: str) -> list[R]:
@@ -149,7 +151,7 @@ def inspect(listed: Listed, content: str | None) -> Sample | Refused:
         return Refused(sample_id, path, None, "no label", "Give it a label in the list, or take its line out.")
     if sample_id is None:
         return Refused(None, path, label, "not readable", "Copy the file again, and give read permission.")
-    return Sample(sample_id, path, label, *seen)
+    return Sample(sample_id, path, label, *seen, group=listed.group and _printable(listed.group))
 
 
 def _printable(name: str) -> str:

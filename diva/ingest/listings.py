@@ -14,8 +14,8 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BaseModel, ConfigDict
 
 from diva.ingest.images import Fault, Listed
-from diva.store import tables
-from diva.text.labels import normalized
+from diva.store import manifest, tables
+from diva.text.labels import normalized, plain_text
 
 COLUMNS = ("path", "label")
 SEPARATORS = ",;\t|"
@@ -48,7 +48,11 @@ def images_of(table: Path, columns: Mapping[Any, str] | None = None) -> list[Lis
         got = ", ".join(map(str, header)) or "none"
         raise ValueError(f"{table} must have the columns {' and '.join(names.values())}, got {got}{_offer(header)}.")
     path, label = (header.index(name) for name in names.values())
-    return [_entry(table, line, row[path], row[label]) for line, row in rows[1:]]
+    group = next((header.index(name) for name in manifest.GROUPS if name in header), None)
+    return [
+        _entry(table, line, row[path], row[label], None if group is None else plain_text(row[group]))
+        for line, row in rows[1:]
+    ]
 
 
 def is_list(table: Path, options: Mapping[str, Any]) -> bool:
@@ -101,7 +105,7 @@ def _csv_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
         raise ValueError(f"line {following}: {error}; quote cells with separators, and double quotes in them") from None
 
 
-def _entry(table: Path, line: int, path: Any, label: Any) -> Listed:
+def _entry(table: Path, line: int, path: Any, label: Any, group: str | None) -> Listed:
     name = "" if path is None else str(path)
     if not name.strip():
         fault = Fault(f"no path: line {line} of {table.name}", "Give it a path, or take the line out.")
@@ -109,7 +113,7 @@ def _entry(table: Path, line: int, path: Any, label: Any) -> Listed:
     if name.startswith(("http://", "https://")):
         fault = Fault("address on the network: a list names files", "Fetch the image, and give its path.")
         return Listed(table, name, normalized(label), fault)
-    return Listed(_located(table.parent, name), name, normalized(label))
+    return Listed(_located(table.parent, name), name, normalized(label), group=group)
 
 
 def _located(folder: Path, name: str) -> Path:

@@ -112,10 +112,11 @@ class FeatureSource:
 
         ready = open_ready(self.path)
         ids = _hashes(ready.features) if ready.sample_id is None else map(plain_text, ready.sample_id)
-        pairs = zip(ids, (label or None for label in ready.labels.tolist()), strict=True)
-        return delivery([self._row(row, sample_id, label) for row, (sample_id, label) in enumerate(pairs)])
+        groups = [""] * len(ready.labels) if ready.group is None else ready.group.tolist()
+        rows = enumerate(zip(ids, ready.labels.tolist(), groups, strict=True))
+        return delivery([self._row(row, name, label or None, group or None) for row, (name, label, group) in rows])
 
-    def _row(self, row: int, sample_id: str | None, label: str | None) -> Sample | Refused:
+    def _row(self, row: int, sample_id: str | None, label: str | None, group: str | None) -> Sample | Refused:
         path = self.path.as_posix()
         if sample_id is None or not sample_id.isascii():
             return Refused(
@@ -123,7 +124,7 @@ class FeatureSource:
             )
         if label is None:
             return Refused(sample_id, path, None, f"no label: row {row}", "Give it a label, or take the row out.")
-        return Sample(sample_id, path, label, row=row)
+        return Sample(sample_id, path, label, row=row, group=group)
 
 
 class ArchiveSource:

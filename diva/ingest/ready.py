@@ -1,8 +1,8 @@
 """Ready features: embeddings of any kind (text, audio, tables, images) that need no network.
 
-One file holds ``features`` (n, p), ``labels`` (n,) and, if it likes, ``sample_id`` (n,): npz arrays, HDF5 data sets, or
-columns of a parquet (``features`` a list, or one column per feature, ``f0`` to ``f<p-1>``); an npy holds features
-alone, its labels lie beside it in ``<name>_labels.npy``.
+One file holds ``features`` (n, p), ``labels`` (n,) and, if it likes, ``sample_id`` (n,) and ``group`` (n,), what is
+left out together: npz arrays, HDF5 data sets, or columns of a parquet (``features`` a list, or one column per feature,
+``f0`` to ``f<p-1>``); an npy holds features alone, its labels lie beside it in ``<name>_labels.npy``.
 """
 
 import itertools
@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from diva.store import manifest
 from diva.store.features import opened
 from diva.store.slabs import read_rows
 from diva.text.labels import normalized, plain_text
@@ -23,6 +24,7 @@ from diva.text.labels import normalized, plain_text
 LARGE = 1 << 28  # bytes from which what a file claims to hold is compared with what it stores
 DENSEST = 1100  # what the strongest of the common compressions makes of a byte
 SUFFIXES = (".npz", ".npy", ".parquet", ".h5", ".hdf5")
+COLUMNS = ("labels", "sample_id", *manifest.GROUPS)
 Text = npt.NDArray[np.str_]
 
 
@@ -33,11 +35,13 @@ class Ready(NamedTuple):
         features: (n, p), numeric; slices of it are arrays (an HDF5 file is read slice by slice).
         labels: (n,) text; empty where a label is missing.
         sample_id: (n,) text, or None where the file names no rows.
+        group: (n,) text, what is left out together, empty where there is none; None where the file has no groups.
     """
 
     features: Any
     labels: Text
     sample_id: Text | None
+    group: Text | None = None
 
 
 class StoredRows:
@@ -112,10 +116,12 @@ def _checked(path: Path, arrays: Mapping[str, Any]) -> Ready:
         raise ValueError(f"features of {path} must be real numbers, got {features.dtype}.")
     labels = as_text(arrays["labels"], "labels", path)
     sample_id = as_text(arrays["sample_id"], "sample_id", path) if "sample_id" in arrays else None
-    for name, values in (("labels", labels), ("sample_id", sample_id)):
+    names = [name for name in manifest.GROUPS if name in arrays]
+    group = as_text(arrays[names[0]], names[0], path) if names else None
+    for name, values in (("labels", labels), ("sample_id", sample_id), ("group", group)):
         if values is not None and len(values) != len(features):
             raise ValueError(f"{name} of {path} must have one entry per row ({len(features)}), got {len(values)}.")
-    return Ready(features, labels, sample_id)
+    return Ready(features, labels, sample_id, group)
 
 
 def as_text(values: Any, name: str, path: Path) -> Text:
@@ -138,9 +144,7 @@ def _npz(path: Path) -> Mapping[str, Any]:
     arrays = {}
     with _loaded(path) as file:
         _require_room(path, sum(entry.file_size for entry in file.zip.infolist()))
-        for name in (
-            file.files if not {"features", "labels"} <= set(file.files) else ("features", "labels", "sample_id")
-        ):
+        for name in file.files if not {"features", "labels"} <= set(file.files) else ("features", *COLUMNS):
             if name in file.files:
                 arrays[name] = _member(file, name, path)
     return arrays
@@ -167,7 +171,7 @@ def _hdf5(path: Path) -> Mapping[str, Any]:
     with opened(path) as file:
         members = {name: _own(file, name, path) for name in file}
         names = [name for name, data in members.items() if isinstance(data, h5py.Dataset)]
-        arrays: dict[str, Any] = {name: file[name][:] for name in ("labels", "sample_id") if name in names}
+        arrays: dict[str, Any] = {name: file[name][:] for name in COLUMNS if name in names}
         if "classes" in names and "labels" in arrays:  # a file of our own: labels are codes
             arrays["labels"] = file["classes"].asstr()[:][arrays["labels"]]
     if "features" not in names:
@@ -213,7 +217,7 @@ def _parquet(path: Path) -> Mapping[str, Any]:
 
     _require_room(path, tables.parse(size, path, "parquet file"))
     frame = tables.parse(tables.read_parquet, path, "parquet file")
-    given = [name for name in ("labels", "sample_id") if name in frame.columns]
+    given = [name for name in COLUMNS if name in frame.columns]
     arrays: dict[str, Any] = {name: frame[name].to_numpy() for name in given}
     if "features" in frame.columns:
         arrays["features"] = _from_lists(frame["features"], path)

@@ -16,9 +16,11 @@ SCHEMA: tables.Schema = {
     "row": pl.Int64,  # within that file
     "label": pl.String,
     "path": pl.String,  # of the image, or of the ready features
+    "group": pl.String,  # what is left out together with it; null where it stands by itself
     "checksum": pl.String,  # sha256 of the file of features
 }
 
+RELATIVES: tables.Schema = {"sample_id": pl.String, "group": pl.String}  # of samples that are left out together
 MAKING = ("backbone", "weights_sha256", "transform")  # what features of one project have in common
 
 
@@ -59,7 +61,7 @@ def of_batch(batch: str, samples: pl.DataFrame, features: Path) -> pl.DataFrame:
     """
     stored = FeatureFile(features)
     rows = pl.DataFrame({"sample_id": stored.sample_id}, {"sample_id": pl.String}).with_row_index("row")
-    described = samples.select("sample_id", "label", "path")
+    described = samples.select("sample_id", "label", "path", "group")
     joined = rows.join(described, on="sample_id", how="left", maintain_order="left")
     strangers = joined.filter(pl.col("path").is_null())["sample_id"]
     if len(strangers):
@@ -74,6 +76,29 @@ def of_batch(batch: str, samples: pl.DataFrame, features: Path) -> pl.DataFrame:
 def read_batch(batch: str) -> pl.DataFrame:
     """Index of a batch of the ledger, from its manifest and its features."""
     return of_batch(batch, manifest.read(paths.manifest(batch)), paths.features(batch))
+
+
+def groups(*frames: pl.DataFrame, stored: bool = True) -> pl.DataFrame:
+    """Which samples are left out together: sample_id, and the number of their group."""
+    whole = group_names(*frames, stored=stored)
+    return whole.select("sample_id", number=pl.col("group").rank("dense").cast(pl.Int64))
+
+
+def group_names(*frames: pl.DataFrame, stored: bool = True) -> pl.DataFrame:
+    """sample_id and group of samples that have one: as indices name it, or as near relatives are ``stored``."""
+    named = [frame.select(list(RELATIVES)).drop_nulls() for frame in frames]
+    if stored and paths.RELATIVES.exists():
+        named.append(tables.read(paths.RELATIVES, RELATIVES))
+    return pl.concat(named).unique("sample_id", keep="first", maintain_order=True)
+
+
+def without_groups_of(rows: pl.DataFrame, others: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows that share no group with any of others, and the rest as quarantine: what is tested never trains."""
+    tested = others["group"].drop_nulls().unique()
+    shared = pl.col("group").is_in(tested.implode()).fill_null(value=False)
+    reason = pl.format("group of the test set: {}", "group")
+    refused = manifest.set_aside(rows.filter(shared), reason, "Nothing to do, or take the group out of the test set.")
+    return rows.filter(~shared), refused
 
 
 def delivered_ready(rows: pl.DataFrame, others: pl.DataFrame) -> pl.Series:

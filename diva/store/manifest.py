@@ -3,6 +3,7 @@
 A sample's id is the hash of its content, so the same image is the same sample wherever it comes from.
 """
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ SCHEMA: tables.Schema = {
     "width": pl.Int32,
     "height": pl.Int32,
     "row": pl.Int64,  # within a file of ready features
+    "group": pl.String,  # what is left out together with it; null where it stands by itself
 }
 QUARANTINE: tables.Schema = {
     "sample_id": pl.String,  # null where the content could not be read
@@ -28,6 +30,7 @@ QUARANTINE: tables.Schema = {
 }
 TRUTH: tables.Schema = {"sample_id": pl.String, "true_label": pl.String}
 CONTRARY = "same content under another label"
+GROUPS = ("group", "groups")  # the column of a delivery that says what is left out together
 ID_LENGTH = 32  # hexadecimal digits of the sha256: 128 bits
 
 
@@ -40,6 +43,7 @@ class Sample(NamedTuple):
     width: int | None = None
     height: int | None = None
     row: int | None = None
+    group: str | None = None
 
 
 class Refused(NamedTuple):
@@ -96,6 +100,29 @@ def kinds(refused: pl.DataFrame) -> dict[str, int]:
     """How many rows of a quarantine there are of each kind (what stands before the colon of the reason)."""
     kind = pl.col("reason").str.split(":").list.first().alias("kind")
     return dict(refused.group_by(kind).len().sort("kind").iter_rows())
+
+
+def grouped(samples: pl.DataFrame, by: str | None) -> pl.DataFrame:
+    """A manifest whose images without a group take theirs from their path.
+
+    Args:
+        samples: a manifest.
+        by: `parent`, the folder that the image lies in; a regular expression whose first group (or whole match) is the
+            name; None for none. What does not match stands by itself.
+
+    Raises:
+        ValueError: ``by`` is no regular expression.
+    """
+    if by is None:
+        return samples
+    pattern = r"([^/]+)/[^/]+$" if by == "parent" else by
+    try:
+        number = min(1, re.compile(pattern).groups)
+        name = pl.col("path").str.extract(pattern, number)
+        of_path = samples.select(pl.when(pl.col("row").is_null()).then(name))["path"]
+    except (re.error, pl.exceptions.PolarsError) as error:
+        raise ValueError(f"group_by must be parent or a regular expression on paths, got {by!r}: {error}.") from None
+    return samples.with_columns(group=pl.coalesce("group", of_path.replace("", None)))
 
 
 def distinct(rows: Iterable[Sample]) -> tuple[list[Sample], list[Refused]]:

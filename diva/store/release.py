@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from diva.store import curated, ledger, paths, tables
+from diva.store import curated, index, ledger, paths, tables
 
 TRAIN: tables.Schema = {
     "sample_id": pl.String,
@@ -22,6 +22,7 @@ TRAIN: tables.Schema = {
     "margin": pl.Float64,
     "derivative": pl.Float64,
     "reason": pl.String,
+    "group": pl.String,  # what was left out together with it; null where it stood by itself
 }
 REMOVED: tables.Schema = {**{name: dtype for name, dtype in TRAIN.items() if name != "weight"}, "score": pl.Float64}
 WEIGHTS: tables.Schema = {
@@ -102,7 +103,7 @@ def obeyed(book: ledger.Ledger) -> pl.DataFrame:
 
 
 def frames(
-    state: pl.DataFrame, weights: pl.DataFrame, kept: bool, flagged: str = "keep"
+    state: pl.DataFrame, weights: pl.DataFrame, kept: bool, flagged: str = "keep", groups: pl.DataFrame | None = None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Training set and removed samples.
 
@@ -111,14 +112,20 @@ def frames(
         weights: weight, newest derivative and margin of every member.
         kept: whether the weights are used; otherwise each is 1.
         flagged: ``out``: members whose label is called wrong leave; ``keep``: they train, too.
+        groups: sample_id and group of samples that have one.
 
     Raises:
         ValueError: a member without a weight, or one that is negative or not finite.
     """
     newest = weights.select("sample_id", "weight", new_derivative="derivative", new_margin="margin")
-    joined = state.join(newest, on="sample_id", how="left", maintain_order="left").with_columns(
-        pl.coalesce("new_derivative", "derivative").alias("derivative"),
-        pl.coalesce("new_margin", "margin").alias("margin"),
+    names = tables.empty(index.RELATIVES) if groups is None else groups
+    joined = (
+        state.join(names, on="sample_id", how="left", maintain_order="left")
+        .join(newest, on="sample_id", how="left", maintain_order="left")
+        .with_columns(
+            pl.coalesce("new_derivative", "derivative").alias("derivative"),
+            pl.coalesce("new_margin", "margin").alias("margin"),
+        )
     )
     members = joined.filter(pl.col("status") == "member")
     bad = members.filter(~(pl.col("weight").is_finite() & (pl.col("weight") >= 0)).fill_null(value=False))["sample_id"]

@@ -16,6 +16,7 @@ from diva.text.progress import track
 T = TypeVar("T")
 PIECE = 1 << 20  # bytes that are hashed at once
 Schema = Mapping[str, type[pl.DataType]]
+OPTIONAL = "group"  # a column that is stored only where a row has a value in it
 
 
 def empty(schema: Schema) -> pl.DataFrame:
@@ -25,6 +26,8 @@ def empty(schema: Schema) -> pl.DataFrame:
 
 def conform(frame: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:
     """``frame`` with the schema's columns, in its order and types; ValueError where it cannot be."""
+    if OPTIONAL in schema and OPTIONAL not in frame.columns:
+        frame = frame.with_columns(pl.lit(None, schema[OPTIONAL]).alias(OPTIONAL))
     missing = [name for name in schema if name not in frame.columns]
     unknown = [name for name in frame.columns if name not in schema]
     if missing or unknown:
@@ -86,6 +89,8 @@ def parse(read: Callable[[Path], T], path: Path, what: str) -> T:
 def write(path: Path, frame: pl.DataFrame, schema: Schema) -> None:
     """Write ``frame`` whole or not at all; equal frames give equal bytes (one row group layout, no time stamps)."""
     whole = conform(frame, schema, str(path)).rechunk()
+    if OPTIONAL in schema and whole[OPTIONAL].is_null().all():
+        whole = whole.drop(OPTIONAL)
     with atomic.replacing(path) as temporary:
         whole.write_parquet(temporary, compression="zstd", statistics=True, row_group_size=1 << 17)
 

@@ -160,11 +160,13 @@ def released(files: VersionFiles) -> Iterator[FileFault]:
     state = release.complete(files.table(paths.curated(book.latest), curated.SCHEMA), weights, rows, said)
     judged = json.loads(contents.git_text(files.version, paths.metrics("reweight"))).get("held_out")
     verdict = release.verdict(setting, judged)
-    train, removed = release.frames(state, weights, verdict.kept, flagged or "keep")
+    stored = [files.table(paths.TRAIN, release.TRAIN), release.read_removed(files.file(paths.REMOVED))]
+    groups = pl.concat([frame.select("sample_id", "group") for frame in stored]).drop_nulls()  # taken as they stand
+    train, removed = release.frames(state, weights, verdict.kept, flagged or "keep", groups)
     if flagged is None:  # a version of old
         removed = removed.with_columns(score=pl.lit(None, pl.Float64))
-    yield from differ(paths.TRAIN.as_posix(), train, files.table(paths.TRAIN, release.TRAIN))
-    yield from differ(paths.REMOVED.as_posix(), removed, release.read_removed(files.file(paths.REMOVED)))
+    yield from differ(paths.TRAIN.as_posix(), train, stored[0])
+    yield from differ(paths.REMOVED.as_posix(), removed, stored[1])
     summary = release.summary(book.latest, state, train, verdict, setting, flagged or "keep")
     if json.loads(files.file(paths.SUMMARY).read_text(encoding="utf-8")) != summary:
         yield FileFault(paths.SUMMARY.as_posix(), "a summary of this release", "another")

@@ -15,4 +15,5 @@ class Download(Section):
 
     workers: int = Field(ge=1, le=256)  # threads that hash and open files
     max_pixels: int = Field(ge=1, le=89_478_485)  # larger images are set aside; the bound is Pillow's own
+    group_by: str | None = None  # of images whose list names no group: parent, or a regular expression on their path
     new_classes: Literal["quarantine", "accept"]  # samples of the pool of a class that the core lacks

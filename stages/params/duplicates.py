@@ -4,7 +4,7 @@ It stands apart from both: dvc.yaml reads the ledger's chain ``pool`` beside the
 section ``fit`` must not index the pool again.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -15,3 +15,4 @@ class Duplicates(Section):
     """Which samples count as the same beside files of equal content; the first stays."""
 
     near_duplicate: Annotated[float, Field(gt=0, le=1)] | None  # cosine of features less the core's mean; null for off
+    group: Literal["auto", "never", "always"] = "auto"  # whether near relatives in the core are left out together

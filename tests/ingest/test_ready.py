@@ -49,7 +49,7 @@ def wide(folder, features, **columns):
 @pytest.mark.parametrize("save", [npz, npy, hdf5, lists, arrays_of_parquet, wide])
 def test_every_kind_of_file_holds_the_same(tmp_path, save):
     path = save(tmp_path, features=X, labels=Y, sample_id=IDS)
-    features, labels, sample_id = open_ready(path)
+    features, labels, sample_id = open_ready(path)[:3]
     assert len(features) == 9
     assert np.array_equal(features[2:5], X[2:5])
     assert labels.tolist() == Y.tolist()
@@ -73,7 +73,7 @@ def test_labels_that_are_missing_are_empty_and_whole_floats_are_numbers(tmp_path
     ]
     path = tmp_path / "r.parquet"
     pl.DataFrame({"labels": ["a", None], "features": [[1.0, 2.0], None]}).write_parquet(path)
-    features, labels, _ = open_ready(path)
+    features, labels = open_ready(path)[:2]
     assert labels.tolist() == ["a", ""]
     assert np.isnan(features[1]).all()
 
@@ -82,7 +82,7 @@ def test_a_file_of_our_own_gives_its_class_names(tmp_path):
     writer = FeatureWriter(tmp_path / "own.h5", {"backbone": "none"}, "float32")
     writer.append(X)
     writer.finish(Y.tolist(), IDS.tolist())
-    features, labels, sample_id = open_ready(tmp_path / "own.h5")
+    features, labels, sample_id = open_ready(tmp_path / "own.h5")[:3]
     assert np.array_equal(features[0:9], X)
     assert labels.tolist() == Y.tolist()
     assert sample_id.tolist() == IDS.tolist()

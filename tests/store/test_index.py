@@ -71,3 +71,12 @@ def test_candidates_take_the_cores_spelling_of_their_class(tmp_path: Path) -> No
         candidates, pl.DataFrame(schema={"sample_id": pl.String, "batch": pl.String}), {"Ka\u0308se", "1"}
     )
     assert admitted["label"].to_list() == ["Ka\u0308se", "1"]
+
+
+def test_what_shares_a_group_with_a_test_sample_is_set_aside():
+    schema = {"sample_id": pl.String, "path": pl.String, "label": pl.String, "group": pl.String}
+    rows = pl.DataFrame([["a", "a", "x", "g"], ["b", "b", "x", None], ["c", "c", "x", "h"]], schema, orient="row")
+    others = pl.DataFrame([["t", "t", "x", "g"], ["u", "u", "x", None]], schema, orient="row")
+    rest, refused = index.without_groups_of(rows, others)
+    assert rest["sample_id"].to_list() == ["b", "c"]
+    assert refused["reason"].to_list() == ["group of the test set: g"]

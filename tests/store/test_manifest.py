@@ -96,3 +96,24 @@ def test_no_label_of_a_contested_content_wins_in_the_core() -> None:
         ("a/copy", "same content under another label: as z/0, which is labelled 'z'"),
         ("z/0", "same content under another label: as a/copy, which is labelled 'a'"),
     }
+
+
+def test_images_take_their_group_from_their_path_unless_a_list_names_one():
+    rows = [Sample("s", "x/a/p7/1.png", "a", 1, 1), Sample("t", "x/a/p7/2.png", "a", 1, 1, group="given")]
+    frame = manifest.samples([*rows, Sample("u", "ready.npz", "a", row=0)])
+    assert manifest.grouped(frame, None)["group"].to_list() == [None, "given", None]
+    assert manifest.grouped(frame, "parent")["group"].to_list() == ["p7", "given", None]
+    assert manifest.grouped(frame, r"/p(\d+)/")["group"].to_list() == ["7", "given", None]
+    with pytest.raises(ValueError, match="group_by must be parent or a regular expression on paths"):
+        manifest.grouped(frame, "(")
+
+
+def test_the_column_group_is_stored_only_where_there_are_groups(tmp_path):
+    plain, named = (
+        manifest.samples([Sample("s", "1.png", "a")]),
+        manifest.samples([Sample("s", "1.png", "a", group="g")]),
+    )
+    for frame, stored in ((plain, False), (named, True)):
+        manifest.write(tmp_path / "m.parquet", frame)
+        assert ("group" in pl.read_parquet(tmp_path / "m.parquet").columns) == stored
+        assert manifest.read(tmp_path / "m.parquet").equals(frame)
