@@ -13,10 +13,13 @@ left out together. λ and T* are chosen once, by leave-one-out without the block
 Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022, Sec. 5.4 and Fig. 5.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
+import numpy as np
+import polars as pl
 import torch
 from torch import Tensor
 
@@ -27,6 +30,8 @@ from diva.numerics.leave_one_out import temperatures
 from diva.numerics.losses import Loss
 from diva.numerics.ridge import LocalModel, Moments, moments, solve, weighted
 from diva.text.choices import LossName, ValidatingVariants
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -190,6 +195,37 @@ def choose_block_temperature(
         for i, temperature in enumerate(grid.tolist()):
             totals[i] += float(counts @ ((predictions * temperature).logsumexp(1) - own * temperature))
     return float(grid[totals.argmin()])
+
+
+def common_images(frames: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
+    """The indexes of the variants, without images that one of them lacks; how many is logged."""
+    everywhere = set.intersection(*(set(frame["sample_id"]) for frame in frames))
+    most = max(len(frame) for frame in frames)
+    if len(everywhere) < most:
+        logger.warning("%d of %d images left out: a variant of them could not be made", most - len(everywhere), most)
+    return [frame.filter(pl.col("sample_id").is_in(list(everywhere))) for frame in frames]
+
+
+def shares(names: Sequence[str], result: Augmentation) -> pl.DataFrame:
+    """One row per transform: its p, the interval of 95 % of the draws, its error, how often it is below identity."""
+    drawn = result.drawn.numpy() if len(result.drawn) else result.union.probabilities.numpy()[None]
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    return pl.DataFrame(
+        {
+            "transform": names,
+            "probability": result.union.probabilities.numpy(),
+            "low": low,
+            "high": high,
+            "loo_error": result.errors.numpy(),
+            "below_identity": (drawn < drawn[:, :1]).mean(0),  # share of the draws
+        }
+    )
+
+
+def summary(table: pl.DataFrame, result: Augmentation) -> dict[str, Any]:
+    """λ, steps, draws, and the rows of `shares` by transform."""
+    counts = {"ridge": result.ridge, "steps": len(result.union.history), "draws": len(result.drawn)}
+    return {**counts, "transforms": {row.pop("transform"): row for row in table.to_dicts()}}
 
 
 def _importance(counts: Tensor, variants: int, validate_on: ValidatingVariants) -> Tensor:

@@ -1,0 +1,72 @@
+"""The features of a manifest's images: a network with its transform, and the file of features that it fills."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from diva.store.features import FeatureWriter
+from diva.vision import backbones, datasets, extraction, transforms
+from diva.vision import linearize as linearization
+from diva.vision.transforms import Transform
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """How images become features.
+
+    Attributes:
+        network: cut, perhaps linearised.
+        transform: from the image to the network's tensor.
+        batch_size: images that travel together.
+        workers: threads; 0 is one per core.
+        device: "auto", "cpu" or "cuda".
+    """
+
+    network: Any
+    transform: Transform
+    batch_size: int
+    workers: int
+    device: str
+
+    def attributes(self) -> dict[str, str | int]:
+        """What a file of features says of its making."""
+        return extraction.attributes(self.network, self.transform)
+
+    def fill(self, writer: FeatureWriter, samples: pl.DataFrame, transform: Transform | None = None) -> FeatureWriter:
+        """The writer after the features of those images of a manifest that it does not hold yet."""
+        largest: Any = (samples["width"] * samples["height"].cast(pl.Int64)).max()  # download admitted them
+        transform = transform or self.transform
+        files = datasets.ImageFiles(samples["path"].to_list(), transform, samples["sample_id"].to_list(), largest)
+        options: dict[str, Any] = {"batch_size": self.batch_size, "workers": self.workers, "device": self.device}
+        for block in extraction.extract(self.network, files, start=writer.done, **options):
+            writer.append(block.features, block.failures)
+        return writer
+
+
+def load_extractor(
+    *,
+    backbone: str,
+    weights: str,
+    weights_sha256: str | None,
+    seed: int,
+    linearize: str,
+    projection: int,
+    resize: int,
+    crop: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    batch_size: int,
+    workers: int,
+    device: str,
+) -> Extractor:
+    """The network, linearised where that is wanted, with its own transform where it brings one; see params.yaml."""
+    loaded = backbones.load_backbone(backbone, weights, seed, crop, weights_sha256)
+    if not loaded.trained:
+        logger.warning("%s is untrained (weights: none, seed %d): random features.", loaded.name, loaded.seed)
+    transform = loaded.preset or transforms.ResizeCrop(resize, crop, mean, std)
+    return Extractor(linearization.linearized(loaded, linearize, projection), transform, batch_size, workers, device)
