@@ -9,15 +9,21 @@ Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import polars as pl
 import torch
 from torch import Tensor
 
+from diva.curation import rows
 from diva.curation.evaluation import Head
 from diva.curation.extend import RoundChoice, RoundSettings, extend
-from diva.numerics.chunks import Chunks, Subset
+from diva.numerics.chunks import Chunks, InMemory, Subset
+from diva.numerics.normalize import Prepared
 from diva.numerics.precision import fit_ridge
 from diva.numerics.ridge import Moments, moments, solve
+from diva.store import moments as stored_moments
 from diva.text.choices import LossName, samples_of
 
 
@@ -108,3 +114,45 @@ def errors(
         correct = Head(solve(sums, ridge), float("nan")).correct(test)
         found.append(float((~correct).double().mean()))
     return torch.tensor(found, dtype=torch.float64)
+
+
+def draw_shots(core: pl.DataFrame, shots: int, seed: int) -> pl.DataFrame:
+    """``shots`` images of each class, in the order of the core."""
+    order = pl.Series("order", np.random.default_rng(seed).permutation(len(core)))
+    rank = pl.col("order").rank("ordinal").over("label")
+    return core.with_columns(order).filter(rank <= shots).drop("order")
+
+
+def prepared_names(features: Any, labels: list[str], problem: rows.Problem) -> Prepared:
+    """Embeddings as the closed forms want them, in the core's space."""
+    width = stored_moments.width()
+    if features.shape[1] != width:
+        raise ValueError(
+            f"embeddings must have {width} columns, as the images' features, got {features.shape[1]}; images "
+            "and names need the two towers of one network."
+        )
+    codes = rows.codes(pl.Series(labels, dtype=pl.String), problem.classes)
+    return rows.preparation(problem)(InMemory(features, codes, problem.chunk_size))
+
+
+def order_table(curve: Curve, labels: Sequence[str]) -> pl.DataFrame:
+    """The names in the order in which Extend adds them: label, place from 1 on, whether by its own rule."""
+    order = pl.DataFrame({"label": [labels[row] for row in curve.index.tolist()]}).with_row_index("place", offset=1)
+    return order.with_columns(willing=pl.col("place") <= curve.willing)
+
+
+def error_summary(curve: Curve) -> dict[str, float]:
+    """Test errors of the images alone, with all names, and with the best number of names."""
+    best = int(curve.errors.argmin())
+    return {
+        "images_alone": float(curve.errors[0]),
+        "all_names": float(curve.errors[-1]),
+        "best": float(curve.errors[best]),
+        "best_names": curve.sizes[best],
+    }
+
+
+def points(curve: Curve) -> pl.DataFrame:
+    """The table behind the plot: names added, test error, and its mean over uniform orders where there are any."""
+    columns = {"added": curve.sizes, "error": curve.errors.numpy()}
+    return pl.DataFrame(columns | ({"uniform": curve.uniform.mean(0).numpy()} if len(curve.uniform) else {}))

@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from diva.curation.multimodal import draw_shots
 from diva.store import index, manifest, paths
 from stages.download import download
 from stages.extract import extract
 from stages.fit import fit
-from stages.multimodal import drawn
 from stages.multimodal import main as multimodal
 from stages.params.multimodal import Multimodal
 from stages.params.section import validate
@@ -65,11 +65,11 @@ def test_right_names_come_first_and_the_curve_turns_after_them(named):
 
 def test_fewer_images_are_drawn_of_each_class(named):
     core = index.read(paths.CORE)
-    some = drawn(core, 2, seed=1)
+    some = draw_shots(core, 2, seed=1)
     assert some["label"].value_counts()["count"].to_list() == [2] * CLASSES
     assert some["sample_id"].is_in(core["sample_id"].implode()).all()
-    assert drawn(core, 2, seed=2)["sample_id"].to_list() != some["sample_id"].to_list()
-    assert drawn(core, 99, seed=1).equals(core)
+    assert draw_shots(core, 2, seed=2)["sample_id"].to_list() != some["sample_id"].to_list()
+    assert draw_shots(core, 99, seed=1).equals(core)
 
 
 def test_names_of_other_classes_are_left_out(named, caplog):
