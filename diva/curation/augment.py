@@ -140,13 +140,14 @@ def reweight_union(
     alpha = torch.ones_like(copies)
     history: list[Step] = []
     for _ in range(steps):
-        found = block_derivative(
+        derivative = block_derivative(
             chunks, classes, ridge, loss, size=variants, weights=copies * alpha, importance=importance
         )
-        if found.validating == 0:
+        if derivative.validating == 0:
             break
-        present = found.values * (copies > 0)  # what was not drawn has a derivative, too, and must not set the scale
-        history.append(Step(found.loss, found.validating, float(present.abs().max())))
+        # what was not drawn has a derivative, too, and must not set the scale
+        present = derivative.values * (copies > 0)
+        history.append(Step(derivative.loss, derivative.validating, float(present.abs().max())))
         alpha = step(alpha, present, step_size)
     mass = (copies * alpha).view(-1, variants).sum(0)
     return UnionWeights(alpha.view(-1, variants), mass / mass.sum(), tuple(history))
@@ -162,9 +163,9 @@ def choose_block_ridge(
     """λ by classification error without the block, over the rows that validate; of several, the largest."""
     if not grid or min(grid) <= 0:
         raise ValueError(f"grid must hold positive ridges, got {list(grid)}.")
-    kept = slice(0, 1 if validate_on == "untransformed" else None)
+    validating = slice(0, 1 if validate_on == "untransformed" else None)
     sums = moments(chunks, classes)
-    errors = {ridge: float(block_errors(chunks, classes, ridge, variants, sums)[kept].mean()) for ridge in grid}
+    errors = {ridge: float(block_errors(chunks, classes, ridge, variants, sums)[validating].mean()) for ridge in grid}
     return max(ridge for ridge in grid if errors[ridge] == min(errors.values()))
 
 

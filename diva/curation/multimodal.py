@@ -106,14 +106,14 @@ def errors(
     order: Tensor, sizes: tuple[int, ...], sums: Moments, pool: Chunks, test: Chunks, classes: int, ridge: float
 ) -> Tensor:
     """Test error with the first ``sizes`` of ``order`` added to the rows whose moments are ``sums`` (points,)."""
-    found, before = [], 0
+    curve_errors, before = [], 0
     for size in sizes:
         new = torch.zeros(len(order), dtype=torch.bool)
         new[order[before:size]] = True
         sums, before = sums + moments(Subset(pool, new), classes), size
         correct = Head(solve(sums, ridge), float("nan")).correct(test)
-        found.append(float((~correct).double().mean()))
-    return torch.tensor(found, dtype=torch.float64)
+        curve_errors.append(float((~correct).double().mean()))
+    return torch.tensor(curve_errors, dtype=torch.float64)
 
 
 def draw_shots(core: pl.DataFrame, shots: int, seed: int) -> pl.DataFrame:
