@@ -21,7 +21,7 @@ def main() -> None:
     state = release.complete(curated.read(newest), weights, pool, release.obeyed(book))
     held_out = json.loads(paths.metrics("reweight").read_text(encoding="utf-8")).get("held_out")
     verdict = release.verdict(settings.weights, held_out)
-    train, removed = release.frames(state, weights, verdict.kept, settings.flagged, index.group_names(core, pool))
+    train, removed = release.frames(state, weights, verdict.weighted, settings.flagged, index.group_names(core, pool))
     tables.write(paths.TRAIN, train, release.TRAIN)
     tables.write(paths.REMOVED, removed, release.REMOVED)
     tables.write_json(paths.SUMMARY, release.summary(newest, state, train, verdict, settings.weights, settings.flagged))
@@ -29,15 +29,15 @@ def main() -> None:
     metrics = {
         "samples": len(train),
         **{name: count for name, count in counts.items() if name != "members"},
-        "weighted": verdict.kept,
+        "weighted": verdict.weighted,
         "why": verdict.reason,
         "flagged_out": settings.flagged == "out",
     }
     tables.write_json(paths.metrics("release"), metrics)
-    kept = "weights kept" if verdict.kept else "no weights"
+    about = "weights kept" if verdict.weighted else "no weights"
     gone = len(removed) - counts["removed"]
     message = "%s: %d samples, %d removed, %d called wrong and left out; %s: %s"
-    logger.info(message, newest, len(train), counts["removed"], gone, kept, verdict.reason)
+    logger.info(message, newest, len(train), counts["removed"], gone, about, verdict.reason)
 
 
 if __name__ == "__main__":

@@ -167,7 +167,10 @@ def sets(
         The figures of each set; 1 for each test sample that its head gets wrong; what each learner took.
     """
     compared = training_sets(trial, core, pool, members)
-    heads = {name: trial.train(one.frame, one.weights) for name, one in track(compared.items(), len(compared), "sets")}
+    heads = {
+        name: trial.train(training.frame, training.weights)
+        for name, training in track(compared.items(), len(compared), "sets")
+    }
     errors = {name: trial.errors(head) for name, head in heads.items()}
     frames = trial.drawn(core, pool, len(members))
     drawn = [trial.train(frame) for frame in frames]
@@ -175,10 +178,10 @@ def sets(
     judged = panels(trial, compared, errors, learners, most)
     described = {
         name: {
-            **figures(trial, heads[name], errors[name], errors["core"], len(one.frame)),
+            **figures(trial, heads[name], errors[name], errors["core"], len(training.frame)),
             "panel": panel_figures(trial, judged.errors[name], judged.errors["core"]),
         }
-        for name, one in compared.items()
+        for name, training in compared.items()
     }
     return described, errors, judged.about
 
@@ -195,18 +198,18 @@ def panels(
 ) -> Judged:
     """Every learner on every set; the ridge head's errors are there already."""
     errors: dict[str, dict[str, Errors]] = {name: {} for name in compared}
-    about: dict[str, Any] = {"rows": most, "sampled": any(len(one.frame) > most for one in compared.values())}
-    allowed = {name: _without(one, trial.allowed(one.frame)) for name, one in compared.items()}
+    about: dict[str, Any] = {"rows": most, "sampled": any(len(training.frame) > most for training in compared.values())}
+    allowed = {name: _without(training, trial.allowed(training.frame)) for name, training in compared.items()}
     test, core = trial.in_memory(trial.exam.rows), trial.in_memory(allowed["core"].frame, None, most)
     for learner in learners:
         penalty = choose_penalty(learner, core, trial.seed, most)
         seconds = 0.0
-        for name, one in track(allowed.items(), len(allowed), learner):
+        for name, training in track(allowed.items(), len(allowed), learner):
             if learner == "ridge":
                 errors[name][learner] = heads[name]
                 continue
-            training = trial.in_memory(one.frame, one.weights, most)
-            made = answer(learner, training, test.features, penalty=penalty, seed=trial.seed, most=most)
+            rows_in_memory = trial.in_memory(training.frame, training.weights, most)
+            made = answer(learner, rows_in_memory, test.features, penalty=penalty, seed=trial.seed, most=most)
             errors[name][learner] = (made.predicted != test.labels).astype(np.float64)
             seconds += made.seconds
         about[learner] = {"penalty": penalty, "seconds": round(seconds, 2)} if learner != "ridge" else {}

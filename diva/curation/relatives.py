@@ -222,9 +222,9 @@ def _near_pairs(chunks: Chunks, rows: Tensor, centre: Tensor, n: int) -> tuple[t
     distance, index = _nearest(chunks, rows, centre)
     tenth = torch.full((n,), torch.nan, dtype=torch.float64)
     tenth[rows] = distance[:, -1]
-    near = distance < ratio(chunks.shape[1] - 1) * distance[:, -1:]
-    pairs = torch.stack([rows[:, None].expand_as(index)[near], index[near]])
-    return (pairs, distance[near]), tenth
+    close = distance < ratio(chunks.shape[1] - 1) * distance[:, -1:]
+    pairs = torch.stack([rows[:, None].expand_as(index)[close], index[close]])
+    return (pairs, distance[close]), tenth
 
 
 def _nearest(chunks: Chunks, rows: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
@@ -238,13 +238,13 @@ def _nearest(chunks: Chunks, rows: Tensor, centre: Tensor) -> tuple[Tensor, Tens
         best = torch.full((len(block), count), torch.inf).to(block)
         index_best = torch.zeros(len(block), count, dtype=torch.int64, device=block.device)
         for there, others in _directions(chunks, centre):
-            apart = (1 - products.times(block, others.T.contiguous())).clamp_min_(0)
+            distances = (1 - products.times(block, others.T.contiguous())).clamp_min_(0)
             own = rows[where].to(block.device)
             inside = (own >= there.start) & (own < there.stop)
-            apart[inside.nonzero()[:, 0], own[inside] - there.start] = torch.inf
-            nearest, place = apart.topk(min(count, apart.shape[1]), largest=False)
+            distances[inside.nonzero()[:, 0], own[inside] - there.start] = torch.inf
+            nearest, positions = distances.topk(min(count, distances.shape[1]), largest=False)
             best, chosen = torch.cat([best, nearest], 1).topk(count, largest=False)
-            index_best = torch.cat([index_best, place + there.start], 1).gather(1, chosen)
+            index_best = torch.cat([index_best, positions + there.start], 1).gather(1, chosen)
         distance[done : done + len(block)], index[done : done + len(block)] = best.double().cpu(), index_best.cpu()
         done += len(block)
     return distance, index

@@ -23,8 +23,8 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Found(NamedTuple):
-    """What a function found in some rows: what adds up over rows, and what stands for each of them."""
+class PartResult(NamedTuple):
+    """A function's result for some rows: what adds up over rows, and what stands for each of them."""
 
     sums: tuple[Any, ...]
     rows: tuple[Any, ...]
@@ -48,9 +48,9 @@ def in_turn(
 
     def sums() -> Iterator[tuple[Any, ...]]:
         for part in parts:
-            found = apply(function, shared, part)
-            rows.append(found.rows)
-            yield found.sums
+            outcome = apply(function, shared, part)
+            rows.append(outcome.rows)
+            yield outcome.sums
 
     return tree(sums(), added), rows
 
@@ -109,19 +109,19 @@ def over_parts(*by_row: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 for part, rows in zip(chunks.parts, chunks.slices(), strict=True)
             ]
             sums, rows = chunks.mapper(wherever, shared, parts)
-            found = (*sums, *(_end_to_end(column) for column in zip(*rows, strict=True)))
-            return cast(R, found[0] if len(found) == 1 else found)
+            joined = (*sums, *(_end_to_end(column) for column in zip(*rows, strict=True)))
+            return cast(R, joined[0] if len(joined) == 1 else joined)
 
         return wherever
 
     return decorate
 
 
-def apply(function: Callable[..., Any], shared: Mapping[str, Any], part: Mapping[str, Any]) -> Found:
+def apply(function: Callable[..., Any], shared: Mapping[str, Any], part: Mapping[str, Any]) -> PartResult:
     """A function's result for one part; sums come before rows."""
     result = function(**part, **shared)
-    found = result if type(result) is tuple else (result,)
-    return Found(tuple(x for x in found if _adds(x)), tuple(x for x in found if not _adds(x)))
+    values = result if type(result) is tuple else (result,)
+    return PartResult(tuple(x for x in values if _adds(x)), tuple(x for x in values if not _adds(x)))
 
 
 def tree(values: Iterator[T], add: Callable[[T, T], T]) -> T:
@@ -138,9 +138,9 @@ def tree(values: Iterator[T], add: Callable[[T, T], T]) -> T:
     return total
 
 
-def added(left: tuple[Any, ...], right: tuple[Any, ...]) -> tuple[Any, ...]:
+def added(first: tuple[Any, ...], second: tuple[Any, ...]) -> tuple[Any, ...]:
     """The sums of two sets of rows as those of both."""
-    return tuple(a + b for a, b in zip(left, right, strict=True))
+    return tuple(a + b for a, b in zip(first, second, strict=True))
 
 
 def _adds(value: Any) -> bool:

@@ -127,8 +127,10 @@ def _syrk(rows: Tensor, out: Tensor, alpha: float, beta: float) -> None:
         return
     with exactly():
         for block in _blocks(len(out)):
-            left, right = rows[:, block].T, rows[:, block.start :]
-            torch.addmm(out[block, block.start :], left, right, beta=beta, alpha=alpha, out=out[block, block.start :])
+            transposed, rest = rows[:, block].T, rows[:, block.start :]
+            torch.addmm(
+                out[block, block.start :], transposed, rest, beta=beta, alpha=alpha, out=out[block, block.start :]
+            )
 
 
 def mirror(total: Tensor) -> Tensor:

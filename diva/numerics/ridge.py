@@ -213,11 +213,11 @@ def solve(moments: Moments, ridge: float) -> RidgeModel:
             f"{condition:.1e}; increase it to about {largest * EPSILON / ACCURACY:.1e}, or normalise the features."
         )
     head = root @ (root.T @ moments.cross)
-    left = moments.cross - shifted @ head
-    head += root @ (root.T @ left)  # a step of refinement makes up for the inverse
-    left = moments.cross - shifted @ head
+    remainder = moments.cross - shifted @ head
+    head += root @ (root.T @ remainder)  # a step of refinement makes up for the inverse
+    remainder = moments.cross - shifted @ head
     size = largest * torch.linalg.norm(head) + torch.linalg.norm(moments.cross)
-    residual = float(torch.linalg.norm(left) / size) if size > 0 else 0.0
+    residual = float(torch.linalg.norm(remainder) / size) if size > 0 else 0.0
     if not condition * residual <= ACCURACY:
         raise ValueError(
             f"ridge must be large enough for a relative accuracy of {ACCURACY:g}, got {ridge}: the residual is "

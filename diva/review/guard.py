@@ -56,7 +56,7 @@ class Guard:
             return
         if scope["type"] != "http":  # no page of ours opens a socket
             return
-        answer = Answer(send)
+        answer = ServerAnswer(send)
         refusal = self.refusal(scope["method"], Headers(scope=scope))
         if refusal:
             await refusal(scope, receive, answer)
@@ -93,7 +93,7 @@ def refused(status: int, reason: str) -> PlainTextResponse:
     return PlainTextResponse(f"{reason}\n", status)
 
 
-class Answer:
+class ServerAnswer:
     """Sends, with the headers that every answer has."""
 
     def __init__(self, send: Send) -> None:

@@ -40,12 +40,12 @@ FEWEST = 2  # samples of a class that stay in the training set, whatever is call
 class Verdict(NamedTuple):
     """Whether the release keeps its weights, and why."""
 
-    kept: bool
+    weighted: bool
     reason: str
 
 
 def verdict(setting: str, held_out: Mapping[str, Any] | None) -> Verdict:
-    """Whether weights are kept: ``always``, ``never``, or (``auto``) where held-out rows gain by them.
+    """Whether weights are used: ``always``, ``never``, or (``auto``) where held-out rows gain by them.
 
     Args:
         setting: of ``release.weights``.
@@ -59,12 +59,12 @@ def verdict(setting: str, held_out: Mapping[str, Any] | None) -> Verdict:
     errors = [figures.get(name) for name in ("with_weights", "without_weights")]
     better, worse = (error if isinstance(error, int | float) else float("nan") for error in errors)
     if better != better or worse != worse:
-        return Verdict(kept=False, reason="no held-out comparison was made; all weights are 1")
-    told, kept = f"held-out error {better:.4g} with weights, {worse:.4g} without", better < worse
+        return Verdict(weighted=False, reason="no held-out comparison was made; all weights are 1")
+    reason, weighted = f"held-out error {better:.4g} with weights, {worse:.4g} without", better < worse
     if "gain" in figures:
-        told += f" (gain {figures['gain']:.2g}, standard error {figures['standard_error']:.2g})"
-        kept = figures["gain"] > figures["standard_error"]
-    return Verdict(kept, told if kept else f"{told}; all weights are 1")
+        reason += f" (gain {figures['gain']:.2g}, standard error {figures['standard_error']:.2g})"
+        weighted = figures["gain"] > figures["standard_error"]
+    return Verdict(weighted, reason if weighted else f"{reason}; all weights are 1")
 
 
 def complete(state: pl.DataFrame, weights: pl.DataFrame, pool: pl.DataFrame, review: pl.DataFrame) -> pl.DataFrame:
@@ -103,14 +103,18 @@ def obeyed(book: ledger.Ledger) -> pl.DataFrame:
 
 
 def frames(
-    state: pl.DataFrame, weights: pl.DataFrame, kept: bool, flagged: str = "keep", groups: pl.DataFrame | None = None
+    state: pl.DataFrame,
+    weights: pl.DataFrame,
+    weighted: bool,
+    flagged: str = "keep",
+    groups: pl.DataFrame | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Training set and removed samples.
 
     Args:
         state: a curated set.
         weights: weight, newest derivative and margin of every member.
-        kept: whether the weights are used; otherwise each is 1.
+        weighted: whether the weights are used; otherwise each is 1.
         flagged: ``out``: members whose label is called wrong leave; ``keep``: they train, too.
         groups: sample_id and group of samples that have one.
 
@@ -131,7 +135,7 @@ def frames(
     bad = members.filter(~(pl.col("weight").is_finite() & (pl.col("weight") >= 0)).fill_null(value=False))["sample_id"]
     if len(bad):
         raise ValueError(f"weights must be finite and ≥ 0 for every member, got {len(bad)} others (first: {bad[0]}).")
-    train = members if kept else members.with_columns(weight=pl.lit(1.0))
+    train = members if weighted else members.with_columns(weight=pl.lit(1.0))
     if flagged == "out":
         train = train.join(left_out(members), on="sample_id", how="anti", maintain_order="left")
     removed = joined.join(train, on="sample_id", how="anti", maintain_order="left")
@@ -146,8 +150,8 @@ def left_out(members: pl.DataFrame) -> pl.DataFrame:
     order = members.select("sample_id", "label", "flagged", "margin").sort(
         "flagged", pl.col("margin").fill_null(0).fill_nan(0), descending=[False, True], maintain_order=True
     )
-    place = pl.int_range(pl.len()).over("label")
-    return order.filter(pl.col("flagged") & (place >= FEWEST)).select("sample_id")
+    position = pl.int_range(pl.len()).over("label")
+    return order.filter(pl.col("flagged") & (position >= FEWEST)).select("sample_id")
 
 
 def read_removed(path: Path) -> pl.DataFrame:
@@ -172,7 +176,7 @@ def summary(
         "added_in": dict(came),
         "classes": dict(train.group_by("label").len().sort("label").iter_rows()),
         "weights": {
-            "kept": judged.kept,
+            "kept": judged.weighted,
             "setting": setting,
             "reason": judged.reason,
             "zero": int((train["weight"] == 0).sum()),

@@ -162,7 +162,7 @@ def released(files: VersionFiles) -> Iterator[FileFault]:
     verdict = release.verdict(setting, judged)
     stored = [files.table(paths.TRAIN, release.TRAIN), release.read_removed(files.file(paths.REMOVED))]
     groups = pl.concat([frame.select("sample_id", "group") for frame in stored]).drop_nulls()  # taken as they stand
-    train, removed = release.frames(state, weights, verdict.kept, flagged or "keep", groups)
+    train, removed = release.frames(state, weights, verdict.weighted, flagged or "keep", groups)
     if flagged is None:  # a version of old
         removed = removed.with_columns(score=pl.lit(None, pl.Float64))
     yield from differ(paths.TRAIN.as_posix(), train, stored[0])

@@ -13,12 +13,12 @@ from stages import params
 from stages.params import section
 from stages.params.section import Section
 
-APART = ("__main__", "methods", "section")  # modules here that describe no section
+NO_SECTIONS = ("__main__", "methods", "section")  # modules here that describe no section
 
 
 def models() -> dict[str, type[Section]]:
     """The model of each section, by the section's name."""
-    names = sorted(module.name for module in pkgutil.iter_modules(params.__path__) if module.name not in APART)
+    names = sorted(module.name for module in pkgutil.iter_modules(params.__path__) if module.name not in NO_SECTIONS)
     return {name: model(name) for name in names}
 
 
@@ -29,18 +29,20 @@ def model(name: str) -> type[Section]:
     named = [kind for title, kind in classes if title.lower() == name.replace("_", "")]
     if not named:
         raise ValueError(f"stages/params/{name}.py must define the model {name.title().replace('_', '')}, got none.")
-    found: type[Section] = named[0]
-    return found
+    section_model: type[Section] = named[0]
+    return section_model
 
 
 def faults(content: dict[str, Any]) -> list[str]:
     """One message per mistake in the whole of params.yaml, in the order of the sections."""
-    known = models()
-    strange = [f"{paths.PARAMS}:{name}: no such section{_near(name, known)}." for name in content if name not in known]
-    absent = [
-        f"{paths.PARAMS}:{name}: this section must be there, got nothing." for name in known if name not in content
+    sections = models()
+    strange = [
+        f"{paths.PARAMS}:{name}: no such section{_hint(name, sections)}." for name in content if name not in sections
     ]
-    wrong = [fault for name in known if name in content for fault in _section(name, content[name], known[name])]
+    absent = [
+        f"{paths.PARAMS}:{name}: this section must be there, got nothing." for name in sections if name not in content
+    ]
+    wrong = [fault for name in sections if name in content for fault in _section(name, content[name], sections[name])]
     return strange + absent + wrong
 
 
@@ -52,12 +54,12 @@ def _section(name: str, content: Any, kind: type[Section]) -> list[str]:
         section.validate(content, kind, where)
     except ValueError as error:
         strange = [str(key) for key in content if key not in kind.model_fields]
-        return [str(error), *(f"{where}.{key}: unknown key{_near(key, kind.model_fields)}." for key in strange)]
+        return [str(error), *(f"{where}.{key}: unknown key{_hint(key, kind.model_fields)}." for key in strange)]
     return []
 
 
-def _near(name: Any, known: Iterable[str]) -> str:
-    names = list(known)
+def _hint(name: Any, choices: Iterable[str]) -> str:
+    names = list(choices)
     close = difflib.get_close_matches(str(name), names, 1)
     return f"; is {close[0]} meant?" if close else f"; there are {', '.join(names)}"
 
@@ -65,11 +67,11 @@ def _near(name: Any, known: Iterable[str]) -> str:
 def main() -> int:
     """0 where params.yaml is right; otherwise 1, and every mistake on stderr."""
     try:
-        found = faults(section.load())
+        mistakes = faults(section.load())
     except ValueError as error:
-        found = [str(error)]
-    sys.stderr.writelines(f"{fault}\n" for fault in found)
-    return int(bool(found))
+        mistakes = [str(error)]
+    sys.stderr.writelines(f"{fault}\n" for fault in mistakes)
+    return int(bool(mistakes))
 
 
 if __name__ == "__main__":
