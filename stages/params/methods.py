@@ -7,7 +7,7 @@ from pydantic import AfterValidator
 from diva.methods import registry
 
 
-def _known(name: str) -> str:
+def _registered(name: str) -> str:
     return registry.get(name).name
 
 
@@ -19,5 +19,5 @@ def _suspects(name: str) -> str:
     return method.name
 
 
-Name = Annotated[str, AfterValidator(_known)]  # any method
+Name = Annotated[str, AfterValidator(_registered)]  # any method
 Suspicion = Annotated[str, AfterValidator(_suspects)]  # one whose values call labels wrong

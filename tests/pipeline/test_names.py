@@ -8,9 +8,7 @@ from pathlib import Path
 PACKAGES = ("diva", "stages", "flows")
 WORDS = {"found", "known", "told", "kept", "held", "ours", "left", "again", "alone", "one", "place", "near", "apart"}
 # names that are left to change, by package; it only ever shrinks, and goes with the last of them
-UNCHANGED = {
-    "diva.curation": 6, "diva.methods": 21, "diva.numerics": 8, "diva.store": 3, "stages": 24,
-}  # fmt: skip
+UNCHANGED = {"diva.methods": 21}
 TWICE = {"Release", "Subset"}
 LONG = {"diva/estimators.py", "diva/curation/extend.py", "diva/numerics/derivative.py", "diva/numerics/groups.py"}
 SHARED = ("commands", "curation", "methods", "numerics", "versions")  # there a module and its function share a name
