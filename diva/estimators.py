@@ -36,7 +36,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from diva.curation.detect import detect as detect_rows
-from diva.curation.extend import RoundSettings
+from diva.curation.extend import RoundSettings, assess_noise
 from diva.curation.extend import extend as extend_rows
 from diva.curation.reweight import Step
 from diva.curation.reweight import reweight as reweight_rows
@@ -286,6 +286,8 @@ def reweight(
     """
     data = read(Engine(ridge, normalize, chunk_size, device, dtype), read_features(X), y, None, groups)
     path = reweight_rows(data.fitted, loss=loss, steps=steps, step_size=step_size)
+    if path.warning:
+        warnings.warn(path.warning, stacklevel=2)
     return Reweighting(path.weights.numpy(), path.history)
 
 
@@ -344,6 +346,8 @@ def extend(
         raise ValueError(f"y_pool must hold only classes of y, got {foreign[:5].tolist()}; leave those samples out.")
     pool = engine.chunks(candidates, to_codes(labels, data.classes), data.chunks.scaling)
     core, of_pool = pool_groups(data, pool, groups, groups_pool)
+    if loss == "hard_margin" and (warning := assess_noise(core, pool, of_pool).warning(loss)):
+        warnings.warn(warning, stacklevel=2)
     settings = RoundSettings(per_round, validate_on=validate_on, stop=stop)
     added = extend_rows(core, pool, loss=loss, budget=budget, settings=settings, groups=of_pool)
     history = tuple(RoundSummary(len(r.index), r.candidates, r.validating, r.loss) for r in added.history)

@@ -20,11 +20,14 @@ def extend(round: str) -> None:  # noqa: A002 - the option's name
     problem = read_problem().with_classes(pool["label"])
     core, stored = moments.core(problem.classes), moments.newest(entry.previous, pool, problem.classes)
     basis = rounds.Basis(state, pool, review, problem, core, stored, index.groups(core.rows, pool))
-    outcome = rounds.decide(basis, policy(entry), registry)
+    settings = policy(entry)
+    outcome = rounds.decide(basis, settings, registry)
     tables.write(paths.changes(round), outcome.changes, curated.CHANGES)
     moments.write_round(round, outcome.moments, problem.classes, outcome.features)
     tables.write_json(paths.metrics(f"rounds/{round}"), rounds.metrics(entry.pool, outcome))
-    turn = outcome.choice.turn
+    turn, warning = outcome.choice.turn, outcome.choice.noise.warning(settings.loss)
+    if warning:
+        logger.warning(warning)
     more = turn.stop or "more to come"
     logger.info("%s: %d of %d candidates added; %s", round, len(turn.index), turn.candidates, more)
 

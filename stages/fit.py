@@ -38,8 +38,6 @@ def report(posed: Posed, samples: int) -> None:
     if posed.message:
         logger.warning("%s", posed.message)
     logger.info("ridge %g, temperature %.3g, leave-one-out error %.4f", *numbers.values())
-    if problem.ridge in (problem.ridges[0], problem.ridges[-1]) and len(problem.ridges) > 1:
-        logger.warning("the ridge lies on the edge of fit.ridges: widen the grid")
 
 
 if __name__ == "__main__":

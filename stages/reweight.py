@@ -47,6 +47,8 @@ def main() -> None:
         **result.start.accuracy,
     }
     tables.write_json(paths.metrics("reweight"), metrics)
+    if result.warning:
+        logger.warning(result.warning)
     logger.info("%d steps over %d samples; held-out error %s", len(history), len(weighed), held_out)
 
 

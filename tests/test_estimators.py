@@ -2,6 +2,7 @@ import copy
 import dataclasses
 import subprocess
 import sys
+import warnings
 
 import h5py
 import numpy as np
@@ -331,6 +332,22 @@ def test_reweight_lowers_its_loss_and_the_weight_of_wrong_labels():
     losses = [step.loss for step in weighed.history]
     assert losses == sorted(losses, reverse=True)
     assert weighed.weights[wrong].mean() < weighed.weights[~wrong].mean()
+
+
+@pytest.mark.parametrize(
+    "run", [reweight, lambda X, y, **rules: extend(X, y, X, y, **rules)], ids=["reweight", "extend"]
+)
+def test_hard_margin_warns_once_where_labels_are_noisy(run):
+    X, y, _, truth = planted()
+    with pytest.warns(
+        UserWarning, match="hard_margin lets wrong labels steer, and .* of the labels look wrong"
+    ) as said:
+        run(X, y, groups="never", loss="hard_margin", ridge=0.1)
+    assert len(said) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(X, truth, groups="never", loss="hard_margin", ridge=0.1)
+        run(X, y, groups="never", ridge=0.1)
 
 
 @pytest.mark.parametrize(("loss", "validate_on"), [("calibrated", "members_and_pool"), ("hard_margin", "members")])

@@ -37,7 +37,7 @@ from diva.numerics.derivative import (
 )
 from diva.numerics.groups import shared_groups
 from diva.numerics.leave_one_out import all_rows, chunkwise
-from diva.numerics.losses import THRESHOLD, Loss, margins
+from diva.numerics.losses import NOISY, THRESHOLD, Loss, margins
 from diva.numerics.parallel import Parts, over_parts
 from diva.numerics.precision import RidgeFit
 from diva.numerics.products import Workspace
@@ -45,7 +45,6 @@ from diva.numerics.ridge import LocalModel, RidgeModel, moments, solve
 from diva.text.choices import LossName, ValidateOn, samples_of
 
 UPDATED = 0.25  # rows added, per feature, up to which g of the pool is updated rather than computed again
-NOISY_CORE = 0.05  # share of hopeless rows in the core above which its labels count as noisy
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,10 @@ class Noise:
     core: float
     pool: float
     noisy: bool
+
+    def warning(self, loss: LossName) -> str:
+        """What to say of this loss under this noise; may be empty."""
+        return Loss(loss).warning(max(self.core, self.pool), self.noisy)
 
 
 @dataclass(frozen=True)
@@ -215,7 +218,7 @@ def assess_noise(core: RidgeFit, pool: Chunks, groups: Tensor | None = None) -> 
         bad = all_margins(union) <= -THRESHOLD
         in_core, in_pool = int(bad[:n_core].sum()) / n_core, int(bad[n_core:].sum()) / max(n_pool, 1)
     error = math.sqrt(in_core * (1 - in_core) * (1 / n_core + 1 / n_pool)) if n_pool else 0.0
-    return Noise(in_core, in_pool, in_core > NOISY_CORE or in_pool > in_core + 2 * error)
+    return Noise(in_core, in_pool, in_core > NOISY or in_pool > in_core + 2 * error)
 
 
 def extend_round(

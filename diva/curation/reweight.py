@@ -21,7 +21,7 @@ from diva.numerics.chunks import Chunks
 from diva.numerics.derivative import dataset_derivative, loo_loss
 from diva.numerics.groups import shared_groups
 from diva.numerics.leave_one_out import choose_temperature, with_leverage_factors
-from diva.numerics.losses import Loss
+from diva.numerics.losses import NOISY, THRESHOLD, Loss
 from diva.numerics.precision import RidgeFit
 from diva.numerics.ridge import RidgeModel
 from diva.text.choices import LossName
@@ -61,6 +61,12 @@ class WeightPath:
     loss: Loss
     start: RidgeModel
     watched_losses: tuple[float, ...] = ()
+
+    @property
+    def warning(self) -> str:
+        """What to say of the loss where more than 5 % of the rows are hopeless; may be empty."""
+        hopeless = int((self.margin <= -THRESHOLD).sum()) / max(len(self.margin), 1)
+        return self.loss.warning(hopeless, hopeless > NOISY)
 
 
 def prepare_loss(name: LossName, fitted: RidgeFit, temperature: float | None = None) -> Loss:

@@ -19,11 +19,12 @@ from diva.numerics import products
 from diva.numerics.chunks import Chunk, Chunks
 from diva.numerics.groups import gathered_groups, shared_groups
 from diva.numerics.losses import margins
-from diva.numerics.precision import RidgeFit, fit_ridge
+from diva.numerics.precision import ENOUGH, RidgeFit, fit_ridge
 from diva.numerics.products import Workspace
 from diva.numerics.ridge import ACCURACY, EPSILON, Moments, RidgeModel, moments, weighted
 from diva.numerics.threads import in_order
 
+WIDER = tuple(10 ** (i / 2) for i in range(1, 7))  # beyond an edge of the grid: three decades in steps of √10
 RIDGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 STORED = 2**24  # leverages (rows × ridges) that are stored for the chosen ridge; more are computed again
 ENTRIES = 2**18  # outputs (ridges × rows × classes) at a time: they stay in the cache
@@ -80,12 +81,17 @@ def choose_ridge(
     grid: Sequence[float] = RIDGES,
     weights: Tensor | None = None,
     groups: Tensor | None = None,
+    *,
+    widen: bool = True,
 ) -> RidgeChoice:
     """λ by leave-one-out classification error over a grid: two passes and one eigendecomposition for all of it.
 
     Rows count by their weight, so that a row of weight 0 is as good as absent; rows of equal ``groups`` (n,) are left
-    out together. Ridges too small for float64 to resolve
-    the solution are left out, with a warning.
+    out together. Ridges too small for float64 to resolve the solution are left out, with a warning.
+
+    With ``widen``, where the first or last of several ridges is the best, those up to three decades beyond it are tried
+    too, in steps of √10 (as far as the rows' precision resolves them). They are taken only for a lower error, the
+    nearest of several.
 
     Raises:
         ValueError: if the grid is empty or holds a ridge that is not positive, none of it can be resolved, or no row
@@ -95,27 +101,45 @@ def choose_ridge(
         raise ValueError(f"grid must hold positive ridges, got {list(grid)}.")
     sums = moments(chunks, classes, weights)
     eigenvalues, eigenvectors = products.eigenvectors(sums.gram)
-    ridges = _resolved(sorted(grid), eigenvalues.clamp_min(0))
-    search = _Search(
-        chunks, eigenvalues.clamp_min(0), eigenvectors, eigenvectors.T @ sums.cross, ridges, weights,
-        shared_groups(groups),
-    )  # fmt: skip
-    errors, squares = search.run()
-    best = int((errors <= errors.min()).nonzero().max())
-    rows = zip(ridges.tolist(), errors.tolist(), squares.tolist(), strict=True)
-    factor = None if search.leverage_factor is None else search.leverage_factor[best].double()
-    return RidgeChoice(float(ridges[best]), tuple(rows), chunks, weights, sums, factor, groups)
+    eigenvalues, cross, shared = eigenvalues.clamp_min(0), eigenvectors.T @ sums.cross, shared_groups(groups)
+
+    def search(ridges: Tensor) -> _Search:
+        return _Search(chunks, eigenvalues, eigenvectors, cross, ridges, weights, shared).run()
+
+    best = inner = search(_resolved(sorted(grid), eigenvalues))
+    beyond = _beyond(inner, sums.rounding, eigenvalues)
+    if widen and len(beyond):
+        best = min(inner, search(beyond), key=lambda tried: tried.error)
+    rows = inner.rows if best is inner else sorted(inner.rows + best.rows)
+    if best is not inner:
+        logger.info("ridge %g, beyond the grid's %g, has a lower error: the grid was widened", best.ridge, inner.ridge)
+    return RidgeChoice(best.ridge, tuple(rows), chunks, weights, sums, best.factor, groups)
+
+
+def _beyond(search: "_Search", rounding: float, eigenvalues: Tensor) -> Tensor:
+    """Ridges beyond the edge that is best, the nearest last; none where the best lies inside or nothing is wrong."""
+    ridges, wider = search.ridges, search.ridges.new_tensor(WIDER)
+    if len(ridges) == 1 or search.error == 0 or ridges[0] < search.ridge < ridges[-1]:
+        return ridges[:0]
+    beyond = ridges[-1] * wider if search.ridge == ridges[-1] else ridges[0] / wider
+    beyond = beyond[_resolvable(beyond, eigenvalues) & (rounding / (eigenvalues.min() + beyond) <= ENOUGH)]
+    return beyond.flip(0)  # of equal errors the last one wins
+
+
+def _resolvable(ridges: Tensor, eigenvalues: Tensor) -> Tensor:
+    """Whether `diva.numerics.ridge.solve` will accept each ridge."""
+    condition = (eigenvalues.max() + ridges) / (eigenvalues.min() + ridges)
+    return condition * EPSILON * 2 <= ACCURACY
 
 
 def _resolved(ridges: list[float], eigenvalues: Tensor) -> Tensor:
     """Those of the ridges that `diva.numerics.ridge.solve` will accept."""
     grid = torch.tensor(ridges, dtype=torch.float64, device=eigenvalues.device)
-    largest, smallest = eigenvalues.max(), eigenvalues.min()
-    good = (largest + grid) / (smallest + grid) * EPSILON * 2 <= ACCURACY
+    good = _resolvable(grid, eigenvalues)
     if not good.any():
         raise ValueError(
-            f"grid must hold a ridge of at least {float(largest) * EPSILON * 2 / ACCURACY:.1e} for features of this "
-            f"size, got {ridges[-1]} at most; add larger ones, or normalise the features."
+            f"grid must hold a ridge of at least {float(eigenvalues.max()) * EPSILON * 2 / ACCURACY:.1e} for features "
+            f"of this size, got {ridges[-1]} at most; add larger ones, or normalise the features."
         )
     if not good.all():
         logger.warning("ridges %s are too small for features of this size and left out", grid[~good].tolist())
@@ -134,7 +158,7 @@ def filters(eigenvalues: Tensor, ridges: Tensor, precision: torch.dtype) -> Filt
 
 
 class _Search:
-    """The second pass."""
+    """The second pass; `rows`, `ridge`, `error` and `factor` are there once it was run."""
 
     def __init__(
         self, chunks: Chunks, eigenvalues: Tensor, eigenvectors: Tensor, cross: Tensor, ridges: Tensor,
@@ -147,8 +171,35 @@ class _Search:
         self.leverage_factor = torch.zeros(len(ridges), n) if n * len(ridges) <= STORED else None
         self.local: tuple[Tensor, Filters, Tensor] | None = None
 
-    def run(self) -> tuple[Tensor, Tensor]:
-        """Error and mean squared residual (grid,) each."""
+    @property
+    def rows(self) -> list[tuple[float, float, float]]:
+        """(λ, error, mean squared residual) of each ridge."""
+        errors, squares = self.totals[:2] / self.totals[2]
+        return list(zip(self.ridges.tolist(), errors.tolist(), squares.tolist(), strict=True))
+
+    @property
+    def best(self) -> int:
+        """Position of the last ridge of least error."""
+        errors = self.totals[0] / self.totals[2]
+        return int((errors <= errors.min()).nonzero().max())
+
+    @property
+    def ridge(self) -> float:
+        """The best λ."""
+        return float(self.ridges[self.best])
+
+    @property
+    def error(self) -> float:
+        """The least error."""
+        return self.rows[self.best][1]
+
+    @property
+    def factor(self) -> Tensor | None:
+        """g (n,) at the best λ, where leverages were stored."""
+        return None if self.leverage_factor is None else self.leverage_factor[self.best].double()
+
+    def run(self) -> "_Search":
+        """Sum over the rows."""
         for rows, factor, totals in in_order(self._of_chunk, weighted(self.chunks, self.weights)):
             if self.leverage_factor is not None:
                 self.leverage_factor = self.leverage_factor.to(factor)
@@ -159,8 +210,7 @@ class _Search:
             self._count_groups(self.shared)
         if not (self.totals[2] > 0).all():
             raise ValueError("weights must have a positive sum to choose a ridge by, got none.")
-        errors, squares = self.totals[:2] / self.totals[2]
-        return errors, squares
+        return self
 
     def _of_chunk(self, chunk: Chunk, alpha: Tensor, work: Workspace) -> tuple[slice, Tensor, list[Tensor]]:
         """Rows, g (grid, m), and error, squared residual and weight (3, grid) of the parts of a chunk."""

@@ -22,6 +22,7 @@ from torch import Tensor
 from diva.text.choices import LossName
 
 THRESHOLD = 0.25  # τ: a margin at or below −τ is hopeless, its label probably wrong
+NOISY = 0.05  # share of hopeless rows above which labels count as noisy
 
 
 def margins(predictions: Tensor, labels: Tensor) -> Tensor:
@@ -58,6 +59,15 @@ class Loss:
     def untrimmed(self) -> "Loss":
         """The same loss with every sample of `calibrated` validating."""
         return replace(self, trim=False)
+
+    def warning(self, hopeless: float, noisy: bool) -> str:
+        """What to say of `hard_margin` where labels are ``noisy``; ``hopeless`` is the share of such rows."""
+        if self.name != "hard_margin" or not noisy:
+            return ""
+        return (
+            f"loss hard_margin lets wrong labels steer, and {hopeless:.1%} of the labels look wrong; that raised the "
+            "error by up to 6 points under the label noise of people. Use calibrated, or remove wrong labels first."
+        )
 
     def validates(self, predictions: Tensor, labels: Tensor, margin: Tensor | None = None) -> Tensor:
         """v (m,) as booleans; ``margin`` m (m,) where it is known."""

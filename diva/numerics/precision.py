@@ -3,12 +3,13 @@
 `ridge.Moments` carries an estimate of what rounding did to the Gram matrix, ‖ΔA‖ ≈ 2u‖A‖_F/√p for unit roundoff u;
 the solution moves by about ‖ΔA‖ ‖C‖. Measured on features of real images, that is an upper bound of the error of a
 dataset derivative in float32 (a fifth of it, on the average). Up to `ENOUGH` float32 stands; beyond it a debug message
-says so and the rows are converted, chunk by chunk, before they are multiplied.
+says so, once per process, and the rows are converted, chunk by chunk, before they are multiplied.
 """
 
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from diva.numerics.ridge import Moments, RidgeModel, moments, solve
 ENOUGH = 1e-2
 
 logger = logging.getLogger(__name__)
+fits_in_double = count()  # of this process; only the first is reported
 
 
 class InDouble:
@@ -112,10 +114,9 @@ def fit_ridge(
     model = solve(sums, ridge)
     if model.rounding <= ENOUGH or not _single(chunks):
         return RidgeFit(chunks, sums, model, weights, groups=groups)
-    logger.debug(
-        "float32 is not enough at ridge %g (it may move the solution by %.0f %%): float64 from here on",
-        ridge, min(100.0, 100 * model.rounding),
-    )  # fmt: skip
+    if next(fits_in_double) == 0:
+        share = min(100.0, 100 * model.rounding)
+        logger.debug("float32 is not enough at ridge %g (it may move the solution by %.0f %%): float64", ridge, share)
     chunks = in_double(chunks)
     sums = moments(chunks, classes, weights)
     return RidgeFit(chunks, sums, solve(sums, ridge), weights, groups=groups)

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from diva.numerics.chunks import InMemory
-from diva.numerics.grid import choose_ridge, filters
+from diva.numerics.grid import RIDGES, choose_ridge, filters
 from diva.numerics.leave_one_out import choose_temperature, leave_one_out, leverage_factors, temperatures
+from diva.numerics.precision import ENOUGH
 from diva.numerics.ridge import moments, solve
 from tests import naive
 from tests.problems import problem, relative_error
@@ -93,10 +94,47 @@ def test_leverages_of_the_chosen_ridge_are_those_of_its_model():
     torch.testing.assert_close(choice.leverage_factor, expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("edge", ["first", "last"])
+def test_a_grid_whose_edge_is_best_widens_for_a_lower_error(edge, caplog):
+    q = problem(3, n=60, p=20)
+    everything = choose_ridge(q.chunks(), q.classes, [10 ** (i / 2) for i in range(-8, 9)])
+    ridges = [ridge for ridge, _, _ in everything.grid]
+    inside = ridges.index(everything.ridge)
+    assert 2 < inside < len(ridges) - 3
+    grid = ridges[inside + 1 : inside + 3] if edge == "first" else ridges[inside - 2 : inside]
+    with caplog.at_level("INFO"):
+        choice = choose_ridge(q.chunks(), q.classes, grid)
+    narrow = min(error for ridge, error, _ in choice.grid if ridge in grid)
+    assert choice.error == min(error for _, error, _ in choice.grid) < narrow
+    assert "the grid was widened" in caplog.text
+    lowest, highest = choice.grid[0][0], choice.grid[-1][0]
+    assert (grid[0] / lowest, highest / grid[-1]) == pytest.approx((1000, 1) if edge == "first" else (1, 1000))
+    expected = leverage_factors(q.chunks(), solve(choice.moments, choice.ridge))
+    torch.testing.assert_close(choice.leverage_factor, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_grid_stays_where_its_best_lies_inside_or_nothing_beyond_is_better():
+    q = problem(2)
+    inside = choose_ridge(q.chunks(), q.classes)
+    assert tuple(ridge for ridge, _, _ in inside.grid) == RIDGES
+    single = choose_ridge(q.chunks(), q.classes, [100.0])
+    assert (single.ridge, len(single.grid)) == (100.0, 1)
+    z = torch.eye(2, dtype=torch.float64).repeat(10, 1)
+    labels = (torch.arange(20) % 2).scatter(0, torch.tensor([0]), 1)  # one wrong label: no ridge is better
+    constant = choose_ridge(InMemory(z, labels), 2, (0.1, 1.0))
+    assert (constant.ridge, len(constant.grid)) == (1.0, 2)
+
+
+def test_a_grid_widens_only_as_far_as_float32_resolves():
+    q = problem(1, n=60, condition=1e5)
+    choice = choose_ridge(InMemory(q.z.float(), q.labels), q.classes, (1e-2, 1e3))
+    assert all(choice.moments.rounding / ridge <= ENOUGH for ridge, _, _ in choice.grid)
+
+
 def test_ridges_that_float64_cannot_resolve_are_left_out(caplog):
     z = torch.cat([problem().z, problem().z[:, :2]], 1) * 1e5  # two columns twice: the smallest eigenvalue is 0
     rows = InMemory(z, problem().labels)
-    choice = choose_ridge(rows, 4, (1e-3, 1e3, 1e6))
+    choice = choose_ridge(rows, 4, (1e-3, 1e3, 1e6), widen=False)
     assert [ridge for ridge, _, _ in choice.grid] == [1e3, 1e6]
     assert "are too small for features of this size" in caplog.text
     with pytest.raises(ValueError, match="grid must hold a ridge of at least"):

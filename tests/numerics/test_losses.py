@@ -44,3 +44,10 @@ def test_unknown_loss_and_misplaced_temperature_are_refused():
         Loss("all", 3.0)
     with pytest.raises(ValueError, match="temperature must be positive"):
         Loss("calibrated", -1.0)
+
+
+def test_hard_margin_warns_where_labels_are_noisy():
+    assert "10.0% of the labels look wrong" in Loss("hard_margin").warning(0.1, noisy=True)
+    assert "calibrated" in Loss("hard_margin").warning(0.1, noisy=True)
+    assert Loss("hard_margin").warning(0.01, noisy=False) == ""
+    assert all(loss.warning(0.1, noisy=True) == "" for loss in ALL if loss.name != "hard_margin")
