@@ -22,7 +22,7 @@ from diva.store import ledger, paths
 from diva.store.curated import read as read_set
 from diva.store.features import FeatureFile
 from diva.store.ledger import Ledger
-from diva.versions import published, repository, rounds
+from diva.versions import operations, published, repository, reviews, rounds, takedowns
 from diva.versions.locks import exclusive
 from diva.versions.pipeline import dvc, locked_stages
 from diva.versions.processes import BusyError, CommandError
@@ -73,8 +73,10 @@ def plan(options: Options) -> str:
 @task(name="Fetch what earlier runs stored", cache_policy=NO_CACHE, **OUTSIDE)
 def fetch() -> None:
     """``dvc pull`` in a clone that does not have the newest published set."""
-    done = rounds.done(ledger.read(), published.by_round())
-    if done and not paths.curated(done[-1]).is_file():
+    book = ledger.read()
+    done, review = rounds.done(book, published.by_round()), ledger.newest_review(book)
+    needed = [*map(paths.curated, done[-1:]), *map(paths.review, [review] if review in book.reviews else [])]
+    if not all(path.is_file() for path in needed):
         run_dvc("pull", "--force")
 
 
@@ -194,6 +196,7 @@ def publish_round(name: str) -> VersionNumber:
     book, numbers = ledger.read(), published.by_round()
     version = rounds.version(book, name, numbers)
     reproduce(name)
+    takedowns.require_absent(name)
     push()
     counts = work.metrics("rounds", name) or {}
     commit(f"Round {name}: {counts.get('added', 0)} added, {counts.get('removed', 0)} removed ({version.tag})")
@@ -225,6 +228,7 @@ def unfinished_round() -> str | None:
 def begin(stale: Stale) -> None:
     """What a run does first, and once."""
     fetch()
+    reviews.enforce()
     if stale == "rebase":
         rebase()
 
@@ -246,6 +250,7 @@ def extend(
     """Publish one round: the unfinished one, or else a new one."""
     options = Options(budget=budget, git_remote=git_remote, stale=stale, runner=runner, address=address)
     with exclusive(), cluster.workers(runner, address):
+        operations.settle()
         repository.require_committed()
         book, numbers = ledger.read(), published.by_round()
         rounds.require_tags(book, numbers)

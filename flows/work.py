@@ -6,7 +6,7 @@ from typing import Any
 
 from diva.store import ledger, paths
 from diva.store.ledger import Ledger
-from diva.versions import published, repository, rounds
+from diva.versions import operations, published, repository, reviews, rounds
 from flows import deliveries
 from flows.options import Options
 from stages.params import section
@@ -21,6 +21,7 @@ def reasons(options: Options) -> list[str]:
     Raises:
         ValueError: the project is in no state to run: uncommitted code, broken parameters or ledger.
     """
+    operations.settle()
     repository.require_committed()
     book, numbers = ledger.read(), published.by_round()
     rounds.require_tags(book, numbers)
@@ -30,6 +31,8 @@ def reasons(options: Options) -> list[str]:
         causes.append("planned rounds wait")
     arrivals = [arrival for arrival in deliveries.new(book, options.watch) if deliveries.worth_a_run(book, arrival)]
     causes += [f"{arrival.name} was delivered" for arrival in arrivals]
+    if reviews.unmet(book):
+        causes.append("samples were taken down that the newest review does not name")
     if more_rounds(book, options):
         causes.append(f"round {book.latest} left candidates, or what it drew from has changed")
     if not causes and repository.uncommitted(*repository.CONTENT):

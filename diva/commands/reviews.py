@@ -125,12 +125,13 @@ def relabel(file: Annotated[Path, typer.Argument(metavar="FILE", help=".csv or .
 
 def _decide(said: "pl.DataFrame", what: str) -> None:
     """Put decisions of people into the ledger as its newest review, and commit that."""
-    from diva.versions import reviews
+    from diva.versions import operations, reviews
     from diva.versions.locks import exclusive
 
     if said.is_empty():
         console.show([("unchanged", "all of this was decided before")])
         return
     with exclusive():
+        operations.settle()
         name = reviews.publish(said, what)
     console.show([("review", f"{name}, {what}: {len(said):,} decisions; {NEXT}")])

@@ -76,10 +76,11 @@ def rollback(version: Annotated[str, typer.Argument()]) -> None:
 
     The next round continues from there. Takedowns since then stay in force.
     """
-    from diva.versions import published, reviews
+    from diva.versions import operations, published, reviews
     from diva.versions.locks import exclusive
 
     with exclusive():
+        operations.settle()
         target = published.find(version)
         takedowns = reviews.roll_back(target)
     stay = "all versions, later ones too" + (f"; {takedowns} takedowns since then" if takedowns else "")
@@ -107,8 +108,11 @@ def compact() -> None:
     """Start the history anew at the newest set: what it needs becomes data/base; a new version publishes that."""
     from diva.store import paths
     from diva.versions import compact as content
+    from diva.versions import operations, reviews
     from diva.versions.locks import exclusive
 
     with exclusive():
+        operations.settle()
+        reviews.enforce()
         name = content.compact()
     console.show([("published", f"{name}; the history starts in {paths.BASE}"), ("kept", "all earlier versions")])

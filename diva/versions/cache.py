@@ -40,3 +40,14 @@ def listing(folder: Path) -> dict[str, str]:
     if not folder.is_file():
         return {}
     return {entry["relpath"]: entry["md5"] for entry in json.loads(folder.read_text(encoding="utf-8"))}
+
+
+def holds(md5: str) -> bool:
+    """Whether DVC's cache has an output as a whole, whatever the bytes are."""
+    location = cached(md5)
+    if not md5.endswith(".dir") or not location.is_file():
+        return location.is_file()
+    try:
+        return all(cached(digest).is_file() for digest in listing(location).values())
+    except (ValueError, KeyError, TypeError):  # no listing: its md5 will tell
+        return True

@@ -18,9 +18,9 @@ import polars as pl
 from ruamel.yaml import YAML
 
 from diva.store import atomic, curated, index, ledger, manifest, paths, tables
-from diva.versions import cache, published, repository
+from diva.versions import cache, published, repository, takedowns
+from diva.versions.operations import recorded, removable, sweep
 from diva.versions.pipeline import dvc, up_to_date
-from diva.versions.rollback import removable, sweep
 
 FRESH = paths.DATA / ".base.tmp"
 WRITTEN = (PurePosixPath("data/raw"), PurePosixPath("data/base/raw"))  # images that ``download`` wrote
@@ -29,8 +29,7 @@ WRITTEN = (PurePosixPath("data/raw"), PurePosixPath("data/base/raw"))  # images 
 def compact() -> str:
     """Start the chains anew at the newest set, and publish that; return the new version's name.
 
-    What leaves the work tree lies in DVC's cache, so a run that was killed is undone by ``git restore`` and ``dvc
-    checkout``, and done again.
+    What leaves the work tree lies in DVC's cache, so a run that was killed is undone by the next command or night.
 
     Raises:
         ValueError: changes that are not committed or not published, stages that have not run, files that are not here.
@@ -44,15 +43,16 @@ def compact() -> str:
     short = ledger.compacted(book, version)
     lock, gone = split(cache.LOCK.read_text(encoding="utf-8"), book)
     stale = removable({out["path"]: out["md5"] for stage in gone.values() for out in stage["outs"]})
-    dvc("add", gather(book).as_posix())
-    ledger.write(paths.LEDGER, short)
-    atomic.write_text(cache.LOCK, lock)
-    sweep([*stale, *metrics_of(gone, book.latest)])
-    dvc("repro")
-    dvc("push")
+    takedowns.require_absent(book.latest)
     name = published.next_name(version)
-    repository.commit(f"Compact {version}: the history starts at {book.latest}")
-    repository.tag(name, f"{version}, compacted")
+    with recorded(f"{version}, compacted", publishes=name):
+        dvc("add", gather(book).as_posix())
+        ledger.write(paths.LEDGER, short)
+        atomic.write_text(cache.LOCK, lock)
+        sweep([*stale, *metrics_of(gone, book.latest)])
+        dvc("repro")
+        dvc("push")
+        repository.commit(f"Compact {version}: the history starts at {book.latest}")
     return name
 
 

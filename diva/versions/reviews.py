@@ -15,10 +15,10 @@ import polars as pl
 from diva.store import curated, decisions, index, ledger, paths, tables
 from diva.store.decisions import FORGOTTEN, FORGOTTEN_ROW
 from diva.text.labels import Spelling
-from diva.versions import repository
+from diva.versions import repository, takedowns
+from diva.versions.operations import rollback
 from diva.versions.pipeline import dvc
 from diva.versions.published import Version
-from diva.versions.rollback import rollback
 
 
 def read(book: ledger.Ledger) -> pl.DataFrame:
@@ -38,21 +38,44 @@ def write(book: ledger.Ledger, said: pl.DataFrame, what: str) -> tuple[ledger.Le
 
 def publish(said: pl.DataFrame, what: str) -> str:
     """Put decisions into the ledger as its newest version of them, and commit that; return the version's name."""
+    takedowns.add(said.filter(FORGOTTEN_ROW))  # first: from here on they stand, whatever becomes of this command
     book, path = write(ledger.read(), said, what)
     dvc("add", path.as_posix())
     ledger.write(paths.LEDGER, book)  # last: from here on, the next round obeys it
-    repository.commit(f"Review {path.stem}: {what}", paths.LEDGER.as_posix(), path.parent.as_posix())
+    repository.commit(f"Review {path.stem}: {what}", *map(str, (paths.LEDGER, path.parent, *_listed())))
     return path.stem
 
 
 def roll_back(version: Version) -> int:
     """Go back to a version, but for takedowns: those since then stay, for all versions to come; return how many."""
-    gone = read(ledger.read()).filter(FORGOTTEN_ROW)
+    enforce()
     rollback(version)
-    since = gone.join(read(ledger.read()).filter(FORGOTTEN_ROW), on="sample_id", how="anti")
-    if len(since):
-        publish(since, f"takedowns since {version.name}")
-    return len(since)
+    return enforce(f"takedowns since {version.name}")
+
+
+def enforce(what: str = "takedowns") -> int:
+    """Put takedowns that the newest review lacks into a new one, which rounds to come obey; return how many."""
+    book = ledger.read()
+    reviewed_rows = read(book)
+    takedowns.add(reviewed_rows.filter(FORGOTTEN_ROW))  # of projects from before there was the list
+    missing = takedowns.read().join(reviewed_rows.filter(FORGOTTEN_ROW), on="sample_id", how="anti")
+    if len(missing):
+        publish(_decisions(missing, "reject", None, pl.col("note")), what)
+    elif repository.uncommitted(takedowns.FILE.as_posix()):
+        repository.commit("List takedowns", takedowns.FILE.as_posix())
+    return len(missing)
+
+
+def unmet(book: ledger.Ledger) -> bool:
+    """Whether takedowns are missing in the newest review, as far as it is here."""
+    newest = ledger.newest_review(book)
+    if newest != ledger.REVIEW_ORIGIN and not paths.review(newest).is_file():
+        return False
+    return bool(set(takedowns.read()["sample_id"]) - set(read(book).filter(FORGOTTEN_ROW)["sample_id"]))
+
+
+def _listed() -> list[Path]:
+    return [takedowns.FILE] if takedowns.FILE.is_file() else []
 
 
 def merged(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
@@ -150,6 +173,10 @@ def _require(book: ledger.Ledger, sample_id: pl.Series) -> None:
         )
 
 
-def _decisions(frame: pl.DataFrame, decision: str, label: pl.Expr | None, note: str) -> pl.DataFrame:
-    columns = {"decision": pl.lit(decision), "label": pl.lit(None) if label is None else label, "note": pl.lit(note)}
+def _decisions(frame: pl.DataFrame, decision: str, label: pl.Expr | None, note: str | pl.Expr) -> pl.DataFrame:
+    columns = {
+        "decision": pl.lit(decision),
+        "label": pl.lit(None) if label is None else label,
+        "note": pl.lit(note) if isinstance(note, str) else note,
+    }
     return tables.conform(frame.with_columns(**columns).select(list(curated.REVIEW)), curated.REVIEW, "decisions")

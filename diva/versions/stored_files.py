@@ -94,7 +94,7 @@ class VersionFiles:
         in_git = {out for out in self.outs if any(path == out or path.startswith(f"{out}/") for path in mine)}
         self.faults += self._of_git(mine, in_git)
         rest = {out: md5 for out, md5 in self.outs.items() if out not in in_git}
-        lacking = [out for out, md5 in rest.items() if not here(md5)]
+        lacking = [out for out, md5 in rest.items() if not cache.holds(md5)]
         brought = self._bring(lacking)
         for out, md5 in rest.items():
             outcome = (
@@ -199,17 +199,6 @@ def _yaml(text: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"a mapping must be held, got {type(content).__name__}.")
     return content
-
-
-def here(md5: str) -> bool:
-    """Whether DVC's cache has an output as a whole, whatever the bytes are."""
-    location = cache.cached(md5)
-    if not md5.endswith(".dir") or not location.is_file():
-        return location.is_file()
-    try:
-        return all(cache.cached(digest).is_file() for digest in cache.listing(location).values())
-    except (ValueError, KeyError, TypeError):  # no listing: its md5 will tell
-        return True
 
 
 def folder_md5(inside: Mapping[str, str]) -> str:

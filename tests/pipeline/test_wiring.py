@@ -151,7 +151,8 @@ def test_stages_without_numbers_start_without_torch(module):
 def test_git_takes_nothing_of_data_but_the_ledger_metrics_and_what_names_plain_data(tmp_path):
     shutil.copy(ROOT / ".gitignore", tmp_path)
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
-    taken = ["data/ledger.yaml", "data/base.dvc", "data/reviews/v001.parquet.dvc", "data/metrics/rounds/r001.json"]
+    taken = ["data/ledger.yaml", "data/takedowns.csv", "data/base.dvc", "data/reviews/v001.parquet.dvc"]
+    taken += ["data/metrics/rounds/r001.json"]
     left = [
         "data/raw/core/1.png",
         "data/curated/r001.parquet",

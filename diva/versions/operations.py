@@ -1,0 +1,137 @@
+"""Operations on the work tree that end in one commit: recorded before they begin, undone where they fail or are killed.
+
+    .dvc/tmp/operation.json    what goes on, the commit before it, whose content it brings, the tag that publishes it
+
+After the commit nothing is undone: the tag, where there is one, is set by whoever comes next.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from diva.store import atomic, paths
+from diva.versions import cache, takedowns
+from diva.versions.contents import fetch_all, git_listing, outputs
+from diva.versions.locks import SCRATCH
+from diva.versions.pipeline import dvc
+from diva.versions.processes import CommandError, git
+from diva.versions.published import Version
+from diva.versions.repository import CONTENT, commit, require_clean, tag
+
+logger = logging.getLogger(__name__)
+RECORD = SCRATCH / "operation.json"
+
+
+@contextmanager
+def recorded(what: str, target: str = "", publishes: str = "") -> Iterator[None]:
+    """Within the block, an operation that fails leaves everything as it was; a killed one waits for ``settle``.
+
+    Args:
+        what: in words, also of the tag.
+        target: commit whose content it brings, where it is another's.
+        publishes: the tag it sets after its commit.
+    """
+    entry = {"what": what, "before": git("rev-parse", "HEAD"), "target": target, "tag": publishes}
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(RECORD, json.dumps(entry))
+    try:
+        yield
+    except BaseException:
+        settle()
+        raise
+    settle()
+
+
+def settle() -> str:
+    """Finish an operation that was killed after its commit, undo one that was killed before; say what was done."""
+    if not RECORD.is_file():
+        return ""
+    entry = json.loads(RECORD.read_text(encoding="utf-8"))
+    if git("rev-parse", "HEAD") == entry["before"]:
+        undo(entry)
+        outcome = f"{entry['what']} was cut short and is undone: everything is as it was before."
+        logger.warning(outcome)
+    else:
+        if entry["tag"] and not git("tag", "--list", entry["tag"]):
+            tag(entry["tag"], entry["what"])
+        outcome = f"{entry['what']} is complete."
+    RECORD.unlink()
+    return outcome
+
+
+def undo(entry: Mapping[str, str]) -> None:
+    """Ledger, lock, metrics and data as the last commit has them."""
+    added = git("ls-files", "--others", "--exclude-standard", "--", f"{paths.BASE}.dvc")
+    git("restore", "--source=HEAD", "--staged", "--worktree", "--", *CONTENT, f":(exclude){takedowns.FILE}")
+    sweep([*added.split(), *([paths.BASE.as_posix()] if added else [])])
+    if entry["target"]:
+        after = outputs(entry["before"])
+        sweep(path for path in outputs(entry["target"]) if path not in after and path not in _tracked())
+    try:
+        dvc("checkout", "--force")
+    except CommandError as error:  # what was not here before either; the next night fetches it
+        logger.warning("%s", error)
+
+
+def rollback(version: Version) -> None:
+    """Ledger, lock, metrics and data as they were in a version, as a new commit; the next version continues from here.
+
+    Raises:
+        ValueError: uncommitted changes, data that would be lost, or data of the version that are nowhere; all is as
+            before then.
+    """
+    require_clean("before it is rolled back")
+    require_data(version)
+    later = outputs(version.commit)
+    stale = removable({path: md5 for path, md5 in outputs(git("rev-parse", "HEAD")).items() if path not in later})
+    with recorded(f"Roll back to {version.name}", version.commit):
+        excluded = f":(exclude){takedowns.FILE}"
+        git("restore", f"--source={version.commit}", "--staged", "--worktree", "--", *CONTENT, excluded)
+        sweep(stale)
+        dvc("checkout")
+        commit(f"Roll back to {version.name}")
+
+
+def require_data(version: Version) -> None:
+    """Bring what DVC keeps of a version into its cache; ValueError where it is neither there nor on the remote."""
+    listing = git_listing(version)
+    wanted = {path: md5 for path, md5 in outputs(version.commit).items() if not _of_git(path, listing)}
+    if all(map(cache.holds, wanted.values())):
+        return
+    fetch_all()
+    lost = [path for path, md5 in wanted.items() if not cache.holds(md5)]
+    if lost:
+        raise ValueError(
+            f"{lost[0]} of {version.name} must be in DVC's cache or on its remote, got it at neither "
+            f"({len(lost)} such outputs); nothing was changed."
+        )
+
+
+def _of_git(path: str, listing: Iterable[str]) -> bool:
+    return any(name == path or name.startswith(f"{path}/") for name in listing)
+
+
+def _tracked() -> set[str]:
+    return set(git("ls-files", "--", *CONTENT).splitlines())
+
+
+def removable(outs: Mapping[str, str]) -> list[str]:
+    """Which of these outputs lie in the work tree and not in git; ValueError where DVC's cache lacks one of them."""
+    tracked = _tracked()
+    here = [path for path in outs if path not in tracked and Path(path).exists()]
+    lost = [path for path in here if not cache.cached(outs[path]).exists()]
+    if lost:
+        raise ValueError(f"{lost[0]} must be in DVC's cache before it goes; `dvc commit` puts it there.")
+    return here
+
+
+def sweep(stale: Iterable[str]) -> None:
+    """Take outputs of no stage out of the work tree: some stages read whole folders."""
+    for path in map(Path, stale):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,155 @@
+"""Operations that are killed, or fail, at any step: undone or finished, and what was taken down stays so."""
+
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from diva.store import ledger, paths
+from diva.versions import contents, operations, published, repository, reviews, takedowns
+from tests.projects.checkout import Project
+
+pytestmark = pytest.mark.xdist_group("versions")
+KILLED = """
+import os, sys
+from diva.store import ledger
+from diva.versions import compact, operations, published, repository, reviews
+step, occurrence, call = sys.argv[1:]
+module, name = step.split(".")
+module, count = globals()[module], []
+real = getattr(module, name)
+def stop(*arguments, **options):
+    count.append(1)
+    if len(count) < int(occurrence):
+        return real(*arguments, **options)
+    os._exit(9)
+setattr(module, name, stop)
+exec(call)
+"""
+ROLLBACK = "reviews.roll_back(published.find('v0.1.0'))"
+# each step of a rollback, and which call of the function that is
+STEPS = [
+    ("operations.recorded", 1),
+    ("operations.sweep", 1),
+    ("operations.dvc", 1),
+    ("operations.commit", 1),
+    ("operations.settle", 1),
+    ("reviews.publish", 1),
+]
+
+
+@pytest.fixture
+def mine(two_versions: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Two versions; the test runs in their folder."""
+    shutil.copytree(two_versions.root, tmp_path / "project", symlinks=True)
+    monkeypatch.chdir(tmp_path / "project")
+    return Project(tmp_path / "project")
+
+
+def kill(project: Project, step: str, occurrence: int, call: str) -> None:
+    done = project.run(sys.executable, "-c", KILLED, step, str(occurrence), call, check=False)
+    assert done.returncode == 9, done.stderr
+
+
+def digests() -> dict[str, str]:
+    """sha256 of all that lies here, but for the list of takedowns and what DVC keeps for itself."""
+    files = [path for path in Path("data").rglob("*") if path.is_file() and path.name != ".gitignore"]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path != takedowns.FILE}
+
+
+def taken_down() -> set[str]:
+    return set(reviews.forgotten(ledger.read())["sample_id"])
+
+
+@pytest.mark.parametrize(("step", "occurrence"), STEPS, ids=[step for step, _ in STEPS])
+def test_a_killed_rollback_is_undone_or_done_and_loses_no_takedown(mine: Project, step: str, occurrence: int) -> None:
+    gone, before = taken_down(), digests()
+    kill(mine, step, occurrence, ROLLBACK)
+    operations.settle()
+    reviews.enforce()
+    assert taken_down() == gone != set()
+    assert not operations.RECORD.exists()
+    assert mine.git("status", "--porcelain") == ""
+    if step in ("operations.settle", "reviews.publish"):
+        assert ledger.read().latest == "r001"
+        assert sorted(path.stem for path in Path("data/curated").glob("*.parquet")) == ["r000", "r001"]
+    else:
+        assert digests() == before
+
+
+def test_a_rollback_whose_data_are_nowhere_changes_nothing(mine: Project) -> None:
+    before, head = digests(), mine.git("rev-parse", "HEAD")
+    lost = contents.local(published.find("v0.1.0"), paths.TRAIN)
+    assert lost is not None
+    lost.unlink()
+    remote = Path(mine.run("python", "-m", "dvc", "config", "remote.local.url").stdout.strip())
+    away = remote.rename(remote.with_suffix(".away"))
+    try:
+        with pytest.raises(ValueError, match=r"must be in DVC's cache or on its remote.*nothing was changed"):
+            operations.rollback(published.find("v0.1.0"))
+    finally:
+        away.rename(remote)
+    assert (digests(), mine.git("status", "--porcelain")) == (before, "")
+    assert mine.git("rev-parse", "HEAD") == head
+
+
+def test_a_rollback_that_fails_on_its_way_is_undone(mine: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, real = digests(), operations.dvc
+
+    def full(*arguments: str) -> None:
+        if arguments == ("checkout",):
+            raise OSError("no space left")
+        real(*arguments)
+
+    monkeypatch.setattr(operations, "dvc", full)
+    with pytest.raises(OSError, match="no space left"):
+        operations.rollback(published.find("v0.1.0"))
+    assert (digests(), mine.git("status", "--porcelain")) == (before, "")
+    assert not operations.RECORD.exists()
+
+
+@pytest.mark.parametrize("step", ["reviews.write", "reviews.dvc", "ledger.write", "repository.commit"])
+def test_a_takedown_whose_command_is_killed_stands(mine: Project, step: str) -> None:
+    sample = pl.read_parquet(paths.TRAIN)["sample_id"][0]
+    kill(mine, step, 1, f"reviews.publish(reviews.forget(ledger.read(), ['{sample}']), 'forget')")
+    operations.settle()
+    reviews.enforce()
+    assert sample in taken_down()
+    assert not reviews.unmet(ledger.read())
+    with pytest.raises(ValueError, match="must hold no sample that was taken down"):
+        takedowns.require_absent("r002")
+    repository.commit("What lies here")  # as a night does at its end
+    assert mine.git("status", "--porcelain") == ""
+
+
+def test_takedowns_of_projects_from_before_the_list_are_put_on_it(mine: Project) -> None:
+    mine.git("rm", "--quiet", str(takedowns.FILE))
+    mine.git("commit", "--quiet", "-m", "As it was before")
+    assert reviews.enforce() == 0
+    assert set(takedowns.read()["sample_id"]) == taken_down() != set()
+    assert mine.git("status", "--porcelain") == ""
+
+
+def test_a_compaction_killed_before_its_tag_gets_it(mine: Project) -> None:
+    kill(mine, "operations.tag", 1, "compact.compact()")
+    assert [version.name for version in published.versions()] == ["curated@v0.1.0", "curated@v0.2.0"]
+    assert operations.settle() == "curated@v0.2.0, compacted is complete."
+    assert [version.name for version in published.versions()][-1] == "curated@v0.2.1"
+
+
+@pytest.mark.parametrize("step", ["compact.sweep", "repository.commit"])
+def test_a_compaction_killed_before_its_commit_is_undone(mine: Project, step: str) -> None:
+    before = digests()
+    kill(mine, step, 1, "compact.compact()")
+    assert "is undone" in operations.settle()
+    assert (digests(), mine.git("status", "--porcelain")) == (before, "")
+
+
+def test_a_set_with_a_takedown_is_not_compacted(mine: Project) -> None:
+    takedowns.add(pl.read_parquet(paths.TRAIN).head(1).select("sample_id", note=pl.lit("forgotten")))
+    mine.git("commit", "--quiet", "-m", "A takedown")
+    call = "from diva.versions import compact; compact.compact()"
+    assert "must hold no sample that was taken down" in mine.run(sys.executable, "-c", call, check=False).stderr
