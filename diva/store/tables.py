@@ -86,11 +86,14 @@ def parse(read: Callable[[Path], T], path: Path, what: str) -> T:
         raise ValueError(f"{path} must be a readable {what}: {' '.join(str(error).split())[:300]}") from None
 
 
+def without_empty(frame: pl.DataFrame) -> pl.DataFrame:
+    """A frame as it is stored: without the column that is there only where a row has a value in it."""
+    return frame.drop(OPTIONAL) if OPTIONAL in frame.columns and frame[OPTIONAL].is_null().all() else frame
+
+
 def write(path: Path, frame: pl.DataFrame, schema: Schema) -> None:
     """Write ``frame`` whole or not at all; equal frames give equal bytes (one row group layout, no time stamps)."""
-    whole = conform(frame, schema, str(path)).rechunk()
-    if OPTIONAL in schema and whole[OPTIONAL].is_null().all():
-        whole = whole.drop(OPTIONAL)
+    whole = without_empty(conform(frame, schema, str(path))).rechunk()
     with atomic.replacing(path) as temporary:
         whole.write_parquet(temporary, compression="zstd", statistics=True, row_group_size=1 << 17)
 

@@ -21,6 +21,7 @@ from diva.store import atomic, curated, index, ledger, manifest, paths, tables
 from diva.versions import cache, published, repository, takedowns
 from diva.versions.operations import recorded, removable, sweep
 from diva.versions.pipeline import dvc, up_to_date
+from diva.versions.processes import git
 
 FRESH = paths.DATA / ".base.tmp"
 WRITTEN = (PurePosixPath("data/raw"), PurePosixPath("data/base/raw"))  # images that ``download`` wrote
@@ -49,6 +50,7 @@ def compact() -> str:
         dvc("add", gather(book).as_posix())
         ledger.write(paths.LEDGER, short)
         atomic.write_text(cache.LOCK, lock)
+        git("add", "--", cache.LOCK.as_posix())  # or what is shorter than the index's counts as cut short
         sweep([*stale, *metrics_of(gone, book.latest)])
         dvc("repro")
         dvc("push")

@@ -61,7 +61,7 @@ def export(version: Version, form: str, folder: Path, *, copy: bool = False) -> 
 def write_tables(frames: dict[str, pl.DataFrame], folder: Path, form: str) -> None:
     """The members and, apart from them, the removed; paths absolute."""
     for name, frame in frames.items():
-        whole = frame.with_columns(path=pl.col("path").map_elements(_absolute, pl.String))
+        whole = tables.without_empty(frame).with_columns(path=pl.col("path").map_elements(_absolute, pl.String))
         if form == "csv":
             whole.write_csv(folder / f"{name}.csv")
         else:

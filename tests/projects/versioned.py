@@ -1,6 +1,7 @@
 """A tiny project with two published versions, made by the real stages, git and DVC, with a remote in a folder."""
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import yaml
@@ -70,7 +71,7 @@ def make(folder: Path) -> Project:
     """curated@v0.1.0, of a round; then two takedowns and a correction; then curated@v0.2.0."""
     project = checkout(folder / "project")
     (project.root / "tiny.py").write_text(NETWORK)
-    project.edit("params.yaml", lambda params: params["extract"].update(backbone="tiny:network"))
+    project.edit("params.yaml", small)
     project.run("python", "-m", "dvc", "remote", "add", "--quiet", "--force", "-d", "local", str(folder / "remote"))
     project.commit("Code")
     plan(project, (50, 50))
@@ -84,6 +85,14 @@ def make(folder: Path) -> Project:
     run(project, *SECOND)
     publish(project, "curated@v0.2.0")
     return project
+
+
+def small(params: dict[str, Any]) -> None:
+    """A tiny network, few steps, one learner; a release of all members, whose counts then are those of the set."""
+    params["extract"]["backbone"] = "tiny:network"
+    params["release"]["flagged"] = "keep"
+    params["reweight"]["steps"] = 3
+    params["evaluate"]["learners"] = ["ridge"]
 
 
 def chosen(project: Project) -> tuple[list[str], pl.DataFrame]:
