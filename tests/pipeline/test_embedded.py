@@ -36,11 +36,17 @@ def test_the_release_beats_the_core_uniform_choice_and_everything(embedded):
     assert error["release_weighted"] < error["everything"]
 
 
-def test_the_release_is_the_core_and_what_three_rounds_added(embedded):
-    train = pl.read_parquet(embedded.root / "data/release/train.parquet")
-    assert (train["origin"] == "core").sum() == 500
+def test_the_release_is_the_core_and_what_three_rounds_added_without_what_is_called_wrong(embedded):
+    train, removed = (pl.read_parquet(embedded.root / f"data/release/{name}.parquet") for name in ("train", "removed"))
+    state = pl.read_parquet(embedded.root / "data/curated/r003.parquet")
+    members = state.filter(pl.col("status") == "member")
+    assert (members["origin"] == "core").sum() == 500
     added = {row["round"]: row["added"] for row in metrics(embedded, "evaluate")["rounds"]}
-    assert (train["origin"] == "pool").sum() == sum(added.values()) > 0
+    assert (members["origin"] == "pool").sum() == sum(added.values()) > 0
+    flagged = members.filter("flagged")["sample_id"]
+    assert len(train) == len(members) - len(flagged)
+    assert set(flagged) == set(removed["sample_id"])
+    assert {*train["sample_id"], *flagged} == {*members["sample_id"]}
     assert train["sample_id"].is_unique().all()
     assert (train["weight"] >= 0).all()
 
