@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from diva.ingest import sources
-from diva.store import index, paths
+from diva.store import index, manifest, paths
 from tests.faults.case import REFUSED, SET_ASIDE, UNHARMED, Case
 from tests.faults.conftest import GOOD, Undisturbed
 from tests.projects import real_stages as project
@@ -110,7 +110,7 @@ def test_a_row_whose_label_cannot_be_used_is_set_aside_and_changes_nothing(
     assert refused["remedy"].str.ends_with(".").all()
     project.night("more.npz")
     assert project.alike(project.released(), pack.released)
-    tested = index.of_batch("test", pl.read_parquet(paths.manifest("test")), paths.features("test"))["sample_id"]
+    tested = index.of_batch("test", manifest.read(paths.manifest("test")), paths.features("test"))["sample_id"]
     assert not set(tested) & set(project.released()["sample_id"])
 
 

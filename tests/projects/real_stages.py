@@ -34,6 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "extend": {"per_round": 4, "stop": False},
     "reweight": {"steps": 1, "folds": 2},
     "evaluate": {"draws": 20, "uniform": 1},
+    "release": {"flagged": "keep"},
 }
 SETTINGS = ("extend", "curate")
 

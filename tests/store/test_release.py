@@ -38,7 +38,7 @@ def test_weights_of_members_alone_leave_the_pool_out():
 
 def test_weights_of_everything_bring_the_rest_of_the_pool():
     state = release.complete(STATE, weighed("uvwxyz"), indexed("b001", "xyz"), said())
-    train, removed = release.frames(state, weighed("uvwxyz"), kept=True)
+    train, removed = release.frames(state, weighed("uvwxyz"), weighted=True)
     assert train["sample_id"].to_list() == list("uvwxyz")
     assert train["origin"].to_list() == ["core"] * 3 + ["pool"] * 3
     assert train.filter(pl.col("origin") == "pool")["round"].unique().to_list() == ["none"]
@@ -49,7 +49,7 @@ def test_the_rest_of_the_pool_obeys_people_too():
     """Also where weights are of before the decision."""
     people = said(x=("reject", None), y=("relabel", "b"), z=("accept", None))
     state = release.complete(STATE, weighed("uvwxyz"), indexed("b001", "xyz"), people)
-    train, removed = release.frames(state, weighed("uvwxyz"), kept=True)
+    train, removed = release.frames(state, weighed("uvwxyz"), weighted=True)
     assert train.select("sample_id", "label", "given_label").rows()[3:] == [("y", "b", "a"), ("z", "a", "a")]
     assert "x" not in {*train["sample_id"], *removed["sample_id"]}
 
