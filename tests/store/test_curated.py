@@ -248,7 +248,7 @@ def weights(names: list[str], value: float = 0.5) -> pl.DataFrame:
 
 def test_the_release_holds_the_members_and_apart_from_them_the_removed() -> None:
     state = curated.apply("r001", START, decided(("p0", "add"), ("c0", "remove"), ("c1", "flag")), INDEX, reviewed())
-    train, removed = release.frames(state, weights([*CORE, *POOL]), kept=True)
+    train, removed = release.frames(state, weights([*CORE, *POOL]), weighted=True)
     assert train.columns == list(release.TRAIN)
     assert removed.columns == list(release.REMOVED)
     assert train["sample_id"].to_list() == [*CORE[1:], "p0"]
@@ -256,15 +256,15 @@ def test_the_release_holds_the_members_and_apart_from_them_the_removed() -> None
     assert train["weight"].unique().to_list() == [0.5]
     assert row(train, "c1")["derivative"] == 1.5, "the newest value"
     assert row(train, "c1")["margin"] == 0.2, "the round's, where there is no newer one"
-    assert release.frames(state, weights([*CORE, *POOL]), kept=False)[0]["weight"].unique().to_list() == [1.0]
+    assert release.frames(state, weights([*CORE, *POOL]), weighted=False)[0]["weight"].unique().to_list() == [1.0]
 
 
 @pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
 def test_a_weight_that_is_none_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match="weights must be finite and ≥ 0 for every member, got 6 others"):
-        release.frames(START, weights(CORE, value), kept=True)
+        release.frames(START, weights(CORE, value), weighted=True)
     with pytest.raises(ValueError, match=r"got 1 others \(first: c5\)"):
-        release.frames(START, weights(CORE[:5]), kept=True)
+        release.frames(START, weights(CORE[:5]), weighted=True)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_a_weight_that_is_none_is_refused(value: float) -> None:
 )  # fmt: skip
 def test_weights_are_kept_only_where_they_help(setting: str, held_out: Any, kept: bool, reason: str) -> None:
     verdict = release.verdict(setting, held_out)
-    assert verdict.kept is kept
+    assert verdict.weighted is kept
     assert reason in verdict.reason
 
 
