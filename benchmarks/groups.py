@@ -39,7 +39,7 @@ def noisy(labels: Any, rate: float, seed: int, images: Any = None) -> tuple[Any,
 
 def views() -> tuple[Any, Any, Any]:
     """Features of all views, their labels, their images."""
-    with np.load(DATA / "flowers102_views_mobilenetv2.npz") as file:
+    with np.load(DATA / "flowers102_views_mobilenetv2.npz", allow_pickle=False) as file:
         features, labels = file["views"].astype(np.float32), np.unique(file["labels"], return_inverse=True)[1]
     return features.reshape(-1, features.shape[2]), labels.repeat(3), np.arange(len(labels)).repeat(3)
 

@@ -21,7 +21,7 @@ from markdown_it import MarkdownIt
 from diva.ingest import ready
 from diva.store import ledger, paths
 from diva.text.redaction import HIDDEN, holds_secret, redacted
-from diva.versions import processes
+from diva.versions import pipeline, processes
 from diva.vision import backbones
 from flows import inspection, server
 from flows.options import Options, parse
@@ -261,7 +261,7 @@ def test_a_login_of_a_git_remote_is_in_no_error_and_no_log(repository: Path, cap
 def test_a_login_of_a_dvc_remote_is_in_no_error_and_no_log(repository: Path, caplog: pytest.LogCaptureFixture) -> None:
     subprocess.run([sys.executable, "-m", "dvc", "add", "--quiet", "a.txt"], check=True)
     with caplog.at_level(logging.DEBUG), pytest.raises(processes.CommandError) as told:
-        processes.dvc("push", "--verbose")
+        pipeline.dvc("push", "--verbose")
     assert "failed" in str(told.value)
     assert SECRET not in str(told.value) + caplog.text
 
