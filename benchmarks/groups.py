@@ -84,7 +84,7 @@ def extension(seed: int) -> dict[str, dict[str, float]]:
     bad, wrong = noisy(labels, 0.3, seed, images)
     given = np.where(core, labels, bad)
     wrong = wrong & ~core
-    with np.load(DATA / "flowers102_mobilenetv2.npz") as file:
+    with np.load(DATA / "flowers102_mobilenetv2.npz", allow_pickle=False) as file:
         test, truth = file["x_test"].astype(np.float32), np.unique(file["y_test"], return_inverse=True)[1]
     result = {}
     for name, rows, groups in (
@@ -112,13 +112,13 @@ def extension(seed: int) -> dict[str, dict[str, float]]:
 
 def independent() -> Iterator[tuple[str, Any, Any]]:
     """Sets whose rows are independent: name, features, labels."""
-    with np.load(DATA / "flowers102_mobilenetv2.npz") as file:
+    with np.load(DATA / "flowers102_mobilenetv2.npz", allow_pickle=False) as file:
         yield "Flowers-102", file["x_train"].astype(np.float32), np.unique(file["y_train"], return_inverse=True)[1]
     yield "digits", *load_digits(return_X_y=True)
     for name, load in (("wine", load_wine), ("breast cancer", load_breast_cancer)):
         features, labels = load(return_X_y=True)
         yield name, StandardScaler().fit_transform(features), labels
-    with np.load(DATA / "cifar10n_random1_mobilenetv2.npz") as file:
+    with np.load(DATA / "cifar10n_random1_mobilenetv2.npz", allow_pickle=False) as file:
         yield "CIFAR-10N", file["x_train"].astype(np.float32), file["y_train"].astype(int)
 
 
