@@ -36,8 +36,9 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from diva.curation.detect import detect as detect_rows
-from diva.curation.extend import RoundSettings, assess_noise
+from diva.curation.extend import RoundSettings
 from diva.curation.extend import extend as extend_rows
+from diva.curation.noise import assess_noise
 from diva.curation.reweight import Step
 from diva.curation.reweight import reweight as reweight_rows
 from diva.inputs import (

@@ -16,14 +16,14 @@ under the core's own model. Fewer candidates than a round may add: they are adde
 Reference: Dukler et al., ICLR 2022, Sec. 4 (`hard_margin`, most negative first); the `calibrated` rule is ours.
 """
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import get_args
 
 import torch
 from torch import Tensor
 
+from diva.curation.candidates import choose, earlier_of_class
+from diva.curation.noise import assess_noise, join_groups, with_pool
 from diva.curation.reweight import prepare_loss
 from diva.numerics import products
 from diva.numerics.chunks import Chained, Chunks, InMemory, Subset
@@ -35,29 +35,14 @@ from diva.numerics.derivative import (
     outsider_adjoint,
     outsider_derivatives,
 )
-from diva.numerics.groups import shared_groups
-from diva.numerics.leave_one_out import all_rows, chunkwise
-from diva.numerics.losses import NOISY, THRESHOLD, Loss, margins
-from diva.numerics.parallel import Parts, over_parts
+from diva.numerics.losses import Loss
+from diva.numerics.parallel import over_parts
 from diva.numerics.precision import RidgeFit
 from diva.numerics.products import Workspace
-from diva.numerics.ridge import LocalModel, RidgeModel, moments, solve
+from diva.numerics.ridge import RidgeModel, moments, solve
 from diva.text.choices import LossName, ValidateOn, samples_of
 
 UPDATED = 0.25  # rows added, per feature, up to which g of the pool is updated rather than computed again
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Shares of hopeless rows under the core's own model, and whether that counts as noisy."""
-
-    core: float
-    pool: float
-    noisy: bool
-
-    def warning(self, loss: LossName) -> str:
-        """What to say of this loss under this noise; may be empty."""
-        return Loss(loss).warning(max(self.core, self.pool), self.noisy)
 
 
 @dataclass(frozen=True)
@@ -140,87 +125,6 @@ class Additions:
     stop: str
 
 
-def with_pool(members: RidgeFit, pool: Chunks, groups: Tensor | None) -> RidgeFit | None:
-    """Members and pool as rows of one model, the pool at weight 0; None where no pool row shares a group with any row.
-
-    A pool row is then predicted without its group, too: a member of its group must not vouch for it.
-
-    Args:
-        members: with their groups, or none.
-        pool: n_pool rows.
-        groups: (n_pool,) of the pool, numbered as those of the members; None for none.
-    """
-    n, n_pool = members.chunks.shape[0], pool.shape[0]
-    if groups is not None and tuple(groups.shape) != (n_pool,):
-        raise ValueError(f"groups must have one entry per row of the pool ({n_pool}), got {tuple(groups.shape)}.")
-    both = join_groups(members.groups, n, groups, n_pool)
-    if shared_groups(both) is None:
-        return None
-    weights = torch.cat([torch.ones(n, dtype=torch.float64), torch.zeros(n_pool, dtype=torch.float64)])
-    return RidgeFit(chained(members.chunks, pool), members.moments, members.model, weights, groups=both)
-
-
-def join_groups(first: Tensor | None, n_first: int, second: Tensor | None, n_second: int) -> Tensor | None:
-    """Groups of two sets of rows, one after the other; None where neither has any."""
-    if first is None and second is None:
-        return None
-    given = [torch.full((n,), -1) if part is None else part for part, n in ((first, n_first), (second, n_second))]
-    return torch.cat(given)
-
-
-def chained(first: Chunks, second: Chunks) -> Chunks:
-    """Both, one after the other, in parts where they are."""
-    if isinstance(first, Parts) and isinstance(second, Parts):
-        return Parts([*first.parts, *second.parts], first.mapper)
-    return Chained([first, second])
-
-
-def hopeless_share(chunks: Chunks, model: RidgeModel, *, member: bool) -> float:
-    """Share of rows with m ≤ −τ, by leave-one-out prediction (members) or by plain prediction; 0 of no rows."""
-    n = chunks.shape[0]
-    return hopeless(chunks, model, member=member) / n if n else 0.0
-
-
-@over_parts()
-def hopeless(chunks: Chunks, model: RidgeModel, *, member: bool) -> int:
-    """How many rows that share is."""
-    outputs = member_outputs(chunks, model) if member else plain_outputs(chunks, model)
-    return sum(int((margins(f, labels) <= -THRESHOLD).sum()) for f, labels in outputs)
-
-
-def all_margins(fitted: RidgeFit) -> Tensor:
-    """m (n,) of all rows, each without its group."""
-    margin = torch.zeros(fitted.chunks.shape[0], dtype=torch.float64)
-    for chunk, _, loo in all_rows(fitted):
-        margin[chunk.rows] = margins(loo.predictions, chunk.labels).double().cpu()
-    return margin
-
-
-def member_outputs(chunks: Chunks, model: RidgeModel) -> Iterator[tuple[Tensor, Tensor]]:
-    """Leave-one-out predictions (m, k) and labels, chunk by chunk."""
-    return ((loo.predictions, chunk.labels) for chunk, _, loo in chunkwise(chunks, model))
-
-
-def plain_outputs(chunks: Chunks, model: RidgeModel) -> Iterator[tuple[Tensor, Tensor]]:
-    """Plain predictions (m, k) and labels, chunk by chunk."""
-    local = LocalModel(model)
-    return ((products.times(z, local.like(z).head), labels) for z, labels, _ in chunks)
-
-
-def assess_noise(core: RidgeFit, pool: Chunks, groups: Tensor | None = None) -> Noise:
-    """Whether core or pool labels are noisy, under the core's own model; ``groups`` (n_pool,) as in `with_pool`."""
-    n_core, n_pool = core.chunks.shape[0], pool.shape[0]
-    union = with_pool(core, core.like(pool), groups)
-    if union is None:
-        in_core = hopeless_share(core.chunks, core.model, member=True)
-        in_pool = hopeless_share(core.like(pool), core.model, member=False)
-    else:
-        bad = all_margins(union) <= -THRESHOLD
-        in_core, in_pool = int(bad[:n_core].sum()) / n_core, int(bad[n_core:].sum()) / max(n_pool, 1)
-    error = math.sqrt(in_core * (1 - in_core) * (1 / n_core + 1 / n_pool)) if n_pool else 0.0
-    return Noise(in_core, in_pool, in_core > NOISY or in_pool > in_core + 2 * error)
-
-
 def extend_round(
     members: RidgeFit,
     pool: Chunks,
@@ -255,7 +159,7 @@ def extend_round(
         order, candidates, steered = preferred.cpu(), len(preferred), True
     allowed = order
     if settings.per_class is not None:
-        allowed = order[_earlier_of_class(_labels(pool)[order]) < settings.per_class]
+        allowed = order[earlier_of_class(_labels(pool)[order]) < settings.per_class]
     waiting = len(allowed) < len(order)
     return RoundChoice(
         allowed[: per_round if steered else 0], derivative, gain, margin, candidates, adjoint.validating, adjoint.mean,
@@ -306,26 +210,6 @@ def downdate(chunks: Chunks, leverage_factor: Tensor, model: RidgeModel, added: 
         part = products.times(z, change.to(z), work, "change")
         out[rows] -= torch.linalg.vector_norm(part, dim=1).double().square()
     return out.clamp_min_(0)
-
-
-def choose(
-    derivative: Tensor, gain: Tensor, margin: Tensor, loss: Loss, *, only_candidates: bool = False
-) -> tuple[Tensor, int]:
-    """Pool samples in the order the rule takes them, and how many are candidates.
-
-    Candidates come first, but with `trimmed` every hopeless sample, candidate or not, comes last.
-    """
-    if loss.name == "calibrated":
-        candidate = gain < 0
-        if loss.trim:
-            candidate &= margin > -loss.threshold
-        key = _ranks(gain, candidate) + _ranks(margin.abs(), candidate)
-    else:
-        candidate, key = derivative < 0, derivative
-    order = _last(torch.argsort(key, stable=True), ~candidate)
-    if loss.name == "trimmed":
-        order = _last(order, margin <= -loss.threshold)
-    return order[candidate[order]] if only_candidates else order, int(candidate.sum())
 
 
 def extend(
@@ -420,28 +304,6 @@ def prepare_rule(
 def _labels(chunks: Chunks) -> Tensor:
     """All labels (n,)."""
     return torch.cat([torch.zeros(0, dtype=torch.int64), *(torch.as_tensor(labels).cpu() for _, labels, _ in chunks)])
-
-
-def _earlier_of_class(labels: Tensor) -> Tensor:
-    """How many earlier entries have the same value: 0, 0, 1, 0, 2 for a, b, a, c, a."""
-    order = torch.argsort(labels, stable=True)
-    ascending = labels[order]
-    earlier = torch.empty_like(order)
-    earlier[order] = torch.arange(len(order)) - torch.searchsorted(ascending, ascending)
-    return earlier
-
-
-def _last(order: Tensor, late: Tensor) -> Tensor:
-    """The same order, but with those that are ``late`` behind all others."""
-    return order[torch.argsort(late[order].to(torch.int8), stable=True)]
-
-
-def _ranks(values: Tensor, among: Tensor) -> Tensor:
-    """0, 1, … of the values ``among`` says, ascending; the others rank behind all of them, among themselves."""
-    order = _last(torch.argsort(values, stable=True), ~among)
-    ranks = torch.empty_like(order)
-    ranks[order] = torch.arange(len(order))
-    return ranks
 
 
 def _why_stop(steered: bool, candidates: int, per_round: int, size: int, stop: bool, waiting: bool) -> str | None:

@@ -18,7 +18,8 @@ import polars as pl
 import torch
 
 from diva.curation import rows
-from diva.curation.extend import Noise, RoundChoice, RoundSettings, assess_noise, extend_round
+from diva.curation.extend import RoundChoice, RoundSettings, extend_round
+from diva.curation.noise import Noise, assess_noise
 from diva.curation.suspicion import CleanUp, Methods, as_table, suspect
 from diva.numerics.chunks import Chunks
 from diva.numerics.losses import Loss

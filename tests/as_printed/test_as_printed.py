@@ -116,8 +116,8 @@ def test_make_and_the_hook_know_what_contributing_prints(newcomer):
         assert (newcomer.clone / ".git/hooks/pre-commit").is_file()
 
 
-def nights(person: Newcomer) -> None:
-    """README's nights, from the first commit to a version that a deployment published."""
+def nights(person: Newcomer) -> list[str]:
+    """README's nights, from the first commit to versions that a deployment published, which it returns."""
     project = Project(person.clone)
     project.deliver("d1", 200)
     if project.run("git", "status", "--porcelain").stdout:
@@ -142,6 +142,7 @@ def nights(person: Newcomer) -> None:
     newest = project.ledger()["latest"]
     assert f"{newest}-summary" in keys
     assert "d2" in (person.clone / "data/ledger.yaml").read_text()
+    return new
 
 
 def review(person: Newcomer) -> None:
@@ -170,11 +171,11 @@ def review(person: Newcomer) -> None:
 
 
 def test_the_printed_nights_publish_from_an_empty_environment(somebody):
-    nights(somebody)
+    assert nights(somebody)
 
 
 @pytest.mark.slow  # the real pipeline: minutes a night
 def test_the_whole_of_readme_on_the_embedded_example(newcomer):
     assert "data/release/train.parquet" in newcomer.run("make curate")
-    nights(newcomer)
+    assert nights(newcomer)
     review(newcomer)

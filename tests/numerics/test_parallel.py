@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from diva.curation.extend import RoundSettings, extend_round, hopeless_share
+from diva.curation.extend import RoundSettings, extend_round
+from diva.curation.noise import hopeless_share
 from diva.numerics.chunks import InMemory
 from diva.numerics.derivative import (
     dataset_derivative,

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from diva.curation import cluster, rows
-from diva.curation.extend import hopeless_share
+from diva.curation.noise import hopeless_share
 from diva.numerics.derivative import dataset_derivative, member_pass, outsider_derivatives
 from diva.numerics.losses import Loss
 from diva.numerics.normalize import Prepared
