@@ -85,6 +85,7 @@ def render(data: ReportData, limits: PageLimits) -> str:
         headline=headline(data.run, int(every["called"].sum())),
         called_wrong=summary.called_wrong(data.run),
         sets=summary.sets(data.run),
+        panel=summary.panel(data.run),
         rounds=summary.rounds(data.run),
         changes=changes.compare(data.before, data.state, _previous(data.book)),
         aside=set_aside,

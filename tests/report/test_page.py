@@ -238,3 +238,20 @@ def test_what_was_taken_down_is_neither_listed_nor_shown(place: Path) -> None:
     assert all(one in json.dumps(known(before)) for one in gone)
     assert not [one for one in gone if one in json.dumps(known(after)) or one in after]
     assert len(block(before, "thumbnails").splitlines()) == len(block(after, "thumbnails").splitlines()) + len(gone)
+
+
+def test_the_page_shows_every_learner_and_on_which_the_gain_rests(place: Path) -> None:
+    finish()
+    file = paths.metrics("evaluate")
+    content = json.loads(file.read_text())
+    assert "Judged by several learners" not in rendered()
+    for name, row in content["sets"].items():
+        figures = {key: row[key] for key in ("error", "low", "high", "difference", "difference_low", "difference_high")}
+        other = figures | {"difference": 0.0, "difference_low": -0.1, "difference_high": 0.1, "error": 0.125}
+        row["panel"] = {"mean": figures, "learners": {"ridge": figures, "svm": other}} if name else {}
+    file.write_text(json.dumps(content | {"learners": {"rows": 5000, "sampled": False}}))
+    html = rendered()
+    table = html[html.index("Judged by several learners") :]
+    assert "The release is better than the core for ridge (−2.0)." in table
+    assert "The release is worse than the core for no learner." in table
+    assert table.count("12.50") >= len(content["sets"])
