@@ -105,7 +105,7 @@ def told_relatives(posed: Posed, relation: Relatives, core: pl.DataFrame, used: 
         groups = frame.select("sample_id", group=pl.format("relatives {}", "number"))
     if not relation.belong:
         return replace(posed, groups=groups)
-    figures = {"one_by_one": relation.plain, "together": relation.together, "related": relation.related}
     then = "they are left out together" if used else "say which, in a column group"
     message = f"{explanation(relation, core['path'].to_list())}; {then} (name them in a column group, or --group-by)"
-    return replace(posed, groups=groups, related={"relatives": figures}, message=message)
+    figures = {"one_by_one": relation.plain, "together": relation.together, "related": relation.related}
+    return replace(posed, groups=groups, related={"relatives": figures | {"message": message}}, message=message)

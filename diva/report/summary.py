@@ -5,7 +5,7 @@ core's features. Errors are fractions on disk and percent here.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,6 +44,7 @@ class RunMetrics:
         fit: data/metrics/fit.json.
         rounds: data/metrics/rounds/<round>.json by round.
         network: attributes of the core's features; empty where they are not here.
+        scores: data/metrics/scores/<method>.json, by method.
     """
 
     evaluate: Mapping[str, Any]
@@ -51,6 +52,7 @@ class RunMetrics:
     fit: Mapping[str, Any]
     rounds: Mapping[str, Mapping[str, Any]]
     network: Mapping[str, Any]
+    scores: Sequence[Mapping[str, Any]]
 
     @property
     def used(self) -> str:
@@ -81,6 +83,7 @@ def read() -> RunMetrics:
         fit=read_json(paths.metrics("fit")),
         rounds={name: read_json(path) for name, path in metrics.items() if path.is_file()},
         network=FeatureFile(core).attributes if core.is_file() else {},
+        scores=[read_json(path) for path in sorted((paths.METRICS / "scores").glob("*.json"))],
     )
 
 
@@ -137,7 +140,14 @@ def caveats(run: RunMetrics) -> tuple[str, ...]:
     untrained = "" if run.trained else "The backbone is untrained: a trained one gives better features."
     nothing = "" if run.rounds else "No rounds: nothing was added to the core."
     caveat, warning = run.evaluate["test"].get("caveat", ""), run.evaluate.get("warning", "")
-    return tuple(text for text in (warning, caveat, untrained, nothing, plain_logistic(run)) if text)
+    relatives = run.fit.get("relatives", {}).get("message", "")
+    undecided = [_sentence(scored.get("message", "")) for scored in run.scores]
+    texts = (warning, _sentence(relatives), *undecided, caveat, untrained, nothing, plain_logistic(run))
+    return tuple(dict.fromkeys(filter(None, texts)))
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:].rstrip('.')}." if text else ""
 
 
 def plain_logistic(run: RunMetrics) -> str:

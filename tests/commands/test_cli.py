@@ -95,6 +95,18 @@ def test_every_training_set_has_a_row_and_the_release_and_the_best_a_mark(clone:
     assert re.search(r"^ ★ +everything, reweighted", text, re.MULTILINE)
 
 
+def test_what_the_features_cannot_tell_and_what_belongs_together_is_said(clone: Path) -> None:
+    finish()
+    fit = json.loads(paths.metrics("fit").read_text())
+    fit["relatives"] = {"message": "samples belong together, such as a.png and b.png"}
+    paths.metrics("fit").write_text(json.dumps(fit))
+    paths.metrics("scores/soft").parent.mkdir(parents=True, exist_ok=True)
+    paths.metrics("scores/soft").write_text(json.dumps({"flagged": 0, "message": "no label is called wrong: chance"}))
+    text = run("summary", width=140)
+    assert "Samples belong together, such as a.png and b.png." in text
+    assert "No label is called wrong: chance." in text
+
+
 def test_rounds_say_what_was_added_and_how_many_were_planted_wrong(clone: Path) -> None:
     finish()
     text = run("summary")
