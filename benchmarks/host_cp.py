@@ -34,9 +34,9 @@ from torch import Tensor
 from benchmarks.machine import description
 from benchmarks.problems import Array, Problem, digits, load, problem
 from diva.curation.evaluation import train_by_leave_one_out
-from diva.methods.host_cp import Settings, Subset, host_cp
+from diva.methods.host_cp import Settings, ValuedSubset, host_cp
 from diva.methods.host_cp_program import objective, smooth
-from diva.methods.registry import get
+from diva.methods.registry import compute, order
 from diva.numerics.chunks import InMemory
 from diva.numerics.normalize import Prepared
 
@@ -124,7 +124,7 @@ def value(tasks: list[Problem], fractions: tuple[float, ...]) -> tuple[dict[str,
     return {**found, "everything": {f"{fraction:g}": everything for fraction in fractions}}, selector
 
 
-def one_draw(task: Problem, fraction: float, seed: int) -> tuple[dict[str, float], dict[str, Subset]]:
+def one_draw(task: Problem, fraction: float, seed: int) -> tuple[dict[str, float], dict[str, ValuedSubset]]:
     """Test accuracy by method; HOST-CP's answers."""
     count = round(fraction * len(task.y))
     subsets = {
@@ -141,15 +141,15 @@ def rivals(task: Problem, count: int, seed: int) -> dict[str, Array]:
     x, y, k = task.x.astype(np.float32), task.y, task.classes
     drawn = np.random.default_rng(seed).permutation(len(y))
     core, pool = drawn[: count // 2], drawn[count // 2 :]
-    chosen = get("derivative").order((x[core], y[core]), (x[pool], y[pool]), classes=k).numpy()
-    regular = get("cg_score").compute(x, y, classes=k, seed=seed, repeats=3).best_first.numpy()
+    chosen = order("derivative", x[core], y[core], x[pool], y[pool], classes=k).numpy()
+    regular = compute("cg_score", x, y, classes=k, seed=seed, repeats=3).best_first.numpy()
     return {
         "uniform": drawn,
-        "balanced_uniform": get("balanced_uniform").compute(x, y, classes=k, seed=seed).best_first.numpy(),
-        "k_center": get("k_center").compute(x, y, classes=k, budget=count).best_first.numpy(),
+        "balanced_uniform": compute("balanced_uniform", x, y, classes=k, seed=seed).best_first.numpy(),
+        "k_center": compute("k_center", x, y, classes=k, budget=count).best_first.numpy(),
         "cg_score, lowest": regular,
         "cg_score, highest": regular[::-1],
-        "diva, lowest derivative": get("derivative").compute(x, y, classes=k).best_first.numpy(),
+        "diva, lowest derivative": compute("derivative", x, y, classes=k).best_first.numpy(),
         "diva, extend": np.r_[core, pool[chosen]],
     }
 
@@ -168,7 +168,7 @@ def accuracy(task: Problem, rows: Array) -> float:
     return 100 * float(head.correct(test).double().mean())
 
 
-def learning(runs: list[tuple[dict[str, float], dict[str, Subset]]]) -> dict[str, Any]:
+def learning(runs: list[tuple[dict[str, float], dict[str, ValuedSubset]]]) -> dict[str, Any]:
     """Learned less untrained, paired by seed; what is chosen; loss and gradient by epoch."""
     result: dict[str, Any] = {}
     for label in ("host_cp", "host_cp, loo"):
@@ -187,7 +187,7 @@ def learning(runs: list[tuple[dict[str, float], dict[str, Subset]]]) -> dict[str
     return result
 
 
-def overlap(one: Subset, other: Subset) -> float:
+def overlap(one: ValuedSubset, other: ValuedSubset) -> float:
     """Share of the first set that is in the second, too."""
     return float((one.selected & other.selected).sum() / one.selected.sum().clamp_min(1))
 
@@ -202,11 +202,11 @@ def detection(tasks: list[Problem]) -> dict[str, Any]:
             subset = host_cp(x, task.y, Settings(seed=seed, **options))
             curves.setdefault(label, []).append(curve(best_first(-subset.mean_norms, seed), task, shares))
             if label == "host_cp, loo":  # the one whose derivative says something of every row
-                order = np.argsort(-subset.derivative.numpy(), kind="stable")
-                curves.setdefault(DERIVATIVE, []).append(curve(order, task, shares))
+                ranking = np.argsort(-subset.derivative.numpy(), kind="stable")
+                curves.setdefault(DERIVATIVE, []).append(curve(ranking, task, shares))
         for name in ("cg_score", "soft"):
-            order = get(name).compute(x, task.y, classes=task.classes, seed=seed)
-            curves.setdefault(name, []).append(curve(order.best_first.numpy()[::-1], task, shares))
+            values = compute(name, x, task.y, classes=task.classes, seed=seed)
+            curves.setdefault(name, []).append(curve(values.best_first.numpy()[::-1], task, shares))
     means = {label: [statistics.mean(point) for point in zip(*runs, strict=True)] for label, runs in curves.items()}
     return {"noise": NOISE, "shares": shares, **means}
 

@@ -40,7 +40,8 @@ from benchmarks.problems import Array, Problem, load, problem
 from diva.curation.detect import error_rate, judge
 from diva.curation.evaluation import train_by_leave_one_out
 from diva.methods.inputs import labelled
-from diva.methods.registry import get
+from diva.methods.names import get
+from diva.methods.registry import compute
 from diva.methods.ridge_fit import fit
 from diva.numerics.chunks import InMemory
 from diva.numerics.grid import RIDGES
@@ -192,7 +193,7 @@ def work_on(entry: Entry, before: Path, after: Path, options: argparse.Namespace
 
     def value(x: Array, y: Array, seed: int) -> dict[str, Array]:
         settings = {k: round(v * len(y)) if k == "budget" else v for k, v in entry.options.items()}
-        found = method.compute(x, y, seed=seed, **settings)
+        found = compute(entry.name, x, y, seed=seed, **settings)
         if found.kind == "set":
             return {"chosen": found.values.nonzero()[:, 0].numpy()}
         answer = {"best_first": found.best_first.numpy()}

@@ -25,8 +25,7 @@ STAGES = (
     "augment", "multimodal",
 )  # fmt: skip
 REVISIONS = {"download": revision.MANIFEST, "extract": revision.FEATURES}
-METHODS = ("diva/methods", "*.py")
-BY_NAME = {"score": METHODS, "evaluate": METHODS, "report": ("diva/report/web", "*")}  # taken without an import
+BY_NAME = {"report": ("diva/report/web", "*")}  # taken without an import
 
 
 def code() -> None:

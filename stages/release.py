@@ -6,14 +6,14 @@ import logging
 from diva.store import curated, index, ledger, paths, release, tables
 from stages.command import run
 from stages.params import section
-from stages.params.release import Release
+from stages.params.release import ReleaseSettings
 
 logger = logging.getLogger(__name__)
 
 
 def main() -> None:
     """Training set, removed samples and summary."""
-    settings, book = section.read("release", Release), ledger.read()
+    settings, book = section.read("release", ReleaseSettings), ledger.read()
     newest = book.latest
     weights = tables.read(paths.WEIGHTS, release.WEIGHTS)
     pool = index.read(paths.pool(ledger.newest_pool(book)))

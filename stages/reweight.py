@@ -13,7 +13,7 @@ from diva.numerics.precision import fit_ridge
 from diva.store import curated, index, ledger, paths, release, tables
 from stages.command import run
 from stages.params import section
-from stages.params.release import Release
+from stages.params.release import ReleaseSettings
 from stages.params.reweight import Reweight
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 def main() -> None:
     """data/weights: a weight per sample, the history of the steps; what they are worth on held-out rows of the core."""
     settings, book = section.read("reweight", Reweight), ledger.read()
-    flagged_out = section.read("release", Release).flagged == "out"
+    flagged_out = section.read("release", ReleaseSettings).flagged == "out"
     pool, state = index.read(paths.pool(ledger.newest_pool(book))), curated.read(book.latest)
     weighed = release.to_weigh(settings.over, state, pool, release.obeyed(book))
     problem = rows.read_problem().with_classes(weighed["label"])

@@ -12,40 +12,27 @@ Variance Samples, NeurIPS 2017. It is a baseline of the DIVA paper's Table 1.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from diva.methods.inputs import Classes, Labelled, labelled, pair
+from diva.methods.inputs import Labelled
 from diva.methods.softmax import check, errors, minibatches, rows
 from diva.text.progress import track
 
 
 def active_bias(
-    features: Any,
-    labels: Any,
-    *,
-    classes: Classes = None,
-    epochs: int = 20,
-    burn_in: int = 5,
-    batch_size: int = 32,
-    lr: float = 1.0,
-    seed: int = 0,
+    data: Labelled, *, epochs: int = 20, burn_in: int = 5, batch_size: int = 32, lr: float = 1.0, seed: int = 0
 ) -> Tensor:
     """Weight (n,) float64 of every sample at the end of training, mean 1; high = take first."""
-    data = labelled(features, labels, classes, at_least=2)
     history, _ = train(data, data, epochs, burn_in, batch_size, lr, seed)
     return closeness_weights(history).double().cpu()
 
 
 def order(
-    core_features: Any,
-    core_labels: Any,
-    pool_features: Any,
-    pool_labels: Any,
+    core: Labelled,
+    pool: Labelled,
     *,
-    classes: Classes = None,
     epochs: int = 20,
     burn_in: int = 5,
     batch_size: int = 32,
@@ -53,7 +40,6 @@ def order(
     seed: int = 0,
 ) -> Tensor:
     """Pool positions, nearest to the threshold while the core was trained on first."""
-    core, pool = pair(core_features, core_labels, pool_features, pool_labels, classes, at_least=2)
     _, history = train(core, pool, epochs, burn_in, batch_size, lr, seed)
     return (-closeness_weights(history)).argsort(stable=True).cpu()
 
@@ -69,15 +55,15 @@ def fit(
     data: Labelled, watched: Labelled, epochs: int, burn_in: int, batch_size: int, lr: float, seed: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The same, and the trained head (p + 1, k) over `diva.methods.softmax.rows`."""
-    for found in after_epochs(data, watched, epochs, burn_in, batch_size, lr, seed):
-        history, seen, head = found
-    return history, seen, head
+    *_, last = after_epochs(data, watched, epochs, burn_in, batch_size, lr, seed)
+    return last
 
 
 def after_epochs(
     data: Labelled, watched: Labelled, epochs: int, burn_in: int, batch_size: int, lr: float, seed: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """What `fit` returns, after each epoch in turn; the tensors are those that training goes on with."""
+    data.require_classes(2)
     check(epochs, batch_size, lr)
     if not 0 <= burn_in <= epochs:
         raise ValueError(f"burn_in must lie in 0..{epochs} (the epochs), got {burn_in}.")

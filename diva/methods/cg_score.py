@@ -27,14 +27,13 @@ blocks and the seeds are ours. The draws are those of the authors' code, so that
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from diva.methods.inputs import Classes, Labelled, labelled, pair, unit
+from diva.methods.inputs import Labelled, unit
 from diva.text.progress import track
 
 Rows = npt.NDArray[np.int64]
@@ -46,29 +45,18 @@ PIVOT = 1e-10  # squared diagonal entry of L below which H counts as singular
 JITTER = 1e-8
 
 
-def cg_score(
-    features: Any,
-    labels: Any,
-    *,
-    classes: Classes = None,
-    ratio: float = 1.0,
-    repeats: int = 10,
-    seed: int = 0,
-    max_rows: int = 4096,
-) -> Tensor:
+def cg_score(data: Labelled, *, ratio: float = 1.0, repeats: int = 10, seed: int = 0, max_rows: int = 4096) -> Tensor:
     """CG-score of every sample (n,) float64, high = irregular or mislabelled.
 
     Args:
-        features: (n, p); raw pixels or features of a network; computed on their device, in float64.
-        labels: (n,).
-        classes: see `diva.methods.inputs.labelled`.
+        data: n samples; raw pixels or features of a network; computed on their device, in float64.
         ratio: others drawn per sample of the class.
         repeats: draws that are averaged.
         seed: of the draws.
         max_rows: largest side of H; the bound on memory.
 
     Raises:
-        ValueError: on bad input, or if an option is out of range.
+        ValueError: if an option is out of range.
     """
     if not ratio > 0 or not math.isfinite(ratio):
         raise ValueError(f"ratio must be positive and finite, got {ratio}.")
@@ -76,7 +64,6 @@ def cg_score(
         raise ValueError(f"repeats must be at least 1, got {repeats}.")
     if max_rows < 2:
         raise ValueError(f"max_rows must be at least 2, got {max_rows}.")
-    data = labelled(features, labels, classes)
     random = np.random.RandomState(seed)  # the authors' generator
     total = torch.zeros(len(data), dtype=torch.float64, device=data.features.device)
     source: Kernel | None = None
@@ -91,21 +78,12 @@ def cg_score(
 
 
 def order(
-    core_features: Any,
-    core_labels: Any,
-    pool_features: Any,
-    pool_labels: Any,
-    *,
-    classes: Classes = None,
-    ratio: float = 1.0,
-    repeats: int = 10,
-    seed: int = 0,
-    max_rows: int = 4096,
+    core: Labelled, pool: Labelled, *, ratio: float = 1.0, repeats: int = 10, seed: int = 0, max_rows: int = 4096
 ) -> Tensor:
     """Pool positions, the most regular first: lowest CG-score within core and pool together."""
-    core, pool = pair(core_features, core_labels, pool_features, pool_labels, classes)
     together = torch.cat([core.features, pool.features]), torch.cat([core.labels, pool.labels])
-    scores = cg_score(*together, classes=core.classes, ratio=ratio, repeats=repeats, seed=seed, max_rows=max_rows)
+    data = Labelled(*together, core.classes)
+    scores = cg_score(data, ratio=ratio, repeats=repeats, seed=seed, max_rows=max_rows)
     return scores[len(core) :].argsort(stable=True)
 
 

@@ -3,20 +3,16 @@
 The method itself, its formula and its reference are in `diva.methods.host_cp`.
 """
 
-from typing import Any
-
 from torch import Tensor
 
-from diva.methods.host_cp import Settings, Subset, host_cp
+from diva.methods.host_cp import Settings, ValuedSubset, host_cp
 from diva.methods.host_cp_program import Program
-from diva.methods.inputs import Classes, labelled, pair
+from diva.methods.inputs import Labelled
 
 
 def chosen_set(
-    features: Any,
-    labels: Any,
+    data: Labelled,
     *,
-    classes: Classes = None,
     program: Program = "smooth",
     fraction: float = 0.2,
     epochs: int = 5,
@@ -24,18 +20,15 @@ def chosen_set(
     seed: int = 0,
 ) -> Tensor:
     """1 where chosen, else 0 (n,) float64; options as in `diva.methods.host_cp.Settings`."""
-    data = labelled(features, labels, classes, at_least=2)
+    data.require_classes(2)
     settings = Settings(program=program, fraction=fraction, epochs=epochs, batch_size=batch_size, seed=seed)
-    return _run(data.features, data.labels, settings).selected.double()
+    return _run(data, settings).selected.double()
 
 
 def order(
-    core_features: Any,
-    core_labels: Any,
-    pool_features: Any,
-    pool_labels: Any,
+    _: Labelled,
+    pool: Labelled,
     *,
-    classes: Classes = None,
     program: Program = "smooth",
     fraction: float = 0.2,
     epochs: int = 5,
@@ -43,10 +36,9 @@ def order(
     seed: int = 0,
 ) -> Tensor:
     """Pool positions, the set chosen from the pool alone first, then by the norm that decides."""
-    _, pool = pair(core_features, core_labels, pool_features, pool_labels, classes)
     settings = Settings(program=program, fraction=fraction, epochs=epochs, batch_size=batch_size, seed=seed)
-    return (-_run(pool.features, pool.labels, settings).norms).argsort(stable=True)
+    return (-_run(pool, settings).norms).argsort(stable=True)
 
 
-def _run(features: Tensor, labels: Tensor, settings: Settings) -> Subset:
-    return host_cp(features, labels, settings, device=features.device)
+def _run(data: Labelled, settings: Settings) -> ValuedSubset:
+    return host_cp(data.features, data.labels, settings, device=data.features.device)

@@ -9,84 +9,55 @@ pool sample first and `derivative` applies the rule of `diva.curation.extend` wi
 Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022, Sec. 5.3; `soft` is ours.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from diva.curation.detect import Suspicion, detect
 from diva.curation.extend import RoundSettings, extend_round, prepare_rule
-from diva.methods.inputs import Classes, labelled, pair
+from diva.methods.inputs import Labelled
 from diva.methods.ridge_fit import fit, loo_predictions, predictions, prepared
 from diva.numerics.leave_one_out import entropies, temperatures
 from diva.text.choices import LossName, Normalization, Score
 
 
 def soft(
-    features: Any,
-    labels: Any,
-    *,
-    classes: Classes = None,
-    ridge: float | None = None,
-    normalize: Normalization = "unit",
-    second_round: bool = False,
+    data: Labelled, *, ridge: float | None = None, normalize: Normalization = "unit", second_round: bool = False
 ) -> Tensor:
     """1 − softmax(T*·f)_y (n,) float64, high = suspicious.
 
     Args:
-        features: (n, p).
-        labels: (n,).
-        classes: see `diva.methods.inputs.labelled`.
+        data: n samples.
         ridge: λ; by leave-one-out error where None.
         normalize: of the rows.
         second_round: drop m ≤ −τ, refit, score again (best on heavy human noise).
     """
     if second_round:
-        return detection("soft", features, labels, classes, ridge, normalize, second_round=True).score
-    data = labelled(features, labels, classes, at_least=2)
+        return detection("soft", data, ridge, normalize, second_round=True).score
     f = loo_predictions(fit(data, ridge=ridge, normalize=normalize))
     return 1 - confidence(f, data.labels, best_temperature(f, data.labels)).cpu()
 
 
-def derivative(
-    features: Any,
-    labels: Any,
-    *,
-    classes: Classes = None,
-    ridge: float | None = None,
-    normalize: Normalization = "unit",
-) -> Tensor:
+def derivative(data: Labelled, *, ridge: float | None = None, normalize: Normalization = "unit") -> Tensor:
     """∂L/∂α (n,) float64 with the loss `all`, high = suspicious."""
-    return detection("derivative", features, labels, classes, ridge, normalize).score
+    return detection("derivative", data, ridge, normalize).score
 
 
 def detection(
     score: Score,
-    features: Any,
-    labels: Any,
-    classes: Classes = None,
+    data: Labelled,
     ridge: float | None = None,
     normalize: Normalization = "unit",
     *,
     second_round: bool = False,
 ) -> Suspicion:
-    """Scores and flags (the rule `rate`) of raw features."""
-    data = labelled(features, labels, classes, at_least=2)
+    """Scores and flags (the rule `rate`)."""
     return detect(fit(data, ridge=ridge, normalize=normalize), score=score, second_round=second_round)
 
 
 def soft_order(
-    core_features: Any,
-    core_labels: Any,
-    pool_features: Any,
-    pool_labels: Any,
-    *,
-    classes: Classes = None,
-    ridge: float | None = None,
-    normalize: Normalization = "unit",
+    core: Labelled, pool: Labelled, *, ridge: float | None = None, normalize: Normalization = "unit"
 ) -> Tensor:
     """Pool positions, highest softmax(T*·f)_y under the core's model first."""
-    core, pool = pair(core_features, core_labels, pool_features, pool_labels, classes, at_least=2)
     fitted = fit(core, ridge=ridge, normalize=normalize)
     temperature = best_temperature(loo_predictions(fitted), core.labels)
     f = predictions(fitted, prepared(pool, core, normalize))
@@ -94,18 +65,14 @@ def soft_order(
 
 
 def derivative_order(
-    core_features: Any,
-    core_labels: Any,
-    pool_features: Any,
-    pool_labels: Any,
+    core: Labelled,
+    pool: Labelled,
     *,
-    classes: Classes = None,
     ridge: float | None = None,
     normalize: Normalization = "unit",
     loss: LossName = "calibrated",
 ) -> Tensor:
     """Pool positions in the order one round of Extend would take them, those it would leave out last."""
-    core, pool = pair(core_features, core_labels, pool_features, pool_labels, classes, at_least=2)
     fitted = fit(core, ridge=ridge, normalize=normalize)
     candidates = prepared(pool, core, normalize)
     rule = prepare_rule(loss, fitted, candidates)

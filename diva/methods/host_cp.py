@@ -36,7 +36,7 @@ from diva.methods.host_cp_settings import Settings
 from diva.methods.inputs import labelled, unit
 from diva.text.progress import track
 
-__all__ = ["Epoch", "Settings", "Subset", "host_cp"]
+__all__ = ["Epoch", "Settings", "ValuedSubset", "host_cp"]
 
 THRESHOLD = 0.9  # scores below count as zero (the paper's)
 ROUNDING = 1e-3  # mean distances below are none
@@ -51,16 +51,16 @@ class Epoch:
     Attributes:
         loss: CE_val(θ̂).
         gradient: ‖∇_φ CE_val(θ̂(φ))‖; 0 with `published`.
-        kept: how many rows.
+        size: how many rows.
     """
 
     loss: float
     gradient: float
-    kept: int
+    size: int
 
 
 @dataclass(frozen=True)
-class Subset:
+class ValuedSubset:
     """What was chosen, on the CPU.
 
     Attributes:
@@ -88,7 +88,7 @@ def host_cp(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-) -> Subset:
+) -> ValuedSubset:
     """A subset of about ``settings.fraction`` of the rows, and every row's score.
 
     Args:
@@ -102,7 +102,8 @@ def host_cp(
         ValueError: on fewer than three rows, features that are not finite, or fewer than two classes.
     """
     settings = Settings() if settings is None else settings
-    data = labelled(features, labels, at_least=2)
+    data = labelled(features, labels)
+    data.require_classes(2)
     if len(data) < 3:
         raise ValueError(f"features must hold at least 3 rows, got {len(data)}.")
     loop = Loop(unit(data.features).to(device, dtype), data.labels.to(device), data.classes, settings)
@@ -111,7 +112,7 @@ def host_cp(
     selected = norms >= THRESHOLD
     scores, mean_norms = norms.where(selected, 0.0), loop.norm_sums / loop.visits
     derivative = loop.derivative_sums / max(1, settings.epochs)
-    return Subset(selected, scores, norms, mean_norms, derivative, history)
+    return ValuedSubset(selected, scores, norms, mean_norms, derivative, history)
 
 
 class Selector(nn.Module):
@@ -140,8 +141,8 @@ class Selector(nn.Module):
         """Embeddings (…, h) of rows (…, p); while training by the statistics of these rows."""
         rectified = torch.relu(x @ self.weight.T + self.bias)
         flat = rectified.flatten(0, -2)
-        alone = len(flat) < 2  # a single row has no variance
-        rows = nn.functional.batch_norm(flat, self.mean, self.variance, training=self.training and not alone)
+        training = self.training and len(flat) > 1  # a single row has no variance
+        rows = nn.functional.batch_norm(flat, self.mean, self.variance, training=training)
         return rows.view_as(rectified)
 
 
@@ -175,32 +176,32 @@ class Loop:
         """One pass over the rows that θ and φ learn from."""
         self.selector.train()
         losses, gradients = [], []
-        kept = self.learning[:0]
+        memory = self.learning[:0]
         for rows in self.mini_batches(self.learning, self.generator):
-            new, old = self.distances(rows, kept)
+            new, old = self.distances(rows, memory)
             norms = self._decide(new.detach(), old.detach())
             loss, gradient = self._learn_selector(rows, norms, new, old)
             scores = norms.where(norms >= THRESHOLD, 0.0)
             self.theta -= self.descent(rows.flatten(), scores.flatten())
-            kept = torch.cat([kept, rows[scores > 0]])
+            memory = torch.cat([memory, rows[scores > 0]])
             self._remember(rows, norms)
             losses.append(loss)
             gradients.append(gradient)
-        return Epoch(sum(losses) / len(losses), sum(gradients) / len(gradients), len(kept))
+        return Epoch(sum(losses) / len(losses), sum(gradients) / len(gradients), len(memory))
 
     @torch.no_grad()
     def last_pass(self) -> Tensor:
         """Column norms (n,) of all rows, float64 on the CPU, with φ and θ left as they are."""
         self.selector.eval()
         norms = torch.zeros(len(self.x), dtype=torch.float64)
-        kept = self.learning[:0]
+        memory = self.learning[:0]
         # In an order of its own, so that two selectors of one seed are asked the same.
         generator = torch.Generator().manual_seed(self.settings.seed)
         for rows in self.mini_batches(torch.arange(len(self.x), device=self.x.device), generator):
-            found = self._decide(*self.distances(rows, kept))
-            kept = torch.cat([kept, rows[found >= THRESHOLD]])
-            self._remember(rows, found)
-            norms[rows.cpu()] = found.cpu().double()
+            batch_norms = self._decide(*self.distances(rows, memory))
+            memory = torch.cat([memory, rows[batch_norms >= THRESHOLD]])
+            self._remember(rows, batch_norms)
+            norms[rows.cpu()] = batch_norms.cpu().double()
         return norms
 
     def mini_batches(self, rows: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
@@ -213,9 +214,9 @@ class Loop:
         if whole < len(rows):
             yield order[None, whole:]
 
-    def distances(self, rows: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+    def distances(self, rows: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Dn (G, B, B) and Do (G, B, M), divided by their mean in each mini-batch."""
-        old = self.nearest(rows, kept)
+        old = self.nearest(rows, memory)
         size = rows.shape[1]
         embedded = self.selector(self.x[torch.cat([rows, old], 1)])
         distances = torch.cdist(embedded[:, :size], embedded, compute_mode=DIFFERENCES)
@@ -225,18 +226,18 @@ class Loop:
         return distances[..., :size], distances[..., size:]
 
     @torch.no_grad()
-    def nearest(self, rows: Tensor, kept: Tensor) -> Tensor:
+    def nearest(self, rows: Tensor, memory: Tensor) -> Tensor:
         """Positions (G, M) of kept points: the nearest of every row, then every second nearest, and so on."""
-        count = min(self.settings.nearest, len(kept))
+        count = min(self.settings.nearest, len(memory))
         if not count:
-            return kept.new_zeros(len(rows), 0)
+            return memory.new_zeros(len(rows), 0)
         training = self.selector.training
         self.selector.eval()  # one space for all, whatever rows are at hand
-        distances = torch.cdist(self.selector(self.x[rows]), self.selector(self.x[kept]), compute_mode=DIFFERENCES)
+        distances = torch.cdist(self.selector(self.x[rows]), self.selector(self.x[memory]), compute_mode=DIFFERENCES)
         self.selector.train(training)
         rank = distances.argsort(-1).argsort(-1)
         within = distances / (2 * distances.amax((1, 2), keepdim=True).clamp_min(1e-30))  # below 1: ranks come first
-        return kept[(rank + within).amin(1).argsort(-1)[:, :count]]
+        return memory[(rank + within).amin(1).argsort(-1)[:, :count]]
 
     def _capacity(self, new: Tensor, old: Tensor) -> float:
         """fraction · B, but never less than the program needs to keep one point."""

@@ -64,10 +64,10 @@ def published(new_distances: Tensor, old_distances: Tensor, capacity: float) -> 
     _check(new_distances, old_distances, capacity)
     if new_distances.diagonal(dim1=-2, dim2=-1).any():
         raise ValueError("new_distances must be zero on the diagonal, got a point at a distance from itself.")
-    size, kept = old_distances.shape[-2:]
-    if not kept and capacity < size:
+    size, count = old_distances.shape[-2:]
+    if not count and capacity < size:
         raise ValueError(f"old_distances must hold at least one kept point at capacity {capacity} < {size}, got none.")
-    nearest, at = old_distances.min(-1) if kept else (new_distances.new_zeros(new_distances.shape[:-1]), None)
+    nearest, at = old_distances.min(-1) if count else (new_distances.new_zeros(new_distances.shape[:-1]), None)
     order = torch.argsort(nearest, dim=-1, descending=True, stable=True)
     in_order = (capacity - torch.arange(size, dtype=nearest.dtype, device=nearest.device)).clamp(0, 1)
     chosen = torch.zeros_like(nearest).scatter_(-1, order, in_order.expand_as(nearest).contiguous())

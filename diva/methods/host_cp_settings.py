@@ -52,9 +52,9 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, known in (("program", Program), ("validate", Validation), ("term", Term)):
-            if getattr(self, name) not in get_args(known):
-                raise ValueError(f"{name} must be one of {', '.join(get_args(known))}, got {getattr(self, name)!r}.")
+        for name, choices in (("program", Program), ("validate", Validation), ("term", Term)):
+            if getattr(self, name) not in get_args(choices):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, got {getattr(self, name)!r}.")
         for name, least in (("batch_size", 2), ("nearest", 1), ("hidden", 1), ("parallel", 1), ("epochs", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}.")

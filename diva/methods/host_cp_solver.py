@@ -139,11 +139,11 @@ def _derivatives(z: Tensor, term: Term, coefficient: float) -> tuple[Tensor, Ten
 def _start(distances: Tensor, capacity: float) -> _Point:
     """Strictly inside: every row alike, half of the room between it and the capacity left."""
     groups, size, count = distances.shape
-    kept = count - size
-    mass = min(size / count, capacity / 2) if kept else 1.0  # of each row on new points
+    earlier = count - size
+    mass = min(size / count, capacity / 2) if earlier else 1.0  # of each row on new points
     room = min((mass + capacity) / 2, 2 * mass)  # Σ t
     z = torch.full_like(distances, mass / size)
-    z[..., size:] = (1 - mass) / max(kept, 1)
+    z[..., size:] = (1 - mass) / max(earlier, 1)
     level = distances.mean((1, 2)).clamp_min(1e-3)  # multipliers of the size of the distances
     ones = torch.ones_like(distances) * level[:, None, None]
     t = distances.new_full((groups, size), room / size)

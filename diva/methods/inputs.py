@@ -38,12 +38,17 @@ class Labelled:
         """The samples at these positions."""
         return Labelled(self.features[rows], self.labels[rows], self.classes)
 
+    def require_classes(self, least: int) -> None:
+        """ValueError where fewer classes occur than a method needs to mean anything."""
+        if (distinct := int(self.labels.bincount().count_nonzero())) < least:
+            raise ValueError(f"labels must hold at least {least} different classes, got {distinct}.")
+
     def members(self) -> list[Tensor]:
         """Positions of each class's samples, ascending, one entry per class."""
         return [(self.labels == c).nonzero()[:, 0] for c in range(self.classes)]
 
 
-def labelled(features: Any, labels: Any, classes: Classes = None, *, at_least: int = 1) -> Labelled:
+def labelled(features: Any, labels: Any, classes: Classes = None) -> Labelled:
     """Checked features (n, p) and labels (n,).
 
     Args:
@@ -51,33 +56,22 @@ def labelled(features: Any, labels: Any, classes: Classes = None, *, at_least: i
         labels: array-like of integers or strings.
         classes: None where the classes are those that occur (codes in sorted order); a number k where labels are codes
             0..k−1 already; or the classes themselves, in the order of their codes.
-        at_least: distinct labels that the method needs to mean anything.
 
     Raises:
-        ValueError: on a wrong shape, no row, an entry that is not finite, a missing or unknown label, or too few
-            distinct labels.
+        ValueError: on a wrong shape, no row, an entry that is not finite, or a missing or unknown label.
     """
     x = _features(features)
     names = _names(labels)
     if len(names) != len(x):
         raise ValueError(f"labels must have one entry per row of features ({len(x)}), got {len(names)}.")
     codes, k = _codes(names, classes)
-    distinct = len(np.unique(codes))
-    if distinct < at_least:
-        raise ValueError(f"labels must hold at least {at_least} different classes, got {distinct}.")
     return Labelled(x, torch.from_numpy(codes).to(x.device), k)
 
 
 def pair(
-    core_features: Any,
-    core_labels: Any,
-    pool_features: Any,
-    pool_labels: Any,
-    classes: Classes = None,
-    *,
-    at_least: int = 1,
+    core_features: Any, core_labels: Any, pool_features: Any, pool_labels: Any, classes: Classes = None
 ) -> tuple[Labelled, Labelled]:
-    """Core and pool with common codes; classes that occur in either count. The core holds ``at_least`` of them.
+    """Core and pool with common codes; classes that occur in either count.
 
     Raises:
         ValueError: as `labelled`, or if core and pool differ in their number of features.
@@ -86,8 +80,8 @@ def pair(
     x_core, x_pool = _features(core_features), _features(pool_features)
     if x_core.shape[1] != x_pool.shape[1]:
         raise ValueError(f"pool_features must have {x_core.shape[1]} columns, like the core's, got {x_pool.shape[1]}.")
-    known = np.unique(np.concatenate([core, pool])).tolist() if classes is None else classes
-    return labelled(x_core, core, known, at_least=at_least), labelled(x_pool.to(x_core), pool, known)
+    common = np.unique(np.concatenate([core, pool])).tolist() if classes is None else classes
+    return labelled(x_core, core, common), labelled(x_pool.to(x_core), pool, common)
 
 
 def unit(features: Tensor) -> Tensor:
@@ -132,8 +126,8 @@ def _names(labels: Any) -> Any:
 
 def _codes(names: Any, classes: Classes) -> tuple[Any, int]:
     if classes is None:
-        known, codes = np.unique(names, return_inverse=True)
-        return codes.astype(np.int64), len(known)
+        present, codes = np.unique(names, return_inverse=True)
+        return codes.astype(np.int64), len(present)
     if isinstance(classes, int):
         if names.dtype.kind not in "iub":
             raise ValueError(f"labels must be codes in 0..{classes - 1}, got {names[0]!r}; or name the classes.")

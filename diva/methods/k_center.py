@@ -9,45 +9,29 @@ References: Gonzalez, Clustering to Minimize the Maximum Intercluster Distance, 
 for Convolutional Neural Networks: A Core-Set Approach, ICLR 2018.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from diva.methods.inputs import BLOCK, Classes, labelled, pair, unit
+from diva.methods.inputs import BLOCK, Labelled, unit
 from diva.methods.uniform import ranks
 from diva.text.progress import track
 
 
-def k_center(
-    features: Any, labels: Any, *, classes: Classes = None, budget: int | None = None, normalize: bool = True
-) -> Tensor:
+def k_center(data: Labelled, *, budget: int | None = None, normalize: bool = True) -> Tensor:
     """Value (n,) of every sample, high = take first.
 
     Args:
-        features: (n, p).
-        labels: (n,), only checked.
-        classes: see `diva.methods.inputs.labelled`.
+        data: n samples.
         budget: how many are chosen one by one; the rest follows by distance to these. None for all.
         normalize: rows to unit norm first.
     """
-    x = _rows(labelled(features, labels, classes).features, normalize)
+    x = _rows(data.features, normalize)
     middle = int((x - x.mean(0)).square().sum(1).argmin())
     return ranks(farthest_first(x, torch.full((len(x),), torch.inf).to(x), budget, middle))
 
 
-def order(
-    core_features: Any,
-    core_labels: Any,
-    pool_features: Any,
-    pool_labels: Any,
-    *,
-    classes: Classes = None,
-    budget: int | None = None,
-    normalize: bool = True,
-) -> Tensor:
+def order(core: Labelled, pool: Labelled, *, budget: int | None = None, normalize: bool = True) -> Tensor:
     """Pool positions, farthest from the core and from what was chosen before it first."""
-    core, pool = pair(core_features, core_labels, pool_features, pool_labels, classes)
     x, centres = _rows(pool.features, normalize), _rows(core.features, normalize)
     return farthest_first(x, nearest(x, centres), budget)
 
@@ -76,9 +60,9 @@ def farthest_first(x: Tensor, squared: Tensor, budget: int | None, first: int | 
         # ‖a − b‖² = ‖a‖² − 2⟨a, b⟩ + ‖b‖²: one product with the rows per choice
         torch.minimum(squared, (norms + norms[j] - 2 * (x @ x[j])).clamp_min_(0), out=squared)
         squared[j] = -1.0  # never again
-    left = squared.cpu()
-    left[chosen] = -torch.inf
-    return torch.cat([chosen, left.argsort(descending=True, stable=True)[: n - budget]])
+    rest = squared.cpu()
+    rest[chosen] = -torch.inf
+    return torch.cat([chosen, rest.argsort(descending=True, stable=True)[: n - budget]])
 
 
 def nearest(x: Tensor, centres: Tensor) -> Tensor:

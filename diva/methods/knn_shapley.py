@@ -18,49 +18,32 @@ Reference: Jia et al., Efficient Task-Specific Data Valuation for Nearest Neighb
 (there for N ≥ K).
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from diva.methods.inputs import BLOCK, Classes, Labelled, labelled, pair, unit
+from diva.methods.inputs import BLOCK, Labelled, unit
 from diva.text.progress import track
 
 
-def knn_shapley(
-    features: Any, labels: Any, *, classes: Classes = None, neighbours: int = 10, validation: Any = None
-) -> Tensor:
+def knn_shapley(data: Labelled, *, neighbours: int = 10, validation: Labelled | None = None) -> Tensor:
     """Shapley value (n,) float64 of every sample.
 
     Args:
-        features: (n, p).
-        labels: (n,).
-        classes: see `diva.methods.inputs.labelled`.
+        data: n samples.
         neighbours: K.
-        validation: (features, labels) of samples that validate; None lets each sample validate all others.
+        validation: samples that validate; None lets each sample validate all others.
 
     Raises:
-        ValueError: on bad input, fewer than two classes or samples, or fewer than one neighbour.
+        ValueError: on fewer than one neighbour, or fewer than two classes where nothing else validates.
     """
     if validation is None:
-        data = labelled(features, labels, classes, at_least=2)
+        data.require_classes(2)
         return values(data, data, neighbours, leave_one_out=True)
-    check_features, check_labels = validation
-    data, checks = pair(features, labels, check_features, check_labels, classes)
-    return values(data, checks, neighbours)
+    return values(data, validation, neighbours)
 
 
-def order(
-    core_features: Any,
-    core_labels: Any,
-    pool_features: Any,
-    pool_labels: Any,
-    *,
-    classes: Classes = None,
-    neighbours: int = 10,
-) -> Tensor:
+def order(core: Labelled, pool: Labelled, *, neighbours: int = 10) -> Tensor:
     """Pool positions, highest value with the core as validation set first."""
-    core, pool = pair(core_features, core_labels, pool_features, pool_labels, classes)
     return (-values(pool, core, neighbours)).argsort(stable=True)
 
 

@@ -14,59 +14,40 @@ Algorithm 1.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from diva.methods.inputs import Classes, Labelled, labelled, pair
+from diva.methods.inputs import Labelled
 from diva.methods.softmax import check, errors, minibatches, rows
 from diva.methods.uniform import permutation
 from diva.text.progress import track
 
 
 def learning_to_reweight(
-    features: Any,
-    labels: Any,
-    *,
-    classes: Classes = None,
-    folds: int = 5,
-    epochs: int = 5,
-    batch_size: int = 256,
-    lr: float = 0.1,
-    seed: int = 0,
+    data: Labelled, *, folds: int = 5, epochs: int = 5, batch_size: int = 256, lr: float = 0.1, seed: int = 0
 ) -> Tensor:
     """Mean weight (n,) float64 of every sample, 1 on average at most; high = valuable.
 
     Raises:
-        ValueError: on bad input, or unless 2 ≤ ``folds`` ≤ n.
+        ValueError: on fewer than two classes, or unless 2 ≤ ``folds`` ≤ n.
     """
-    data = labelled(features, labels, classes, at_least=2)
+    data.require_classes(2)
     if not 2 <= folds <= len(data):
         raise ValueError(f"folds must lie in 2..{len(data)} (the samples), got {folds}.")
     total = torch.zeros(len(data), dtype=torch.float64)
     for i, trusted in enumerate(track(permutation(len(data), seed).chunk(folds), folds, "folds")):
         train = torch.ones(len(data), dtype=torch.bool)
         train[trusted] = False
-        left = train.nonzero()[:, 0]
-        total[left] += mean_weights(data.at(left), data.at(trusted), epochs, batch_size, lr, seed + i)
+        rest = train.nonzero()[:, 0]
+        total[rest] += mean_weights(data.at(rest), data.at(trusted), epochs, batch_size, lr, seed + i)
     return total / (folds - 1)
 
 
 def order(
-    core_features: Any,
-    core_labels: Any,
-    pool_features: Any,
-    pool_labels: Any,
-    *,
-    classes: Classes = None,
-    epochs: int = 5,
-    batch_size: int = 256,
-    lr: float = 0.1,
-    seed: int = 0,
+    core: Labelled, pool: Labelled, *, epochs: int = 5, batch_size: int = 256, lr: float = 0.1, seed: int = 0
 ) -> Tensor:
     """Pool positions, highest mean weight with the core as trusted set first."""
-    core, pool = pair(core_features, core_labels, pool_features, pool_labels, classes)
     return (-mean_weights(pool, core, epochs, batch_size, lr, seed)).argsort(stable=True)
 
 
@@ -77,8 +58,7 @@ def mean_weights(data: Labelled, trusted: Labelled, epochs: int, batch_size: int
 
 def fit(data: Labelled, trusted: Labelled, epochs: int, batch_size: int, lr: float, seed: int) -> tuple[Tensor, Tensor]:
     """The same, and the trained head (p + 1, k) over `diva.methods.softmax.rows`."""
-    for found in after_epochs(data, trusted, epochs, batch_size, lr, seed):
-        total, head = found
+    *_, (total, head) = after_epochs(data, trusted, epochs, batch_size, lr, seed)
     return (total / epochs).cpu(), head
 
 

@@ -10,69 +10,33 @@ Hidden Markov Models for Information Extraction, IDA 2001 (margin sampling, ther
 f: `diva.numerics.leave_one_out`.
 """
 
-from typing import Any
-
 from torch import Tensor
 
-from diva.methods.inputs import Classes, Labelled, labelled, pair
+from diva.methods.inputs import Labelled
 from diva.methods.ridge_fit import fit, loo_predictions, predictions, prepared
 from diva.numerics.losses import margins
 from diva.text.choices import Normalization
 
 
-def margin(
-    features: Any,
-    labels: Any,
-    *,
-    classes: Classes = None,
-    ridge: float | None = None,
-    normalize: Normalization = "unit",
-) -> Tensor:
+def margin(data: Labelled, *, ridge: float | None = None, normalize: Normalization = "unit") -> Tensor:
     """−m (n,) float64, high = suspicious; λ by leave-one-out error where ``ridge`` is None."""
-    data = labelled(features, labels, classes, at_least=2)
     return -loo_margins(data, ridge, normalize)
 
 
-def smallest_margin(
-    features: Any,
-    labels: Any,
-    *,
-    classes: Classes = None,
-    ridge: float | None = None,
-    normalize: Normalization = "unit",
-) -> Tensor:
+def smallest_margin(data: Labelled, *, ridge: float | None = None, normalize: Normalization = "unit") -> Tensor:
     """−|m| (n,) float64, high = take first."""
-    data = labelled(features, labels, classes, at_least=2)
     return -loo_margins(data, ridge, normalize).abs()
 
 
-def order(
-    core_features: Any,
-    core_labels: Any,
-    pool_features: Any,
-    pool_labels: Any,
-    *,
-    classes: Classes = None,
-    ridge: float | None = None,
-    normalize: Normalization = "unit",
-) -> Tensor:
+def order(core: Labelled, pool: Labelled, *, ridge: float | None = None, normalize: Normalization = "unit") -> Tensor:
     """Pool positions, the surest agreement with the core's model first: largest m."""
-    core, pool = pair(core_features, core_labels, pool_features, pool_labels, classes, at_least=2)
     return (-pool_margins(core, pool, ridge, normalize)).argsort(stable=True)
 
 
 def smallest_margin_order(
-    core_features: Any,
-    core_labels: Any,
-    pool_features: Any,
-    pool_labels: Any,
-    *,
-    classes: Classes = None,
-    ridge: float | None = None,
-    normalize: Normalization = "unit",
+    core: Labelled, pool: Labelled, *, ridge: float | None = None, normalize: Normalization = "unit"
 ) -> Tensor:
     """Pool positions, smallest |m| under the core's model first."""
-    core, pool = pair(core_features, core_labels, pool_features, pool_labels, classes, at_least=2)
     return pool_margins(core, pool, ridge, normalize).abs().argsort(stable=True)
 
 

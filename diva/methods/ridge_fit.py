@@ -25,6 +25,7 @@ def prepared(data: Labelled, like: Labelled, normalize: Normalization) -> Prepar
 
 def fit(data: Labelled, *, ridge: float | None, normalize: Normalization, ridges: Sequence[float] = RIDGES) -> RidgeFit:
     """The model of all rows; λ is chosen from ``ridges`` by leave-one-out error where it is not given."""
+    data.require_classes(2)
     chunks = prepared(data, data, normalize)
     if ridge is not None:
         return fit_ridge(chunks, data.classes, ridge)

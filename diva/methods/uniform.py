@@ -4,49 +4,29 @@ uniform            a seeded permutation
 balanced_uniform   the same within each class; classes take turns, so that every prefix is as balanced as can be
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from diva.methods.inputs import Classes, Labelled, labelled, pair
+from diva.methods.inputs import Labelled
 
 
-def uniform(features: Any, labels: Any, *, classes: Classes = None, seed: int = 0) -> Tensor:
+def uniform(data: Labelled, *, seed: int = 0) -> Tensor:
     """Value (n,) of every sample: its place in a seeded permutation, high = take first."""
-    return ranks(permutation(len(labelled(features, labels, classes)), seed))
+    return ranks(permutation(len(data), seed))
 
 
-def balanced_uniform(features: Any, labels: Any, *, classes: Classes = None, seed: int = 0) -> Tensor:
+def balanced_uniform(data: Labelled, *, seed: int = 0) -> Tensor:
     """Value (n,) of every sample: classes take turns, each giving its samples in a seeded order."""
-    return ranks(turns(labelled(features, labels, classes), seed))
+    return ranks(turns(data, seed))
 
 
-def order(
-    core_features: Any,
-    core_labels: Any,
-    pool_features: Any,
-    pool_labels: Any,
-    *,
-    classes: Classes = None,
-    seed: int = 0,
-) -> Tensor:
+def order(_: Labelled, pool: Labelled, *, seed: int = 0) -> Tensor:
     """Pool positions in a seeded order; the core plays no part."""
-    _, pool = pair(core_features, core_labels, pool_features, pool_labels, classes)
     return permutation(len(pool), seed)
 
 
-def balanced_order(
-    core_features: Any,
-    core_labels: Any,
-    pool_features: Any,
-    pool_labels: Any,
-    *,
-    classes: Classes = None,
-    seed: int = 0,
-) -> Tensor:
+def balanced_order(core: Labelled, pool: Labelled, *, seed: int = 0) -> Tensor:
     """Pool positions, each next one from the class that has the fewest in core and choice together."""
-    core, pool = pair(core_features, core_labels, pool_features, pool_labels, classes)
     return turns(pool, seed, core.labels.bincount(minlength=core.classes))
 
 
@@ -55,17 +35,17 @@ def permutation(n: int, seed: int) -> Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
 
 
-def turns(data: Labelled, seed: int, held: Tensor | None = None) -> Tensor:
-    """Positions in the order of the turns; ``held`` (k,) is how many of each class there are already.
+def turns(data: Labelled, seed: int, counts: Tensor | None = None) -> Tensor:
+    """Positions in the order of the turns; ``counts`` (k,) is how many of each class there are already.
 
-    The j-th sample of class c, in shuffled order, comes in turn held_c + j; within a turn the order is random.
+    The j-th sample of class c, in shuffled order, comes in turn counts_c + j; within a turn the order is random.
     """
     shuffled = permutation(len(data), seed)
     labels = data.labels.cpu()[shuffled]
     turn = torch.empty(len(data), dtype=torch.int64)
     for c in range(data.classes):
         own = labels == c
-        turn[own] = torch.arange(int(own.sum())) + (0 if held is None else int(held[c]))
+        turn[own] = torch.arange(int(own.sum())) + (0 if counts is None else int(counts[c]))
     return shuffled[turn.argsort(stable=True)]
 
 

@@ -23,10 +23,10 @@ def models() -> dict[str, type[Section]]:
 
 
 def model(name: str) -> type[Section]:
-    """The section's model: the class in ``stages/params/<name>.py`` that bears its name."""
+    """The section's model: the class in ``stages/params/<name>.py`` that bears its name, with or without "Settings"."""
     module = importlib.import_module(f"stages.params.{name}")
     classes = inspect.getmembers(module, lambda member: inspect.isclass(member) and issubclass(member, Section))
-    named = [kind for title, kind in classes if title.lower() == name.replace("_", "")]
+    named = [kind for title, kind in classes if title.lower().removesuffix("settings") == name.replace("_", "")]
     if not named:
         raise ValueError(f"stages/params/{name}.py must define the model {name.title().replace('_', '')}, got none.")
     section_model: type[Section] = named[0]

@@ -1,21 +1,20 @@
-"""Names of methods in params.yaml, checked against the registry."""
+"""Names of methods in params.yaml, checked against those there are."""
 
 from typing import Annotated
 
 from pydantic import AfterValidator
 
-from diva.methods import registry
+from diva.methods import names
 
 
 def _registered(name: str) -> str:
-    return registry.get(name).name
+    return names.get(name).name
 
 
 def _suspects(name: str) -> str:
-    method = registry.get(name)
+    method = names.get(name)
     if not method.suspects:
-        usable = ", ".join(method.name for method in registry.METHODS if method.suspects)
-        raise ValueError(f"{name} does not call labels wrong; methods that do: {usable}")
+        raise ValueError(f"{name} does not call labels wrong; methods that do: {names.suspecting()}")
     return method.name
 
 

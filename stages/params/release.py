@@ -5,7 +5,7 @@ from typing import Literal
 from stages.params.section import Section
 
 
-class Release(Section):
+class ReleaseSettings(Section):
     """What goes into the release."""
 
     weights: Literal["auto", "always", "never"]  # auto: only where held-out rows of the core gain by them

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from diva.methods.active_bias import active_bias, closeness_weights, order, train
-from diva.methods.inputs import labelled
+from diva.methods.inputs import labelled, pair
 from tests.methods.samples import clusters
 
 
@@ -43,7 +43,7 @@ def weigh(history):
 @pytest.mark.parametrize("burn_in", [0, 2, 4])
 def test_weights_are_those_of_the_history(burn_in):
     x, y, _ = clusters(n=20)
-    found = active_bias(x, y, epochs=4, burn_in=burn_in, batch_size=6, lr=0.7, seed=2)
+    found = active_bias(labelled(x, y), epochs=4, burn_in=burn_in, batch_size=6, lr=0.7, seed=2)
     assert torch.allclose(found, naive(x, y, 3, 4, burn_in, 6, 0.7, 2), atol=1e-10)
 
 
@@ -62,7 +62,7 @@ def test_order_puts_the_undecided_first():
     x, y, _ = clusters(n=60, wrong=0)
     x[40] = (x[y == 0].mean(0) + x[y == 1].mean(0)) / 2  # between two classes
     y[40] = 0
-    assert 10 in order(x[:30], y[:30], x[30:], y[30:])[:3].tolist()
+    assert 10 in order(*pair(x[:30], y[:30], x[30:], y[30:]))[:3].tolist()
 
 
 def test_watched_samples_train_nothing():
@@ -76,7 +76,7 @@ def test_watched_samples_train_nothing():
 
 def test_seed_decides():
     x, y, _ = clusters()
-    one, same, other = (active_bias(x, y, seed=seed, epochs=3, burn_in=1) for seed in (1, 1, 2))
+    one, same, other = (active_bias(labelled(x, y), seed=seed, epochs=3, burn_in=1) for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
@@ -84,9 +84,9 @@ def test_seed_decides():
 def test_burn_in_longer_than_training_is_refused():
     x, y, _ = clusters()
     with pytest.raises(ValueError, match=r"burn_in must lie in 0..3 \(the epochs\), got 4"):
-        active_bias(x, y, epochs=3, burn_in=4)
+        active_bias(labelled(x, y), epochs=3, burn_in=4)
 
 
 def test_scale_of_the_features_does_not_matter():
     x, y, _ = clusters()
-    assert np.allclose(active_bias(x, y), active_bias(1000 * x, y))
+    assert np.allclose(active_bias(labelled(x, y)), active_bias(labelled(1000 * x, y)))

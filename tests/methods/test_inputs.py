@@ -65,7 +65,7 @@ def test_bad_input_is_named(features, labels, classes, message):
 
 def test_too_few_classes_are_refused():
     with pytest.raises(ValueError, match="labels must hold at least 2 different classes, got 1"):
-        labelled(np.ones((3, 1)), [4, 4, 4], at_least=2)
+        labelled(np.ones((3, 1)), [4, 4, 4]).require_classes(2)
 
 
 def test_core_and_pool_share_their_codes():
@@ -75,7 +75,7 @@ def test_core_and_pool_share_their_codes():
     with pytest.raises(ValueError, match="pool_features must have 1 columns, like the core's, got 2"):
         pair(np.ones((2, 1)), [0, 1], np.ones((2, 2)), [0, 1])
     with pytest.raises(ValueError, match="at least 2 different classes, got 1"):
-        pair(np.ones((2, 1)), [0, 0], np.ones((2, 1)), [0, 1], at_least=2)
+        pair(np.ones((2, 1)), [0, 0], np.ones((2, 1)), [0, 1])[0].require_classes(2)
 
 
 def test_a_zero_row_stays_zero():

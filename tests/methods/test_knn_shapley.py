@@ -6,6 +6,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from diva.methods.inputs import labelled, pair
 from diva.methods.knn_shapley import closed_form, knn_shapley, order
 from tests.methods.samples import clusters
 
@@ -43,7 +44,7 @@ def naive(x, y, checks, check_labels, neighbours, leave_one_out=False):
 @pytest.mark.parametrize("neighbours", [1, 2, 5, 7, 20])
 def test_closed_form_is_the_shapley_value(neighbours):
     x, y, _ = clusters(n=14, wrong=3)
-    found = knn_shapley(x[:7], y[:7], neighbours=neighbours, validation=(x[7:], y[7:]))
+    found = knn_shapley(labelled(x[:7], y[:7]), neighbours=neighbours, validation=labelled(x[7:], y[7:]))
     assert np.allclose(found, naive(x[:7], y[:7], x[7:], y[7:], neighbours), atol=1e-12)
 
 
@@ -51,7 +52,7 @@ def test_closed_form_is_the_shapley_value(neighbours):
 def test_without_validation_each_sample_validates_all_others(neighbours):
     x, y, _ = clusters(n=7, wrong=2)
     expected = naive(x, y, x, y, neighbours, leave_one_out=True)
-    assert np.allclose(knn_shapley(x, y, neighbours=neighbours), expected, atol=1e-12)
+    assert np.allclose(knn_shapley(labelled(x, y), neighbours=neighbours), expected, atol=1e-12)
 
 
 def test_values_share_out_the_utility_of_all():
@@ -62,23 +63,23 @@ def test_values_share_out_the_utility_of_all():
 
 def test_blocks_change_nothing(monkeypatch):
     x, y, _ = clusters()
-    whole = knn_shapley(x, y)
+    whole = knn_shapley(labelled(x, y))
     monkeypatch.setattr("diva.methods.knn_shapley.BLOCK", 2 * 60 * 7)
-    assert torch.allclose(knn_shapley(x, y), whole, atol=1e-14)
+    assert torch.allclose(knn_shapley(labelled(x, y)), whole, atol=1e-14)
 
 
 def test_wrong_labels_have_low_values():
     x, y, bad = clusters(n=120, wrong=12)
-    assert roc_auc_score(bad, -knn_shapley(x, y)) > 0.95
+    assert roc_auc_score(bad, -knn_shapley(labelled(x, y))) > 0.95
 
 
 def test_order_takes_what_the_core_values_most():
     x, y, _ = clusters(n=14)
-    values = knn_shapley(x[7:], y[7:], neighbours=3, validation=(x[:7], y[:7]))
-    assert order(x[:7], y[:7], x[7:], y[7:], neighbours=3).tolist() == (-values).argsort(stable=True).tolist()
+    values = knn_shapley(labelled(x[7:], y[7:]), neighbours=3, validation=labelled(x[:7], y[:7]))
+    assert order(*pair(x[:7], y[:7], x[7:], y[7:]), neighbours=3).tolist() == (-values).argsort(stable=True).tolist()
 
 
 def test_no_neighbours_are_refused():
     x, y, _ = clusters()
     with pytest.raises(ValueError, match="neighbours must be at least 1, got 0"):
-        knn_shapley(x, y, neighbours=0)
+        knn_shapley(labelled(x, y), neighbours=0)

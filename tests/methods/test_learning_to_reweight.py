@@ -2,7 +2,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from diva.methods.inputs import labelled
+from diva.methods.inputs import labelled, pair
 from diva.methods.learning_to_reweight import learning_to_reweight, mean_weights, order, weights
 from diva.methods.softmax import errors
 from tests.methods.samples import clusters
@@ -38,12 +38,12 @@ def test_no_agreement_gives_no_weight():
 
 def test_wrong_labels_get_little_weight():
     x, y, bad = clusters(n=200, wrong=30)
-    assert roc_auc_score(bad, -learning_to_reweight(x, y)) > 0.95
+    assert roc_auc_score(bad, -learning_to_reweight(labelled(x, y))) > 0.95
 
 
 def test_weights_average_to_one_at_most():
     x, y, _ = clusters()
-    found = learning_to_reweight(x, y, batch_size=16)
+    found = learning_to_reweight(labelled(x, y), batch_size=16)
     assert (found >= 0).all()
     assert 0.9 < float(found.mean()) < 1 + 1e-6
 
@@ -51,7 +51,7 @@ def test_weights_average_to_one_at_most():
 def test_order_trusts_the_core():
     x, y, bad = clusters(n=200, wrong=30)
     bad_core = bad[:80]
-    positions = order(x[:80][~bad_core], y[:80][~bad_core], x[80:], y[80:])
+    positions = order(*pair(x[:80][~bad_core], y[:80][~bad_core], x[80:], y[80:]))
     last = positions[-int(bad[80:].sum()) :]
     assert bad[80:][last].mean() > 0.9
 
@@ -59,13 +59,13 @@ def test_order_trusts_the_core():
 def test_order_is_by_the_mean_weight():
     x, y, _ = clusters(n=60)
     data, trusted = labelled(x[30:], y[30:], 3), labelled(x[:30], y[:30], 3)
-    found = order(x[:30], y[:30], x[30:], y[30:], classes=3, seed=4)
+    found = order(*pair(x[:30], y[:30], x[30:], y[30:], 3), seed=4)
     assert found.tolist() == (-mean_weights(data, trusted, 5, 256, 0.1, 4)).argsort(stable=True).tolist()
 
 
 def test_seed_decides():
     x, y, _ = clusters()
-    one, same, other = (learning_to_reweight(x, y, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (learning_to_reweight(labelled(x, y), seed=seed) for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
@@ -74,4 +74,4 @@ def test_seed_decides():
 def test_folds_out_of_range_are_refused(folds):
     x, y, _ = clusters()
     with pytest.raises(ValueError, match=rf"folds must lie in 2..60 \(the samples\), got {folds}"):
-        learning_to_reweight(x, y, folds=folds)
+        learning_to_reweight(labelled(x, y), folds=folds)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from diva.methods.inputs import labelled, pair
 from diva.methods.margin import margin, order, smallest_margin, smallest_margin_order
 from tests import naive
 from tests.methods.samples import clusters
@@ -24,8 +25,8 @@ def test_margins_come_from_refits():
     labels = torch.from_numpy(y)
     predictions = naive.loo_predictions_by_refits(unit_rows(x), labels, 3, RIDGE, torch.ones(30).double())
     expected = by_loops(predictions, labels)
-    assert torch.allclose(margin(x, y, ridge=RIDGE), -expected, atol=1e-10)
-    assert torch.allclose(smallest_margin(x, y, ridge=RIDGE), -expected.abs(), atol=1e-10)
+    assert torch.allclose(margin(labelled(x, y), ridge=RIDGE), -expected, atol=1e-10)
+    assert torch.allclose(smallest_margin(labelled(x, y), ridge=RIDGE), -expected.abs(), atol=1e-10)
 
 
 def test_orders_come_from_the_cores_model():
@@ -34,18 +35,18 @@ def test_orders_come_from_the_cores_model():
     head = naive.head(core, torch.from_numpy(y[:30]), 3, RIDGE, torch.ones(30).double())
     m = by_loops(pool @ head, y[30:])
     arguments = (x[:30], y[:30], x[30:], y[30:])
-    assert order(*arguments, ridge=RIDGE).tolist() == m.argsort(descending=True).tolist()
-    assert smallest_margin_order(*arguments, ridge=RIDGE).tolist() == m.abs().argsort().tolist()
+    assert order(*pair(*arguments), ridge=RIDGE).tolist() == m.argsort(descending=True).tolist()
+    assert smallest_margin_order(*pair(*arguments), ridge=RIDGE).tolist() == m.abs().argsort().tolist()
 
 
 @pytest.mark.parametrize("normalize", ["unit", "none", "standardize"])
 def test_pool_is_scaled_like_the_core(normalize):
     x, y, bad = clusters(n=60)
-    positions = order(x[:30], y[:30], x[30:], y[30:], normalize=normalize)
+    positions = order(*pair(x[:30], y[:30], x[30:], y[30:]), normalize=normalize)
     assert set(np.flatnonzero(bad[30:]).tolist()) == set(positions[-int(bad[30:].sum()) :].tolist())
 
 
 def test_one_class_in_the_core_is_refused():
     x, _, _ = clusters(n=10)
     with pytest.raises(ValueError, match="at least 2 different classes, got 1"):
-        order(x[:5], [0] * 5, x[5:], [0, 1, 0, 1, 0])
+        order(*pair(x[:5], [0] * 5, x[5:], [0, 1, 0, 1, 0]))

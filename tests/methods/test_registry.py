@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from diva.methods.registry import get, names, order, scores
-from diva.methods.valuation import Valuation
+from diva.methods.names import get, names
+from diva.methods.registry import FUNCTIONS, Valuation, order, scores
+from diva.methods.registry import compute as value
 from tests.methods.samples import clusters
 
 SUSPECTS = [name for name in names() if get(name).suspects]
@@ -14,7 +15,7 @@ QUICK = {"host_cp": {"epochs": 1}}  # the one that takes seconds
 
 
 def compute(name, x, y, **options):
-    return get(name).compute(x, y, **QUICK.get(name, {}), **options)
+    return value(name, x, y, **QUICK.get(name, {}), **options)
 
 
 def rank(name, *arguments, **options):
@@ -22,7 +23,7 @@ def rank(name, *arguments, **options):
 
 
 def test_listing_the_methods_needs_no_torch(project):
-    script = "import sys; from diva.methods.registry import names; names(); sys.exit('torch' in sys.modules)"
+    script = "import sys; from diva.methods.names import names; names(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=project, check=False).returncode == 0
 
 
@@ -33,11 +34,10 @@ def test_all_methods_of_the_comparison_are_there():
     }  # fmt: skip
 
 
-def test_every_method_says_where_it_comes_from():
+def test_every_method_says_where_it_comes_from_and_has_its_functions():
+    assert FUNCTIONS.keys() == set(names())
     for name in names():
-        method = get(name)
-        assert method.reference
-        assert method.options()["classes"] is None
+        assert get(name).reference
 
 
 @pytest.mark.parametrize("name", names())
@@ -153,7 +153,7 @@ def test_a_wrong_name_gets_the_close_ones():
 
 def test_a_wrong_option_gets_the_right_ones():
     x, y, _ = clusters()
-    with pytest.raises(ValueError, match=r"options of cg_score must be among classes, ratio, .*, got repeat"):
+    with pytest.raises(ValueError, match=r"options of cg_score must be among ratio, .*, got repeat"):
         scores("cg_score", x, y, repeat=3)
 
 
@@ -165,5 +165,5 @@ def test_seed_goes_only_where_there_is_chance():
 
 def test_best_first_follows_the_kind():
     values = torch.tensor([0.2, 0.9, 0.2, 0.5])
-    assert Valuation("m", "suspicion", values).best_first.tolist() == [0, 2, 3, 1]
-    assert Valuation("m", "value", values).best_first.tolist() == [1, 3, 0, 2]
+    assert Valuation("suspicion", values).best_first.tolist() == [0, 2, 3, 1]
+    assert Valuation("value", values).best_first.tolist() == [1, 3, 0, 2]

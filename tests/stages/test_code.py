@@ -33,7 +33,7 @@ def test_whatever_a_stage_imports_is_known(made, stage):
     assert made[stage].keys() == ({"revision"} if stage in code.REVISIONS else set(code.files_of(stage)))
 
 
-def test_what_is_taken_without_an_import_is_known(made):
+def test_methods_and_the_pages_parts_are_known(made):
     for stage in ("score", "evaluate"):  # evaluate explains what a round by a method left in the pool
         assert {"diva/methods/host_cp.py", "diva/curation/reweight.py"} <= made[stage].keys()
     assert {"diva/report/web/page.css", "diva/report/web/page.html.j2"} <= made["report"].keys()

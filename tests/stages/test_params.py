@@ -10,11 +10,11 @@ from diva.store import paths
 from stages.params import __main__ as validation
 from stages.params.curate import Curate
 from stages.params.download import Download
-from stages.params.release import Release
+from stages.params.release import ReleaseSettings
 from tests.projects import stage_inputs as small
 from tests.stages.test_download import command
 
-MODELS = {"curate": Curate, "download": Download, "release": Release}
+MODELS = {"curate": Curate, "download": Download, "release": ReleaseSettings}
 
 
 @pytest.fixture
