@@ -7,6 +7,7 @@ the mean error; differences between two sets are drawn in pairs, on the same tes
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -73,7 +74,11 @@ def bootstrap(errors: Errors, draws: int, seed: int) -> Interval:
     """
     if not len(errors):
         raise ValueError("errors must hold at least one test sample, got none.")
-    generator = np.random.default_rng(seed)
-    counts = generator.multinomial(len(errors), np.full(len(errors), 1 / len(errors)), size=draws)
-    low, high = np.quantile(counts @ errors / len(errors), [0.025, 0.975])
+    low, high = np.quantile(_drawn(len(errors), draws, seed) @ errors / len(errors), [0.025, 0.975])
     return Interval(float(errors.mean()), float(low), float(high))
+
+
+@lru_cache(maxsize=1)  # a table of intervals asks for hundreds of the same draws
+def _drawn(n: int, draws: int, seed: int) -> Errors:
+    """How often (draws, n) each of n samples is drawn."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64)

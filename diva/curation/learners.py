@@ -82,7 +82,7 @@ def answer(
         training: two or more classes among rows of positive weight.
         test: rows that it has not seen.
         penalty: C of `logistic` and `svm`; λ of `ridge`.
-        seed: of the sample, of the MLP's start and of the SVM's order.
+        seed: of the sample and of the MLP's start.
         most: rows that train at most.
 
     Raises:
@@ -131,7 +131,8 @@ def _logistic(training: TrainingSet, test: Array, penalty: float, seed: int) -> 
 
 
 def _svm(training: TrainingSet, test: Array, penalty: float, seed: int) -> Array:
-    model = LinearSVC(C=penalty, random_state=seed)
+    del seed
+    model = LinearSVC(C=penalty, dual=False)  # the same optimum: the dual took ten times as long on rows of unit norm
     model.fit(training.features, training.labels, training.weights)
     return model.predict(test)  # type: ignore[no-any-return]
 
