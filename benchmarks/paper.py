@@ -34,12 +34,11 @@ from benchmarks.accuracy import RIDGES, Pack, from_arrays, wrong_labels
 from benchmarks.jobs import Arrays, Workers, gathered, mean
 from benchmarks.machine import description
 from benchmarks.paper_extend import extension
-from diva.curation.augment import augment, choose_block_ridge
+from diva.curation.augment import AugmentSettings, ImageVariants, Interleaved, augment, choose_union_ridge
 from diva.curation.detect import detect
 from diva.curation.evaluation import Head
 from diva.curation.multimodal import curve
 from diva.curation.reweight import prepare_loss, reweight, step
-from diva.numerics.blocks import Interleaved
 from diva.numerics.chunks import InMemory
 from diva.numerics.derivative import dataset_derivative
 from diva.numerics.grid import choose_ridge
@@ -249,8 +248,7 @@ def augmentation(work: Workers, options: argparse.Namespace) -> dict[str, Any]: 
     names = variants_in(work.arrays)
     if len(names) == 1:
         return {"lacks": "variants of the images: make a pack with `python -m benchmarks.images --variants …`"}
-    union, classes = union_of(work.arrays)
-    ridge = choose_block_ridge(union, classes, RIDGES, len(names))
+    ridge = choose_union_ridge(union_of(work.arrays), RIDGES)
     found = work.each(one_union, [(ridge, *setting) for setting in UNION])
     told = {f"{loss}, {who} validating": shares for (loss, who), shares in zip(UNION, found, strict=True)}
     return {"ridge": ridge, **told}
@@ -261,18 +259,18 @@ def variants_in(arrays: Arrays) -> list[str]:
     return ["identity", *(key.removeprefix("x_train_") for key in arrays if key.startswith("x_train_"))]
 
 
-def union_of(arrays: Arrays) -> tuple[Interleaved, int]:
-    """Rows of all variants, and k."""
+def union_of(arrays: Arrays) -> ImageVariants:
+    """Rows of all variants."""
     pack = from_arrays(arrays)
     files = [arrays["x_train" if name == "identity" else f"x_train_{name}"] for name in variants_in(arrays)]
-    return Interleaved([Prepared(InMemory(x, pack.y, 1024)) for x in files]), pack.classes
+    return ImageVariants(Interleaved([Prepared(InMemory(x, pack.y, 1024)) for x in files]), pack.classes, len(files))
 
 
 def one_union(arrays: Arrays, ridge: float, loss: Any, validate_on: Any) -> dict[str, dict[str, float]]:
     """The shares of the variants by one rule."""
-    (union, classes), names = union_of(arrays), variants_in(arrays)
+    union, names = union_of(arrays), variants_in(arrays)
     draws = 10 if validate_on == "untransformed" else 0
-    worth = augment(union, classes, ridge, variants=len(names), loss=loss, validate_on=validate_on, draws=draws)
+    worth = augment(union, ridge, AugmentSettings(loss=loss, validate_on=validate_on, draws=draws))
     spread = worth.drawn.std(0).tolist() if draws else [0.0] * len(names)
     shares = zip(names, worth.union.probabilities.tolist(), spread, worth.errors.tolist(), strict=True)
     return {

@@ -8,8 +8,16 @@ from pathlib import Path
 import polars as pl
 
 from diva.curation import rows
-from diva.curation.augment import augment, choose_block_ridge, common_images, shares, summary
-from diva.numerics.blocks import Interleaved
+from diva.curation.augment import (
+    AugmentSettings,
+    ImageVariants,
+    Interleaved,
+    augment,
+    choose_union_ridge,
+    common_images,
+    shares,
+    summary,
+)
 from diva.store import atomic, features, index, manifest, paths, tables
 from diva.vision.image_features import load_extractor
 from diva.vision.variants import Variant
@@ -30,12 +38,11 @@ def main(batch: str) -> None:
     files = {"identity": paths.features(batch), **extract(batch, samples, settings, section.read("extract", Extract))}
     frames = common_images([index.of_batch(batch, samples, path) for path in files.values()])
     problem = replace(problem, classes=sorted(frames[0]["label"].unique()))
-    chunks, classes = Interleaved([rows.prepared(frame, problem) for frame in frames]), len(problem.classes)
-    ridge = settings.ridge or choose_block_ridge(chunks, classes, problem.ridges, len(files), settings.validate_on)
-    result = augment(
-        chunks, classes, ridge, variants=len(files),
-        **settings.model_dump(include={"loss", "steps", "step_size", "validate_on", "draws", "seed"}),
-    )  # fmt: skip
+    chunks = Interleaved([rows.prepared(frame, problem) for frame in frames])
+    union = ImageVariants(chunks, len(problem.classes), len(files))
+    ridge = settings.ridge or choose_union_ridge(union, problem.ridges, settings.validate_on)
+    weighing = settings.model_dump(include={"loss", "steps", "step_size", "validate_on", "draws", "seed"})
+    result = augment(union, ridge, AugmentSettings(**weighing))
     table = shares(list(files), result)
     tables.write_json(paths.metrics(f"augment/{batch}"), {"images": len(frames[0]), **summary(table, result)})
     atomic.write_text(paths.augmented_plot(batch), table.write_csv())

@@ -181,15 +181,17 @@ def with_leverage_factors(fitted: RidgeFit) -> RidgeFit:
     return replace(fitted, leverage_factor=leverage_factors(fitted.chunks, fitted.model))
 
 
-def choose_temperature(fitted: RidgeFit) -> float:
+def choose_temperature(fitted: RidgeFit, validating: Tensor | None = None) -> float:
     """T*: minimises the mean cross-entropy of softmax(T·f) over the leave-one-out predictions f, in one pass.
 
-    Rows of weight 0 do not count; least-squares outputs need T of 6 to 36, never 1.
+    Rows of weight 0, or of 0 in ``validating`` (n,), do not count; least-squares outputs need T of 6 to 36, never 1.
     """
     totals = torch.zeros(len(temperatures()), dtype=torch.float64)
     for chunk, alpha, loo in all_rows(fitted):
-        chosen = slice(None) if fitted.weights is None else alpha > 0
-        totals += entropies(loo.predictions[chosen], chunk.labels[chosen])
+        chosen = torch.ones_like(alpha) if fitted.weights is None else alpha
+        if validating is not None:
+            chosen = chosen * validating[chunk.rows].to(alpha)
+        totals += entropies(loo.predictions[chosen > 0], chunk.labels[chosen > 0])
     return float(temperatures()[totals.argmin()])
 
 

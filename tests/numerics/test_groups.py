@@ -2,14 +2,19 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from diva.curation.evaluation import train
+from diva.methods import ridge_fit
+from diva.methods.inputs import Labelled
 from diva.numerics import groups as module
-from diva.numerics.chunks import Chained
+from diva.numerics.chunks import Chained, InMemory
 from diva.numerics.derivative import dataset_derivative, loo_loss
 from diva.numerics.grid import choose_ridge
 from diva.numerics.groups import LargeGroup, SmallGroups, gathered_groups, shared_groups
-from diva.numerics.leave_one_out import all_rows, choose_temperature, temperatures
+from diva.numerics.leave_one_out import all_rows, choose_temperature, predictions_and_leverage, temperatures
 from diva.numerics.losses import Loss
+from diva.numerics.normalize import Prepared
 from diva.numerics.parallel import Parts
 from diva.numerics.precision import fit_ridge
 from diva.numerics.ridge import moments, solve
@@ -18,7 +23,7 @@ from tests.problems import problem, relative_error
 
 # Groups of 1, 2, 3, 6 and 13 rows, in no order, where p is 8; −1 stands for no group.
 MIXED = torch.tensor([0, 1, 5, 5, 1, 5, 2, 5, 5, 5, 3, 5, 2, 5, 5, 4, 2, 5, 5, -1, -1, 6, 6, 6, 5, 6, 6, 5, 6, 7])
-RUNS = torch.arange(30) // 4
+RUNS, TRIPLES = torch.arange(30) // 4, torch.arange(30) // 3
 ENTRIES = pytest.mark.parametrize("entries", [1, 40, 2**20], ids=["read again", "several lots", "one lot"])
 EACH_GROUPS = pytest.mark.parametrize("groups", [MIXED, RUNS], ids=["mixed", "runs"])
 LOSSES = [Loss("all"), Loss("hard_margin"), Loss("trimmed"), Loss("calibrated", 9.0)]
@@ -141,6 +146,7 @@ def test_groups_of_one_row_change_no_bit(loss):
         one, other = dataset_derivative(plain, loss), dataset_derivative(fitted, loss)
         assert torch.equal(one.values, other.values)
         assert torch.equal(one.margin, other.margin)
+        assert one.validating == other.validating
         assert (one.loss == other.loss) or one.loss != one.loss
         assert choose_temperature(fitted) == choose_temperature(plain)
         assert choose_ridge(q.chunks(), q.classes, groups=groups).grid == choose_ridge(q.chunks(), q.classes).grid
@@ -210,3 +216,113 @@ def test_shared_groups_are_those_of_two_rows_and_more():
     assert shared_groups(None) is None
     assert shared_groups(torch.tensor([3, -1, 2, -1])) is None
     assert shared_groups(torch.tensor([3, -1, 3, -1, 2])).tolist() == [2, -1, 2, -1, -1]
+
+
+def derivative(q, loss, chunks=None, weights=None, importance=None, groups=TRIPLES):
+    weights = q.weights if weights is None else weights
+    fitted = fit_ridge(q.chunks() if chunks is None else chunks, q.classes, q.ridge, weights, groups=groups)
+    return dataset_derivative(fitted, loss, validating=importance)
+
+
+def test_a_group_of_weight_zero_is_predicted_by_the_plain_model():
+    q = problem()
+    q.weights[3:6] = 0
+    fitted = fit_ridge(q.chunks(), q.classes, q.ridge, q.weights, groups=TRIPLES)
+    assert relative_error(predictions_and_leverage(fitted)[0][3:6], q.z[3:6] @ fitted.model.head) < 1e-12
+
+
+def test_derivative_equals_autograd_with_more_features_than_rows():
+    q, ones = problem(1, n=15, p=14), torch.ones(15).double()
+    z = torch.cat([q.z, q.z.square(), q.z.flip(1)], 1)
+    loss, groups = Loss("calibrated", 9.0, trim=False), TRIPLES[:15]
+    actual = derivative(q, loss, InMemory(z, q.labels, 6), groups=groups)
+    expected = naive.gradient(
+        lambda a: naive.group_loss(z, q.labels, q.classes, q.ridge, a, loss, groups, ones), q.weights
+    )
+    assert relative_error(actual.values, expected) < 1e-9
+
+
+@pytest.mark.parametrize("loss", [Loss("all"), Loss("calibrated", 5.0, trim=False)], ids=lambda loss: loss.name)
+def test_gradcheck_accepts_the_derivative(loss):
+    q = problem(3)
+
+    class GroupLoss(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, weights):
+            result = derivative(q, loss, weights=weights.detach())
+            ctx.save_for_backward(result.values)
+            return torch.tensor(result.loss, dtype=torch.float64)
+
+        @staticmethod
+        def backward(ctx, upstream):
+            return upstream * ctx.saved_tensors[0]
+
+    assert torch.autograd.gradcheck(GroupLoss.apply, (q.weights + 0.5).requires_grad_(True))
+
+
+@pytest.mark.parametrize("chunk_size", [3, 7, 9, 300])
+def test_chunk_size_changes_no_derivative(chunk_size):
+    q, loss = problem(condition=10), Loss("calibrated", 8.0)
+    whole, parts = derivative(q, loss, q.chunks(1000)), derivative(q, loss, q.chunks(chunk_size))
+    assert relative_error(parts.values, whole.values) < 1e-12
+
+
+def test_a_row_repeated_in_its_group_validates_as_the_row_by_itself_of_twice_the_weight():
+    q, loss = problem(), Loss("all")
+    twice = InMemory(q.z.repeat_interleave(2, 0), q.labels.repeat_interleave(2), 10)
+    first, pairs = torch.tensor([1.0, 0.0]).double().repeat(30), torch.arange(60) // 2
+    copies = derivative(q, loss, twice, q.weights.repeat_interleave(2), first, pairs)
+    rows = dataset_derivative(q.fit(q.chunks(), 2 * q.weights), loss)
+    assert copies.loss == pytest.approx(rows.loss, rel=1e-10)
+    assert relative_error(copies.values[::2], rows.values) < 1e-9  # a change of either copy's weight is the same
+    assert relative_error(copies.values[1::2], rows.values) < 1e-9
+
+
+def test_float32_agrees_with_float64_to_its_precision():
+    q, loss = problem(condition=10), Loss("all")
+    single = derivative(q, loss, InMemory(q.z.float(), q.labels, 6))
+    assert relative_error(single.values, derivative(q, loss).values) < 1e-4
+
+
+def test_derivative_is_zero_where_nothing_validates():
+    result = derivative(problem(), Loss("all"), importance=torch.zeros(30))
+    assert (result.values == 0).all()
+    assert result.loss != result.loss  # NaN
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_agrees_with_the_cpu():
+    q, loss = problem(), Loss("calibrated", 8.0)
+    there = derivative(q, loss, InMemory(q.z.cuda(), q.labels.cuda(), 6))
+    assert relative_error(there.values, derivative(q, loss).values) < 1e-9
+
+
+class Watch(TorchDispatchMode):
+    """Which precisions float32 is multiplied in by torch itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.overloadpacket.__name__ in ("mm", "bmm", "addmm") and args[-1].dtype == torch.float32:
+            self.seen.add(torch.backends.mkldnn.matmul.fp32_precision)
+        return function(*args, **(kwargs or {}))
+
+
+def test_rows_are_multiplied_as_they_are_whatever_torch_is_set_to():
+    g = torch.Generator().manual_seed(0)
+    x, labels = torch.randn(40, 6, generator=g), torch.arange(40) // 2 % 3
+    chunks = Prepared(InMemory(x, labels, 16))
+    backend = torch.backends.mkldnn.matmul
+    before, backend.fp32_precision = backend.fp32_precision, "bf16"
+    try:
+        with Watch() as watch:
+            fitted = fit_ridge(chunks, 3, 0.1, groups=torch.arange(40) // 2)
+            dataset_derivative(fitted, Loss("all"))
+            train(chunks, 3, 0.1).correct(chunks)
+            fitted = ridge_fit.fit(Labelled(x, labels, 3), ridge=0.1, normalize="unit")
+            ridge_fit.predictions(fitted, chunks)
+    finally:
+        backend.fp32_precision = before
+    assert watch.seen <= {"ieee", "none"}
