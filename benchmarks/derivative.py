@@ -30,8 +30,9 @@ from torch import Tensor
 
 from benchmarks.machine import description, threads
 from diva.numerics import blas
+from diva.numerics.adjoint import member_pass
 from diva.numerics.chunks import InMemory
-from diva.numerics.derivative import dataset_derivative, member_pass, outsider_derivatives
+from diva.numerics.derivative import dataset_derivative, outsider_derivatives
 from diva.numerics.device import chunk_size
 from diva.numerics.grid import choose_ridge
 from diva.numerics.leave_one_out import leave_one_out, leverage_factors

@@ -18,8 +18,9 @@ import torch
 from benchmarks.derivative import BY, LOSS, RIDGE, Rows, interleaved, rows
 from benchmarks.machine import description, threads
 from diva.curation.extend import RoundSettings, downdate, extend_round
+from diva.numerics.adjoint import member_pass, outsider_adjoint
 from diva.numerics.chunks import Chained, Subset
-from diva.numerics.derivative import member_pass, outsider_adjoint, outsider_derivatives
+from diva.numerics.derivative import outsider_derivatives
 from diva.numerics.precision import RidgeFit
 from diva.numerics.ridge import Moments, moments, solve
 from diva.text.choices import ValidateOn

@@ -35,26 +35,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from diva import inputs
 from diva.curation.detect import detect as detect_rows
 from diva.curation.extend import RoundSettings
 from diva.curation.extend import extend as extend_rows
 from diva.curation.noise import assess_noise
 from diva.curation.reweight import Step
 from diva.curation.reweight import reweight as reweight_rows
-from diva.inputs import (
-    Array,
-    Engine,
-    Groups,
-    Precision,
-    Ridge,
-    Size,
-    check_columns,
-    pool_groups,
-    read,
-    read_features,
-    read_labels,
-    to_codes,
-)
+from diva.inputs import Array, Engine, Groups, Precision, Ridge, Size
 from diva.numerics.derivative import dataset_derivative
 from diva.numerics.groups import undivided_classes
 from diva.numerics.leave_one_out import predictions_and_leverage
@@ -165,9 +153,9 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             ValueError: on fewer than two classes or a class of one sample (of positive weight), a value that is not
                 finite, lengths that differ, a negative weight, or a setting out of range.
         """
-        rows = read_features(X)
+        rows = inputs.read_features(X)
         validate_data(self, X, y, skip_check_array=True)
-        data = read(self._engine(), rows, y, sample_weight, groups)
+        data = inputs.read(self._engine(), rows, y, sample_weight, groups)
         present = data.weights > 0
         fitted = data.fitted
         derivative = dataset_derivative(fitted, Loss("all"), validating=present)
@@ -182,7 +170,7 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
     def decision_function(self, X: Any) -> Array:
         """Outputs (n, k) float64; of two classes (n,), positive for ``classes_[1]``."""
         check_is_fitted(self)
-        rows = read_features(X)
+        rows = inputs.read_features(X)
         validate_data(self, X, reset=False, skip_check_array=True)
         chunks = self._engine().chunks(rows, torch.zeros(len(rows)), self.scaling_, dtype="float64")
         head = torch.from_numpy(np.column_stack([self.coef_, self.intercept_]).T).to(chunks.device)
@@ -232,10 +220,12 @@ def detect(
         ValueError: as `DivaClassifier.fit`, but for classes of one sample, which are not judged; and on an unknown
             score or rule.
     """
-    data = read(Engine(ridge, normalize, chunk_size, device, dtype), read_features(X), y, None, groups, fewest=1)
+    data = inputs.read(
+        Engine(ridge, normalize, chunk_size, device, dtype), inputs.read_features(X), y, None, groups, fewest=1
+    )
     suspicion = detect_rows(data.fitted, score=score, rule=rule, second_round=second_round)
     suggested, scores = data.classes[suspicion.suggested.numpy()], suspicion.score.numpy()
-    codes = to_codes(read_labels(y), data.classes).numpy()
+    codes = inputs.to_codes(inputs.read_labels(y), data.classes).numpy()
     single = np.bincount(codes) == 1
     undivided = undivided_classes(data.fitted.groups, torch.from_numpy(codes))
     messages = [suspicion.message] if suspicion.message else []
@@ -285,7 +275,7 @@ def reweight(
     Raises:
         ValueError: as `DivaClassifier.fit`, and on an unknown loss or steps out of range.
     """
-    data = read(Engine(ridge, normalize, chunk_size, device, dtype), read_features(X), y, None, groups)
+    data = inputs.read(Engine(ridge, normalize, chunk_size, device, dtype), inputs.read_features(X), y, None, groups)
     path = reweight_rows(data.fitted, loss=loss, steps=steps, step_size=step_size)
     if path.warning:
         warnings.warn(path.warning, stacklevel=2)
@@ -335,18 +325,18 @@ def extend(
         ValueError: as `DivaClassifier.fit`, on a class or a number of features that the core lacks, and on a budget,
             loss or ``validate_on`` out of range, and on frames whose columns differ in name or order.
     """
-    check_columns(X, X_pool, "X_pool")
-    engine, rows = Engine(ridge, normalize, chunk_size, device, dtype), read_features(X)
-    data, candidates = read(engine, rows, y, None, groups), read_features(X_pool, fewest=0)
+    inputs.check_columns(X, X_pool, "X_pool")
+    engine, rows = Engine(ridge, normalize, chunk_size, device, dtype), inputs.read_features(X)
+    data, candidates = inputs.read(engine, rows, y, None, groups), inputs.read_features(X_pool, fewest=0)
     if candidates.shape[1] != rows.shape[1]:
         raise ValueError(f"X_pool must have the {rows.shape[1]} features of X, got {candidates.shape[1]}.")
-    labels = read_labels(y_pool, "y_pool")
+    labels = inputs.read_labels(y_pool, "y_pool")
     check_consistent_length(candidates, labels)
     foreign = np.unique(labels[~np.isin(labels, data.classes)])
     if len(foreign):
         raise ValueError(f"y_pool must hold only classes of y, got {foreign[:5].tolist()}; leave those samples out.")
-    pool = engine.chunks(candidates, to_codes(labels, data.classes), data.chunks.scaling)
-    core, of_pool = pool_groups(data, pool, groups, groups_pool)
+    pool = engine.chunks(candidates, inputs.to_codes(labels, data.classes), data.chunks.scaling)
+    core, of_pool = inputs.pool_groups(data, pool, groups, groups_pool)
     if loss == "hard_margin" and (warning := assess_noise(core, pool, of_pool).warning(loss)):
         warnings.warn(warning, stacklevel=2)
     settings = RoundSettings(per_round, validate_on=validate_on, stop=stop)

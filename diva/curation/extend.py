@@ -26,15 +26,9 @@ from diva.curation.candidates import choose, earlier_of_class
 from diva.curation.noise import assess_noise, join_groups, with_pool
 from diva.curation.reweight import prepare_loss
 from diva.numerics import products
+from diva.numerics.adjoint import Adjoint, member_pass, outsider_adjoint
 from diva.numerics.chunks import Chained, Chunks, InMemory, Subset
-from diva.numerics.derivative import (
-    Adjoint,
-    RowDerivatives,
-    member_derivatives,
-    member_pass,
-    outsider_adjoint,
-    outsider_derivatives,
-)
+from diva.numerics.derivative import RowDerivatives, member_derivatives, outsider_derivatives
 from diva.numerics.losses import Loss
 from diva.numerics.parallel import over_parts
 from diva.numerics.precision import RidgeFit

@@ -17,8 +17,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from diva.numerics.adjoint import loo_loss
 from diva.numerics.chunks import Chunks
-from diva.numerics.derivative import dataset_derivative, loo_loss
+from diva.numerics.derivative import dataset_derivative
 from diva.numerics.groups import shared_groups
 from diva.numerics.leave_one_out import choose_temperature, with_leverage_factors
 from diva.numerics.losses import NOISY, THRESHOLD, Loss

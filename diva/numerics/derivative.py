@@ -11,94 +11,28 @@ Three passes over the rows, with nothing n×n:
 O(np² + npk + p³) time and O(p² + pk + n + chunk) memory. B and S are sums over rows, like the moments, and add up the
 same way over shards. Rows the model was not trained on (a pool with α = 0, a validation set) have h = 0: they put
 nothing into S, and where they do not validate s_j = 0. A negative derivative says: more of this sample, less loss.
-Rows that share a group add to B and S, and have in place of g_j s_j, what `numerics.groups` says.
+The second pass is `numerics.adjoint`. Rows that share a group add to B and S, and have in place of g_j s_j, what
+`numerics.groups` says.
 
 Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022, Prop. 3 and Eq. 13. The form here
 differs from Eq. 13 where that is 0/0: at α_j = 0, which is the case that extension needs.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from diva.numerics import products
+from diva.numerics.adjoint import Adjoint, RowAdjoints, member_pass, outsider_adjoint, pull_of
 from diva.numerics.chunks import Chunk, Chunks
-from diva.numerics.groups import GroupRows, GroupSums, gathered_groups, shared_groups
-from diva.numerics.leave_one_out import LeaveOneOut, Passed, chunkwise, from_outputs, groupwise, of_chunks
-from diva.numerics.losses import Loss, margins
+from diva.numerics.leave_one_out import from_outputs
+from diva.numerics.losses import Loss
 from diva.numerics.parallel import over_parts
 from diva.numerics.precision import RidgeFit
 from diva.numerics.products import Workspace
 from diva.numerics.ridge import LocalModel, RidgeModel, weighted
 from diva.numerics.threads import in_order
-
-
-@dataclass(frozen=True)
-class Adjoint:
-    """What the validating rows ask of the model: sums of the second pass, not yet divided by Σv.
-
-    Attributes:
-        head: B (p, k) float64, ∂L/∂W.
-        inverse: S (p, p) float64, −∂L/∂C.
-        loss: Σ v ℓ.
-        validating: Σ v.
-    """
-
-    head: Tensor
-    inverse: Tensor
-    loss: float
-    validating: float
-
-    def __add__(self, other: "Adjoint") -> "Adjoint":
-        return Adjoint(
-            self.head + other.head,
-            self.inverse + other.inverse,
-            self.loss + other.loss,
-            self.validating + other.validating,
-        )
-
-    @property
-    def mean(self) -> float:
-        """L; NaN where nothing validates."""
-        return self.loss / self.validating if self.validating else float("nan")
-
-
-@dataclass(frozen=True)
-class RowAdjoints:
-    """What the second pass saw of each row, in the rows' dtype, so that the third does not compute it again.
-
-    Attributes:
-        leverage_factor: g (n,) = zᵀCz.
-        own: ⟨z_jᵀCU_b, e_j⟩ (n,), not yet divided by Σv: what the row's group b, left out, does not answer for;
-            g_j s_j of a row by itself, 0 where no row of the group validates.
-        margin: m (n,).
-    """
-
-    leverage_factor: Tensor
-    own: Tensor
-    margin: Tensor
-
-    @staticmethod
-    def zeros(n: int, like: Tensor) -> "RowAdjoints":
-        """Zeros in the dtype and on the device of ``like``, to be filled chunk by chunk."""
-        return RowAdjoints(*(like.new_zeros(n) for _ in range(3)))
-
-    def put(self, rows: Any, part: "RowAdjoints") -> None:
-        """Fill in one chunk."""
-        for whole, new in zip(self.columns, part.columns, strict=True):
-            whole[rows] = new.to(whole)
-
-    @property
-    def columns(self) -> tuple[Tensor, Tensor, Tensor]:
-        """All three."""
-        return self.leverage_factor, self.own, self.margin
-
-    def take(self, rows: slice, like: Tensor) -> "RowAdjoints":
-        """One chunk, in the dtype and on the device of ``like``."""
-        return RowAdjoints(*(column[rows].to(like) for column in self.columns))
 
 
 @dataclass(frozen=True)
@@ -135,157 +69,6 @@ class DatasetDerivative:
     model: RidgeModel
 
 
-def member_pass(
-    chunks: Chunks,
-    model: RidgeModel,
-    loss: Loss,
-    weights: Tensor | None = None,
-    validating: Tensor | None = None,
-    leverage_factor: Tensor | None = None,
-    groups: Tensor | None = None,
-) -> tuple[Adjoint, RowAdjoints]:
-    """Second pass over rows the model was trained on.
-
-    Args:
-        chunks: n rows.
-        model: trained on these rows with these weights (and perhaps on others).
-        loss: ℓ and v.
-        weights: α (n,), or None for ones.
-        validating: (n,) of at least 0, how often a row validates that the loss lets; None for once each.
-        leverage_factor: g (n,); None computes it.
-        groups: (n,) integers; rows of equal ones are left out together. They are read where this runs, also of `Parts`.
-
-    Returns:
-        The sums, and what the third pass needs of each row.
-    """
-    shared = shared_groups(groups)
-    adjoint, seen = _single_pass(chunks, model, loss, weights, validating, leverage_factor, shared)
-    if shared is not None:
-        adjoint = adjoint + _group_pass(chunks, model, loss, weights, validating, shared, seen)
-    return adjoint, seen
-
-
-@over_parts("weights", "validating", "leverage_factor", "shared")
-def _single_pass(
-    chunks: Chunks,
-    model: RidgeModel,
-    loss: Loss,
-    weights: Tensor | None,
-    validating: Tensor | None,
-    leverage_factor: Tensor | None,
-    shared: Tensor | None,
-) -> tuple[Adjoint, RowAdjoints]:
-    """`member_pass` of the rows that share no group."""
-    sums, seen = _Sums(model), None
-
-    def of_chunk(passed: Passed, work: Workspace) -> tuple[Any, RowAdjoints, _ChunkSums]:
-        (z, labels, rows), alpha, loo = passed
-        part, v, gradients, pull = _pull(loo, labels, loss, validating, rows)
-        losses = torch.stack([v @ loss.values(loo.predictions, labels), v.sum()])
-        return rows, part, (products.cross(z, gradients, work), products.gram(z, alpha * pull, work), losses)
-
-    for rows, part, of_rows in of_chunks(of_chunk, chunks, model, weights, leverage_factor, shared):
-        seen = seen or RowAdjoints.zeros(chunks.shape[0], part.margin)
-        seen.put(rows, part)
-        sums.add(*of_rows)
-    return sums.adjoint(), seen or RowAdjoints.zeros(chunks.shape[0], model.head)
-
-
-def _group_pass(
-    chunks: Chunks,
-    model: RidgeModel,
-    loss: Loss,
-    weights: Tensor | None,
-    validating: Tensor | None,
-    shared: Tensor,
-    seen: RowAdjoints,
-) -> Adjoint:
-    """`member_pass` of the others; fills in their rows of ``seen``."""
-    (p, k), totals = model.head.shape, torch.zeros(2, dtype=torch.float64)
-    sums = GroupSums(p, k, model.head.device)
-
-    def gradients(part: GroupRows) -> Tensor:
-        v = _validating(loss, part.predictions, part.labels, None, validating, part.rows)
-        return v[:, None] * loss.gradients(part.predictions, part.labels)
-
-    for bundle in gathered_groups(chunks, shared, weights):
-        for part, own in bundle.adjoint(model, gradients, sums):
-            margin = margins(part.predictions, part.labels)
-            seen.put(part.rows, RowAdjoints(part.leverage_factor, own, margin))
-            v = _validating(loss, part.predictions, part.labels, margin, validating, part.rows)
-            totals += torch.stack([v @ loss.values(part.predictions, part.labels), v.sum()]).cpu()
-    return Adjoint(sums.cross, sums.gram, float(totals[0]), float(totals[1]))
-
-
-@over_parts()
-def outsider_adjoint(chunks: Chunks, model: RidgeModel, loss: Loss) -> Adjoint:
-    """Second pass over rows outside the model (a validation set, a pool that validates): their plain predictions."""
-    sums, local = _Sums(model), LocalModel(model)
-
-    def of_chunk(chunk: Chunk, _: Tensor, work: Workspace) -> _ChunkSums:
-        z, labels = chunk.features, chunk.labels
-        predictions = products.times(z, local.like(z).head, work, "outputs")
-        v = loss.validates(predictions, labels).to(z)
-        losses = torch.stack([v @ loss.values(predictions, labels), v.sum()])
-        return products.cross(z, v[:, None] * loss.gradients(predictions, labels), work), None, losses
-
-    for of_rows in in_order(of_chunk, weighted(chunks, None)):
-        sums.add(*of_rows)
-    return sums.adjoint()
-
-
-def loo_loss(fitted: RidgeFit, loss: Loss, validating: Tensor) -> tuple[float, float]:
-    """Σvℓ and Σv over the rows that are ``validating`` (n,), without any sum for a derivative."""
-    chunks, model, weights, shared = fitted.chunks, fitted.model, fitted.weights, shared_groups(fitted.groups)
-    total, count = _single_losses(chunks, model, loss, weights, validating, fitted.leverage_factor, shared)
-    if shared is not None:
-        more = _losses(groupwise(chunks, model, weights, shared), loss, validating)
-        total, count = total + more[0], count + more[1]
-    return total, count
-
-
-@over_parts("weights", "validating", "leverage_factor", "shared")
-def _single_losses(
-    chunks: Chunks,
-    model: RidgeModel,
-    loss: Loss,
-    weights: Tensor | None,
-    validating: Tensor,
-    leverage_factor: Tensor | None,
-    shared: Tensor | None,
-) -> tuple[float, float]:
-    return _losses(chunkwise(chunks, model, weights, leverage_factor, shared), loss, validating)
-
-
-def _losses(passed: Iterable[Passed], loss: Loss, validating: Tensor) -> tuple[float, float]:
-    totals = torch.zeros(2, dtype=torch.float64)
-    for (_, labels, rows), _, loo in passed:
-        v = _validating(loss, loo.predictions, labels, None, validating, rows)
-        totals += torch.stack([v @ loss.values(loo.predictions, labels), v.sum()]).cpu()
-    return float(totals[0]), float(totals[1])
-
-
-_ChunkSums = tuple[Tensor, Tensor | None, Tensor]  # what one chunk puts into B and S, and its Σvℓ and Σv
-
-
-class _Sums:
-    """B, S, Σvℓ and Σv as a pass adds them up."""
-
-    def __init__(self, model: RidgeModel) -> None:
-        self.head, self.inverse = torch.zeros_like(model.head), torch.zeros_like(model.root)
-        self.totals = torch.zeros(2, dtype=torch.float64, device=model.head.device)
-
-    def add(self, head: Tensor, inverse: Tensor | None, totals: Tensor) -> None:
-        """Those of one chunk."""
-        self.head += head
-        if inverse is not None:
-            self.inverse += inverse
-        self.totals += totals
-
-    def adjoint(self) -> Adjoint:
-        return Adjoint(self.head, products.mirror(self.inverse), float(self.totals[0]), float(self.totals[1]))
-
-
 @over_parts("weights", "leverage_factor", "validating", "seen")
 def member_derivatives(
     chunks: Chunks,
@@ -317,7 +100,7 @@ def member_derivatives(
         outputs, pulled = third.outputs(z, work)
         if seen is None:
             g = third.leverage_factor(z, work) if leverage_factor is None else leverage_factor[rows].to(z)
-            part = _pull(from_outputs(outputs, labels, alpha, g, model.ridge), labels, loss, validating, rows)[0]
+            part = pull_of(from_outputs(outputs, labels, alpha, g, model.ridge), labels, loss, validating, rows)[0]
         else:
             part = seen.take(rows, z)
         return rows, part, third.derivative(z, labels, outputs, pulled, part, work).double()
@@ -392,26 +175,3 @@ def dataset_derivative(
         adjoint = outsider_adjoint(fitted.like(validation), model, loss)
         rows = member_derivatives(chunks, model, adjoint, None, weights, fitted.leverage_factor)
     return DatasetDerivative(rows.derivative.cpu(), adjoint.mean, adjoint.validating, rows.margin.cpu(), model)
-
-
-def _pull(
-    loo: LeaveOneOut, labels: Tensor, loss: Loss | None, condition: Tensor | None, rows: slice
-) -> tuple[RowAdjoints, Tensor, Tensor, Tensor]:
-    """What is kept of m rows, v (m,), v∘G/d (m, k) and s (m,); G and s still to be divided by Σv."""
-    predictions = loo.predictions
-    margin = margins(predictions, labels)
-    if loss is None:
-        nothing = torch.zeros_like(margin)
-        return RowAdjoints(loo.leverage_factor, nothing, margin), nothing, predictions, nothing
-    v = _validating(loss, predictions, labels, margin, condition, rows)
-    gradients = loss.gradients(predictions, labels).mul_((v / (1 - loo.leverage))[:, None])
-    pull = torch.linalg.vecdot(gradients, loo.loo_residuals)  # s = ⟨G, e⟩ / d
-    return RowAdjoints(loo.leverage_factor, loo.leverage_factor * pull, margin), v, gradients, pull
-
-
-def _validating(
-    loss: Loss, predictions: Tensor, labels: Tensor, margin: Tensor | None, condition: Tensor | None, rows: Any
-) -> Tensor:
-    """v (m,)."""
-    v = loss.validates(predictions, labels, margin).to(predictions)
-    return v if condition is None else v * condition[rows].to(v)

@@ -21,8 +21,7 @@ A group may lie in several chunks and files. Rows of groups are gathered, groups
 group that is larger than that is not gathered but read again for each of its sums.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -31,6 +30,7 @@ from torch import Tensor
 
 from diva.numerics import products
 from diva.numerics.chunks import Chunk, Chunks, InMemory, Subset
+from diva.numerics.gathering import filled, lots_of
 from diva.numerics.products import Workspace
 from diva.numerics.ridge import LocalModel, RidgeModel, one_hot, weighted
 
@@ -277,80 +277,13 @@ def gathered_groups(
     """
     n, p = chunks.shape
     alpha = torch.ones(n, dtype=torch.float64) if weights is None else weights
-    lots, huge = _lots(groups, max(2, (entries or ENTRIES) // max(p, 1)))
-    for rows, sizes, features, labels in _filled(chunks, lots):
+    lots, huge = lots_of(groups, max(2, (entries or ENTRIES) // max(p, 1)))
+    for rows, sizes, features, labels in filled(chunks, lots):
         yield from _packets(rows, sizes, features, labels, alpha[rows.to(alpha.device)].to(features))
     for rows in huge:
         mask = torch.zeros(n, dtype=torch.bool)
         mask[rows] = True
         yield LargeGroup(rows, Subset(chunks, mask), alpha[rows.to(alpha.device)])
-
-
-Lot = tuple[Tensor, Tensor]  # rows (m,), group after group, and how many each group has
-
-
-def _lots(groups: Tensor, most: int) -> tuple[list[Lot], list[Tensor]]:
-    """Groups in lots of at most ``most`` rows, in the order of their first rows, and the rows of each larger group."""
-    rows = (groups >= 0).nonzero()[:, 0]
-    order = torch.argsort(groups[rows], stable=True)
-    rows, codes = rows[order], groups[rows][order]
-    sizes = torch.unique_consecutive(codes, return_counts=True)[1]
-    starts = sizes.cumsum(0) - sizes
-    huge = [rows[start : start + size] for start, size in zip(starts[sizes > most], sizes[sizes > most], strict=True)]
-    chosen = torch.argsort(rows[starts], stable=True)
-    chosen = chosen[sizes[chosen] <= most]
-    lots = []
-    while len(chosen):
-        count = int(torch.searchsorted(sizes[chosen].cumsum(0), most, right=True))
-        lot, chosen = chosen[:count], chosen[count:]
-        lot = lot[torch.argsort(sizes[lot], stable=True)]
-        lots.append((rows[_ranges(starts[lot], sizes[lot])], sizes[lot]))
-    return lots, huge
-
-
-def _ranges(starts: Tensor, sizes: Tensor) -> Tensor:
-    """start, start + 1, … of each range, end to end."""
-    before = torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)
-    return torch.repeat_interleave(starts, sizes) + torch.arange(len(before)) - before
-
-
-def _filled(chunks: Chunks, lots: Sequence[Lot]) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Each lot with its features and labels; rows are read on where the next lot begins behind the last."""
-    waiting, n = deque(lots), chunks.shape[0]
-    while waiting:
-        filling: _Filling | None = _Filling(waiting.popleft(), n)
-        for chunk in chunks:
-            while filling is not None and filling.take(chunk):
-                yield filling.lot()
-                follows = waiting and int(waiting[0][0].min()) >= chunk.rows.start
-                filling = _Filling(waiting.popleft(), n) if follows else None
-            if filling is None:
-                break
-
-
-class _Filling:
-    """A lot while its rows arrive."""
-
-    def __init__(self, lot: Lot, n: int) -> None:
-        self.rows, self.sizes = lot
-        self.last, self.begun = int(self.rows.max()), False
-        self.where = torch.full((n,), -1)
-        self.where[self.rows] = torch.arange(len(self.rows))
-
-    def take(self, chunk: Chunk) -> bool:
-        """Put the chunk's rows where they belong; whether these were the last."""
-        places = self.where[chunk.rows]
-        chosen = places >= 0
-        if chosen.any():
-            if not self.begun:
-                self.features = chunk.features.new_empty(len(self.rows), chunk.features.shape[1])
-                self.labels, self.begun = chunk.labels.new_empty(len(self.rows)), True
-            index = places[chosen].to(self.features.device)
-            self.features[index], self.labels[index] = chunk.features[chosen], chunk.labels[chosen]
-        return bool(self.last < chunk.rows.stop)
-
-    def lot(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.rows, self.sizes, self.features, self.labels
 
 
 def _packets(

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from diva.numerics.adjoint import member_pass, outsider_adjoint
 from diva.numerics.chunks import Chained, InMemory
-from diva.numerics.derivative import dataset_derivative, member_pass, outsider_adjoint, outsider_derivatives
+from diva.numerics.derivative import dataset_derivative, outsider_derivatives
 from diva.numerics.losses import Loss
 from diva.numerics.precision import fit_ridge
 from diva.numerics.ridge import moments, solve

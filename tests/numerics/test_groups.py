@@ -8,8 +8,9 @@ from diva.curation.evaluation import train
 from diva.methods import ridge_fit
 from diva.methods.inputs import Labelled
 from diva.numerics import groups as module
+from diva.numerics.adjoint import loo_loss
 from diva.numerics.chunks import Chained, InMemory
-from diva.numerics.derivative import dataset_derivative, loo_loss
+from diva.numerics.derivative import dataset_derivative
 from diva.numerics.grid import choose_ridge
 from diva.numerics.groups import LargeGroup, SmallGroups, gathered_groups, shared_groups
 from diva.numerics.leave_one_out import all_rows, choose_temperature, predictions_and_leverage, temperatures

@@ -3,14 +3,9 @@ import torch
 
 from diva.curation.extend import RoundSettings, extend_round
 from diva.curation.noise import hopeless_share
+from diva.numerics.adjoint import member_pass, outsider_adjoint
 from diva.numerics.chunks import InMemory
-from diva.numerics.derivative import (
-    dataset_derivative,
-    member_derivatives,
-    member_pass,
-    outsider_adjoint,
-    outsider_derivatives,
-)
+from diva.numerics.derivative import dataset_derivative, member_derivatives, outsider_derivatives
 from diva.numerics.losses import Loss
 from diva.numerics.parallel import Parts, cuts, in_turn, tree
 from diva.numerics.precision import fit_ridge

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from diva.curation.detect import detect
+from diva.numerics.adjoint import outsider_adjoint
 from diva.numerics.chunks import InMemory
-from diva.numerics.derivative import dataset_derivative, outsider_adjoint, outsider_derivatives
+from diva.numerics.derivative import dataset_derivative, outsider_derivatives
 from diva.numerics.grid import choose_ridge
 from diva.numerics.losses import Loss
 from diva.numerics.precision import fit_ridge

@@ -13,7 +13,8 @@ import torch
 
 from diva.curation import cluster, rows
 from diva.curation.noise import hopeless_share
-from diva.numerics.derivative import dataset_derivative, member_pass, outsider_derivatives
+from diva.numerics.adjoint import member_pass
+from diva.numerics.derivative import dataset_derivative, outsider_derivatives
 from diva.numerics.losses import Loss
 from diva.numerics.normalize import Prepared
 from diva.numerics.parallel import Parts, cuts, in_turn, over_parts
