@@ -117,8 +117,16 @@ def wait_for(port: int, status: Callable[[], int | None]) -> None:
         time.sleep(0.2)
 
 
+def settle() -> None:
+    """Say what an earlier server left at work that no process holds, and end it."""
+    from flows import leftovers  # imports Prefect, which reads its address when it is imported
+
+    for outcome in leftovers.settle():
+        sys.stderr.write(f"{outcome}\n")
+
+
 def main() -> NoReturn:
-    """Server and worker until Ctrl-C, which ends both."""
+    """Server and worker until Ctrl-C, or until either ends, which ends both."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     os.environ.setdefault("DO_NOT_TRACK", "1")
     port = int(os.environ.get("PREFECT_SERVER_API_PORT", str(PORT)))
@@ -129,9 +137,11 @@ def main() -> NoReturn:
     running = [subprocess.Popen(command(port))]  # noqa: S603 - our own words
     try:
         wait_for(port, running[0].poll)
+        settle()
         worker = [*PREFECT, "worker", "start", "--pool", POOL, "--type", "process"]  # makes the pool
         running.append(subprocess.Popen(worker))  # noqa: S603 - as above
-        running[-1].wait()
+        while all(process.poll() is None for process in running):
+            time.sleep(1)
     except KeyboardInterrupt:
         pass  # the terminal has told both
     finally:

@@ -63,8 +63,7 @@ def test_the_deployment_runs_every_night_and_never_twice_at_once(deployed):
 
     with get_client(sync_client=True) as client:
         found = client.read_deployment_by_name("nightly-curation/nightly")
-    assert found.concurrency_options.collision_strategy == "CANCEL_NEW"
-    assert found.global_concurrency_limit.limit == 1
+    assert found.global_concurrency_limit is None  # it would outlive a killed run; the lock of a run does not
     assert found.schedules[0].schedule.timezone
     assert found.pull_steps[0]["prefect.deployments.steps.set_working_directory"]["directory"] == str(deployed.root)
 
