@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from diva.ingest import readers, sources
+from diva.ingest.ready import DELIVERED, open_ready
 from diva.ingest.ready import attributes as ready_attributes
-from diva.ingest.ready import open_ready
 from diva.store import ledger, paths, tables
 from diva.store.features import FeatureFile, opened
 from diva.store.ledger import Ledger
@@ -128,7 +128,7 @@ def attributes(path: Path) -> dict[str, str]:
     """What an HDF5 file says of the making of its features; nothing where it is none."""
     if path.suffix.lower() not in (".h5", ".hdf5") or not path.is_file():
         return {}
-    with opened(path) as file:
+    with opened(path, DELIVERED) as file:
         return {key: str(file.attrs[key]) for key in ATTRIBUTES if key in file.attrs}
 
 

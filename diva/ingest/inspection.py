@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from diva.ingest import embedded, folders, images, readers, sources
 from diva.ingest.images import Fault, Listed
 from diva.ingest.named import TorchvisionSource
@@ -53,18 +55,21 @@ def inspect_source(name: str, options: Mapping[str, Any], option: str) -> Source
     except (ValueError, OSError) as error:
         raise ValueError(f"{option}: {error}") from None
     if contents.kind != "none" and contents.samples == 0:
+        unit = "rows" if contents.kind == "features" else "files"
         raise ValueError(
-            f"{option}: {name} must hold labelled samples, got none ({contents.unusable} files set aside"
+            f"{option}: {name} must hold labelled samples, got none ({contents.unusable} {unit} set aside"
             f"{_first_fault(contents.source)})."
         )
     return contents
 
 
 def _first_fault(source: Source) -> str:
-    listed = source.listed if isinstance(source, readers.ImageSource) else []
-    return next(
-        (f"; the first: {entry.name}: {'. '.join(entry.fault)}".rstrip(".") for entry in listed if entry.fault), ""
-    )
+    if isinstance(source, readers.FeatureSource):
+        faults = [f"{row['reason']}. {row['remedy']}" for row in source.read(Path()).refused.head(1).to_dicts()]
+    else:
+        listed = source.listed if isinstance(source, readers.ImageSource) else []
+        faults = [f"{entry.name}: {'. '.join(entry.fault)}" for entry in listed if entry.fault]
+    return f"; the first: {faults[0]}".rstrip(".") if faults else ""
 
 
 def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> SourceContents:
@@ -77,10 +82,14 @@ def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> So
         return SourceContents(name, options, source, "images", *counts, files, labels=labels, notes=notes)
     if isinstance(source, readers.FeatureSource):
         ready = open_ready(source.path)
-        labels = Counter(str(label) for label in ready.labels if label)
-        counts = (labels.total(), len(labels), len(ready.labels) - labels.total())
-        width = int(ready.features.shape[1])
-        return SourceContents(name, options, source, "features", *counts, width=width, labels=labels)
+        named = ready.labels if ready.sample_id is None else source.read(Path()).samples["label"]
+        labels = Counter(str(label) for label in named if label)
+        unusable = len(ready.labels) - labels.total()
+        counts, width = (labels.total(), len(labels), unusable), int(ready.features.shape[1])
+        notes = (f"{name}: {unusable} of {len(ready.labels)} rows cannot be used{_first_fault(source)}.",) * bool(
+            unusable
+        )
+        return SourceContents(name, options, source, "features", *counts, width=int(width), labels=labels, notes=notes)
     if isinstance(source, embedded.Digits):
         return SourceContents(name, options, source, "images", source.options.size, embedded.CLASSES)
     if isinstance(source, readers.EmptySource):
@@ -119,6 +128,12 @@ def _probe(name: str, usable: Sequence[Listed], is_list: bool) -> tuple[str, ...
     folder = f" Relative paths start at the list's folder, {Path(name).parent}." if is_list else ""
     said = f"{entry.path}: {fault.reason}. {fault.remedy}{folder}"
     if len(bad) == len(few) == len(usable) or len(bad) == PROBES:
+        if (
+            is_list
+            and name.lower().endswith(".parquet")
+            and {"features", "labels"} <= set(pl.read_parquet_schema(name))
+        ):
+            said += " It holds features, too: to use these, take its column path out."
         raise ValueError(f"{name} must name images, got none in {len(few)} that were opened; the first: {said}")
     return (f"{name}: {len(bad)} of {len(few)} files that were opened cannot be used; the first: {said}",)
 

@@ -46,6 +46,7 @@ def images_of(table: Path, columns: Mapping[Any, str] | None = None) -> list[Lis
     missing = [name for name in names.values() if header.count(name) != 1]
     if missing:
         got = ", ".join(map(str, header)) or "none"
+        got += "".join(f"; {name} must be there once" for name in names.values() if header.count(name) > 1)
         raise ValueError(f"{table} must have the columns {' and '.join(names.values())}, got {got}{_offer(header)}.")
     path, label = (header.index(name) for name in names.values())
     group = next((header.index(name) for name in manifest.GROUPS if name in header), None)
@@ -59,7 +60,10 @@ def is_list(table: Path, options: Mapping[str, Any]) -> bool:
     """Whether a parquet file lists images; otherwise it holds features."""
     import polars as pl
 
-    return bool(options.get("columns")) or "path" in tables.parse(pl.read_parquet_schema, table, "parquet file")
+    if options.get("columns"):
+        return True
+    names = set(tables.parse(pl.read_parquet_schema, table, "parquet file"))
+    return "path" in names and ("label" in names or not {"features", "labels"} <= names)
 
 
 def _offer(header: list[str]) -> str:

@@ -82,9 +82,9 @@ class ImageSource:
             return delivery(images.in_threads(inspect, self.listed, self.workers, "images"))
 
 
-def delivery(rows: list[Sample | Refused]) -> Delivery:
-    """Rows as manifest and quarantine, each content once; nothing is known of the truth."""
-    unique, copies = manifest.distinct(row for row in rows if isinstance(row, Sample))
+def delivery(rows: list[Sample | Refused], kind: str = "same content") -> Delivery:
+    """Rows as manifest and quarantine, each ``sample_id`` (``kind``) once; nothing is known of the truth."""
+    unique, copies = manifest.distinct((row for row in rows if isinstance(row, Sample)), kind)
     refused = [row for row in rows if isinstance(row, Refused)]
     return EMPTY._replace(samples=manifest.samples(unique), refused=manifest.refusals(refused + copies))
 
@@ -114,7 +114,8 @@ class FeatureSource:
         ids = _hashes(ready.features) if ready.sample_id is None else map(plain_text, ready.sample_id)
         groups = [""] * len(ready.labels) if ready.group is None else ready.group.tolist()
         rows = enumerate(zip(ids, ready.labels.tolist(), groups, strict=True))
-        return delivery([self._row(row, name, label or None, group or None) for row, (name, label, group) in rows])
+        samples = [self._row(row, name, label or None, group or None) for row, (name, label, group) in rows]
+        return delivery(samples, "same content" if ready.sample_id is None else "same sample_id")
 
     def _row(self, row: int, sample_id: str | None, label: str | None, group: str | None) -> Sample | Refused:
         path = self.path.as_posix()

@@ -8,7 +8,7 @@ left out together: npz arrays, HDF5 data sets, or columns of a parquet (``featur
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,11 @@ LARGE = 1 << 28  # bytes from which what a file claims to hold is compared with 
 DENSEST = 1100  # what the strongest of the common compressions makes of a byte
 SUFFIXES = (".npz", ".npy", ".parquet", ".h5", ".hdf5")
 COLUMNS = ("labels", "sample_id", *manifest.GROUPS)
+LIKELY = {
+    "features": ("embeddings", "embedding", "feature", "vectors", "X", "x", "data"),
+    "labels": ("label", "targets", "target", "classes", "class", "y"),
+}  # what others call them
+DELIVERED = "deliver it again, as it was written"
 Text = npt.NDArray[np.str_]
 
 
@@ -49,7 +54,7 @@ class StoredRows:
 
     def __init__(self, path: Path, name: str = "features") -> None:
         self.path, self.name = path, name
-        with opened(path) as file:
+        with opened(path, DELIVERED) as file:
             self.shape, self.dtype = tuple(file[name].shape), file[name].dtype
         self.ndim = len(self.shape)
 
@@ -57,7 +62,7 @@ class StoredRows:
         return int(self.shape[0])
 
     def __getitem__(self, rows: slice) -> npt.NDArray[Any]:
-        with opened(self.path) as file:
+        with opened(self.path, DELIVERED) as file:
             values: npt.NDArray[Any] = file[self.name][rows]
         return values
 
@@ -81,11 +86,23 @@ def open_ready(path: str | Path) -> Ready:
     if not path.is_file():
         raise ValueError(f"source must be an existing file, got {path}.")
     arrays = readers[path.suffix.lower()](path)
-    missing = [name for name in ("features", "labels") if name not in arrays]
+    missing = [name for name in ("features", "labels") if arrays.get(name) is None]
     if missing:
-        names = ", ".join(arrays) or "nothing"
-        raise ValueError(f"{path} must hold features and labels; {' and '.join(missing)} missing, got {names}.")
+        absent, names = " and ".join(missing), ", ".join(arrays) or "nothing"
+        raise ValueError(
+            f"{path} must hold features and labels; {absent} missing, got {names}{_offer(missing, arrays)}."
+        )
     return _checked(path, arrays)
+
+
+def _offer(missing: Sequence[str], names: Iterable[str]) -> str:
+    """What to do about names that are missing: those that others use are recognised."""
+    numbered = [name for name in names if name[-1:].isdecimal()]
+    if "features" in missing and len(numbered) > 1:
+        return f"; call its columns f0 to f{len(numbered) - 1}, or make them one column of lists, features"
+    meant = {name: next((other for other in LIKELY[name] if other in names), None) for name in missing}
+    said = " and ".join(f"{other} as {name}" for name, other in meant.items() if other)
+    return f"; save {said}" if said else ""
 
 
 def read_ready(paths: Sequence[str], rows: Sequence[int], chunk_size: int = 8192) -> Iterator[npt.NDArray[Any]]:
@@ -110,6 +127,10 @@ def attributes() -> dict[str, str | int]:
 
 def _checked(path: Path, arrays: Mapping[str, Any]) -> Ready:
     features = arrays["features"]
+    if fields := np.dtype(features.dtype).names:
+        raise ValueError(
+            f"features of {path} must be one array (n, p), got records of {', '.join(fields)}; take it out."
+        )
     if features.ndim != 2:
         raise ValueError(f"features of {path} must have shape (n, p), got {tuple(features.shape)}.")
     if np.dtype(features.dtype).kind not in "fiub":
@@ -127,10 +148,23 @@ def _checked(path: Path, arrays: Mapping[str, Any]) -> Ready:
 def as_text(values: Any, name: str, path: Path) -> Text:
     """Labels or ids as text; what is missing is empty."""
     values = np.asarray(values)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
     if values.ndim != 1:
-        raise ValueError(f"{name} of {path} must have shape (n,), got {values.shape}.")
+        hint = "; one-hot rows become labels by .argmax(1)" if values.ndim == 2 else ""
+        raise ValueError(f"{name} of {path} must have shape (n,), got {values.shape}{hint}.")
     convert = normalized if name == "labels" else plain_text
-    return np.array([convert(value) or "" for value in values.tolist()], dtype=np.str_)
+    return np.array([convert(_decoded(value, row, name, path)) or "" for row, value in enumerate(values.tolist())], "U")
+
+
+def _decoded(value: Any, row: int, name: str, path: Path) -> Any:
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        byte = f"the byte 0x{value[error.start]:02x} in row {row}"
+        raise ValueError(f"{name} of {path} must be text in UTF-8, got {byte}; write it in UTF-8.") from None
 
 
 def _loaded(path: Path, **options: Any) -> Any:
@@ -141,12 +175,11 @@ def _loaded(path: Path, **options: Any) -> Any:
 
 
 def _npz(path: Path) -> Mapping[str, Any]:
-    arrays = {}
     with _loaded(path) as file:
         _require_room(path, sum(entry.file_size for entry in file.zip.infolist()))
-        for name in file.files if not {"features", "labels"} <= set(file.files) else ("features", *COLUMNS):
-            if name in file.files:
-                arrays[name] = _member(file, name, path)
+        arrays: dict[str, Any] = dict.fromkeys(file.files)
+        for name in {"features", *COLUMNS} & arrays.keys():
+            arrays[name] = _member(file, name, path)
     return arrays
 
 
@@ -154,7 +187,8 @@ def _member(file: Any, name: str, path: Path) -> Any:
     try:
         values = file[name]
     except Exception as error:  # as above; object arrays are refused here
-        raise ValueError(f"{name} of {path} must be a plain array without Python objects, got: {error}") from None
+        plain = f"{error}; save it as numbers or text, such as .astype(str)"
+        raise ValueError(f"{name} of {path} must be a plain array without Python objects, got: {plain}.") from None
     if not isinstance(values, np.ndarray):  # a member that does not begin as an array comes as its bytes
         raise ValueError(f"{name} of {path} must be a plain array without Python objects, got other bytes.")
     return values
@@ -168,15 +202,36 @@ def _npy(path: Path) -> Mapping[str, Any]:
 
 
 def _hdf5(path: Path) -> Mapping[str, Any]:
-    with opened(path) as file:
+    with opened(path, DELIVERED) as file:
         members = {name: _own(file, name, path) for name in file}
         names = [name for name, data in members.items() if isinstance(data, h5py.Dataset)]
-        arrays: dict[str, Any] = {name: file[name][:] for name in COLUMNS if name in names}
-        if "classes" in names and "labels" in arrays:  # a file of our own: labels are codes
-            arrays["labels"] = file["classes"].asstr()[:][arrays["labels"]]
-    if "features" not in names:
-        return dict.fromkeys(names)
-    return {"features": StoredRows(path), **arrays}
+        groups = [f"{name}/" for name in members if name not in names]
+        arrays: dict[str, Any] = dict.fromkeys([*names, *groups])
+        arrays |= {name: _values(file[name]) for name in COLUMNS if name in names}
+        if "classes" in names and "labels" in names:  # as in files of our own: labels are codes
+            arrays["labels"] = _named(arrays["labels"], file["classes"].asstr()[:], path)
+    return {**arrays, "features": StoredRows(path)} if "features" in names else arrays
+
+
+def _values(data: Any) -> Any:
+    """A data set as an array; of an enumeration, its names."""
+    names = {code: name for name, code in (h5py.check_enum_dtype(data.dtype) or {}).items()}
+    return np.array([names.get(code, code) for code in data[:].tolist()]) if names else data[:]
+
+
+def _named(codes: Any, classes: Any, path: Path) -> Any:
+    """The names of ``classes`` (k,) that ``codes`` (n,) mean; labels that are names already stay."""
+    if codes.dtype.kind not in "fiub":
+        return codes
+    numbers = np.nan_to_num(codes, nan=-1).astype(np.int64)
+    wrong = np.flatnonzero((numbers != codes) | (numbers < 0) | (numbers >= len(classes)))
+    if len(wrong):
+        hint = "; count them from 0" if numbers.min() == 1 and numbers.max() == len(classes) else ""
+        raise ValueError(
+            f"labels of {path} must be codes 0 to {len(classes) - 1} of its classes, or their names, got "
+            f"{codes[wrong[0]]} in row {wrong[0]}{hint}."
+        )
+    return classes[numbers]
 
 
 def _own(file: Any, name: str, path: Path) -> Any:
@@ -217,8 +272,11 @@ def _parquet(path: Path) -> Mapping[str, Any]:
 
     _require_room(path, tables.parse(size, path, "parquet file"))
     frame = tables.parse(tables.read_parquet, path, "parquet file")
-    given = [name for name in COLUMNS if name in frame.columns]
-    arrays: dict[str, Any] = {name: frame[name].to_numpy() for name in given}
+    arrays: dict[str, Any] = dict.fromkeys(frame.columns)
+    for name in (name for name in COLUMNS if name in frame.columns):
+        if frame.schema[name].is_nested():
+            raise ValueError(f"{name} of {path} must be one text or number per row, got {frame.schema[name]}.")
+        arrays[name] = frame[name].to_numpy()
     if "features" in frame.columns:
         arrays["features"] = _from_lists(frame["features"], path)
     elif "f0" in frame.columns:
@@ -227,7 +285,7 @@ def _parquet(path: Path) -> Mapping[str, Any]:
         if absent:
             raise ValueError(f"{path} must hold columns f0 to {columns[-1]} without a gap; {absent[0]} is missing.")
         arrays["features"] = frame.select(columns).to_numpy()
-    return arrays or dict.fromkeys(frame.columns)
+    return arrays
 
 
 def _is_feature(name: str) -> bool:

@@ -10,7 +10,10 @@ from diva.store import ledger, manifest, paths, tables
 
 Quarantine = Mapping[tuple[str, str], pl.DataFrame]
 KIND = pl.col("reason").str.split(":").list.first()
-COPIES = ("same content", "same content under another label", "near duplicate", "already delivered")
+COPIES = (
+    "same content", "same content under another label", "same sample_id", "same sample_id under another label",
+    "near duplicate", "already delivered",
+)  # fmt: skip
 STAGES = ("download", "extract", "pool", "fit")  # that set samples aside
 MOST = 60  # copies shown one by one, those under other labels first
 
@@ -72,7 +75,7 @@ def copies(quarantine: Quarantine, samples: pl.DataFrame, most: int = MOST) -> t
         for row in refused.filter(KIND.is_in(COPIES)).iter_rows(named=True):
             original = rows.get(_original(row["reason"]) or row["sample_id"])
             label, of_label = row["label"] or "", original["given_label"] if original else ""
-            conflict = row["reason"].startswith("same content under") or (original is not None and label != of_label)
+            conflict = " under another label: " in row["reason"] or (original is not None and label != of_label)
             path, number = (
                 (original["path"], original["number"]) if original else (row["reason"].partition(": ")[2], -1)
             )

@@ -245,7 +245,7 @@ def contents(features: Array) -> Iterator[str]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def opened(path: Path, remedy: str = "delete it and make it anew") -> Iterator[Any]:
     """An HDF5 file, read-only; ValueError with the remedy where it cannot be one, or turns out to be damaged."""
     if not path.is_file():
         raise ValueError(f"{path} must be an HDF5 file, got nothing there; run the stage that makes it.")
@@ -257,9 +257,11 @@ def opened(path: Path) -> Iterator[Any]:
     except Exception as error:  # the library fails in any way on a damaged file
         if str(path) in str(error) and isinstance(error, ValueError):  # said already
             raise
+        if isinstance(error, BlockingIOError):
+            raise ValueError(f"{path} must not be open for writing, but another program has it so: close it.") from None
         if isinstance(error, OSError) and error.errno:  # the system's
             raise ValueError(f"{path} must be a readable file: {error.strerror}") from None
-        raise ValueError(f"{path} must be a whole HDF5 file, got {error}; delete it and make it anew.") from None
+        raise ValueError(f"{path} must be a whole HDF5 file, got {error}; {remedy}.") from None
 
 
 def _plain(value: Any) -> Any:

@@ -29,7 +29,7 @@ QUARANTINE: tables.Schema = {
     "remedy": pl.String,
 }
 TRUTH: tables.Schema = {"sample_id": pl.String, "true_label": pl.String}
-CONTRARY = "same content under another label"
+CONTRARY = " under another label"  # ends the kind of a copy whose label is another
 GROUPS = ("group", "groups")  # the column of a delivery that says what is left out together
 ID_LENGTH = 32  # hexadecimal digits of the sha256: 128 bits
 
@@ -125,22 +125,27 @@ def grouped(samples: pl.DataFrame, by: str | None) -> pl.DataFrame:
     return samples.with_columns(group=pl.coalesce("group", of_path.replace("", None)))
 
 
-def distinct(rows: Iterable[Sample]) -> tuple[list[Sample], list[Refused]]:
-    """Each content once: the first stays, later ones are refused, and whether their labels agree is said."""
+def distinct(rows: Iterable[Sample], kind: str = "same content") -> tuple[list[Sample], list[Refused]]:
+    """Each ``sample_id`` once: the first stays, later ones are refused, and whether their labels agree is said.
+
+    Args:
+        rows: samples.
+        kind: what two of one ``sample_id`` have in common.
+    """
     first: dict[str, Sample] = {}
     refused = []
     for sample in rows:
         same = first.setdefault(sample.sample_id, sample)
         if same is not sample:
-            refused.append(_copy(sample, same))
+            refused.append(_copy(sample, same, kind))
     return list(first.values()), refused
 
 
-def _copy(sample: Sample, same: Sample) -> Refused:
+def _copy(sample: Sample, same: Sample, kind: str) -> Refused:
     source = same.path if same.row is None else f"row {same.row} of {same.path}"
     if same.label == sample.label:
-        return Refused(sample.sample_id, sample.path, sample.label, f"same content: as {source}", "Nothing to do.")
-    reason = f"{CONTRARY}: as {source}, which is labelled {same.label!r}"
+        return Refused(sample.sample_id, sample.path, sample.label, f"{kind}: as {source}", "Nothing to do.")
+    reason = f"{kind}{CONTRARY}: as {source}, which is labelled {same.label!r}"
     return Refused(sample.sample_id, sample.path, sample.label, reason, "Keep the copy whose label is right.")
 
 
@@ -170,10 +175,11 @@ def for_core(delivery: Delivery, batch: str = "core") -> Delivery:
 
 def _uncontested(delivery: Delivery) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Samples, and those that have a copy under another label: which of the two is right, their order does not tell."""
-    copies = delivery.refused.filter(pl.col("reason").str.starts_with(CONTRARY))
-    first = copies.select("sample_id", copy="path", other="label").unique("sample_id", keep="first")
+    kind = pl.col("reason").str.split(":").list.first()
+    copies = delivery.refused.with_columns(kind=kind).filter(pl.col("kind").str.ends_with(CONTRARY))
+    first = copies.select("sample_id", "kind", copy="path", other="label").unique("sample_id", keep="first")
     contested = delivery.samples.join(first, on="sample_id", how="inner", maintain_order="left")
-    reason = pl.format(f"{CONTRARY}: as {{}}, which is labelled '{{}}'", "copy", "other")
+    reason = pl.format("{}: as {}, which is labelled '{}'", "kind", "copy", "other")
     aside = set_aside(contested, reason, "Keep the copy whose label is right.")
     return delivery.samples.join(first, on="sample_id", how="anti", maintain_order="left"), aside
 

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import h5py
 import numpy as np
 import polars as pl
@@ -158,3 +161,89 @@ def test_rows_beyond_the_file_are_refused(tmp_path):
 def test_the_real_pack_names_what_it_holds(shared_data):
     with pytest.raises(ValueError, match="got x_train, y_train"):
         open_ready(shared_data / "features" / "flowers102_mobilenetv2.npz")
+
+
+CLASSES = np.array(["ant", "bee", "cow"], dtype=h5py.string_dtype())
+CODES = np.arange(9) % 3
+
+
+def coded(folder, labels):
+    with h5py.File(folder / "c.h5", "w") as file:
+        file["features"], file["labels"], file["classes"] = X, labels, CLASSES
+    return folder / "c.h5"
+
+
+@pytest.mark.parametrize("labels", [CODES, CODES.astype(float), CLASSES[CODES]])
+def test_labels_beside_classes_are_codes_or_names(tmp_path, labels):
+    assert open_ready(coded(tmp_path, labels)).labels.tolist() == ["ant", "bee", "cow"] * 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (CODES - 1, r"codes 0 to 2 of its classes, or their names, got -1 in row 0\."),
+        (CODES + 1, "got 3 in row 2; count them from 0"),
+        (CODES + 0.5, r"got 0\.5 in row 0"),
+        (np.where(CODES == 1, np.nan, CODES), "got nan in row 1"),
+    ],
+)
+def test_codes_that_are_no_classes_are_refused_with_their_row(tmp_path, labels, message):
+    with pytest.raises(ValueError, match=message):
+        open_ready(coded(tmp_path, labels))
+
+
+def test_an_enumeration_gives_its_names_and_a_column_of_labels_is_one_label_a_row(tmp_path):
+    kind = h5py.enum_dtype({"ant": 0, "bee": 1, "cow": 2}, basetype="i1")
+    with h5py.File(tmp_path / "e.h5", "w") as file:
+        file["features"] = X
+        file.create_dataset("labels", data=CODES.astype("i1"), dtype=kind)
+    assert open_ready(tmp_path / "e.h5").labels.tolist() == ["ant", "bee", "cow"] * 3
+    assert open_ready(npz(tmp_path, features=X, labels=Y[:, None])).labels.tolist() == Y.tolist()
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"embedding": X.tolist(), "label": Y}, "save embedding as features and label as labels"),
+        ({"labels": Y, **{f"dim_{i}": X[:, i] for i in range(4)}}, "got labels, dim_0.*call its columns f0 to f3, or"),
+        ({"labels": [["ant", "bee"]] * 9, "features": X.tolist()}, r"one text or number per row, got List\(String\)"),
+    ],
+)
+def test_what_others_call_features_and_labels_is_recognised(tmp_path, columns, message):
+    pl.DataFrame(columns).write_parquet(tmp_path / "r.parquet")
+    with pytest.raises(ValueError, match=message):
+        open_ready(tmp_path / "r.parquet")
+
+
+def test_records_groups_objects_and_foreign_encodings_each_have_a_message(tmp_path):
+    records = np.zeros(9, [("features", "f4", 4), ("label", "U4")])
+    with pytest.raises(ValueError, match="records of features, label; take it out"):
+        open_ready(npy(tmp_path, records, Y))
+    with h5py.File(tmp_path / "g.h5", "w") as file:
+        file["train/features"] = X
+    with pytest.raises(ValueError, match="got train/"):
+        open_ready(tmp_path / "g.h5")
+    with pytest.raises(ValueError, match=r"save it as numbers or text, such as \.astype\(str\)"):
+        open_ready(npz(tmp_path, features=X, labels=Y.astype(object)))
+    with pytest.raises(ValueError, match="UTF-8, got the byte 0xe4 in row 2; write it in UTF-8"):
+        open_ready(npz(tmp_path, features=X, labels=np.array([b"cat", b"dog", b"K\xe4se"] * 3)))
+
+
+def test_a_file_of_users_is_never_to_be_deleted(tmp_path):
+    whole = coded(tmp_path, CODES).read_bytes()
+    (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"whole HDF5 file.*deliver it again, as it was written") as refused:
+        open_ready(tmp_path / "cut.h5")
+    assert "delete" not in str(refused.value)
+
+
+def test_a_file_that_another_program_writes_is_said_to_be_open_there(tmp_path):
+    path = coded(tmp_path, CODES)
+    program = "import h5py, sys; file = h5py.File(sys.argv[1], 'a'); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", program, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        writer.stdout.readline()
+        with pytest.raises(ValueError, match="another program has it so: close it"):
+            open_ready(path)
+        writer.communicate()
+    assert len(open_ready(path).labels) == 9

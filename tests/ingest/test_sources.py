@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from diva.ingest import embedded, images, listings, sources
+from diva.ingest import embedded, images, inspection, listings, sources
 from diva.store import ledger, manifest
 from diva.store.manifest import Delivery
 
@@ -248,8 +248,29 @@ def test_ids_that_come_with_ready_features_are_kept(tmp_path: Path) -> None:
     assert brought.samples["sample_id"].to_list() == ["one", "two"]
     assert sorted(brought.refused["reason"].str.split(":").list.first()) == [
         "no ASCII sample_id",
-        "same content under another label",
+        "same sample_id under another label",
     ]
+
+
+def test_what_names_its_rows_twice_or_in_other_scripts_is_said_before_anything_runs(tmp_path: Path) -> None:
+    path = ready(tmp_path / "pack.npz", np.eye(6), ["a", "b", "a", "b", "a", "b"], ["1", "2", "3", "4", "grün", "4"])
+    contents = inspection.inspect_source(str(path), {}, "--core")
+    assert (contents.samples, contents.unusable, dict(contents.labels)) == (4, 2, {"a": 2, "b": 2})
+    assert "2 of 6 rows cannot be used; the first: no ASCII sample_id: 'grün' in row 4" in contents.notes[0]
+    path = ready(tmp_path / "none.npz", np.eye(2), ["a", "b"], ["ä", "ö"])
+    with pytest.raises(ValueError, match=r"none \(2 rows set aside; the first: no ASCII sample_id"):
+        inspection.inspect_source(str(path), {}, "--core")
+
+
+def test_a_parquet_with_paths_and_ready_features_is_what_it_says_most(tmp_path: Path) -> None:
+    columns = {"path": ["1.jpg", "2.jpg"], "labels": ["a", "b"], "features": [[1.0], [2.0]]}
+    pl.DataFrame(columns).write_parquet(tmp_path / "pack.parquet")
+    assert inspection.inspect_source(str(tmp_path / "pack.parquet"), {}, "--core").kind == "features"
+    pl.DataFrame({**columns, "label": ["a", "b"]}).write_parquet(tmp_path / "both.parquet")
+    with pytest.raises(
+        ValueError, match=r"1\.jpg: missing file.*It holds features, too: to use these, take its column"
+    ):
+        inspection.inspect_source(str(tmp_path / "both.parquet"), {}, "--core")
 
 
 def test_an_empty_batch_and_an_empty_folder_are_fine(tmp_path: Path) -> None:
