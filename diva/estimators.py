@@ -47,6 +47,7 @@ from diva.numerics.derivative import dataset_derivative
 from diva.numerics.groups import undivided_classes
 from diva.numerics.leave_one_out import predictions_and_leverage
 from diva.numerics.losses import Loss
+from diva.numerics.threads import single_threaded_libraries
 from diva.text.choices import LossName, Normalization, Rule, Score, ValidateOn
 
 
@@ -146,6 +147,7 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         self.device = device
         self.dtype = dtype
 
+    @single_threaded_libraries()
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Groups = None) -> Self:
         """Fit to X (n, p), y (n,) and weights (n,) of at least 0; a row of weight 0 is as good as absent.
 
@@ -187,6 +189,7 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         return Engine(self.ridge, self.normalize, self.chunk_size, self.device, self.dtype)
 
 
+@single_threaded_libraries()
 def detect(
     X: Any,
     y: Any,
@@ -243,6 +246,7 @@ def detect(
     return Detection(scores, suspicion.margin.numpy(), suspicion.flagged.numpy(), suggested, message)
 
 
+@single_threaded_libraries()
 def reweight(
     X: Any,
     y: Any,
@@ -282,6 +286,7 @@ def reweight(
     return Reweighting(path.weights.numpy(), path.history)
 
 
+@single_threaded_libraries()
 def extend(
     X: Any,
     y: Any,

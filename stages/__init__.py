@@ -1,7 +1,5 @@
 """One module per stage of the pipeline: ``python -m stages.<verb>``."""
 
-import os
+from diva.numerics import cores
 
-# Before torch is loaded: idle OpenMP threads sleep. By default they spin, which makes small factorisations several
-# times slower wherever another process wants a core.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+cores.reserve()  # before torch and BLAS are loaded

@@ -32,7 +32,7 @@ from diva.numerics.parallel import over_parts
 from diva.numerics.precision import RidgeFit
 from diva.numerics.products import Workspace
 from diva.numerics.ridge import LocalModel, RidgeModel, weighted
-from diva.numerics.threads import in_order
+from diva.numerics.threads import in_order, side_by_side
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,9 @@ class _ThirdPass:
         self.scale = 1 / adjoint.validating if adjoint.validating else 0.0
         inverse = model.inverse
         self._heads = torch.cat([model.head, self.scale * (inverse @ adjoint.head)], 1)  # W, CB / Σv
-        self._half = products.half(products.sandwich(inverse, self.scale * adjoint.inverse))  # of CSC / Σv
+        self._half = products.half(
+            products.sandwich(inverse, self.scale * adjoint.inverse, side_by_side)
+        )  # of CSC / Σv
         self._local = LocalModel(model)
 
     def outputs(self, z: Tensor, work: Workspace) -> tuple[Tensor, Tensor]:

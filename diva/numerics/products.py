@@ -12,7 +12,7 @@ them, whatever torch is set to.
 Buffers live as long as a `Workspace`, so that a pass allocates once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -201,11 +201,17 @@ def outer(root: Tensor) -> Tensor:
     return mirror(product)
 
 
-def sandwich(outside: Tensor, inside: Tensor) -> Tensor:
-    """The upper triangle of CSC (p, p), of symmetric C and S; what is below it means nothing."""
-    half_way, out = inside @ outside, torch.zeros_like(inside)
-    for block in _blocks(len(out)):
-        out[: block.stop, block] = outside[: block.stop] @ half_way[:, block]
+def sandwich(outside: Tensor, inside: Tensor, each: Callable[[Callable[[slice], None], list[slice]], Any]) -> Tensor:
+    """The upper triangle of CSC (p, p), of symmetric C and S; what is below it means nothing.
+
+    Blocks of columns are independent: ``each`` applies a function to every one (`diva.numerics.threads.side_by_side`).
+    """
+    out = torch.zeros_like(inside)
+
+    def columns(block: slice) -> None:
+        out[: block.stop, block] = outside[: block.stop] @ (inside @ outside[:, block])
+
+    each(columns, _blocks(len(out)))
     return out
 
 

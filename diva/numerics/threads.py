@@ -1,4 +1,4 @@
-"""Chunks in as many threads as torch has, each with single-threaded products; their results in the order of the chunks.
+"""Chunks in as many threads as torch has or `cores` reserved, each with single-threaded products; results in order.
 
 What is summed is summed in that order, so that no result depends on the number of threads. The libraries' own threads
 are held to one meanwhile: OpenBLAS's wait by spinning, which made torch's small operations five to eight times slower.
@@ -7,7 +7,7 @@ torch and `diva.numerics.blas` release the interpreter's lock while they compute
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -19,9 +19,13 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from torch import Tensor
 
 from diva.numerics.chunks import Chunk
+from diva.numerics.cores import reserved
 from diva.numerics.products import Workspace
 
 R = TypeVar("R")
+T = TypeVar("T")
+
+_shared = [1]  # threads of the libraries that are held to one each, in the contexts that are open
 
 
 def in_order(function: Callable[[Chunk, Tensor, Workspace], R], chunks: Iterator[tuple[Chunk, Tensor]]) -> Iterator[R]:
@@ -49,23 +53,33 @@ def in_order(function: Callable[[Chunk, Tensor, Workspace], R], chunks: Iterator
 
 
 def thread_count() -> int:
-    """torch's, in the main thread; elsewhere (a worker of a cluster) one, because the setting is the process's."""
-    return torch.get_num_threads() if threading.current_thread() is threading.main_thread() else 1
+    """torch's or those reserved; outside the main thread (a worker of a cluster) one: both are the process's."""
+    if threading.current_thread() is not threading.main_thread():
+        return 1
+    return max(torch.get_num_threads(), reserved(), _shared[-1])
 
 
 @contextmanager
 def single_threaded_libraries() -> Iterator[int]:
     """Within, torch and every BLAS compute in the thread that calls them; gives the number of threads before."""
-    count = thread_count()
-    if count == 1:
+    count, before = thread_count(), torch.get_num_threads()
+    if 1 in (count, before):
         yield count
         return
+    _shared.append(count)
     torch.set_num_threads(1)
     try:
         with _blas().limit(limits=1):
             yield count
     finally:
-        torch.set_num_threads(count)
+        torch.set_num_threads(before)
+        _shared.remove(count)
+
+
+def side_by_side(function: Callable[[T], None], items: Sequence[T]) -> None:
+    """``function`` of each item, in as many threads as compute, each with single-threaded products."""
+    with single_threaded_libraries() as count, ThreadPoolExecutor(min(count, len(items))) as pool:
+        list(pool.map(function, items))
 
 
 @cache

@@ -21,6 +21,7 @@ import torch
 import torchvision
 from torch import Tensor
 
+from diva.numerics import cores
 from diva.numerics.device import resolve
 from diva.store.features import Failure
 from diva.store.streams import ahead
@@ -137,20 +138,21 @@ def threads(device: torch.device, workers: int, one_at_a_time: bool = False) -> 
     So features do not depend on how many there are, and no core waits for another. A network that must run
     ``one_at_a_time`` has one thread, with all cores.
     """
-    cores = torch.get_num_threads()
+    before = torch.get_num_threads()
+    usable = max(before, cores.reserved())
     on_one_core = functools.partial(torch.set_num_threads, 1)  # holds for the thread that says it, and for new ones
-    with ThreadPoolExecutor(workers or cores, "decode", on_one_core) as decoders, ExitStack() as more:
+    with ThreadPoolExecutor(workers or usable, "decode", on_one_core) as decoders, ExitStack() as more:
         runners: Executor = decoders
         if device.type == "cuda" or one_at_a_time:
             count = 1 if one_at_a_time else 2  # while one fetches its features, the other's batch is on the card
-            every = functools.partial(torch.set_num_threads, cores)
+            every = functools.partial(torch.set_num_threads, usable)
             runners = more.enter_context(ThreadPoolExecutor(count, "network", every))
         try:
             yield decoders, runners
         finally:
             decoders.shutdown(wait=False, cancel_futures=True)
             runners.shutdown(wait=False, cancel_futures=True)
-            torch.set_num_threads(cores)
+            torch.set_num_threads(before)
 
 
 def joined(parts: Sequence[Block]) -> Block:

@@ -3,6 +3,7 @@ import torch
 
 from diva.numerics import blas, products
 from diva.numerics.products import Workspace
+from diva.numerics.threads import side_by_side
 from tests.problems import relative_error
 
 pytestmark = pytest.mark.usefixtures("arithmetic")
@@ -70,7 +71,7 @@ def test_inverse_root_times_itself_is_the_inverse(p):
     assert torch.equal(root, root.triu())
     assert relative_error(products.outer(root), torch.linalg.inv(matrix)) < 1e-12
     inside = matrix + 1
-    upper = products.sandwich(matrix, inside).triu()
+    upper = products.sandwich(matrix, inside, side_by_side).triu()
     assert relative_error(upper, (matrix @ inside @ matrix).triu()) < 1e-13
 
 

@@ -11,7 +11,7 @@ from diva.numerics.grid import choose_ridge
 from diva.numerics.losses import Loss
 from diva.numerics.precision import fit_ridge
 from diva.numerics.ridge import moments, weighted
-from diva.numerics.threads import in_order
+from diva.numerics.threads import in_order, single_threaded_libraries, thread_count
 from tests.problems import problem
 
 LOSS = Loss("calibrated", 8.0)
@@ -74,3 +74,13 @@ def test_an_error_in_a_thread_is_raised_and_the_threads_come_back(threads):
     with pytest.raises(ValueError, match="row 0"):
         list(in_order(fails, weighted(problem().chunks(4), None)))
     assert torch.get_num_threads() == 2
+
+
+def test_threads_are_shared_out_where_the_libraries_are_held_to_one_already(threads):
+    threads(3)
+    seen = set()
+    with single_threaded_libraries() as count:
+        list(in_order(lambda *_: seen.add(threading.get_ident()), weighted(problem(0, n=60).chunks(4), None)))
+        assert (count, thread_count(), torch.get_num_threads()) == (3, 3, 1)
+    assert threading.get_ident() not in seen
+    assert (thread_count(), torch.get_num_threads()) == (3, 3)

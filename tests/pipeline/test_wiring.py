@@ -83,7 +83,7 @@ MAY_IMPORT = {
     "estimators": {"inputs", "methods", "curation", "numerics", "text"},
     "inputs": {"curation", "numerics", "text"},
 }
-NO_CLOSED_FORM = {"chunks", "device", "parallel"}  # of numerics: types of rows, where they are computed with
+NO_CLOSED_FORM = {"chunks", "cores", "device", "parallel"}  # of numerics: types of rows, where they are computed with
 VALUES = {"diva.numerics.ridge.Moments", "diva.numerics.normalize.Scaling"}  # what files hold, as values without a form
 
 
