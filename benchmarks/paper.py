@@ -37,6 +37,7 @@ from benchmarks.paper_extend import extension
 from diva.curation.augment import AugmentSettings, ImageVariants, Interleaved, augment, choose_union_ridge
 from diva.curation.detect import detect
 from diva.curation.evaluation import Head
+from diva.curation.extend import RoundSettings
 from diva.curation.multimodal import curve
 from diva.curation.reweight import prepare_loss, reweight, step
 from diva.numerics.chunks import InMemory
@@ -294,11 +295,9 @@ def multimodal(work: Workers, options: argparse.Namespace, shots: int = 20) -> d
     order = np.random.default_rng(0).permutation(len(pack.y))
     few = np.concatenate([order[pack.y[order] == c][:shots] for c in range(pack.classes)])
     core = pack.rows(few, pack.y[few])
-    ridge = choose_ridge(core, pack.classes, RIDGES).ridge
-    per_round = max(1, names.shape[0] // 20)
-    found = curve(
-        core, names, pack.test, pack.classes, ridge, loss="hard_margin", per_round=per_round, draws=options.seeds
-    )
+    images = choose_ridge(core, pack.classes, RIDGES).fit()
+    each = RoundSettings(max(1, names.shape[0] // 20))
+    found = curve(images, names, pack.test, each, loss="hard_margin", draws=options.seeds)
     errors = {"extend": (100 * found.errors).tolist(), "uniform": (100 * found.uniform.mean(0)).tolist()}
     return {"shots": shots, "sizes": list(found.sizes), "willing": found.willing, **errors}
 

@@ -19,7 +19,7 @@ from diva.curation.augment import (
     summary,
 )
 from diva.store import atomic, features, index, manifest, paths, tables
-from diva.vision.image_features import load_extractor
+from diva.vision.image_features import NetworkSettings, load_extractor
 from diva.vision.variants import Variant
 from stages.command import run
 from stages.params import section
@@ -52,7 +52,7 @@ def main(batch: str) -> None:
 
 def extract(batch: str, samples: pl.DataFrame, settings: Augment, params: Extract) -> dict[str, Path]:
     """The file of features of each variant."""
-    extractor = load_extractor(**params.model_dump(exclude={"dtype"}))
+    extractor = load_extractor(NetworkSettings(**params.model_dump(exclude={"dtype"})))
     made = extractor.attributes() | {"manifest_sha256": manifest.checksum(paths.manifest(batch))}
     files = {name: paths.augmented(batch, name) for name in settings.transforms}
     for name, path in files.items():

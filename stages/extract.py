@@ -34,9 +34,9 @@ def extract(batch: str) -> None:
 
 def from_images(batch: str, rows: pl.DataFrame, params: Extract) -> features.FeatureWriter:
     """Features of image files by a network."""
-    from diva.vision.image_features import load_extractor  # seconds that ready features need not wait
+    from diva.vision.image_features import NetworkSettings, load_extractor  # seconds that ready features need not wait
 
-    extractor = load_extractor(**params.model_dump(exclude={"dtype"}))
+    extractor = load_extractor(NetworkSettings(**params.model_dump(exclude={"dtype"})))
     return extractor.fill(begun(batch, extractor.attributes(), params), rows)
 
 

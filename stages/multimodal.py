@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from diva.curation import multimodal, rows
+from diva.curation.extend import RoundSettings
 from diva.ingest.class_names import compute_embeddings, read_embeddings
 from diva.numerics.grid import choose_ridge
 from diva.store import atomic, index, paths, tables
@@ -31,14 +32,14 @@ def main(shots: str) -> None:
     else:
         names = read_embeddings(Path(settings.embeddings), classes)
     chunks, pool = rows.prepared(core, problem), multimodal.prepared_names(names.features, names.labels, problem)
-    ridge = choose_ridge(chunks, len(classes), problem.ridges).ridge
+    images = choose_ridge(chunks, len(classes), problem.ridges).fit()
     curve = multimodal.curve(
-        chunks, pool, rows.prepared(test, problem), len(classes), ridge,
-        loss=settings.loss, per_round=settings.per_round, draws=settings.draws, seed=settings.seed,
+        images, pool, rows.prepared(test, problem), RoundSettings(settings.per_round),
+        loss=settings.loss, draws=settings.draws, seed=settings.seed,
     )  # fmt: skip
     tables.write(paths.embeddings(shots), multimodal.order_table(curve, names.labels).select(list(ORDER)), ORDER)
     errors = multimodal.error_summary(curve)
-    counts = {"images": len(core), "names": len(names.labels), "ridge": ridge, "willing": curve.willing}
+    counts = {"images": len(core), "names": len(names.labels), "ridge": images.ridge, "willing": curve.willing}
     tables.write_json(paths.metrics(f"multimodal/{shots}"), counts | {"error": errors})
     atomic.write_text(paths.multimodal_plot(shots), multimodal.points(curve).write_csv())
     logger.info(

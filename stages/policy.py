@@ -1,5 +1,8 @@
 """What a round of the ledger may do, from the settings that its entry keeps."""
 
+from dataclasses import fields
+
+from diva.curation.extend import RoundSettings
 from diva.curation.round import Policy
 from diva.curation.suspicion import CleanUp
 from diva.store import ledger, paths
@@ -13,4 +16,6 @@ def policy(entry: ledger.Round) -> Policy:
     where = f"{paths.LEDGER}: settings of the round after {entry.previous}"
     extend = validate(entry.settings.get("extend"), Extend, f"{where}, extend")
     curate = validate(entry.settings.get("curate"), Curate, f"{where}, curate")
-    return Policy(**extend.model_dump(), clean_up=CleanUp(**curate.model_dump()))
+    chosen = extend.model_dump()
+    addition = RoundSettings(**{field.name: chosen.pop(field.name) for field in fields(RoundSettings)})
+    return Policy(**chosen, addition=addition, clean_up=CleanUp(**curate.model_dump()))

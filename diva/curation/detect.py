@@ -123,8 +123,7 @@ def detect(
         fitted: n rows of weight 1 with their model (`diva.numerics.precision.fit_ridge`); k is at least 2.
         score: `soft`, `margin` or `derivative`; or scores (n,) of another method, high where suspicious.
         rule: `rate`, `margin` or `derivative`.
-        by_class: whether `rate` also judges class by class, and no label where the features cannot tell or of a class
-            of one sample; False: one rate for all, as rounds were made before.
+        by_class: whether `rate` also judges class by class, and no label where the features cannot tell.
         second_round: refit without the rows of m ≤ −τ and score again.
         temperature: T*; chosen by the leave-one-out predictions where None.
         with_derivative: compute the derivative even where neither score nor rule needs it.
@@ -132,26 +131,14 @@ def detect(
     Raises:
         ValueError: on an unknown score or rule, scores of another length, or fewer than two classes.
     """
-    n = fitted.chunks.shape[0]
-    if isinstance(score, str) and score not in get_args(Score):
-        raise ValueError(f"score must be one of {', '.join(get_args(Score))}, got {score!r}.")
-    if isinstance(score, Tensor) and tuple(score.shape) != (n,):
-        raise ValueError(f"score must have one value per row ({n},), got {tuple(score.shape)}.")
-    if rule not in get_args(Rule):
-        raise ValueError(f"rule must be one of {', '.join(get_args(Rule))}, got {rule!r}.")
-    if fitted.classes < 2:
-        raise ValueError(f"classes must be at least 2, got {fitted.classes}.")
-    if fitted.leverage_factor is None:
-        fitted = with_leverage_factors(fitted)
-    if temperature is None or second_round:
-        temperature = choose_temperature(fitted)
-    judgement, unweighted = judge(fitted, temperature), fitted
+    _check(fitted, score, rule)
+    unweighted = fitted if fitted.leverage_factor is not None else with_leverage_factors(fitted)
+    fitted, temperature, judgement = judged(unweighted, None if second_round else temperature)
     if second_round:
-        fitted = with_leverage_factors(fitted.reweighted((judgement.margin > -THRESHOLD).double()))
-        temperature = choose_temperature(fitted)
-        judgement = judge(fitted, temperature)
-    derivative = torch.full((n,), torch.nan, dtype=torch.float64)
-    if with_derivative or rule == "derivative" or (isinstance(score, str) and score == "derivative"):
+        stay = (judgement.margin > -THRESHOLD).double()
+        fitted, temperature, judgement = judged(with_leverage_factors(fitted.reweighted(stay)), None)
+    derivative = torch.full_like(judgement.margin, torch.nan, dtype=torch.float64)
+    if with_derivative or "derivative" in (rule, score if isinstance(score, str) else ""):
         derivative = dataset_derivative(fitted, Loss("all")).values
     by_name = {"soft": judgement.soft, "margin": -judgement.margin, "derivative": derivative}
     scores = score.cpu().double() if isinstance(score, Tensor) else by_name[score]
@@ -164,9 +151,26 @@ def detect(
         flagged = flag(rule, scores, judgement, derivative, rate)
     if by_class:
         flagged &= judged_rows(judgement.given, fitted.classes, fitted.groups)
-    return Suspicion(
-        scores, judgement.margin, derivative, flagged, judgement.predicted, rate, temperature, fitted.model, message
-    )
+    columns = judgement.margin, derivative, flagged, judgement.predicted
+    return Suspicion(scores, *columns, rate, temperature, fitted.model, message)
+
+
+def _check(fitted: RidgeFit, score: Score | Tensor, rule: Rule) -> None:
+    n = fitted.chunks.shape[0]
+    if isinstance(score, str) and score not in get_args(Score):
+        raise ValueError(f"score must be one of {', '.join(get_args(Score))}, got {score!r}.")
+    if isinstance(score, Tensor) and tuple(score.shape) != (n,):
+        raise ValueError(f"score must have one value per row ({n},), got {tuple(score.shape)}.")
+    if rule not in get_args(Rule):
+        raise ValueError(f"rule must be one of {', '.join(get_args(Rule))}, got {rule!r}.")
+    if fitted.classes < 2:
+        raise ValueError(f"classes must be at least 2, got {fitted.classes}.")
+
+
+def judged(fitted: RidgeFit, temperature: float | None) -> tuple[RidgeFit, float, Judgement]:
+    """The fit, T* (chosen where None), and what is said of its rows."""
+    temperature = choose_temperature(fitted) if temperature is None else temperature
+    return fitted, temperature, judge(fitted, temperature)
 
 
 def second_opinion(fitted: RidgeFit, judgement: Judgement) -> Predictions:

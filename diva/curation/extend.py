@@ -17,6 +17,7 @@ Reference: Dukler et al., ICLR 2022, Sec. 4 (`hard_margin`, most negative first)
 """
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import get_args
 
 import torch
@@ -33,8 +34,8 @@ from diva.numerics.losses import Loss
 from diva.numerics.parallel import over_parts
 from diva.numerics.precision import RidgeFit
 from diva.numerics.products import Workspace
-from diva.numerics.ridge import RidgeModel, moments, solve
-from diva.text.choices import LossName, ValidateOn, samples_of
+from diva.numerics.ridge import Moments, RidgeModel, moments, solve
+from diva.text.choices import LossName, ValidateOn
 
 UPDATED = 0.25  # rows added, per feature, up to which g of the pool is updated rather than computed again
 
@@ -69,6 +70,25 @@ class RoundSettings:
     def size(self, n_pool: int) -> int:
         """Samples that a round adds at most, of a pool of this size."""
         return 0 if self.per_round == 0 else samples_of(0.1 if self.per_round is None else self.per_round, n_pool)
+
+    def within(self, n_pool: int, room: int | None) -> "RoundSettings":
+        """The same of a pool of this size, with no more than ``room`` samples in all; None for no limit."""
+        return replace(self, per_round=self.size(n_pool) if room is None else min(self.size(n_pool), room))
+
+
+def samples_of(per_round: float, n: int) -> int:
+    """How many of ``n`` samples a round adds at most: a number as it is, a share rounded down, but at least one.
+
+    Raises:
+        ValueError: a number below 1, or a share outside (0, 1].
+    """
+    if isinstance(per_round, Integral):
+        if per_round < 1:
+            raise ValueError(f"per_round must be at least 1, got {per_round}.")
+        return int(per_round)
+    if not 0 < per_round <= 1:
+        raise ValueError(f"per_round must be a number of samples or a share above 0 and at most 1, got {per_round}.")
+    return max(1, int(per_round * n))
 
 
 @dataclass(frozen=True)
@@ -223,8 +243,8 @@ def extend(
         pool: candidates, as tensors.
         loss: its name brings the whole rule (see the module).
         temperature: T* of `calibrated`; chosen on the core where None.
-        budget: samples added in all; None for no limit.
-        settings: of each round; None for the defaults.
+        budget: samples added in all, or None.
+        settings: of each round.
         groups: (n_pool,) of the pool, numbered as those of the core; None for none.
 
     Raises:
@@ -235,13 +255,12 @@ def extend(
         raise ValueError(f"budget must lie in 0..{n_pool} (the pool), got {budget}.")
     if settings.per_round == 0:
         raise ValueError("per_round must be at least 1, got 0.")
-    remaining, per_round = n_pool if budget is None else budget, settings.size(n_pool)
-    rule = prepare_rule(loss, core, pool, temperature, groups)
+    remaining, rule = n_pool if budget is None else budget, prepare_rule(loss, core, pool, temperature, groups)
     members, unused, factor = core, torch.ones(n_pool, dtype=torch.bool), None
     added: list[Tensor] = []
     history: list[RoundChoice] = []
     while remaining > 0:
-        candidates, limits = Subset(pool, unused), replace(settings, per_round=min(per_round, remaining))
+        candidates, limits = Subset(pool, unused), settings.within(n_pool, remaining)
         waiting = None if groups is None else groups[unused]
         choice = extend_round(members, candidates, rule, limits, leverage_factor=factor, groups=waiting)
         new = unused.nonzero()[:, 0][choice.index]
@@ -250,21 +269,34 @@ def extend(
         if choice.stop is not None:
             return _additions(added, history, choice.stop)
         remaining -= len(new)
-        rest = unused[unused].scatter(0, choice.index, False)
         unused[new] = False
-        rows: Chunks = Subset(pool, torch.isin(torch.arange(n_pool), new))
-        factor = None
-        if len(new) <= UPDATED * pool.shape[1]:  # few: they are read once
-            rows = gathered(rows)
-            before = choice.leverage_factor[rest.to(choice.leverage_factor.device)]
-            factor = downdate(Subset(pool, unused), before, members.model, rows.features)
-        # Cholesky anew: an update of the factor by r rows takes 2rp² of slower work against p³/3, and its inverse more.
-        sums = members.moments + moments(rows, core.classes)
-        chosen = Subset(pool, ~unused)
-        together = None if groups is None else groups[~unused]
-        together = join_groups(core.groups, core.chunks.shape[0], together, chosen.shape[0])
-        members = RidgeFit(Chained([core.chunks, chosen]), sums, solve(sums, core.ridge), groups=together)
+        rows, factor = added_rows(pool, new, unused, choice)
+        members = enlarged(core, Subset(pool, ~unused), members.moments + moments(rows, core.classes), groups, ~unused)
     return _additions(added, history, "the budget is spent" if n_pool else "the pool is empty")
+
+
+def added_rows(pool: Chunks, new: Tensor, unused: Tensor, choice: RoundChoice) -> tuple[Chunks, Tensor | None]:
+    """The rows that a round added, and g of those that stay unused; None where it costs less to compute it again."""
+    rows = Subset(pool, torch.isin(torch.arange(pool.shape[0]), new))
+    if len(new) > UPDATED * pool.shape[1]:
+        return rows, None
+    few, stays = (
+        gathered(rows),
+        torch.ones(len(choice.leverage_factor), dtype=torch.bool).scatter(0, choice.index, False),
+    )
+    before = choice.leverage_factor[stays.to(choice.leverage_factor.device)]
+    return few, downdate(Subset(pool, unused), before, choice.model, few.features)
+
+
+def enlarged(core: RidgeFit, added: Chunks, sums: Moments, groups: Tensor | None, chosen: Tensor) -> RidgeFit:
+    """Core and added rows, whose moments are ``sums``; ``groups`` are the pool's, of which ``chosen`` were added.
+
+    Cholesky anew: an update of the factor by r rows takes 2rp² of slower work against p³/3, and its inverse more.
+    """
+    together = join_groups(
+        core.groups, core.chunks.shape[0], None if groups is None else groups[chosen], added.shape[0]
+    )
+    return RidgeFit(Chained([core.chunks, added]), sums, solve(sums, core.ridge), groups=together)
 
 
 def gathered(chunks: Chunks) -> InMemory:

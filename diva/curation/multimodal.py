@@ -8,7 +8,7 @@ Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,10 @@ from diva.curation.evaluation import Head
 from diva.curation.extend import RoundChoice, RoundSettings, extend
 from diva.numerics.chunks import Chunks, InMemory, Subset
 from diva.numerics.normalize import Prepared
-from diva.numerics.precision import fit_ridge
-from diva.numerics.ridge import Moments, moments, solve
+from diva.numerics.precision import RidgeFit
+from diva.numerics.ridge import moments, solve
 from diva.store import moments as stored_moments
-from diva.text.choices import LossName, samples_of
+from diva.text.choices import LossName
 
 
 @dataclass(frozen=True)
@@ -47,71 +47,62 @@ class Curve:
 
 
 def curve(
-    core: Chunks,
-    pool: Chunks,
+    images: RidgeFit,
+    names: Chunks,
     test: Chunks,
-    classes: int,
-    ridge: float,
+    settings: RoundSettings | None = None,
     *,
     loss: LossName = "calibrated",
-    per_round: float = 1,
     draws: int = 5,
     seed: int = 0,
 ) -> Curve:
     """Test error against the number of embeddings added.
 
     Args:
-        core: images, as tensors.
-        pool: embeddings, as tensors of the same width.
+        images: few, with their model; λ stays.
+        names: embeddings, as tensors of the same width.
         test: images.
-        classes: k.
-        ridge: λ, kept.
-        loss: that steers Extend; only the images validate.
-        per_round: embeddings added between two points, or a share of them.
+        settings: embeddings added between two points, one where None; only the images validate.
+        loss: that steers Extend.
         draws: of uniform orders.
         seed: of these.
 
     Raises:
-        ValueError: if ``pool`` is empty or of another width, or ``per_round`` is out of range.
+        ValueError: if ``names`` are none or of another width, or ``settings`` add none.
     """
-    n = pool.shape[0]
-    if not n or pool.shape[1] != core.shape[1]:
-        raise ValueError(f"pool must hold rows of the core's width {core.shape[1]}, got shape {pool.shape}.")
-    per_round = samples_of(per_round, n)
-    rule = RoundSettings(per_round, validate_on="members", stop=False)
-    additions = extend(fit_ridge(core, classes, ridge), pool, loss=loss, settings=rule)
-    willing = _willing(additions.history, per_round)
+    n, width, settings = names.shape[0], images.chunks.shape[1], settings or RoundSettings(1)
+    if not n or names.shape[1] != width:
+        raise ValueError(f"names must be rows of the images' width {width}, got shape {names.shape}.")
+    each, rule = settings.size(n), replace(settings, validate_on="members", stop=False)
+    additions = extend(images, names, loss=loss, settings=rule)
+    willing = _willing(additions.history, each)
     rest = torch.ones(n, dtype=torch.bool)
     rest[additions.index] = False  # where nothing validates any more, Extend chooses none; they come last
     order = torch.cat([additions.index, rest.nonzero()[:, 0]])
-    sizes = (*range(0, n, per_round), n)
-    start, generator = moments(core, classes), torch.Generator().manual_seed(seed)
-    follow = [errors(order, sizes, start, pool, test, classes, ridge)]
-    for _ in range(draws):
-        follow.append(errors(torch.randperm(n, generator=generator), sizes, start, pool, test, classes, ridge))
+    sizes, generator = (*range(0, n, each), n), torch.Generator().manual_seed(seed)
+    orders = [order, *(torch.randperm(n, generator=generator) for _ in range(draws))]
+    follow = [errors(names_in_order, sizes, images, names, test) for names_in_order in orders]
     return Curve(order, sizes, follow[0], torch.stack(follow)[1:], willing)
 
 
-def _willing(history: Sequence[RoundChoice], per_round: int) -> int:
+def _willing(history: Sequence[RoundChoice], each: int) -> int:
     """How many are added up to the first round that lacks candidates; later ones were forced in, or follow such."""
     added = 0
     for choice in history:
         added += min(choice.candidates, len(choice.index))
-        if choice.candidates < per_round:
+        if choice.candidates < each:
             break
     return added
 
 
-def errors(
-    order: Tensor, sizes: tuple[int, ...], sums: Moments, pool: Chunks, test: Chunks, classes: int, ridge: float
-) -> Tensor:
-    """Test error with the first ``sizes`` of ``order`` added to the rows whose moments are ``sums`` (points,)."""
-    curve_errors, before = [], 0
+def errors(order: Tensor, sizes: tuple[int, ...], images: RidgeFit, names: Chunks, test: Chunks) -> Tensor:
+    """Test error with the first ``sizes`` of ``order`` added to the images (points,)."""
+    curve_errors, before, sums = [], 0, images.moments
     for size in sizes:
         new = torch.zeros(len(order), dtype=torch.bool)
         new[order[before:size]] = True
-        sums, before = sums + moments(Subset(pool, new), classes), size
-        correct = Head(solve(sums, ridge), float("nan")).correct(test)
+        sums, before = sums + moments(Subset(names, new), images.classes), size
+        correct = Head(solve(sums, images.ridge), float("nan")).correct(test)
         curve_errors.append(float((~correct).double().mean()))
     return torch.tensor(curve_errors, dtype=torch.float64)
 

@@ -108,12 +108,7 @@ def reweight(
     Raises:
         ValueError: if ``steps`` or ``step_size`` is out of range.
     """
-    if steps != "auto" and (isinstance(steps, str) or steps < 0):
-        raise ValueError(f"steps must be 'auto' or at least 0, got {steps!r}.")
-    if not 0 < step_size < float("inf"):
-        raise ValueError(f"step_size must be positive and finite, got {step_size}.")
-    if steps == "auto" and validation is not None:
-        raise ValueError("steps must be a number with a separate validation set, got 'auto'.")
+    _check(steps, step_size, validation)
     start, alpha = with_leverage_factors(start), initial_weights(start)
     chosen = prepare_loss(loss, start, temperature)
     watched: tuple[float, ...] = ()
@@ -131,6 +126,15 @@ def reweight(
         labels = torch.cat([labels.cpu() for _, labels, _ in start.chunks])
         alpha = floored(alpha, initial_weights(start), labels, start.classes)
     return WeightPath(alpha, first.values, first.margin.double(), tuple(history), chosen, first.model, watched)
+
+
+def _check(steps: int | Literal["auto"], step_size: float, validation: Chunks | None) -> None:
+    if steps != "auto" and (isinstance(steps, str) or steps < 0):
+        raise ValueError(f"steps must be 'auto' or at least 0, got {steps!r}.")
+    if not 0 < step_size < float("inf"):
+        raise ValueError(f"step_size must be positive and finite, got {step_size}.")
+    if steps == "auto" and validation is not None:
+        raise ValueError("steps must be a number with a separate validation set, got 'auto'.")
 
 
 def floored(weights: Tensor, start: Tensor, labels: Tensor, classes: int) -> Tensor:

@@ -27,7 +27,7 @@ from diva.numerics.ridge import Moments
 from diva.store import curated, tables
 from diva.store.curated import reviewed
 from diva.store.moments import Counted
-from diva.text.choices import CHANGE_OF, LossName, ValidateOn, samples_of
+from diva.text.choices import CHANGE_OF, LossName
 
 DERIVATIVE = "derivative"  # what chooses unless another method does
 UNNAMED = "r"  # of the set after it, whose members do not depend on the round's name
@@ -40,28 +40,21 @@ class Policy:
     Attributes:
         choose: the derivative, or the method that chooses in its place.
         loss: of the derivative.
-        validate_on: whether unused samples of the pool validate too.
-        per_round: samples added at most, a number or a share of the pool.
-        per_class: of a class at most; None for no limit.
+        addition: what may be added.
         budget: samples added in all rounds together; None for no limit.
-        stop: False adds ``per_round`` whatever the sign of the derivative.
         clean_up: what is done about labels called wrong.
     """
 
     choose: str
     loss: LossName
-    validate_on: ValidateOn
-    per_round: float
-    per_class: int | None
+    addition: RoundSettings
     budget: int | None
-    stop: bool
     clean_up: CleanUp
 
     def limits(self, pool: int, state: pl.DataFrame) -> RoundSettings:
-        """What Extend may add: ``per_round`` of ``pool`` samples, and no more than the budget has left."""
-        most, spent = samples_of(self.per_round, pool), int((state["origin"] == "pool").sum())
-        room = most if self.budget is None else min(most, max(0, self.budget - spent))
-        return RoundSettings(room, self.per_class, self.validate_on, self.stop)
+        """What Extend may add of ``pool`` samples, no more than the budget has left."""
+        spent = int((state["origin"] == "pool").sum())
+        return self.addition.within(pool, None if self.budget is None else max(0, self.budget - spent))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The words that settings may hold, each list once: settings are checked by them, code obeys them. Free of torch."""
 
-from numbers import Integral
 from typing import Literal
 
 LossName = Literal["all", "hard_margin", "trimmed", "calibrated"]  # calibrated brings its whole rule
@@ -16,18 +15,3 @@ Decision = Literal["accept", "reject", "relabel"]  # of a person on a sample
 Learner = Literal["ridge", "logistic", "svm", "knn", "mlp"]  # that training sets are judged by
 
 CHANGE_OF: dict[Action, Change] = {"weigh": "flag", "drop": "remove", "relabel": "relabel"}
-
-
-def samples_of(per_round: float, n: int) -> int:
-    """How many of ``n`` samples a round adds at most: a number as it is, a share rounded down, but at least one.
-
-    Raises:
-        ValueError: a number below 1, or a share outside (0, 1].
-    """
-    if isinstance(per_round, Integral):
-        if per_round < 1:
-            raise ValueError(f"per_round must be at least 1, got {per_round}.")
-        return int(per_round)
-    if not 0 < per_round <= 1:
-        raise ValueError(f"per_round must be a number of samples or a share above 0 and at most 1, got {per_round}.")
-    return max(1, int(per_round * n))

@@ -16,6 +16,25 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class NetworkSettings:
+    """A network, its transform and how it runs; see section ``extract`` of params.yaml."""
+
+    backbone: str
+    weights: str
+    weights_sha256: str | None
+    seed: int
+    linearize: str
+    projection: int
+    resize: int
+    crop: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    batch_size: int
+    workers: int
+    device: str
+
+
+@dataclass(frozen=True)
 class Extractor:
     """How images become features.
 
@@ -48,25 +67,12 @@ class Extractor:
         return writer
 
 
-def load_extractor(
-    *,
-    backbone: str,
-    weights: str,
-    weights_sha256: str | None,
-    seed: int,
-    linearize: str,
-    projection: int,
-    resize: int,
-    crop: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    batch_size: int,
-    workers: int,
-    device: str,
-) -> Extractor:
-    """The network, linearised where that is wanted, with its own transform where it brings one; see params.yaml."""
-    loaded = backbones.load_backbone(backbone, weights, seed, crop, weights_sha256)
+def load_extractor(settings: NetworkSettings) -> Extractor:
+    """The network, linearised where that is wanted, with its own transform where it brings one."""
+    s = settings
+    loaded = backbones.load_backbone(s.backbone, s.weights, s.seed, s.crop, s.weights_sha256)
     if not loaded.trained:
         logger.warning("%s is untrained (weights: none, seed %d): random features.", loaded.name, loaded.seed)
-    transform = loaded.preset or transforms.ResizeCrop(resize, crop, mean, std)
-    return Extractor(linearization.linearized(loaded, linearize, projection), transform, batch_size, workers, device)
+    transform = loaded.preset or transforms.ResizeCrop(s.resize, s.crop, s.mean, s.std)
+    network = linearization.linearized(loaded, s.linearize, s.projection)
+    return Extractor(network, transform, s.batch_size, s.workers, s.device)

@@ -33,7 +33,7 @@ def prepared(part):
 @pytest.fixture(scope="module")
 def found():
     core, pool, test = map(prepared, towers())
-    return curve(core, pool, test, CLASSES, 0.1, draws=4)
+    return curve(fit_ridge(core, CLASSES, 0.1), pool, test, draws=4)
 
 
 def test_right_names_are_chosen_before_wrong_ones(found):
@@ -43,7 +43,8 @@ def test_right_names_are_chosen_before_wrong_ones(found):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_papers_loss_puts_most_right_names_first(seed):
-    found = curve(*map(prepared, towers(seed)), CLASSES, 0.1, draws=0, loss="hard_margin")
+    core, pool, test = map(prepared, towers(seed))
+    found = curve(fit_ridge(core, CLASSES, 0.1), pool, test, draws=0, loss="hard_margin")
     right = found.index < CLASSES // 2
     assert right[: CLASSES // 2 + 1].sum() > right[CLASSES // 2 + 1 :].sum()
 
@@ -62,8 +63,9 @@ def test_extend_would_have_stopped_before_the_wrong_ones(found):
 def test_what_is_willing_is_what_extend_adds_when_it_may_stop(seed, per_round):
     core, pool, test = map(prepared, towers(seed))  # where forced additions bring up candidates again
     rule = {"loss": "hard_margin", "settings": RoundSettings(per_round, validate_on="members")}
-    stopped = extend(fit_ridge(core, CLASSES, 0.1), pool, **rule)
-    found = curve(core, pool, test, CLASSES, 0.1, draws=0, loss="hard_margin", per_round=per_round)
+    images = fit_ridge(core, CLASSES, 0.1)
+    stopped = extend(images, pool, **rule)
+    found = curve(images, pool, test, RoundSettings(per_round), draws=0, loss="hard_margin")
     assert found.willing == len(stopped.index)
 
 
@@ -85,12 +87,12 @@ def test_every_order_begins_and_ends_alike_and_in_between_the_choice_is_better(f
 
 def test_several_are_added_at_once():
     core, pool, test = map(prepared, towers(1))
-    found = curve(core, pool, test, CLASSES, 0.1, per_round=5, draws=1, loss="all")
+    found = curve(fit_ridge(core, CLASSES, 0.1), pool, test, RoundSettings(5), draws=1, loss="all")
     assert found.sizes == (0, 5, 10, 12)
     assert found.errors.shape == (4,)
 
 
 def test_a_pool_of_another_width_is_refused():
     core, (texts, named), test = towers()
-    with pytest.raises(ValueError, match="pool must hold rows of the core's width"):
-        curve(prepared(core), prepared((texts[:, :5], named)), prepared(test), CLASSES, 0.1)
+    with pytest.raises(ValueError, match="names must be rows of the images' width"):
+        curve(fit_ridge(prepared(core), CLASSES, 0.1), prepared((texts[:, :5], named)), prepared(test))
