@@ -27,7 +27,8 @@ def test_whatever_a_stage_imports_is_known(made, stage):
     module = f"stages.{stage}"
     done = subprocess.run([sys.executable, "-c", told, module], cwd=ROOT, capture_output=True, text=True, check=True)
     files = {f"{name.replace('.', '/')}.py" for name in done.stdout.split() if name.split(".")[0] in closure.PACKAGES}
-    loaded = {name for name in files if (ROOT / name).is_file()}
+    threads = "diva/numerics/cores.py"  # what `stages` takes itself: how many, which changes no result
+    loaded = {name for name in files if (ROOT / name).is_file()} - {threads}
     assert f"stages/{stage}.py" in loaded
     assert loaded <= set(code.files_of(stage))
     assert made[stage].keys() == ({"revision"} if stage in code.REVISIONS else set(code.files_of(stage)))
