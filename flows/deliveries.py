@@ -4,9 +4,11 @@
     <watch>/2026-03-02/images/…          with  <watch>/2026-03-02/manifest.csv   a folder and its list (path, label)
     <watch>/2026-03-03.npz               with  <watch>/2026-03-03.npz.complete   a list, ready features, or an archive
 
-Whoever delivers writes the marker or the manifest last; a manifest counts once all files that it names are there. A
-folder on this machine is used where it lies. From any other URL (fsspec: s3, sftp, …) a complete delivery is first
-copied to ``data/deliveries``, under a temporary name until it is whole.
+A delivery is the pool's, unless an empty file ``.core`` or ``.test``, written first, lies in the folder (of a single
+file: ``2026-03-03.npz.core``): then it joins the core or the test set (see ``diva.versions.batches``). Whoever delivers
+writes the marker or the manifest last; a manifest counts once all files that it names are there. A folder on this
+machine is used where it lies. From any other URL (fsspec: s3, sftp, …) a complete delivery is first copied to
+``data/deliveries``, under a temporary name until it is whole.
 """
 
 import logging
@@ -20,10 +22,12 @@ from diva.ingest import archives, listings, sources
 from diva.store import ledger, paths
 from diva.store.ledger import Ledger
 from diva.text.harmless import plain
+from diva.versions import batches
 from flows import inspection
 
 logger = logging.getLogger(__name__)
 MARKER = ".complete"
+JOINED: tuple[batches.Destination, ...] = ("core", "test")
 MANIFESTS = ("manifest.csv", "manifest.parquet")
 TABLES = (".csv", ".parquet", *sources.READY, *archives.SUFFIXES)
 COPIES = paths.DATA / "deliveries"
@@ -37,12 +41,14 @@ class Arrival(NamedTuple):
         url: where it lies.
         source: what the ledger will call it.
         waits: why it is not complete yet; "" where it is.
+        to: the set that it joins: pool, core or test.
     """
 
     name: str
     url: str
     source: str
     waits: str = ""
+    to: batches.Destination = "pool"
 
 
 class Watched:
@@ -63,6 +69,7 @@ class Watched:
             return []
         entries = {Path(entry["name"]).name: entry for entry in self.files.ls(self.root, detail=True)}
         parts = {name.removesuffix(".npy") + "_labels.npy" for name in entries}
+        parts |= {f"{name}.{to}" for name in entries for to in JOINED}
         seen = (name for name in sorted(entries) if not name.startswith(".") and not name.endswith(MARKER))
         return [self._arrival(name, entries[name]) for name in seen if name not in parts]
 
@@ -72,9 +79,10 @@ class Watched:
             inner = next((table for table in MANIFESTS if self.files.exists(f"{url}/{table}")), "")
             # of a delivery elsewhere, the copy is checked
             waits = (absent(Path(url) / inner) if self.here else "") if inner else self._unmarked(f"{url}/{MARKER}")
-            return Arrival(name, url, self._source(name, inner), waits)
+            return Arrival(name, url, self._source(name, inner), waits, self._destination(f"{url}/"))
         if name.lower().endswith(TABLES):
-            return Arrival(name, url, self._source(name), self._unmarked(f"{url}{MARKER}"))
+            waits = self._unmarked(f"{url}{MARKER}")
+            return Arrival(name, url, self._source(name), waits, self._destination(url))
         return Arrival(name, url, self._source(name), f"it is neither a folder nor one of {', '.join(TABLES)}")
 
     def _source(self, *parts: str) -> str:
@@ -82,6 +90,9 @@ class Watched:
 
     def _unmarked(self, marker: str) -> str:
         return "" if self.files.exists(marker) else f"{Path(marker).name} is not there yet"
+
+    def _destination(self, beside: str) -> batches.Destination:
+        return next((to for to in JOINED if self.files.exists(f"{beside}.{to}")), "pool")
 
     def bring(self, arrival: Arrival) -> str:
         """Copy a delivery from elsewhere, unless it is here already; why it must wait, or ""."""
@@ -115,8 +126,7 @@ def absent(manifest: Path) -> str:
 
 def new(book: Ledger, watch: str) -> list[Arrival]:
     """Complete deliveries that the ledger does not know; those that wait are logged with the reason."""
-    batches = [*book.batches.values(), *(batch for base in book.base.values() for batch in base.batches.values())]
-    accepted_sources = {Path(batch.source).as_posix() for batch in batches}
+    accepted_sources = {Path(entry.source).as_posix() for _, entry in ledger.deliveries(book)}
     fresh = [arrival for arrival in Watched(watch).arrivals() if arrival.source not in accepted_sources]
     for arrival in fresh:
         if arrival.waits:
@@ -142,7 +152,7 @@ class Admission(NamedTuple):
 
 
 def judge(book: Ledger, arrival: Arrival) -> Admission:
-    """Accept a delivery as the pool's next batch, unless its content was delivered before or cannot be read."""
+    """Accept a delivery for the set it is meant for, unless its content was delivered before or cannot be read."""
     try:
         checksum = inspection.checksum(Path(arrival.source).absolute(), arrival.source)
     except (ValueError, OSError) as error:
@@ -150,5 +160,10 @@ def judge(book: Ledger, arrival: Arrival) -> Admission:
     same = ledger.delivered(book, checksum)
     if same:
         return Admission(None, f"{plain(arrival.name)} was delivered before, as {same}; nothing is added")
-    accepted = ledger.accept(book, None, arrival.source, {}, checksum)
-    return Admission(accepted, f"{plain(arrival.name)} is {ledger.newest_pool(accepted)}")
+    try:
+        accepted = batches.added(book, arrival.to, ledger.Batch(source=arrival.source, checksum=checksum, options={}))
+    except ValueError as error:
+        return Admission(None, plain(f"{arrival.name} is refused: {error}"))
+    what = ledger.newest_pool(accepted) if arrival.to == "pool" else f"of the {arrival.to}"
+    effect = "" if arrival.to == "pool" else f": {batches.effect(book, arrival.to)}"
+    return Admission(accepted, f"{plain(arrival.name)} is {what}{effect}")

@@ -129,6 +129,7 @@ def rebase() -> None:
     """A ledger without rounds; their versions stay where their tags are."""
     book = rounds.prefix(ledger.read(), None)
     ledger.write(paths.LEDGER, book)
+    rounds.PLANNED.unlink(missing_ok=True)
     log().warning("A new chain begins after %s; earlier versions keep their tags.", book.latest)
 
 

@@ -21,9 +21,7 @@ def download(batch: str) -> None:
     entry = ledger.batch(ledger.read(), batch)
     options: dict[str, int] = {"workers": settings.workers, "max_pixels": settings.max_pixels}
     try:
-        source = sources.open_source(entry.source, entry.options, **options)
-        sources.verify(source, entry, batch)
-        delivery = bring(source, batch)
+        delivery = bring(sources.open_batch(entry, batch, **options), batch)
         write(batch, delivery._replace(samples=manifest.grouped(delivery.samples, settings.group_by)))
     except (ValueError, OSError) as error:
         raise ValueError(f"{error} {TAKE_BACK}" if batch not in ("core", "test") else str(error)) from None

@@ -1,6 +1,7 @@
 """The ``diva`` command: of the library, it alone (with ``diva.commands``) prints and touches params.yaml.
 
     diva init      a project for one's own data: params.yaml and data/ledger.yaml
+    diva add       one more delivery, to pool, core or test set
     diva plan      what a run will cost
     diva summary   what the last run did
     diva versions  what was published;  diva show, diva diff: one version, and what changed between two
@@ -57,7 +58,7 @@ def diva(
 
 
 for command in (
-    *(project.init, project.plan, project.summary),
+    *(project.init, project.add, project.plan, project.summary),
     *(versions.versions, versions.show, versions.diff, versions.verify, versions.rollback, versions.export),
     *(reviews.review, reviews.forget, reviews.relabel),
     versions.compact,

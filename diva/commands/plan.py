@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from diva.ingest.inspection import SourceContents, inspect_source
+from diva.ingest.inspection import SourceContents, inspect_batch
 from diva.store import ledger, manifest, paths
 from diva.store.features import FeatureFile
 from diva.text.words import Column, Row, Table, count
@@ -62,7 +62,7 @@ def loads(book: ledger.Ledger, extract: Mapping[str, Any]) -> list[Load]:
 
 
 def _load(name: str, batch: ledger.Batch, extract: Mapping[str, Any]) -> Load:
-    contents = inspect_source(batch.source, batch.options, f"batches.{name}")
+    contents = inspect_batch(batch, f"batches.{name}")
     rows = _manifest(name, contents)
     samples = contents.samples if rows is None else len(rows)
     stored = _stored(name, extract) if rows is not None and contents.kind == "images" else None
@@ -77,8 +77,6 @@ def _manifest(name: str, contents: SourceContents) -> pl.DataFrame | None:
     rows = manifest.read(paths.manifest(name))
     if contents.files:
         return rows if set(rows["path"]) <= set(contents.files) else None
-    if contents.kind == "features":
-        return rows if set(rows["path"]) <= {Path(contents.name).as_posix()} else None
     inside = rows["path"].str.starts_with(f"{paths.raw(name).as_posix()}/").all()
     return rows if inside and (contents.samples is None or len(rows) <= contents.samples) else None
 

@@ -1,7 +1,7 @@
 """Commands about a project: ``init``, ``plan``, ``summary``."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -60,6 +60,38 @@ def init(
         [*facts, ("wrote", f"{paths.PARAMS}, {paths.LEDGER}"), ("next", "diva plan (what it costs), then make curate")],
         caveats=tuple(note for source in contents.values() for note in source.notes),
     )
+
+
+def add(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="As for `diva init`.")],
+    to: Annotated[Literal["core", "test", "pool"], typer.Option(help="The set that it joins.")],
+    columns: Annotated[str, typer.Option(metavar="path=NAME,label=NAME", help="What a list calls these columns.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask where published rounds are concerned.")] = False,
+) -> None:
+    """Accept one more delivery: to the pool from the next round on; to core or test set under a new major version.
+
+    Says what it does to published rounds, and asks, before anything is written.
+    """
+    from diva.ingest import project
+    from diva.store import ledger, paths
+    from diva.text import progress
+    from diva.versions import batches, operations
+    from diva.versions.locks import exclusive
+
+    with exclusive(), progress.shown("add"):
+        operations.settle()
+        book = ledger.read()
+        accepts = params.section(params.read()[1], "download").get("new_classes") == "accept"
+        contents = project.fitting(book, source, to, _columns(columns), accepts)
+        checksum = contents.source.checksum()
+        entry = ledger.Batch(source=source, checksum=checksum, options=dict(contents.options))
+        grown = batches.added(book, to, entry)
+        effect = batches.effect(book, to)
+        console.show([(to, _described(contents)), ("effect", effect)], caveats=contents.notes)
+        if grown.rounds != book.rounds and not yes:
+            typer.confirm("Go on?", abort=True)
+        ledger.write(paths.LEDGER, grown)
+    console.show([("wrote", str(paths.LEDGER)), ("next", "python -m flows.nightly, or make curate")])
 
 
 def plan() -> None:

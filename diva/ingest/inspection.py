@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from diva.ingest.images import Fault, Listed
 from diva.ingest.named import TorchvisionSource
 from diva.ingest.readers import Source
 from diva.ingest.ready import open_ready
+from diva.store import ledger
 
 PROBES = 16  # files of a source that are opened
 
@@ -29,7 +30,7 @@ class SourceContents:
         samples: usable ones; None where only ``download`` will tell.
         classes: among them.
         unusable: files without label, out of place, or otherwise refused already.
-        files: paths of the images, where they lie on this disk.
+        files: paths of the images, or of the ready features, where they lie on this disk.
         width: p of ready features.
         labels: usable samples by class, where that is known.
         notes: what people should know of it before anything runs.
@@ -63,6 +64,23 @@ def inspect_source(name: str, options: Mapping[str, Any], option: str) -> Source
     return contents
 
 
+def inspect_batch(entry: ledger.Batch, option: str) -> SourceContents:
+    """What all deliveries of a batch hold together."""
+    first, *more = [inspect_source(part.source, part.options, option) for part in entry.deliveries]
+    for other in more:
+        labels = Counter(first.labels) + Counter(other.labels)
+        first = replace(
+            first,
+            samples=None if None in (first.samples, other.samples) else (first.samples or 0) + (other.samples or 0),
+            classes=len(labels) or first.classes,
+            unusable=first.unusable + other.unusable,
+            files=(*first.files, *other.files) if first.files and other.files else (),
+            labels=labels,
+            notes=(*first.notes, *other.notes),
+        )
+    return first
+
+
 def _first_fault(source: Source) -> str:
     if isinstance(source, readers.FeatureSource):
         faults = [f"{row['reason']}. {row['remedy']}" for row in source.read(Path()).refused.head(1).to_dicts()]
@@ -89,7 +107,8 @@ def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> So
         notes = (f"{name}: {unusable} of {len(ready.labels)} rows cannot be used{_first_fault(source)}.",) * bool(
             unusable
         )
-        return SourceContents(name, options, source, "features", *counts, width=int(width), labels=labels, notes=notes)
+        files = (source.path.as_posix(),)
+        return SourceContents(name, options, source, "features", *counts, files, width, labels, notes)
     if isinstance(source, embedded.Digits):
         return SourceContents(name, options, source, "images", source.options.size, embedded.CLASSES)
     if isinstance(source, readers.EmptySource):

@@ -13,7 +13,7 @@ from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
-from diva.ingest.inspection import SourceContents, few_of, inspect_source
+from diva.ingest.inspection import SourceContents, few_of, inspect_batch, inspect_source
 from diva.store import ledger, paths
 
 CROP = 224
@@ -54,11 +54,25 @@ def gather(
         )
     for batch, other in contents.items():
         _check(other, start, _option(batch))
-        contents[batch] = _compared(other, start, batch, new_classes)
+        contents[batch] = _compared(other, start, batch, new_classes, _option(batch))
     return contents
 
 
-def _compared(contents: SourceContents, core: SourceContents, batch: str, new_classes: bool) -> SourceContents:
+def fitting(
+    book: ledger.Ledger, source: str, to: str, columns: Mapping[str, str] | None = None, new_classes: bool = False
+) -> SourceContents:
+    """What a further delivery holds; ValueError where it cannot stand beside the core."""
+    contents = inspect_source(source, options_of(source, to, columns), "SOURCE")
+    if contents.kind == "none":
+        raise ValueError("SOURCE must hold samples, got none.")
+    core = inspect_batch(book.batches["core"], "batches.core")
+    _check(contents, core, "SOURCE")
+    return contents if to == "core" else _compared(contents, core, to, new_classes, "SOURCE")
+
+
+def _compared(
+    contents: SourceContents, core: SourceContents, batch: str, new_classes: bool, option: str
+) -> SourceContents:
     """The same with a note on classes that the core lacks; ValueError where it has no class of the core."""
     foreign = {name: count for name, count in contents.labels.items() if name not in core.labels}
     if not foreign or not core.labels or (new_classes and batch != "test"):
@@ -68,7 +82,7 @@ def _compared(contents: SourceContents, core: SourceContents, batch: str, new_cl
         hint = "".join(f" {note}" for note in contents.notes)
         classes = few_of(sorted(core.labels))
         raise ValueError(
-            f"{_option(batch)}: {contents.name} must hold samples of the core's classes, {classes}, got only "
+            f"{option}: {contents.name} must hold samples of the core's classes, {classes}, got only "
             f"others: {named}. Are labels and folders those that the core has?{hint}"
         )
     way = "cannot be judged" if batch == "test" else "will be set aside (download.new_classes: accept takes them)"
@@ -118,7 +132,7 @@ def ledger_of(
 
 def replaceable(old: ledger.Ledger, names: Sequence[str]) -> bool:
     """Whether a ledger holds no data but the shipped default and the sources of these ``names``."""
-    return all(batch.source in (*FRESH, *names) for batch in old.batches.values())
+    return all(entry.source in (*FRESH, *names) for _, entry in ledger.deliveries(old))
 
 
 def settings_of(backbone: str, weights: str, checksum: str | None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Deliveries by kind: the checksum that tells one from a changed one, and what it holds."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -166,6 +166,26 @@ class ArchiveSource:
         if archive.parent == fetch.CACHE:
             archive.unlink()
         return result
+
+
+class JoinedSource:
+    """Several deliveries to one set, in their order: each content once, labels in the first one's spelling."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = sources
+
+    def checksum(self) -> str:
+        """Over those of all deliveries."""
+        return images.checksum((f"{number:06d}", source.checksum()) for number, source in enumerate(self.sources))
+
+    def read(self, folder: Path) -> Delivery:
+        """The deliveries one after the other; images of later ones go into folders of their own."""
+        parts = [self.sources[0].read(folder)]
+        for number, source in enumerate(self.sources[1:], 1):
+            inside = folder / f"added-{number:03d}"
+            inside.mkdir()
+            parts.append(source.read(inside))
+        return manifest.joined(parts)
 
 
 def _checksum_of_url(source: str) -> str:

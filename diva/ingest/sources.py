@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from diva.ingest import archives, embedded, folders, images, listings
 from diva.ingest.named import DataSetOptions, DataSetSource, TorchvisionOptions, TorchvisionSource
-from diva.ingest.readers import KINDS, ArchiveSource, EmptySource, FeatureSource, ImageSource, Source
+from diva.ingest.readers import KINDS, ArchiveSource, EmptySource, FeatureSource, ImageSource, JoinedSource, Source
 from diva.store import ledger
 from diva.text.redaction import redacted
 
@@ -91,6 +91,15 @@ def checksum(source: str, options: Mapping[str, Any]) -> str:
 def accept(book: ledger.Ledger, name: str | None, source: str, options: Mapping[str, Any]) -> ledger.Ledger:
     """The ledger with this delivery as batch ``name`` (None: the next of the pool), its checksum taken now."""
     return ledger.accept(book, name, source, options, checksum(source, options))
+
+
+def open_batch(entry: ledger.Batch, batch: str, *, workers: int = 4, max_pixels: int = images.MAX_PIXELS) -> Source:
+    """The source of a batch, several deliveries as one; ValueError where one has changed since it was accepted."""
+    opened = []
+    for part in entry.deliveries:
+        opened.append(open_source(part.source, part.options, workers=workers, max_pixels=max_pixels))
+        verify(opened[-1], part, batch)
+    return opened[0] if len(opened) == 1 else JoinedSource(opened)
 
 
 def verify(source: Source, entry: ledger.Batch, batch: str) -> None:

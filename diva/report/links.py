@@ -9,8 +9,7 @@ from diva.store import ledger, paths
 
 def roots(book: ledger.Ledger) -> tuple[Path, ...]:
     """The project's data, and folders of the deliveries (of a list, the folder it lies in)."""
-    batches = [*book.batches.values(), *(entry for base in book.base.values() for entry in base.batches.values())]
-    sources = [Path(batch.source) for batch in batches if batch.source and batch.source != "none"]
+    sources = [Path(entry.source) for _, entry in ledger.deliveries(book) if entry.source != "none"]
     folders = [source if source.is_dir() else source.parent for source in sources if source.exists()]
     return tuple(dict.fromkeys(folder.resolve() for folder in (paths.DATA, *folders)))
 

@@ -204,8 +204,11 @@ def provenance(data: ReportData) -> tuple[FactGroup, ...]:
 
 
 def _batch(batch: ledger.Batch) -> str:
-    options = ", ".join(f"{name} {value}" for name, value in batch.options.items())
-    return " · ".join(part for part in (batch.source, options, batch.checksum) if part not in ("", "none")) or "none"
+    parts = []
+    for entry in batch.deliveries:
+        options = ", ".join(f"{name} {value}" for name, value in entry.options.items())
+        parts += [part for part in (entry.source, options, entry.checksum) if part not in ("", "none")]
+    return " · ".join(parts) or "none"
 
 
 def _plain(value: Any) -> str:

@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
 ORIGIN = {"pool": "b000", "rounds": "r000"}
 REVIEW_ORIGIN = "v000"
@@ -27,6 +35,17 @@ class Batch(Entry):
     source: Annotated[str, StringConstraints(min_length=1)]
     checksum: Checksum
     options: dict[str, Any]
+    additions: list["Batch"] = []  # later deliveries to the core or the test set; a pool has a batch for each
+
+    @property
+    def deliveries(self) -> "list[Batch]":
+        """The delivery itself, then later ones to the same set."""
+        return [self, *self.additions]
+
+    @model_serializer(mode="wrap")
+    def _without_empty_additions(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """An entry without additions reads as it did before there were any."""
+        return {key: value for key, value in dump(self).items() if key != "additions" or value}
 
 
 class Link(Entry):

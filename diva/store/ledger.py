@@ -107,9 +107,14 @@ def _entry(entries: Mapping[str, E], name: str, key: str) -> E:
 
 def delivered(book: Ledger, checksum: str) -> str | None:
     """The batch that brought this very delivery, if one did."""
-    batches = {name: entry for base in book.base.values() for name, entry in base.batches.items()} | book.batches
-    same = (name for name in batches if checksum != "none" and batches[name].checksum == checksum)
+    same = [name for name, entry in deliveries(book) if entry.checksum == checksum != "none"]
     return min(same, key=number, default=None)
+
+
+def deliveries(book: Ledger) -> list[tuple[str, Batch]]:
+    """Every delivery there ever was, with the name of its batch; those that a base took in come first."""
+    batches = {name: entry for base in book.base.values() for name, entry in base.batches.items()} | book.batches
+    return [(name, entry) for name, batch in batches.items() for entry in batch.deliveries]
 
 
 def accept(book: Ledger, name: str | None, source: str, options: Mapping[str, Any], checksum: str) -> Ledger:
@@ -126,6 +131,19 @@ def accept(book: Ledger, name: str | None, source: str, options: Mapping[str, An
     links = {name: {"previous": newest_pool(book)}} if name.startswith("b") else {}
     content = book.model_dump()
     return validated({**content, "batches": {**content["batches"], name: entry}, "pool": {**content["pool"], **links}})
+
+
+def supplement(book: Ledger, name: str, source: str, options: Mapping[str, Any], checksum: str) -> Ledger:
+    """The ledger whose core or test set holds one more delivery; the first of a test set takes the place of none."""
+    delivery = Batch(source=source, checksum=checksum, options=dict(options))
+    old = book.batches.get(name)
+    entry = (
+        delivery
+        if old is None or old.source == "none"
+        else old.model_copy(update={"additions": [*old.additions, delivery]})
+    )
+    content = book.model_dump()
+    return validated({**content, "batches": {**content["batches"], name: entry.model_dump()}})
 
 
 def plan_round(

@@ -4,13 +4,14 @@ A sample's id is the hash of its content, so the same image is the same sample w
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
 from diva.store import tables
+from diva.text.labels import Spelling
 
 SCHEMA: tables.Schema = {
     "sample_id": pl.String,
@@ -147,6 +148,16 @@ def _copy(sample: Sample, same: Sample, kind: str) -> Refused:
         return Refused(sample.sample_id, sample.path, sample.label, f"{kind}: as {source}", "Nothing to do.")
     reason = f"{kind}{CONTRARY}: as {source}, which is labelled {same.label!r}"
     return Refused(sample.sample_id, sample.path, sample.label, reason, "Keep the copy whose label is right.")
+
+
+def joined(parts: Sequence[Delivery]) -> Delivery:
+    """Deliveries to one set as one: the first of equal contents stays, labels take the first delivery's spelling."""
+    spelling = Spelling(parts[0].samples["label"].unique())
+    rows = pl.concat([part.samples for part in parts]).with_columns(pl.col("label").map_elements(spelling, pl.String))
+    unique, copies = distinct(map(Sample._make, rows.iter_rows()))
+    refused = pl.concat([*(part.refused for part in parts), refusals(copies)])
+    truth = pl.concat([part.truth for part in parts]).unique("sample_id", keep="first", maintain_order=True)
+    return Delivery(samples(unique), refused, truth)
 
 
 def for_core(delivery: Delivery, batch: str = "core") -> Delivery:

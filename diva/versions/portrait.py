@@ -71,8 +71,12 @@ def provenance(version: Version, book: ledger.Ledger) -> Facts:
 
 
 def _batch(batch: ledger.Batch) -> str:
-    options = "".join(f", {name} {value}" for name, value in batch.options.items())
-    return f"{batch.source}{options}; {batch.checksum}"
+    return "; ".join(_delivery(entry) for entry in batch.deliveries)
+
+
+def _delivery(entry: ledger.Batch) -> str:
+    options = "".join(f", {name} {value}" for name, value in entry.options.items())
+    return f"{entry.source}{options}; {entry.checksum}"
 
 
 def _network(version: Version) -> Facts:

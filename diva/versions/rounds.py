@@ -90,8 +90,9 @@ def next_planned(book: Ledger) -> Ledger | None:
 
 
 def _chosen(book: Ledger, last: int) -> dict[str, Any]:
-    """What was chosen for each round so far; the decisions that it obeys may be newer than when it was planned."""
-    return {name: entry.model_dump(exclude={"review"}) for name, entry in book.rounds.items() if number(name) <= last}
+    """Core, test set, and what was chosen for each round so far; the decisions it obeys may be newer than its plan."""
+    chosen = {name: entry.model_dump(exclude={"review"}) for name, entry in book.rounds.items() if number(name) <= last}
+    return chosen | {name: book.batches[name] for name in ("core", "test") if name in book.batches}
 
 
 def tidy(book: Ledger) -> None:

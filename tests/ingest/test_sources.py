@@ -333,3 +333,22 @@ def test_the_real_photographs_are_all_usable(shared_data: Path, tmp_path: Path) 
     assert brought.samples["label"].n_unique() == 89
     with Image.open(io.BytesIO(Path(brought.samples["path"][0]).read_bytes())) as image:
         assert image.size == brought.samples.select("width", "height").row(0)
+
+
+def test_several_deliveries_are_one_batch_each_content_once_in_the_spelling_of_the_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder, label, values in (("a", "Cat", (1, 2)), ("b", " Cat", (2, 3))):
+        for value in values:
+            path = tmp_path / folder / label / f"{value}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((4, 4), value, np.uint8)).save(path)
+    first, second = (ledger.Batch(source=name, checksum=sources.checksum(name, {}), options={}) for name in ("a", "b"))
+    batch = first.model_copy(update={"additions": [second]})
+    (tmp_path / "raw").mkdir()
+    delivery = sources.open_batch(batch, "core").read(tmp_path / "raw")
+    assert delivery.samples["path"].to_list() == ["a/Cat/1.png", "a/Cat/2.png", "b/ Cat/3.png"]
+    assert delivery.samples["label"].unique().to_list() == ["Cat"]
+    assert delivery.refused["reason"].to_list() == ["same content: as a/Cat/2.png"]
+    (tmp_path / "b/ Cat/3.png").unlink()
+    with pytest.raises(ValueError, match=r"batches.core.checksum must be that of 'b'"):
+        sources.open_batch(batch, "core")
