@@ -3,8 +3,9 @@
     python -m benchmarks.panel flags | sets | gate  [--features FOLDER] [--seeds N] [--out FILE]
 
     flags  F1 of the flag rule: digits, Flowers-102, CIFAR-10N, noise of several kinds; share flagged where clean
-    sets   test error of five learners on all rows, flagged out, flagged out with weights, and a clean oracle; Extend
-           with 30 % of the pool wrong, beside a uniform choice and everything
+    sets   test error of the learners on all rows, flagged out, flagged out with weights, and a clean oracle; Extend
+           with 30 % of the pool wrong, beside a uniform choice, everything and everything less flagged; whether what
+           must hold does, and 3 steps of Reweight beside `auto`
     gate   whether weights are kept (`release.weights: auto`), and what keeping them does to the panel's test error
 
 Each table is the mean and the standard deviation over seeds; each cell in which the release is worse than doing nothing
@@ -24,9 +25,9 @@ import torch
 
 from benchmarks import machine
 from benchmarks.problems import Array, digits
-from diva.curation.benefit import Members, weights_benefit
+from diva.curation.benefit import Members, hold_out
 from diva.curation.detect import detect
-from diva.curation.extend import RoundSettings, extend
+from diva.curation.extend import extend
 from diva.curation.learners import Answer, TrainingSet, answer, choose_penalty
 from diva.curation.reweight import reweight
 from diva.numerics.chunks import InMemory
@@ -38,6 +39,7 @@ from diva.text.choices import Learner
 FOLDER = Path("../shared/data/features")
 ROWS = 3000  # of CIFAR-10N
 WEIGHING: dict[str, Any] = {"loss": "calibrated", "step_size": 0.5}
+NOISY = (("flowers", "uniform 20 %"), ("cifar10n", "human"))
 KINDS = ("uniform 5 %", "uniform 20 %", "uniform 40 %", "one class 40 %", "a tenth of the classes 40 %", "clean")
 
 
@@ -112,12 +114,12 @@ def asked(sets: dict[str, TrainingSet], core: TrainingSet, arrays: dict[str, Arr
     """Test error in % of each learner on each set; C by held-out rows of the core."""
     classes = int(core.labels.max()) + 1
     figures = {}
-    for learner in get_args(Learner):
-        penalty = choose_penalty(learner, core, seed)
+    penalties = {learner: (learner, choose_penalty(learner, core, seed)) for learner in get_args(Learner)}
+    for shown, (learner, penalty) in {**penalties, "logistic C = 10": ("logistic", 10.0)}.items():
         for name, training in sets.items():
             c = choose_ridge(_chunks(training), classes).ridge if learner == "ridge" else penalty
             reply: Answer = answer(cast(Learner, learner), training, arrays["x_test"], penalty=c, seed=seed)
-            figures[f"{learner}, {name}"] = 100 * float((reply.predicted != arrays["y_test"]).mean())
+            figures[f"{shown}, {name}"] = 100 * float((reply.predicted != arrays["y_test"]).mean())
     return figures
 
 
@@ -140,8 +142,8 @@ def released(x: Array, y: Array, classes: int, seed: int) -> dict[str, TrainingS
 
 def panel(folder: Path, seed: int) -> dict[str, float]:
     """Five learners on what Detect and Reweight make of noisy sets, and on what Extend chooses."""
-    figures = {}
-    for name, kind in (("flowers", "uniform 20 %"), ("cifar10n", "human"), ("flowers", "clean")):
+    figures: dict[str, float] = {}
+    for name, kind in (*NOISY, ("flowers", "clean"), ("digits", "uniform 20 %")):
         arrays = pack(name, folder, seed)
         truth = arrays.get("y_train_clean", arrays["y_train"])
         classes = int(truth.max()) + 1
@@ -157,14 +159,16 @@ def panel(folder: Path, seed: int) -> dict[str, float]:
     labels[pool] = noisy(labels[pool], "uniform 30 %", classes, seed)
     start = fitted(x[core], labels[core], classes)
     rows = Prepared(InMemory(torch.from_numpy(x[pool]), torch.from_numpy(labels[pool]), 2048))
-    added = pool[extend(start, rows, RoundSettings()).index.numpy()]
+    added = pool[extend(start, rows).index.numpy()]
     uniform = np.random.default_rng([seed, 2]).permutation(pool)[: len(added)]
     members = np.concatenate([core, added])
-    made = released(x[members], labels[members], classes, seed)
+    made, whole = released(x[members], labels[members], classes, seed), released(x, labels, classes, seed)
     sets = {
         "core": TrainingSet(x[core], labels[core]),
         "uniform": TrainingSet(*(part[np.concatenate([core, uniform])] for part in (x, labels))),
-        "everything": TrainingSet(x, labels),
+        "everything": whole["all"],
+        "everything less flagged": whole["flagged out"],
+        "everything less flagged, weights auto": whole["flagged out, weights auto"],
         "extend": made["all"],
         "release": made["flagged out"],
         "release, weights auto": made["flagged out, weights auto"],
@@ -181,7 +185,7 @@ def halves(labels: Array, seed: int) -> tuple[Array, Array]:
 
 def gate(folder: Path, seed: int) -> dict[str, float]:
     """Whether weights are kept (1 or 0), and how much they lower the mean test error of ridge, logistic and SVM."""
-    figures = {}
+    figures: dict[str, float] = {}
     for name, kind in (("flowers", "clean"), ("flowers", "uniform 20 %"), ("cifar10n", "human"), ("digits", "clean")):
         arrays = pack(name, folder, seed)
         truth = arrays.get("y_train_clean", arrays["y_train"])
@@ -191,15 +195,15 @@ def gate(folder: Path, seed: int) -> dict[str, float]:
         flagged = detect(start).flagged
         result = reweight(start, steps="auto", seed=seed, **WEIGHING)
         members = Members(start.chunks, classes, start.ridge, torch.ones(len(labels), dtype=torch.bool), flagged)
-        benefit = weights_benefit(members, 5, seed, flagged_out=True, steps=len(result.history), **WEIGHING)
+        benefit = hold_out(members, 5, seed, flagged_out=True, steps=len(result.history), **WEIGHING).figures()
         stays = ~flagged.numpy()
         plain = TrainingSet(x, labels).subset(stays)
         weighed = TrainingSet(x, labels, result.weights.numpy()).subset(stays)
         core, gains = TrainingSet(x, labels), []
-        for learner in ("ridge", "logistic", "svm"):
-            c = start.ridge if learner == "ridge" else choose_penalty(cast(Learner, learner), core, seed)
-            asked_ = cast(Learner, learner)
-            replies = [answer(asked_, some, arrays["x_test"], penalty=c, seed=seed) for some in (plain, weighed)]
+        judges: tuple[Learner, ...] = ("ridge", "logistic", "svm")
+        for learner in judges:
+            c = start.ridge if learner == "ridge" else choose_penalty(learner, core, seed)
+            replies = [answer(learner, some, arrays["x_test"], penalty=c, seed=seed) for some in (plain, weighed)]
             before, after = ((reply.predicted != arrays["y_test"]).mean() for reply in replies)
             gains.append(100 * float(before - after))
         gained, deviation = benefit["gain"], benefit["standard_error"]
@@ -240,6 +244,45 @@ def worse(draws: list[dict[str, float]]) -> list[str]:
     return listed
 
 
+def criteria() -> list[tuple[str, str, float]]:
+    """What must hold of ``sets``: a cell, another, and by how many points the first's mean error must be lower."""
+    release, demands = "flagged out, weights auto", []
+    for (name, kind), gains in zip(NOISY, ({}, {"ridge": 0.0}), strict=True):
+        about = f"{name} {kind}: "
+        for learner in ("ridge", "logistic", "svm", "mlp"):
+            demands.append((f"{about}{learner}, {release}", f"{about}{learner}, all", gains.get(learner, 1.0)))
+        for learner in ("logistic C = 10", "svm"):
+            demands.append((f"{about}{learner}, {release}", f"{about}{learner}, oracle", -1.5))
+    for learner, other in itertools.product(get_args(Learner), ("uniform", "everything")):
+        demands.append((f"extend: {learner}, release, weights auto", f"extend: {learner}, {other}", 0.0))
+    return demands
+
+
+def differences(draws: list[dict[str, float]], cell: str, base: str) -> tuple[float, float]:
+    """Mean and standard deviation over draws of how much lower the error of a cell is than that of another."""
+    values = np.array([draw[base] - draw[cell] for draw in draws])
+    return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
+
+
+def passes(draws: list[dict[str, float]]) -> list[str]:
+    """Each criterion of ``sets`` with its figure."""
+    lines = []
+    for cell, base, least in criteria():
+        if cell in draws[0]:
+            mean, deviation = differences(draws, cell, base)
+            about = f"{cell} is lower than {base.rpartition(': ')[2]} by {least:+.1f} or more"
+            lines.append(f"{'pass' if mean >= least else 'MISS'}  {about}: {mean:+.2f} ± {deviation:.2f}")
+    return lines
+
+
+def by_steps(draws: list[dict[str, float]]) -> list[str]:
+    """How much lower the error is with `steps: auto` than with 3 steps, and in how many cells."""
+    cells = [key for key in draws[0] if key.endswith("weights auto") and key.replace("auto", "3") in draws[0]]
+    gains = {key: differences(draws, key, key.replace("auto", "3")) for key in cells}
+    lines = [f"{key} than 3 steps: {mean:+.2f} ± {deviation:.2f}" for key, (mean, deviation) in gains.items()]
+    return [*lines, f"{sum(mean >= 0 for mean, _ in gains.values())} of {len(gains)} not worse"]
+
+
 TABLES: dict[str, Callable[[Path, int], dict[str, float]]] = {"flags": flags, "sets": panel, "gate": gate}
 
 
@@ -256,17 +299,20 @@ def main() -> None:
     for seed in range(told.seeds):
         draws.append(TABLES[told.table](told.features, seed))
         print(json.dumps({"seed": seed, **{key: round(value, 3) for key, value in draws[-1].items()}}), flush=True)
-        content = {
+        content: dict[str, Any] = {
             "machine": machine.description(),
             "seeds": seed + 1,
             "figures": summarised(draws),
+            "criteria": passes(draws),
+            "steps": by_steps(draws),
             "worse": worse(draws),
         }
         if told.out:
             told.out.write_text(json.dumps(content | {"draws": draws}, indent=1) + "\n", encoding="utf-8")
     for key, value in content["figures"].items():
         print(f"{key:60} {value['mean']:8.3f} ± {value['sd']:.3f}")
-    print("worse than doing nothing:", *content["worse"], sep="\n  ")
+    for title in ("criteria", "steps", "worse"):
+        print("worse than doing nothing:" if title == "worse" else f"{title}:", *content[title], sep="\n  ")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ def main() -> None:
     settings, weighing, book = section.read("evaluate", Evaluate), section.read("reweight", Reweight), ledger.read()
     core, newest, problem = index.read(paths.CORE), ledger.newest_pool(book), read_problem()
     pool, state, review = index.read(paths.pool(newest)), curated.read(book.latest), release.obeyed(book)
-    exam = panel.exam(core, index.read_batch("test"), problem.classes, settings.held_out, settings.seed)
+    groups, test = index.groups(core, pool), index.read_batch("test")
+    exam = panel.exam(core, test, problem.classes, settings.held_out, settings.seed, groups)
     problem = problem.with_classes(pool["label"], state["label"])
     trial = panel.Trial(exam, problem, settings.draws, settings.uniform, settings.seed, weighing.weighing)
     members = release.weighed(state, tables.read(paths.WEIGHTS, release.WEIGHTS), pool, review)
@@ -52,7 +53,7 @@ def main() -> None:
     evaluation.write("steps", panel.steps(trial, members, ridge, settings.steps))
     counted = moments.core(problem.classes), moments.newest(book.latest, pool, problem.classes)
     latest = policy(book.rounds[book.latest]) if book.latest in book.rounds else None
-    basis = Basis(state, pool, review, problem, *counted, index.groups(core, pool))
+    basis = Basis(state, pool, review, problem, *counted, groups)
     evaluation.write("left", unused.explain(basis, latest, registry))
     if metrics["warning"]:
         logger.warning("%s", metrics["warning"])

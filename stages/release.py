@@ -18,13 +18,14 @@ def main() -> None:
     weights = tables.read(paths.WEIGHTS, release.WEIGHTS)
     pool = index.read(paths.pool(ledger.newest_pool(book)))
     core = index.read(paths.CORE)
-    state = release.complete(curated.read(newest), weights, pool, release.obeyed(book))
-    held_out = json.loads(paths.metrics("reweight").read_text(encoding="utf-8")).get("held_out")
-    verdict = release.verdict(settings.weights, held_out)
+    state = release.complete(curated.read(newest), weights, pool, release.obeyed(book), release.read_calls())
+    judged = json.loads(paths.metrics("reweight").read_text(encoding="utf-8"))
+    verdict, chosen = release.verdict(settings.weights, judged.get("held_out")), judged.get("set")
     train, removed = release.frames(state, weights, verdict.weighted, settings.flagged, index.group_names(core, pool))
     tables.write(paths.TRAIN, train, release.TRAIN)
     tables.write(paths.REMOVED, removed, release.REMOVED)
-    tables.write_json(paths.SUMMARY, release.summary(newest, state, train, verdict, settings.weights, settings.flagged))
+    described = release.summary(newest, state, train, verdict, settings.weights, settings.flagged, chosen)
+    tables.write_json(paths.SUMMARY, described)
     counts = curated.counts(state)
     metrics = {
         "samples": len(train),
@@ -32,11 +33,14 @@ def main() -> None:
         "weighted": verdict.weighted,
         "why": verdict.reason,
         "flagged_out": settings.flagged == "out",
+        **({"set": chosen["name"]} if chosen else {}),
     }
     tables.write_json(paths.metrics("release"), metrics)
     about = "weights kept" if verdict.weighted else "no weights"
     gone = len(removed) - counts["removed"]
     message = "%s: %d samples, %d removed, %d called wrong and left out; %s: %s"
+    if chosen:
+        logger.info("%s: %s", chosen["name"], chosen["reason"])
     logger.info(message, newest, len(train), counts["removed"], gone, about, verdict.reason)
 
 

@@ -1,9 +1,10 @@
-"""What weights are worth: the error on held-out rows of the core, with and without them, in pairs.
+"""What weights are worth, and samples that no round chose: errors on held-out rows of the core, in pairs.
 
-Each fold of the core's rows is held out. On the rest of the set weights are fitted, labels called wrong leave as in the
-release, and two learners train with and without the weights: the ridge head and logistic regression.
-Only rows of the core test: those that Extend chose are easy for the head by construction and flatter its weights;
-labels called wrong do not test either. Weights are kept where the mean gain exceeds its standard error.
+Each fold of the core's rows is held out, and with it all that shares a group with one of them. On the rest of the set
+weights are fitted, labels called wrong leave as in the release, and two learners train with and without weights: the
+ridge head and logistic regression. Only rows of the core test: those that Extend chose are easy for the head by
+construction and flatter its weights; labels called wrong do not test either. Weights are kept where the mean gain
+exceeds its standard error, and more samples are taken where theirs does.
 """
 
 from dataclasses import dataclass
@@ -20,22 +21,65 @@ from diva.numerics.chunks import Chunks, Subset
 from diva.numerics.precision import fit_ridge
 from diva.text.progress import track
 
+LEARNERS = ("ridge", "logistic")  # that judge
+
 
 @dataclass(frozen=True)
 class Members:
-    """The set that is weighed: n rows, k classes, λ, and where (n,) rows are of the core, and called wrong."""
+    """The set that is weighed: n rows, k classes, λ, where (n,) rows are of the core, and called wrong; groups (n,)."""
 
     chunks: Chunks
     classes: int
     ridge: float
     core: Tensor
     flagged: Tensor
+    groups: Tensor | None = None
+
+    def folds(self, count: int, seed: int) -> Tensor:
+        """The fold (n,) that each row is held out with, −1 for one that always trains; whole groups together."""
+        n = len(self.core)
+        groups = torch.full((n,), -1) if self.groups is None else self.groups
+        unit = torch.where(groups < 0, int(groups.max()) + 1 + torch.arange(n), groups)
+        tested = torch.unique(unit[self.core & ~self.flagged])
+        fold = torch.full((int(unit.max()) + 1,), -1)
+        fold[tested] = torch.randperm(len(tested), generator=torch.Generator().manual_seed(seed)) % count
+        return fold[unit]
 
 
-def weights_benefit(
+@dataclass(frozen=True)
+class HeldOut:
+    """1 for each held-out row that is misclassified, by learner and whether it trained with weights; how many folds."""
+
+    errors: dict[tuple[str, bool], Array]
+    folds: int
+
+    def of(self, weighted: bool) -> list[Array]:
+        """Errors of each learner."""
+        return [self.errors[name, weighted] for name in LEARNERS]
+
+    def figures(self) -> dict[str, Any]:
+        """Mean errors with and without weights, the gain, its standard error, and the errors of each learner."""
+        if not self.errors:
+            return {"folds": self.folds, "rows": 0}
+        gain, deviation = mean_gain(self.of(weighted=True), self.of(weighted=False))
+        names = {"with_weights": True, "without_weights": False}
+        return {
+            **{name: float(np.mean(self.of(weighted))) for name, weighted in names.items()},
+            "gain": gain,
+            "standard_error": deviation,
+            "rows": len(self.errors[LEARNERS[0], True]),
+            "folds": self.folds,
+            "learners": {
+                learner: {name: float(self.errors[learner, weighted].mean()) for name, weighted in names.items()}
+                for learner in LEARNERS
+            },
+        }
+
+
+def hold_out(
     members: Members, folds: int, seed: int, *, flagged_out: bool, most: int = MOST_ROWS, **weighing: Any
-) -> dict[str, Any]:
-    """Mean errors with and without weights, the gain, its standard error, and the errors of each learner.
+) -> HeldOut:
+    """Errors on held-out rows of the core, in an order that depends on these and the seed alone.
 
     Args:
         members: the set.
@@ -45,54 +89,44 @@ def weights_benefit(
         most: rows that train the logistic regression at most, drawn with the seed.
         weighing: loss, steps (a number: those that the whole set took) and step_size of Reweight.
     """
-    n = len(members.core)
-    fold = torch.full((n,), -1)
-    tests = (members.core & ~members.flagged).nonzero()[:, 0]
-    fold[tests] = torch.randperm(len(tests), generator=torch.Generator().manual_seed(seed)) % folds
-    penalty = choose_penalty(
-        "logistic", gathered(members.chunks, members.core & ~members.flagged, most, seed), seed, most
-    )
+    tests = members.core & ~members.flagged
+    if not tests.any():
+        return HeldOut({}, folds)
+    fold = members.folds(folds, seed)
+    penalty = choose_penalty("logistic", gathered(members.chunks, tests, most, seed), seed, most)
     wrong: dict[tuple[str, bool], list[Array]] = {}
     for number in track(range(folds), folds, "folds"):
-        if (fold == number).any():
-            for key, errors in _held_out(members, fold != number, flagged_out, penalty, seed, most, weighing).items():
+        out = fold == number
+        if out.any():
+            for key, errors in _held_out(members, out, tests, flagged_out, penalty, seed, most, weighing).items():
                 wrong.setdefault(key, []).append(errors)
-    joined = {key: np.concatenate(parts) for key, parts in wrong.items()}
-    with_, without = ([joined[key] for key in joined if key[1] is weighted] for weighted in (True, False))
-    if not joined:
-        return {"folds": folds, "rows": 0}
-    gain, deviation = mean_gain(with_, without)
-    learners = {
-        name: {"with_weights": float(joined[name, True].mean()), "without_weights": float(joined[name, False].mean())}
-        for name in ("ridge", "logistic")
-    }
-    return {
-        "with_weights": float(np.mean(with_)),
-        "without_weights": float(np.mean(without)),
-        "gain": gain,
-        "standard_error": deviation,
-        "rows": len(tests),
-        "folds": folds,
-        "learners": learners,
-    }
+    return HeldOut({key: np.concatenate(parts) for key, parts in wrong.items()}, folds)
 
 
 def _held_out(
-    members: Members, rest: Tensor, flagged_out: bool, penalty: float, seed: int, most: int, weighing: dict[str, Any]
+    members: Members,
+    out: Tensor,
+    tests: Tensor,
+    flagged_out: bool,
+    penalty: float,
+    seed: int,
+    most: int,
+    weighing: dict[str, Any],
 ) -> dict[tuple[str, bool], Array]:
-    """1 where a row that is not in ``rest`` is misclassified, by learner and whether it trained with weights."""
-    chunks, k = members.chunks, members.classes
-    start = fit_ridge(Subset(chunks, rest), k, members.ridge)
+    """1 where a row of ``tests`` that is ``out`` is misclassified, by learner and whether it trained with weights."""
+    chunks, k, rest = members.chunks, members.classes, ~out
+    together = None if members.groups is None else members.groups[rest]
+    start = fit_ridge(Subset(chunks, rest), k, members.ridge, groups=together)
     weights = torch.zeros(len(rest), dtype=torch.float64)
     weights[rest] = reweight(start, seed=seed, **weighing).weights
     trains = trainable(chunks, rest, members.flagged) if flagged_out else rest
-    out, set_ = Subset(chunks, ~rest), Subset(chunks, trains)
-    test, drawn = gathered(chunks, ~rest, len(rest), seed), sampled(trains, most, seed)
+    judging, set_ = Subset(chunks, out & tests), Subset(chunks, trains)
+    test, drawn = gathered(chunks, out & tests, len(rest), seed), sampled(trains, most, seed)
     rows = gathered(chunks, drawn, most, seed)
     errors: dict[tuple[str, bool], Array] = {}
     for weighted in (True, False):
         head = train(set_, k, members.ridge, weights[trains] if weighted else None)
-        errors["ridge", weighted] = (~head.correct(out)).double().numpy()
+        errors["ridge", weighted] = (~head.correct(judging)).double().numpy()
         training = TrainingSet(rows.features, rows.labels, weights[drawn].numpy() if weighted else None)
         predicted = answer("logistic", training, test.features, penalty=penalty, seed=seed, most=most).predicted
         errors["logistic", weighted] = (predicted != test.labels).astype(float)

@@ -1,8 +1,8 @@
 """What a training set is worth: the test error of the linear head that it trains, with an interval.
 
 The head is ridge regression on the same features, whatever the set; its λ is chosen by leave-one-out on that set.
-Intervals come from a bootstrap over test samples: draw them with replacement, take the 2.5 % and 97.5 % quantiles of
-the mean error; differences between two sets are drawn in pairs, on the same test samples.
+Intervals come from a bootstrap over test samples: draw them with replacement, those of a group together, take the 2.5 %
+and 97.5 % quantiles of the mean error; differences between two sets are drawn in pairs, on the same test samples.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from diva.numerics.precision import fit_ridge
 from diva.numerics.ridge import RidgeModel
 
 Errors = npt.NDArray[np.float64]
+Units = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,25 @@ class Interval:
     high: float
 
 
-def bootstrap(errors: Errors, draws: int, seed: int) -> Interval:
+def bootstrap(errors: Errors, draws: int, seed: int, units: Units | None = None) -> Interval:
     """Mean of per-sample errors (n,) in [−1, 1] and its interval; the same draws for the same n and seed.
+
+    Args:
+        errors: of n test samples.
+        draws: how many.
+        seed: of them.
+        units: numbers (n,) from 0 of what is drawn as a whole, such as all views of an image; None: each.
 
     Raises:
         ValueError: of no samples.
     """
     if not len(errors):
         raise ValueError("errors must hold at least one test sample, got none.")
-    low, high = np.quantile(_drawn(len(errors), draws, seed) @ errors / len(errors), [0.025, 0.975])
+    each = np.arange(len(errors)) if units is None else units
+    sums, sizes = np.bincount(each, errors), np.bincount(each)
+    counts = _drawn(len(sums), draws, seed)
+    total = counts @ sizes if sizes.max() > 1 else len(errors)
+    low, high = np.quantile(counts @ sums / total, [0.025, 0.975])
     return Interval(float(errors.mean()), float(low), float(high))
 
 

@@ -10,11 +10,11 @@ import polars as pl
 import torch
 
 from diva.curation import rows
-from diva.curation.evaluation import Errors, Head, bootstrap, train, train_by_leave_one_out
+from diva.curation.evaluation import Errors, Head, Units, bootstrap, train, train_by_leave_one_out
 from diva.curation.learners import TrainingSet, answer, choose_penalty
 from diva.curation.reweight import reweight
 from diva.numerics.precision import fit_ridge
-from diva.store import ledger, release
+from diva.store import index, ledger, release
 from diva.text.choices import Learner
 from diva.text.progress import track
 
@@ -28,11 +28,12 @@ HELD_OUT = (
 
 @dataclass(frozen=True)
 class Exam:
-    """Rows that test, what to say about them, and ids that must not train for it."""
+    """Rows that test, what to say about them, ids that must not train for it, and numbers of what is drawn together."""
 
     rows: pl.DataFrame
     about: dict[str, object]
     excluded: list[str]
+    units: Units
 
 
 class Drawn(NamedTuple):
@@ -43,16 +44,44 @@ class Drawn(NamedTuple):
     errors: Errors
 
 
-def exam(core: pl.DataFrame, test: pl.DataFrame, classes: list[str], held_out: float, seed: int) -> Exam:
-    """The test set as far as the core knows its classes; without one, a held-out share of the core."""
+def exam(
+    core: pl.DataFrame, test: pl.DataFrame, classes: list[str], held_out: float, seed: int, groups: pl.DataFrame
+) -> Exam:
+    """The test set as far as the core knows its classes; without one, a held-out share of the core, in whole groups.
+
+    Args:
+        core: its index.
+        test: index of the test set.
+        classes: of the core.
+        held_out: share of the core.
+        seed: of its draw.
+        groups: of core and pool (`diva.store.index.groups`); what shares one with a held-out sample must not train.
+    """
     familiar = test.filter(pl.col("label").is_in(classes))
     if len(familiar):
         about = {"samples": len(familiar), "kind": "test", "caveat": "", "unknown_class": len(test) - len(familiar)}
-        return Exam(familiar, about, [])
-    order = np.random.default_rng(seed).permutation(len(core))
-    fold = core[sorted(order[: max(1, round(held_out * len(core)))].tolist())]
-    about = {"samples": len(fold), "kind": "held_out", "caveat": HELD_OUT, "unknown_class": 0}
-    return Exam(fold, about, fold["sample_id"].to_list())
+        return Exam(familiar, about, [], units(familiar, index.groups(familiar, stored=False)))
+    whole, wanted, caveat = units(core, groups), max(1, round(held_out * len(core))), HELD_OUT
+    if whole.max() == 0 < len(core) - 1:
+        whole, caveat = np.arange(len(core)), f"{HELD_OUT} All of the core is one group, which cannot be left out."
+    order = np.random.default_rng(seed).permutation(whole.max() + 1)
+    last = int(np.searchsorted(np.cumsum(np.bincount(whole)[order]), wanted))
+    drawn = np.isin(whole, order[: last + 1])
+    fold = core.filter(pl.Series(drawn))
+    related = groups.filter(pl.col("number").is_in(groups.join(fold, on="sample_id", how="semi")["number"].implode()))
+    about = {"samples": len(fold), "kind": "held_out", "caveat": caveat, "unknown_class": 0}
+    excluded = set(fold["sample_id"]) | (set(related["sample_id"]) if caveat == HELD_OUT else set())
+    return Exam(fold, about, sorted(excluded), units(fold, groups))
+
+
+def units(frame: pl.DataFrame, groups: pl.DataFrame) -> Units:
+    """Numbers (n,) from 0, in the order of their first rows: of the groups, and of each row without one."""
+    numbers = frame.select("sample_id").join(groups, on="sample_id", how="left", maintain_order="left")["number"]
+    single = pl.Series(range(-1, -len(frame) - 1, -1), dtype=pl.Int64)
+    keys, first, inverse = np.unique(numbers.fill_null(single), return_index=True, return_inverse=True)
+    position = np.empty(len(keys), np.int64)
+    position[np.argsort(first)] = np.arange(len(keys))
+    return position[inverse]
 
 
 class Trial:
@@ -91,7 +120,7 @@ class Trial:
 
     def interval(self, errors: Errors, key: str = "error") -> dict[str, float]:
         """Mean and bounds under the names of the metrics."""
-        bounds = bootstrap(errors, self.draws, self.seed)
+        bounds = bootstrap(errors, self.draws, self.seed, self.exam.units)
         prefix = "" if key == "error" else f"{key}_"
         return {key: bounds.mean, f"{prefix}low": bounds.low, f"{prefix}high": bounds.high}
 

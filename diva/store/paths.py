@@ -10,6 +10,7 @@ PARAMS = Path("params.yaml")
 FIT = DATA / "fit" / "fit.json"
 CORE = DATA / "fit" / "core.parquet"
 MOMENTS = DATA / "fit" / "moments.h5"
+CALLS = DATA / "weights" / "called_wrong.parquet"  # of samples that no round chose, where the release holds all
 RELATIVES = DATA / "fit" / "relatives.parquet"  # groups that nobody named, where the core has some
 WEIGHTS = DATA / "weights" / "weights.parquet"
 WEIGHTS_HISTORY = DATA / "weights" / "history.json"

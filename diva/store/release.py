@@ -67,18 +67,24 @@ def verdict(setting: str, held_out: Mapping[str, Any] | None) -> Verdict:
     return Verdict(weighted, reason if weighted else f"{reason}; all weights are 1")
 
 
-def complete(state: pl.DataFrame, weights: pl.DataFrame, pool: pl.DataFrame, review: pl.DataFrame) -> pl.DataFrame:
-    """The set, and after it the rest of the pool where that is weighed too (``reweight.over: everything``).
+def complete(
+    state: pl.DataFrame, weights: pl.DataFrame, pool: pl.DataFrame, review: pl.DataFrame, calls: pl.DataFrame | None
+) -> pl.DataFrame:
+    """The set, and after it the rest of the pool where that is weighed too (``reweight.over``, ``release.set``).
 
     Args:
         state: a curated set.
         weights: of its members, and of the rest of the pool or not.
         pool: the newest index.
         review: the decisions of people that the set obeys, and so does the rest of the pool.
+        calls: flags of the rest of the pool (`curated.CHANGES`), below people's decisions; None where it has none.
     """
     rest = pool.join(state, on="sample_id", how="anti", maintain_order="left")
     weighed = rest.join(weights, on="sample_id", how="semi", maintain_order="left")
     entered = curated.reviewed(curated.entered(weighed, "pool", UNCHOSEN), review)
+    if calls is not None:
+        undecided = calls.join(entered, on="sample_id", how="semi").join(review, on="sample_id", how="anti")
+        entered = curated.apply(UNCHOSEN, entered, undecided, pool, tables.empty(curated.REVIEW))
     return curated.ordered(pl.concat([state, entered]))
 
 
@@ -88,12 +94,24 @@ def to_weigh(over: str, state: pl.DataFrame, pool: pl.DataFrame, review: pl.Data
     if over == "members":
         return members
     rest = curated.reviewed(pool.join(state, on="sample_id", how="anti", maintain_order="left"), review)
-    return pl.concat([members.select(pool.columns[:-1]), rest.select(pool.columns[:-1])])
+    return pl.concat([members.select(curated.ROWS), rest.select(curated.ROWS)])
+
+
+def read_calls() -> pl.DataFrame | None:
+    """Which labels of samples that no round chose are called wrong; None where these are not in the release."""
+    return tables.read(paths.CALLS, curated.CHANGES) if paths.CALLS.exists() else None
+
+
+def write_calls(calls: pl.DataFrame | None) -> None:
+    """Keep them beside the weights; None leaves no file."""
+    paths.CALLS.unlink(missing_ok=True)
+    if calls is not None:
+        tables.write(paths.CALLS, calls, curated.CHANGES)
 
 
 def weighed(state: pl.DataFrame, weights: pl.DataFrame, pool: pl.DataFrame, review: pl.DataFrame) -> pl.DataFrame:
     """Members of a set, and the rest of the pool where that is weighed too; with their weights."""
-    members = complete(state, weights, pool, review).filter(pl.col("status") == "member")
+    members = complete(state, weights, pool, review, read_calls()).filter(pl.col("status") == "member")
     return members.join(weights.select("sample_id", "weight"), on="sample_id", how="left", maintain_order="left")
 
 
@@ -163,9 +181,15 @@ def read_removed(path: Path) -> pl.DataFrame:
 
 
 def summary(
-    round_: str, state: pl.DataFrame, train: pl.DataFrame, judged: Verdict, setting: str, flagged: str = "keep"
+    round_: str,
+    state: pl.DataFrame,
+    train: pl.DataFrame,
+    judged: Verdict,
+    setting: str,
+    flagged: str = "keep",
+    rows: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What the release holds, and why it has the weights it has."""
+    """What the release holds, and why it has the weights it has (and ``rows``: why these, where that was asked)."""
     came = state.filter(pl.col("origin") == "pool").group_by("round").len().sort("round").iter_rows()
     counts = curated.counts(state)
     gone = {"samples": len(train), "left_out": counts["members"] - len(train)} if flagged == "out" else {}
@@ -173,6 +197,7 @@ def summary(
         "round": round_,
         **counts,
         **gone,
+        **({"set": dict(rows)} if rows else {}),
         "added_in": dict(came),
         "classes": dict(train.group_by("label").len().sort("label").iter_rows()),
         "weights": {

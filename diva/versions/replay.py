@@ -157,19 +157,28 @@ def released(files: VersionFiles) -> Iterator[FileFault]:
     weights = files.table(paths.WEIGHTS, release.WEIGHTS)
     rows = files.table(paths.pool(ledger.newest_pool(book)), index.SCHEMA)
     said = files.table(paths.review(ledger.obeyed_review(book)), curated.REVIEW)
-    state = release.complete(files.table(paths.curated(book.latest), curated.SCHEMA), weights, rows, said)
-    judged = json.loads(contents.git_text(files.version, paths.metrics("reweight"))).get("held_out")
-    verdict = release.verdict(setting, judged)
+    calls = files.table(paths.CALLS, curated.CHANGES) if paths.CALLS.as_posix() in files.files else None
+    state = release.complete(files.table(paths.curated(book.latest), curated.SCHEMA), weights, rows, said, calls)
+    judged = json.loads(contents.git_text(files.version, paths.metrics("reweight")))
+    verdict = release.verdict(setting, judged.get("held_out"))
     stored = [files.table(paths.TRAIN, release.TRAIN), release.read_removed(files.file(paths.REMOVED))]
-    groups = pl.concat([frame.select("sample_id", "group") for frame in stored]).drop_nulls()  # taken as they stand
+    groups = None if flagged is None else _groups(files, rows)
     train, removed = release.frames(state, weights, verdict.weighted, flagged or "keep", groups)
     if flagged is None:  # a version of old
         removed = removed.with_columns(score=pl.lit(None, pl.Float64))
     yield from differ(paths.TRAIN.as_posix(), train, stored[0])
     yield from differ(paths.REMOVED.as_posix(), removed, stored[1])
-    summary = release.summary(book.latest, state, train, verdict, setting, flagged or "keep")
+    summary = release.summary(book.latest, state, train, verdict, setting, flagged or "keep", judged.get("set"))
     if json.loads(files.file(paths.SUMMARY).read_text(encoding="utf-8")) != summary:
         yield FileFault(paths.SUMMARY.as_posix(), "a summary of this release", "another")
+
+
+def _groups(files: VersionFiles, pool: pl.DataFrame) -> pl.DataFrame:
+    """sample_id and group of what is left out together, by the indices and the relatives that ``fit`` stored."""
+    named = [files.table(paths.CORE, index.SCHEMA), pool]
+    if paths.RELATIVES.as_posix() in files.files:
+        named.append(files.table(paths.RELATIVES, index.RELATIVES))
+    return index.group_names(*named, stored=False)
 
 
 def untested(files: VersionFiles) -> Iterator[FileFault]:

@@ -3,10 +3,13 @@
 from typing import get_args
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
-from diva.curation.benefit import Members, trainable, weights_benefit
+from diva.curation import panel
+from diva.curation.benefit import Members, hold_out, trainable
+from diva.curation.evaluation import bootstrap
 from diva.curation.learners import TrainingSet, answer, choose_penalty, mean_gain
 from diva.numerics.chunks import InMemory
 from diva.numerics.normalize import Prepared
@@ -76,7 +79,7 @@ def test_weights_are_judged_on_unflagged_rows_of_the_core_alone():
     x, y = blobs(200)
     chunks = Prepared(InMemory(torch.from_numpy(x), torch.from_numpy(y), 64))
     core, flagged = torch.arange(200) < 90, torch.arange(200) % 10 == 0
-    benefit = weights_benefit(Members(chunks, 3, 0.1, core, flagged), 3, 0, flagged_out=True, steps=2)
+    benefit = hold_out(Members(chunks, 3, 0.1, core, flagged), 3, 0, flagged_out=True, steps=2).figures()
     assert benefit["rows"] == 81
     assert benefit["folds"] == 3
     assert set(benefit["learners"]) == {"ridge", "logistic"}
@@ -103,3 +106,65 @@ def test_the_release_is_named_by_what_it_kept():
     assert evaluation.release_set({"weighted": False, "flagged_out": True}) == "release_unflagged"
     assert evaluation.release_set({"weighted": True}) == "release_weighted"
     assert evaluation.release_set({}) == "release_unweighted"
+
+
+def test_a_fold_holds_whole_groups_and_takes_what_shares_a_group_with_it_along():
+    groups = torch.tensor([0, 0, 1, 1, -1, -1, -1, 2, 2])
+    core = torch.tensor([True, True, True, False, True, True, False, False, False])
+    chunks = InMemory(torch.zeros(9, 2), torch.zeros(9, dtype=torch.int64), 4)
+    fold = Members(chunks, 2, 0.1, core, torch.zeros(9, dtype=torch.bool), groups).folds(2, 0)
+    assert fold[0] == fold[1] >= 0
+    assert fold[2] == fold[3] >= 0  # a row of the pool, related to one of the core
+    assert (fold[[4, 5]] >= 0).all()
+    assert (fold[[6, 7, 8]] == -1).all()  # of the pool, and related to no row of the core
+
+
+def test_without_groups_folds_are_a_permutation_of_the_rows_that_test():
+    core, flagged = torch.arange(20) < 12, torch.arange(20) % 5 == 0
+    chunks = InMemory(torch.zeros(20, 2), torch.zeros(20, dtype=torch.int64), 4)
+    fold, tests = Members(chunks, 2, 0.1, core, flagged).folds(3, 7), core & ~flagged
+    assert fold[tests].tolist() == (torch.randperm(9, generator=torch.Generator().manual_seed(7)) % 3).tolist()
+    assert (fold[~tests] == -1).all()
+
+
+def test_samples_of_a_group_are_drawn_together():
+    errors = np.array([1.0, 1, 1, 0, 0, 0, 1, 0])
+    alike = bootstrap(errors, 500, 0, np.arange(8))
+    assert alike == bootstrap(errors, 500, 0)
+    together = bootstrap(errors, 500, 0, np.array([0, 0, 0, 1, 1, 1, 2, 3]))
+    assert together.mean == alike.mean
+    assert together.high - together.low > alike.high - alike.low
+
+
+def related(**groups: int) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"sample_id": list(groups), "number": list(groups.values())}, {"sample_id": pl.String, "number": pl.Int64}
+    )
+
+
+CORE = pl.DataFrame({"sample_id": list("abcdefghij"), "label": list("xyxyxyxyxy"), "group": [None] * 10})
+
+
+def test_a_held_out_fold_of_the_core_holds_whole_groups_and_what_is_related_to_it_must_not_train():
+    groups = related(a=1, b=1, c=1, d=2, e=2, f=2, g=2, p=1, q=2, r=3)
+    exam = panel.exam(CORE, CORE.clear(), ["x", "y"], 0.3, 0, groups)
+    fold, excluded = set(exam.rows["sample_id"]), set(exam.excluded)
+    for whole, pool in (("abc", "p"), ("defg", "q")):
+        assert set(whole) <= fold or set(whole).isdisjoint(fold)
+        assert (pool in excluded) == set(whole).issubset(fold)
+    assert 3 <= len(fold) < 10
+    assert "r" not in excluded
+    assert len(exam.units) == len(fold)
+
+
+def test_without_groups_the_held_out_fold_is_a_permutation_of_the_core():
+    exam = panel.exam(CORE, CORE.clear(), ["x", "y"], 0.3, 4, related())
+    drawn = sorted(np.random.default_rng(4).permutation(10)[:3].tolist())
+    assert exam.rows["sample_id"].to_list() == CORE["sample_id"][drawn].to_list() == exam.excluded
+    assert exam.units.tolist() == [0, 1, 2]
+
+
+def test_a_core_of_one_group_is_held_out_by_samples_and_says_so():
+    exam = panel.exam(CORE, CORE.clear(), ["x", "y"], 0.3, 0, related(**dict.fromkeys("abcdefghij", 5)))
+    assert len(exam.rows) == len(exam.excluded) == 3
+    assert "one group, which cannot be left out" in str(exam.about["caveat"])

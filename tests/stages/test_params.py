@@ -37,7 +37,7 @@ def test_right_parameters_have_no_faults(models: None) -> None:
     ("changes", "expected"),
     [
         ({"releese": {"weights": "auto"}}, "params.yaml:releese: no such section; is release meant?."),
-        ({"release": None}, "params.yaml:release: must be a mapping of weights, flagged, got None."),
+        ({"release": None}, "params.yaml:release: must be a mapping of weights, set, flagged, got None."),
         ({"download": {"new_classes": "keep"}}, "input should be 'quarantine' or 'accept', got 'keep'"),
         ({"release": {"weight": "auto"}}, "params.yaml:release.weight: unknown key; is weights meant?."),
         ({"release": {"weight": "auto"}}, "params.yaml:release.weights: field required, got nothing."),

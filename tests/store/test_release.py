@@ -33,11 +33,11 @@ STATE = curated.start(indexed("core", "uvw"), scored("uvw"), "weigh")
 
 
 def test_weights_of_members_alone_leave_the_pool_out():
-    assert release.complete(STATE, weighed("uvw"), indexed("b001", "xyz"), said()).equals(STATE)
+    assert release.complete(STATE, weighed("uvw"), indexed("b001", "xyz"), said(), None).equals(STATE)
 
 
 def test_weights_of_everything_bring_the_rest_of_the_pool():
-    state = release.complete(STATE, weighed("uvwxyz"), indexed("b001", "xyz"), said())
+    state = release.complete(STATE, weighed("uvwxyz"), indexed("b001", "xyz"), said(), None)
     train, removed = release.frames(state, weighed("uvwxyz"), weighted=True)
     assert train["sample_id"].to_list() == list("uvwxyz")
     assert train["origin"].to_list() == ["core"] * 3 + ["pool"] * 3
@@ -48,7 +48,7 @@ def test_weights_of_everything_bring_the_rest_of_the_pool():
 def test_the_rest_of_the_pool_obeys_people_too():
     """Also where weights are of before the decision."""
     people = said(x=("reject", None), y=("relabel", "b"), z=("accept", None))
-    state = release.complete(STATE, weighed("uvwxyz"), indexed("b001", "xyz"), people)
+    state = release.complete(STATE, weighed("uvwxyz"), indexed("b001", "xyz"), people, None)
     train, removed = release.frames(state, weighed("uvwxyz"), weighted=True)
     assert train.select("sample_id", "label", "given_label").rows()[3:] == [("y", "b", "a"), ("z", "a", "a")]
     assert "x" not in {*train["sample_id"], *removed["sample_id"]}
@@ -64,3 +64,13 @@ def test_removed_samples_of_versions_of_old_have_no_score(tmp_path):
     schema = {name: dtype for name, dtype in release.REMOVED.items() if name != "score"}
     tables.write(tmp_path / "removed.parquet", tables.empty(schema), schema)
     assert release.read_removed(tmp_path / "removed.parquet").columns == list(release.REMOVED)
+
+
+def test_labels_called_wrong_of_what_no_round_chose_leave_but_where_people_decided():
+    flags = [(name, "flag", 0.1, -0.5, 0.9, "b", "called b") for name in "xyv"]
+    calls = pl.DataFrame(flags, dict(curated.CHANGES), orient="row")
+    pool = indexed("b001", "xyz")
+    state = release.complete(STATE, weighed("uvwxyz"), pool, said(y=("accept", None)), calls)
+    train, removed = release.frames(state, weighed("uvwxyz"), weighted=True, flagged="out")
+    assert train["sample_id"].to_list() == list("uvwyz")
+    assert removed.select("sample_id", "suggested_label", "score", "reason").rows() == [("x", "b", 0.9, "called b")]

@@ -122,6 +122,7 @@ def test_other_bytes_in_the_cache_are_named_with_both_checksums(mine: Project, p
         ("data/fit/core.parquet", under_other_labels, "label "),
         ("data/release/train.parquet", heavier, "weight 1"),
         ("data/release/train.parquet", without_the_first, " rows"),
+        ("data/release/train.parquet", lambda frame: frame.with_columns(group=pl.lit("forged")), "group None"),
         ("data/release/removed.parquet", without_the_first, " rows"),
         ("data/quarantine/pool-b001.parquet", without_the_first, "all of 50 samples, or why not"),
     ],
