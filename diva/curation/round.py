@@ -1,6 +1,7 @@
 """One round, whole: frames in, changes out.
 
-    1. Decisions of people come first: what they rejected takes no part, what they relabelled counts under that label.
+    1. Decisions of people come first: what they rejected takes no part, what they relabelled counts under that label,
+       and what they accepted or relabelled of the pool is added, above any score and before all others.
     2. Noise: the share of hopeless labels, in the core and in the pool, says whether the validation loss is trimmed.
     3. Choice: the unused samples of the pool in the order of the derivative, or of another method; at most
        ``per_round``, of a class at most ``per_class``, of all rounds together at most ``budget``.
@@ -11,7 +12,7 @@ The changes are applied by `diva.store.curated`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -51,9 +52,8 @@ class Policy:
     budget: int | None
     clean_up: CleanUp
 
-    def limits(self, pool: int, state: pl.DataFrame) -> RoundSettings:
+    def limits(self, pool: int, spent: int) -> RoundSettings:
         """What Extend may add of ``pool`` samples, no more than the budget has left."""
-        spent = int((state["origin"] == "pool").sum())
         return self.addition.within(pool, None if self.budget is None else max(0, self.budget - spent))
 
 
@@ -92,12 +92,16 @@ class Basis:
 
 @dataclass(frozen=True)
 class Choice:
-    """Members with their moments, candidates, what Extend says of these, and the noise that it went by."""
+    """Members with their moments, candidates, what Extend says of these, and the noise that it went by.
+
+    The first ``wanted`` of ``turn.index`` are there because people said so.
+    """
 
     members: Counted
     candidates: pl.DataFrame
     turn: RoundChoice
     noise: Noise
+    wanted: int
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ def decide(basis: Basis, policy: Policy, methods: Methods) -> Outcome:
     )
     scored = as_table(judged["sample_id"], suspicion, problem.classes)
     undecided = scored.join(decisions, on="sample_id", how="anti", maintain_order="left")
-    parts = [additions(added["sample_id"], choice.turn, scored), corrections(undecided, policy.clean_up)]
+    parts = [additions(added["sample_id"], choice, scored), corrections(undecided, policy.clean_up)]
     changes = tables.conform(pl.concat(parts), curated.CHANGES, "changes")
     after = curated.apply(UNNAMED, basis.state, changes, basis.pool, decisions)
     moments = rows.moments_of(curated.members(after), choice.members, problem)
@@ -146,10 +150,19 @@ def choose(basis: Basis, policy: Policy, methods: Methods) -> Choice:
     noise = assess_noise(core_fit, rows.prepared(pool, problem), rows.group_numbers(pool, basis.groups))
     member_fit, others = rows.fitted(members, problem, basis.groups), rows.prepared(candidates, problem)
     order = preferred(policy.choose, member_fit.chunks, others, classes, methods)
-    limits, loss = policy.limits(len(basis.pool), basis.state), validation_loss(policy.loss, noise, problem)
+    wanted = wanted_by_people(candidates, decisions)
+    spent = int((basis.state["origin"] == "pool").sum()) + len(wanted)
+    limits, loss = policy.limits(len(basis.pool), spent), validation_loss(policy.loss, noise, problem)
     together = rows.group_numbers(candidates, basis.groups)
     turn = extend_round(member_fit, others, loss, limits, preferred=order, groups=together)
-    return Choice(members, candidates, turn, noise)
+    index = torch.cat([wanted, turn.index[~torch.isin(turn.index, wanted)]])
+    return Choice(members, candidates, replace(turn, index=index), noise, len(wanted))
+
+
+def wanted_by_people(candidates: pl.DataFrame, decisions: pl.DataFrame) -> torch.Tensor:
+    """Positions of the candidates whose label people let stand or gave."""
+    wanted = candidates["sample_id"].is_in(decisions["sample_id"].implode())
+    return torch.tensor(wanted.arg_true().to_list(), dtype=torch.int64)
 
 
 def present(state: pl.DataFrame, decisions: pl.DataFrame) -> pl.DataFrame:
@@ -174,16 +187,18 @@ def preferred(name: str, members: Chunks, unused: Chunks, classes: int, methods:
     return methods.order(name, *rows.gathered(members), *rows.gathered(unused), classes=classes)
 
 
-def additions(sample_id: pl.Series, turn: RoundChoice, scored: pl.DataFrame) -> pl.DataFrame:
+def additions(sample_id: pl.Series, choice: Choice, scored: pl.DataFrame) -> pl.DataFrame:
     """Changes that add, in the order chosen."""
-    gains = turn.gain[turn.index].numpy()
+    turn = choice.turn
+    effects = [f"adding it changes the validation loss by about {gain:.2e}" for gain in turn.gain[turn.index].tolist()]
+    people = [f"people want it; {effect}" for effect in effects[: choice.wanted]]
     chosen = pl.DataFrame(
         {
             "sample_id": sample_id,
             "change": ["add"] * len(sample_id),
             "derivative": turn.derivative[turn.index].numpy(),
             "margin": turn.margin[turn.index].numpy(),
-            "reason": [f"adding it changes the validation loss by about {gain:.2e}" for gain in gains],
+            "reason": [*people, *effects[choice.wanted :]],
         },
         schema_overrides={"sample_id": pl.String, "change": pl.String, "reason": pl.String},
     )

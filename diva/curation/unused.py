@@ -13,6 +13,7 @@ from diva.store import tables
 from diva.store.evaluation import REMAINING
 
 REJECTED = "rejected by people"
+WANTED = "wanted by people; the next round adds it"
 HOPELESS = "label probably wrong"
 HARMFUL = "would raise the validation loss"
 WAITING = "a candidate; no room yet"
@@ -30,7 +31,7 @@ def explain(basis: Basis, policy: Policy | None, methods: Methods) -> pl.DataFra
         gain=pl.Series(turn.gain.numpy()),
         derivative=pl.Series(turn.derivative.numpy()),
         margin=pl.Series(turn.margin.numpy()),
-        reason=reasons(choice, policy),
+        reason=reasons(choice, policy).scatter(choice.turn.index[: choice.wanted].tolist(), WANTED),
         **predicted(rows.prepared(candidates, problem), turn.model, problem),
     )
     rejected = unused.join(candidates, on="sample_id", how="anti", maintain_order="left")

@@ -1,7 +1,7 @@
 """What people said of samples, against what the scores had said: who overruled what, and how often scores were right.
 
-A sample that people took down says nothing about its label and is left out; so is one that no score had judged, as most
-that were left in the pool: nobody was overruled there.
+A sample that people took down says nothing about its label and is left out; so is one that no score had judged. Of what
+people brought in from the pool, scores had called those wrong for which they suggest another label than the given one.
 """
 
 import math
@@ -41,10 +41,14 @@ def said(states: Sequence[pl.DataFrame]) -> pl.DataFrame:
     Args:
         states: curated sets, oldest first.
     """
-    frames = []
+    frames: list[pl.DataFrame] = []
+    by_people = pl.col("reason").str.starts_with("review:").fill_null(value=False)
+    columns = ("sample_id", "given_label", "score", "suggested_label")
     for state in states:
-        own = state.filter(~pl.col("reason").str.starts_with("review:").fill_null(value=False))
-        frames.append(own.select("sample_id", "given_label", "score", "suggested_label", called=called_wrong()))
+        own, brought = state.filter(~by_people), state.filter(by_people, origin="pool")
+        frames.append(own.select(*columns, called=called_wrong()))
+        other = (pl.col("suggested_label") != pl.col("given_label")).fill_null(value=False)
+        frames.insert(0, brought.select(*columns, called=other))  # before what scores said of members
     return pl.concat(frames).unique("sample_id", keep="last", maintain_order=True)
 
 

@@ -63,7 +63,14 @@ def test_without_reviews_the_precision_is_undefined() -> None:
 
 
 def test_scores_are_heard_as_they_spoke_before_people_did() -> None:
-    columns = {"given_label": "cat", "label": "cat", "status": "member", "score": 0.9, "suggested_label": "dog"}
+    columns = {
+        "origin": "core",
+        "given_label": "cat",
+        "label": "cat",
+        "status": "member",
+        "score": 0.9,
+        "suggested_label": "dog",
+    }
     first = pl.DataFrame({"sample_id": ["a"], "flagged": [True], "reason": ["called dog"]}).with_columns(
         **{name: pl.lit(value) for name, value in columns.items()}
     )

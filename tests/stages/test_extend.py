@@ -1,11 +1,18 @@
 """Stage extend takes people at their word before it computes anything."""
 
+from pathlib import Path
+
+import numpy as np
 import polars as pl
+import pytest
 from polars.testing import assert_frame_equal
 
+from diva.curation import unused
 from diva.curation.round import present
-from diva.store import curated
+from diva.report import reviewed as report
+from diva.store import curated, evaluation, ledger, paths, tables
 from diva.store.curated import reviewed
+from tests.projects import real_stages as project
 
 STATE = pl.DataFrame(
     {
@@ -44,3 +51,70 @@ def test_rows_of_the_pool_have_one_label_which_an_accept_lets_stand() -> None:
     pool = STATE.select("sample_id", "label")
     said = review(flipped=("accept", None), called=("reject", None))
     assert reviewed(pool, said).rows() == [("kept", "a"), ("flipped", "b"), ("gone", "a")]
+
+
+WRONG = [*["owl", "cat", "dog"] * 6, "cat", "dog", "owl"]  # the last three
+
+
+def pack(name: str, seeds: range, labels: list[str] | None = None) -> Path:
+    """Classes that lie far apart."""
+    rows = [np.random.default_rng(seed).normal(size=6) + 6 * np.eye(6)[seed % 3] for seed in seeds]
+    return project.pack(Path(f"{name}.npz"), seeds, labels=labels, features=np.array(rows, np.float32))
+
+
+@pytest.fixture
+def noisy(workplace: Path) -> pl.DataFrame:
+    """A project whose pool has wrong labels that scores leave out; what is left in it after a round, by row."""
+    core, test, pool = (pack(name, *of) for name, *of in (
+        ("core", range(45)), ("test", range(100, 115)), ("pool", range(200, 221), WRONG),
+    ))  # fmt: skip
+    project.begin(str(core), str(test), extend={"per_round": 40, "stop": True})
+    project.night(pool)
+    from stages import evaluate
+
+    evaluate.main()
+    return evaluation.read("left")
+
+
+def decide(**said: tuple[str, str | None]) -> None:
+    """A review, and a round that obeys it."""
+    tables.write(paths.review("v001"), review(**said), curated.REVIEW)
+    book = ledger.plan_review(ledger.read(), "people", "sha256:" + "0" * 64)
+    settings = book.rounds[book.latest].settings
+    ledger.write(paths.LEDGER, ledger.plan_round(book, settings))
+
+
+def test_what_people_want_of_the_pool_is_added_above_any_score(noisy: pl.DataFrame) -> None:
+    left_out = noisy.filter(pl.col("suggested_label") != pl.col("label"))
+    assert set(left_out["reason"]) <= {unused.HOPELESS, unused.HARMFUL}
+    left_out = left_out["sample_id"].to_list()
+    first, second = left_out[:2]
+    given = noisy.filter(sample_id=first)["label"][0]
+    other = noisy.filter(sample_id=second)["suggested_label"][0]
+    before = curated.read("r001")
+    assert not {first, second} & set(before["sample_id"])
+    decide(**{first: ("accept", None), second: ("relabel", other)})
+    project.run_round()
+    state = curated.read("r002").filter(pl.col("sample_id").is_in([first, second])).sort("reason")
+    assert state.select("sample_id", "status", "label", "reason", "round").rows() == [
+        (first, "member", given, "review: accept", "r002"),
+        (second, "member", other, "review: relabel", "r002"),
+    ]
+    changes = tables.read(paths.changes("r002"), curated.CHANGES).filter(change="add")
+    assert changes["reason"].head(2).str.starts_with("people want it; adding it").all()
+    said = report.said([before, curated.read("r002")])
+    found = report.summarise(review(**{first: ("accept", None), second: ("relabel", other)}), said)
+    assert (found.samples, found.unjudged) == (2, 0)
+    called = found.overruled.rows[0]
+    assert called.cells == ("called wrong", "1", "0", "1", "0", "1", "2"), "one accepted: the scores were overruled"
+
+
+def test_a_spent_budget_does_not_keep_out_what_people_want(noisy: pl.DataFrame) -> None:
+    wanted = noisy["sample_id"][-1]
+    decide(**{wanted: ("accept", None)})
+    book = ledger.read().model_dump()
+    book["rounds"]["r002"]["settings"]["extend"]["budget"] = 1
+    ledger.write(paths.LEDGER, ledger.validated(book))
+    project.run_round()
+    new = curated.read("r002").filter(round="r002")
+    assert new["sample_id"].to_list() == [wanted]
