@@ -24,6 +24,7 @@ from diva.numerics.groups import shared_groups
 from diva.numerics.leave_one_out import choose_temperature, with_leverage_factors
 from diva.numerics.losses import NOISY, THRESHOLD, Loss
 from diva.numerics.precision import RidgeFit
+from diva.numerics.residence import turned
 from diva.numerics.ridge import RidgeModel
 from diva.text.choices import LossName
 
@@ -109,7 +110,9 @@ def reweight(
         ValueError: if ``steps`` or ``step_size`` is out of range.
     """
     _check(steps, step_size, validation)
-    start, alpha = with_leverage_factors(start), initial_weights(start)
+    model = start.model
+    start = with_leverage_factors(start if validation is not None else turned(start))
+    alpha = initial_weights(start)
     chosen = prepare_loss(loss, start, temperature)
     watched: tuple[float, ...] = ()
     if steps == "auto":
@@ -125,7 +128,7 @@ def reweight(
     if history:
         labels = torch.cat([labels.cpu() for _, labels, _ in start.chunks])
         alpha = floored(alpha, initial_weights(start), labels, start.classes)
-    return WeightPath(alpha, first.values, first.margin.double(), tuple(history), chosen, first.model, watched)
+    return WeightPath(alpha, first.values, first.margin.double(), tuple(history), chosen, model, watched)
 
 
 def _check(steps: int | Literal["auto"], step_size: float, validation: Chunks | None) -> None:

@@ -16,6 +16,7 @@ from diva.numerics.chunks import Chunks
 from diva.numerics.normalize import Prepared, Scaling
 from diva.numerics.parallel import Parts, cuts
 from diva.numerics.precision import RidgeFit, fit_ridge
+from diva.numerics.residence import Resident
 from diva.numerics.ridge import Moments, moments, relabelled
 from diva.store import moments as stored_moments
 from diva.store import paths, tables
@@ -23,7 +24,7 @@ from diva.store.moments import Counted
 from diva.store.streams import FeatureRows
 from diva.text.choices import Normalization
 
-Rows = Prepared | Parts
+Rows = Resident | Parts
 
 MOST = 1 << 26  # predictions (rows × classes) at once, of which the closed forms keep a few copies: some gigabytes
 
@@ -155,10 +156,10 @@ def preparation(problem: Problem) -> Callable[[Any], Prepared]:
 
 
 def spread(rows: FeatureRows, prepare: Callable[[FeatureRows], Prepared]) -> Rows:
-    """Prepared rows; in parts, for the workers of a cluster, where the environment names one."""
+    """Prepared rows that stay in memory; in parts, for the workers of a cluster, where the environment names one."""
     workers = cluster.mapper()
     if workers is None:
-        return prepare(rows)
+        return Resident(prepare(rows))
     parts = cuts(rows.shape[0], cluster.PART, rows.chunk_size)
     return Parts([prepare(rows.part(part)) for part in parts], workers)
 

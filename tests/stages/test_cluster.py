@@ -19,6 +19,7 @@ from diva.numerics.losses import Loss
 from diva.numerics.normalize import Prepared
 from diva.numerics.parallel import Parts, cuts, in_turn, over_parts
 from diva.numerics.precision import fit_ridge
+from diva.numerics.residence import Resident
 from diva.numerics.ridge import Moments, moments, solve
 from diva.store import moments as sums
 from diva.store import paths
@@ -147,7 +148,7 @@ def test_rows_of_an_index_go_to_the_workers_where_the_environment_names_them(sch
     here = rows.prepared(frame, chosen)
     monkeypatch.setenv(cluster.ADDRESS, scheduler)
     there = rows.prepared(frame, chosen)
-    assert isinstance(here, Prepared)
+    assert isinstance(here, Resident)
     assert len(there.parts) == 5
     assert relative_error(moments(there, K).gram, moments(here, K).gram) < 1e-9
     cluster.connected(scheduler).close()

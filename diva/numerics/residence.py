@@ -1,0 +1,91 @@
+"""Rows that stay: read and normalised once where they fit into memory, and in coordinates of their own where few.
+
+    Zᵀ = QR,    Z ← Rᵀ (n, n)    where n < p
+
+Ridge regression, leverages and the dataset derivative know rows by their inner products ZZᵀ = RᵀR alone, so these rows
+have the same α, f, e, h and ∂L/∂α, and what was p×p is n×n. Their heads are of another basis.
+"""
+
+import os
+from collections.abc import Iterator
+from weakref import WeakSet
+
+import torch
+from torch import Tensor
+
+from diva.numerics.chunks import Chunk, Chunks
+from diva.numerics.normalize import Prepared
+from diva.numerics.parallel import Parts
+from diva.numerics.precision import RidgeFit, fit_ridge
+
+SHARE = 4  # of the machine's or the card's memory, that all rows which stay may take: a quarter
+
+
+class Resident:
+    """Prepared rows that stay in memory after their first pass, as long as all that stay leave room for them."""
+
+    def __init__(self, source: Prepared) -> None:
+        self.source, self.device = source, source.device
+        self._chunks: list[Chunk] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, p)."""
+        return self.source.shape
+
+    @property
+    def bytes(self) -> int:
+        """That these rows take."""
+        n, p = self.shape
+        return n * p * self.source.dtype.itemsize
+
+    def __iter__(self) -> Iterator[Chunk]:
+        if self._chunks is not None or not self._fit():
+            yield from self._chunks or self.source
+            return
+        passing: list[Chunk] = []
+        for chunk in self.source:
+            passing.append(chunk)
+            yield chunk
+        self._chunks = passing
+        _staying.add(self)
+
+    def _fit(self) -> bool:
+        there = sum(rows.bytes for rows in _staying if rows.device == self.device)
+        return self.bytes + there <= memory(self.device) // SHARE
+
+
+_staying: WeakSet[Resident] = WeakSet()
+
+
+def memory(device: torch.device) -> int:
+    """Bytes of the machine, or of the card."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+class Turned:
+    """The rows of chunks in coordinates of their own span: Rᵀ (n, n)."""
+
+    def __init__(self, chunks: Chunks) -> None:
+        self.parts = list(chunks)
+        z = torch.cat([z for z, _, _ in self.parts])
+        self.features: Tensor = torch.linalg.qr(z.T.double(), mode="r").R.T.to(z.dtype).contiguous()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, n)."""
+        return len(self.features), len(self.features)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        for _, labels, rows in self.parts:
+            yield Chunk(self.features[rows], labels, rows)
+
+
+def turned(fitted: RidgeFit) -> RidgeFit:
+    """The same fit in the coordinates of its rows, where there are fewer rows than features; else as it is."""
+    n, p = fitted.chunks.shape
+    if not 0 < n < p or isinstance(fitted.chunks, Parts):
+        return fitted
+    return fit_ridge(Turned(fitted.chunks), fitted.classes, fitted.ridge, fitted.weights, groups=fitted.groups)

@@ -1,0 +1,100 @@
+import pytest
+import torch
+
+from diva.curation.benefit import Members, weights_benefit
+from diva.curation.reweight import reweight
+from diva.numerics import residence
+from diva.numerics.chunks import InMemory
+from diva.numerics.derivative import dataset_derivative
+from diva.numerics.leave_one_out import predictions_and_leverage
+from diva.numerics.losses import Loss
+from diva.numerics.normalize import Prepared
+from diva.numerics.precision import fit_ridge
+from diva.numerics.residence import Resident, turned
+from tests import naive
+from tests.problems import problem, relative_error
+
+pytestmark = pytest.mark.usefixtures("arithmetic")
+LOSS = Loss("calibrated", 8.0)
+
+
+class Counting(InMemory):
+    """Rows that count how often they were read."""
+
+    passes = 0
+
+    def __iter__(self):
+        self.passes += 1
+        return super().__iter__()
+
+
+def rows(n=60, p=8, dtype=torch.float64):
+    q = problem(0, n, p)
+    return q, Resident(Prepared(Counting(q.z, q.labels, 7), dtype=dtype))
+
+
+def test_rows_that_fit_are_read_once_and_stay_as_they_were():
+    _, resident = rows()
+    first, second = list(resident), list(resident)
+    again = list(Prepared(resident.source.chunks, dtype=torch.float64))
+    assert resident.source.chunks.passes == 2
+    for passed in (second, again):
+        assert all(torch.equal(a.features, b.features) and a.rows == b.rows for a, b in zip(first, passed, strict=True))
+
+
+def test_a_pass_that_was_broken_off_keeps_nothing():
+    _, resident = rows()
+    next(iter(resident))
+    assert [chunk.rows.stop for chunk in resident][-1] == 60
+    assert list(resident)
+    assert resident.source.chunks.passes == 2
+
+
+def test_rows_beyond_the_budget_are_read_at_every_pass_until_there_is_room(monkeypatch):
+    (_, one), (_, other) = rows(), rows()
+    room = residence.SHARE * one.bytes * 3 // 2
+    monkeypatch.setattr(residence, "memory", lambda _: room)
+    for _ in range(2):
+        list(one), list(other)
+    assert (one.source.chunks.passes, other.source.chunks.passes) == (1, 2)
+    del one
+    list(other), list(other)
+    assert other.source.chunks.passes == 3
+
+
+def test_weighing_and_judging_a_set_reads_it_once():
+    q, resident = rows()
+    path = reweight(fit_ridge(resident, q.classes, q.ridge), steps="auto")
+    core = torch.arange(60) < 40
+    weights_benefit(Members(resident, q.classes, q.ridge, core, core & False), 3, 0, flagged_out=True, steps=2)
+    assert path.history
+    assert resident.source.chunks.passes == 1
+
+
+@pytest.mark.parametrize("groups", [None, torch.arange(20) // 2])
+def test_fewer_rows_than_features_have_the_same_predictions_and_derivative_in_their_own_coordinates(groups):
+    q = problem(1, n=60, p=40)
+    z, labels, weights = q.z[:20], q.labels[:20], q.weights[:20] + 0.1
+    fitted = fit_ridge(InMemory(z, labels, 7), q.classes, q.ridge, weights, groups=groups)
+    own = turned(fitted)
+    assert own.chunks.shape == (20, 20)
+    assert [chunk.rows for chunk in own.chunks] == [chunk.rows for chunk in fitted.chunks]
+    for actual, expected in zip(predictions_and_leverage(own), predictions_and_leverage(fitted), strict=True):
+        assert relative_error(actual, expected) < 1e-9
+    assert relative_error(dataset_derivative(own, LOSS).values, dataset_derivative(fitted, LOSS).values) < 1e-9
+
+
+def test_weights_of_fewer_rows_than_features_are_steps_down_the_autograd_gradient():
+    q = problem(1, n=60, p=40)
+    z, labels = q.z[:20], q.labels[:20]
+    fitted = fit_ridge(InMemory(z, labels, 7), q.classes, q.ridge)
+    path = reweight(fitted, steps=2, step_size=0.3)
+    assert relative_error(path.weights, naive.reweight(z, labels, q.classes, q.ridge, path.loss, 2, 0.3)) < 1e-9
+    assert path.start is fitted.model
+    assert torch.equal(turned(fitted).chunks.features.tril(), turned(fitted).chunks.features)
+
+
+def test_rows_as_many_as_features_stay_in_their_coordinates():
+    q = problem(1, n=40, p=8)
+    fitted = q.fit(q.chunks())
+    assert turned(fitted) is fitted
