@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from diva.curation.benefit import Members, weights_benefit
+from diva.curation.benefit import Members, hold_out
 from diva.curation.reweight import reweight
 from diva.numerics import residence
 from diva.numerics.chunks import InMemory
@@ -66,7 +66,7 @@ def test_weighing_and_judging_a_set_reads_it_once():
     q, resident = rows()
     path = reweight(fit_ridge(resident, q.classes, q.ridge), steps="auto")
     core = torch.arange(60) < 40
-    weights_benefit(Members(resident, q.classes, q.ridge, core, core & False), 3, 0, flagged_out=True, steps=2)
+    hold_out(Members(resident, q.classes, q.ridge, core, core & False), 3, 0, flagged_out=True, steps=2)
     assert path.history
     assert resident.source.chunks.passes == 1
 
