@@ -24,7 +24,8 @@ import torch
 from benchmarks.machine import description
 from benchmarks.problems import Array
 from diva.methods.cg_score import cg_score, draws, kernel
-from diva.methods.inputs import labelled, unit
+from diva.methods.inputs import labelled
+from diva.numerics.normalize import unit
 
 REFERENCE = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "cg_reference"
 

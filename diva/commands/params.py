@@ -8,20 +8,10 @@ from typing import Any
 
 def read() -> tuple[str, dict[str, Any]]:
     """params.yaml as text and as values."""
-    import yaml
+    from diva.store import documents, paths
 
-    from diva.store import paths
-
-    try:
-        text = paths.PARAMS.read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
-    except FileNotFoundError:
-        raise ValueError(f"{paths.PARAMS} must exist; run in the project's folder (a clone of DIVA).") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"{paths.PARAMS} must be readable YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{paths.PARAMS} must hold one section per stage, got {type(values).__name__}.")
-    return text, values
+    text = documents.text_of(paths.PARAMS)
+    return text, documents.sections(text, paths.PARAMS)
 
 
 def with_profile(text: str, profile: str) -> tuple[str, dict[str, Any]]:
@@ -30,27 +20,22 @@ def with_profile(text: str, profile: str) -> tuple[str, dict[str, Any]]:
     Raises:
         ValueError: there is none, or it names a section or a key that params.yaml has not.
     """
-    import yaml
-
     from diva.ingest import project
+    from diva.store import documents, paths
 
     profiles = sorted(path.stem for path in Path("profiles").glob("*.yaml"))
     path = Path("profiles", f"{profile}.yaml") if profile in profiles else Path(profile)
     if not path.is_file():
         raise ValueError(f"--profile must be one of {', '.join(profiles) or 'profiles/'}, or a file, got {profile!r}.")
-    values = yaml.safe_load(text)
-    try:
-        changes = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} must be readable YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(changes, dict) or not all(isinstance(keys, dict) for keys in changes.values()):
+    values, changes = documents.sections(text, paths.PARAMS), documents.sections(documents.text_of(path), path)
+    if not all(isinstance(keys, dict) for keys in changes.values()):
         raise ValueError(f"{path} must hold sections of params.yaml with keys in them.")
     for name, keys in changes.items():
         strange = [key for key in keys if key not in section(values, name)]
         if strange:
             raise ValueError(f"{path}:{name} must have keys of params.yaml only, got {', '.join(map(str, strange))}.")
         text = project.edited(text, name, keys)
-    return text, yaml.safe_load(text)
+    return text, documents.sections(text, paths.PARAMS)
 
 
 def section(params: Mapping[str, Any], name: str, keys: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -128,17 +128,17 @@ def near_duplicates(rows: Chunks, references: Chunks, centre: Array, threshold: 
     if n and references.shape[0] and references.shape[1] != rows.shape[1]:
         raise ValueError(f"references must have {rows.shape[1]} features, as the rows, got {references.shape[1]}.")
     result = NearDuplicates(np.full(n, -1), np.full(n, -1), np.full(n, np.nan))
-    for span, block in track(_directions(rows, centre), n, "rows", lambda part: len(part[1])):
-        _compare(span, block, _directions(references, centre) if references.shape[0] else (), threshold, result)
+    for span, block in track(directions(rows, centre), n, "rows", lambda part: len(part[1])):
+        _compare(span, block, directions(references, centre) if references.shape[0] else (), threshold, result)
         _within(span, block, rows, centre, threshold, result)
     return result
 
 
-def _directions(chunks: Chunks, centre: Array) -> Iterator[tuple[slice, Array]]:
+def directions(chunks: Chunks, centre: Array, size: int = BLOCK) -> Iterator[tuple[slice, Array]]:
     """Rows less the centre, at unit length, block by block; a row that is the centre is near nothing (0)."""
     for features, _, rows in chunks:
-        for start in range(0, len(features), BLOCK):
-            block = np.asarray(features[start : start + BLOCK], np.float64) - centre
+        for start in range(0, len(features), size):
+            block = np.asarray(features[start : start + size], np.float64) - centre
             length = np.linalg.norm(block, axis=1, keepdims=True)
             unit = np.divide(block, length, out=np.zeros_like(block), where=length > 0).astype(np.float32)
             yield slice(rows.start + start, rows.start + start + len(unit)), unit
@@ -161,7 +161,7 @@ def _first(cosine: Array, threshold: float, earlier: Array) -> tuple[Positions, 
 
 def _within(span: slice, block: Array, rows: Chunks, centre: Array, threshold: float, result: NearDuplicates) -> None:
     """The first earlier row that stays and that each row of a block is near."""
-    for there, others in _directions(rows, centre):
+    for there, others in directions(rows, centre):
         if there.start == span.start:
             break
         cosine = np.where(result.any[there], -1, block @ others.T)

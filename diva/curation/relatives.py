@@ -34,6 +34,7 @@ from diva.numerics import products
 from diva.numerics.chunks import Chunks, Subset
 from diva.numerics.groups import gathered_groups, shared_groups
 from diva.numerics.leave_one_out import leave_one_out
+from diva.numerics.normalize import unit
 from diva.numerics.precision import RidgeFit
 from diva.numerics.ridge import weighted
 from diva.text.choices import GroupMode
@@ -254,7 +255,7 @@ def _directions(chunks: Chunks, centre: Tensor) -> Iterator[tuple[slice, Tensor]
     """Unit rows less their centre, at unit length, without the constant column, block by block."""
     for z, _, rows in chunks:
         for start in range(0, len(z), BLOCK):
-            block = _unit(_unit(z[start : start + BLOCK, :-1].float()) - centre.to(z.device))
+            block = unit(unit(z[start : start + BLOCK, :-1].float()) - centre.to(z.device))
             yield slice(rows.start + start, rows.start + start + len(block)), block
 
 
@@ -262,12 +263,5 @@ def _centre(chunks: Chunks) -> Tensor:
     """Mean of the unit rows (p,), float32."""
     total = torch.zeros(chunks.shape[1] - 1, dtype=torch.float64)
     for z, _, _ in chunks:
-        total += _unit(z[:, :-1].float()).double().sum(0).cpu()
+        total += unit(z[:, :-1].float()).double().sum(0).cpu()
     return (total / max(1, chunks.shape[0])).float()
-
-
-def _unit(rows: Tensor) -> Tensor:
-    """Rows at unit length; a zero row stays zero."""
-    length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    scaled: Tensor = rows / length.where(length > 0, 1.0)
-    return scaled

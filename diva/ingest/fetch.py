@@ -4,7 +4,6 @@ What a delivery's URL brings lies in ``.dvc/tmp``.
 """
 
 import errno
-import hashlib
 import logging
 import shutil
 import time
@@ -16,6 +15,7 @@ import requests
 from requests.utils import get_netrc_auth
 from urllib3.exceptions import HTTPError
 
+from diva.store import tables
 from diva.text.progress import track
 from diva.text.redaction import redacted
 
@@ -113,9 +113,7 @@ def require(path: Path, url: str, checksum: str) -> None:
     kind = checksum.partition(":")[0]
     if not kind:
         return
-    with path.open("rb") as file:
-        # md5 and sha1 guard against a broken transfer: they are what the data sets' authors publish
-        digest = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+    digest = tables.digest(path, kind)
     if f"{kind}:{digest}" != checksum:
         raise ValueError(
             f"{redacted(url)} must have the checksum {checksum}, got {kind}:{digest}: another file, or changed on its "

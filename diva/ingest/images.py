@@ -15,12 +15,12 @@ from typing import NamedTuple, TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
+from diva.store import tables
 from diva.store.manifest import ID_LENGTH, Refused, Sample
 from diva.text.progress import track
 from diva.vision.formats import FORMATS, UNREAD
 
 logger = logging.getLogger(__name__)
-PIECE = 1 << 20  # bytes read at once
 NARROW = 200  # how often the shorter side may go into the longer: scaling the shorter one up makes the rest huge
 MAX_PIXELS = 1 << 26  # of an image, unless asked otherwise
 T = TypeVar("T")
@@ -59,25 +59,11 @@ def in_threads(function: Callable[[T], R], items: Sequence[T], workers: int, uni
 
 
 def digest(path: Path) -> str | None:
-    """Hexadecimal sha256 of a regular file, as far as its size says; None where it cannot be read."""
+    """Hexadecimal sha256 of a regular file; None where it cannot be read."""
     try:
-        seen = path.stat()
-        if not stat.S_ISREG(seen.st_mode):  # a named pipe would wait for ever
-            return None
-        return _digest(path, seen.st_size)
+        return tables.sha256(path) if path.is_file() else None  # a named pipe would wait for ever
     except (OSError, ValueError):
         return None
-
-
-def _digest(path: Path, size: int) -> str:
-    """Of the first bytes: files of the kernel have no size, and some of them no end."""
-    sha = hashlib.sha256()
-    if size:
-        with path.open("rb") as file:
-            while size > 0 and (piece := file.read(min(size, PIECE))):
-                sha.update(piece)
-                size -= len(piece)
-    return sha.hexdigest()
 
 
 def checksum(lines: Iterable[tuple[str, str | None]]) -> str:

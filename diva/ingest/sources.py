@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from diva.ingest import archives, embedded, folders, images, listings
 from diva.ingest.named import DataSetOptions, DataSetSource, TorchvisionOptions, TorchvisionSource
 from diva.ingest.readers import KINDS, ArchiveSource, EmptySource, FeatureSource, ImageSource, JoinedSource, Source
-from diva.store import ledger
+from diva.store import documents, ledger
 from diva.text.redaction import redacted
 
 READY = (".npz", ".npy", ".h5", ".hdf5")
@@ -78,9 +78,9 @@ def _options(options: Mapping[str, Any], model: type[O], source: str) -> O:
     try:
         return model.model_validate(dict(options))
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg'].lower()}" for f in error.errors())
+        faults = " ".join(documents.explain(error, dict(options)))
         allowed = ", ".join(model.model_fields) or "none"
-        raise ValueError(f"options of {source!r} must be {allowed}, got {dict(options)}: {faults}.") from None
+        raise ValueError(f"options of {source!r} must be {allowed}, got {dict(options)}: {faults}") from None
 
 
 def checksum(source: str, options: Mapping[str, Any]) -> str:

@@ -33,7 +33,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from diva.methods.inputs import Labelled, unit
+from diva.methods.inputs import Labelled
+from diva.numerics.normalize import unit
 from diva.text.progress import track
 
 Rows = npt.NDArray[np.int64]

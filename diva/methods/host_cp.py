@@ -33,7 +33,8 @@ from torch import Tensor, nn
 
 from diva.methods.host_cp_program import published, smooth
 from diva.methods.host_cp_settings import Settings
-from diva.methods.inputs import labelled, unit
+from diva.methods.inputs import labelled
+from diva.numerics.normalize import unit
 from diva.text.progress import track
 
 __all__ = ["Epoch", "Settings", "ValuedSubset", "host_cp"]

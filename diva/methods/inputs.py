@@ -84,13 +84,6 @@ def pair(
     return labelled(x_core, core, common), labelled(x_pool.to(x_core), pool, common)
 
 
-def unit(features: Tensor) -> Tensor:
-    """Rows divided by their norm; a zero row stays zero."""
-    norms = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
-    divided: Tensor = features / norms.where(norms > 0, 1.0)
-    return divided
-
-
 def _features(features: Any) -> Tensor:
     x = torch.as_tensor(features if isinstance(features, Tensor) else np.asarray(features))
     if x.ndim != 2 or 0 in x.shape:

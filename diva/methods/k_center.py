@@ -12,8 +12,9 @@ for Convolutional Neural Networks: A Core-Set Approach, ICLR 2018.
 import torch
 from torch import Tensor
 
-from diva.methods.inputs import BLOCK, Labelled, unit
+from diva.methods.inputs import BLOCK, Labelled
 from diva.methods.uniform import ranks
+from diva.numerics.normalize import unit
 from diva.text.progress import track
 
 

@@ -21,7 +21,8 @@ Reference: Jia et al., Efficient Task-Specific Data Valuation for Nearest Neighb
 import torch
 from torch import Tensor
 
-from diva.methods.inputs import BLOCK, Labelled, unit
+from diva.methods.inputs import BLOCK, Labelled
+from diva.numerics.normalize import unit
 from diva.text.progress import track
 
 

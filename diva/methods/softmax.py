@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from diva.methods.inputs import unit
+from diva.numerics.normalize import unit
 from diva.numerics.ridge import one_hot
 
 

@@ -110,3 +110,10 @@ class Prepared:
 def tensor(values: Any, device: torch.device | str, dtype: torch.dtype) -> Tensor:
     """An array or tensor as a tensor of this device and dtype, without a copy where none is needed."""
     return torch.as_tensor(values).to(device=device, dtype=dtype)
+
+
+def unit(rows: Tensor) -> Tensor:
+    """Rows (…, p) divided by their norm; a zero row stays zero."""
+    norms = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+    divided: Tensor = rows / norms.where(norms > 0, 1.0)
+    return divided

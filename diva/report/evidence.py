@@ -6,7 +6,7 @@ Exact, chunk by chunk: memory is a chunk (m, p), the asked rows (e, p) and ``nea
 numpy alone: the report starts without torch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,10 +46,10 @@ def nearest_images(asked: pl.DataFrame, core: pl.DataFrame, nearest: int = 3) ->
     if asked.is_empty() or core.is_empty():
         return {}
     mean = neighbours.mean(stored(core))
-    queries = np.concatenate([part for _, part in directions(asked, mean)])
+    queries = np.concatenate([part for _, part in neighbours.directions(stored(asked), mean, CHUNK)])
     sides = {name: Nearest(queries, asked[name].to_list(), nearest) for name in ("given_label", "suggested_label")}
     own = asked["sample_id"].to_list()
-    for rows, part in track(directions(core, mean), len(core), "core images", rows_of):
+    for rows, part in track(neighbours.directions(stored(core), mean, CHUNK), len(core), "core images", rows_of):
         for side in sides.values():
             side.see(part, core["label"][rows].to_list(), core["sample_id"][rows].to_list(), own)
     given, suggested = (side.neighbours() for side in sides.values())
@@ -59,14 +59,6 @@ def nearest_images(asked: pl.DataFrame, core: pl.DataFrame, nearest: int = 3) ->
 def stored(frame: pl.DataFrame) -> FeatureRows:
     """The features that rows of an index or a set name."""
     return FeatureRows(frame["features"].to_list(), frame["row"].to_list(), [0] * len(frame), CHUNK)
-
-
-def directions(frame: pl.DataFrame, mean: Array) -> Iterator[tuple[slice, Array]]:
-    """Rows less the mean, at unit length, chunk by chunk; a row that is the mean is near nothing (0)."""
-    for features, _, rows in stored(frame):
-        moved = np.asarray(features, np.float64) - mean
-        length = np.linalg.norm(moved, axis=1, keepdims=True)
-        yield rows, np.divide(moved, length, out=np.zeros_like(moved), where=length > 0).astype(np.float32)
 
 
 class Nearest:

@@ -11,7 +11,6 @@ Everything here is a value: functions return a new ledger, ``write`` puts it on 
 """
 
 import io
-import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +18,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from diva.store import atomic, paths
+from diva.store import atomic, documents, paths
 from diva.store.chains import (
     ORIGIN,
     REVIEW_ORIGIN,
@@ -222,30 +221,12 @@ def validated(content: Any, where: str = str(paths.LEDGER)) -> Ledger:
     try:
         return Ledger.model_validate(content)
     except ValidationError as error:
-        raise ValueError("\n".join(_explain(fault, where) for fault in error.errors())) from None
-
-
-def _explain(fault: Any, where: str) -> str:
-    key = ".".join(str(part) for part in fault["loc"] if part != "[key]")
-    if fault["type"] == "value_error":
-        return f"{where}: {fault['ctx']['error']}"
-    short = reprlib.Repr()  # however deep the value is nested
-    short.maxlevel, short.maxstring, short.maxother = 2, 200, 200
-    got = "nothing" if fault["type"] == "missing" else short.repr(fault["input"])
-    return f"{where}: {key or 'the ledger'}: {fault['msg'][:1].lower()}{fault['msg'][1:]}, got {got}."
+        raise ValueError("\n".join(documents.explain(error, content, where, ": "))) from None
 
 
 def read(path: Path = paths.LEDGER) -> Ledger:
     """The ledger at ``path``; ValueError where it is missing, no YAML, or not valid."""
-    try:
-        content = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ValueError(f"{path} must exist; run in the project's folder, or make one with `diva init`.") from None
-    except OSError as error:
-        raise ValueError(f"{path} must be a readable file: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} must be readable YAML: {error}") from None
-    return parse(content, str(path))
+    return parse(documents.text_of(path), str(path))
 
 
 def parse(content: str, where: str = str(paths.LEDGER)) -> Ledger:

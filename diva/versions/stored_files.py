@@ -49,8 +49,7 @@ class Seen:
     def md5(self, path: Path) -> str:
         """Of a file, read once."""
         if path not in self._digests:
-            with path.open("rb") as file:
-                self._digests[path] = hashlib.file_digest(file, _md5).hexdigest()
+            self._digests[path] = tables.digest(path, "md5")
         return self._digests[path]
 
 
@@ -209,11 +208,7 @@ def folder_md5(inside: Mapping[str, str]) -> str:
 
 def md5_of(content: bytes) -> str:
     """As DVC computes it."""
-    return str(_md5(content).hexdigest())
-
-
-def _md5(content: bytes = b"") -> Any:
-    return hashlib.md5(content, usedforsecurity=False)
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _where(location: Path, md5: str) -> str:

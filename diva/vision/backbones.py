@@ -13,9 +13,10 @@ import torch
 import torchvision
 from torch import nn
 
+from diva.store.tables import sha256
 from diva.vision import clip
 from diva.vision.backbone import Backbone
-from diva.vision.weights import State, misfit, read_state, renamed, sha256
+from diva.vision.weights import State, misfit, read_state, renamed
 
 Builder = Callable[..., nn.Module]
 

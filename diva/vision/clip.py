@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, normalize, resize, to_tensor
 
+from diva.store.tables import sha256
 from diva.vision.backbone import Backbone
-from diva.vision.weights import read_state, sha256
+from diva.vision.weights import read_state
 
 PREFIX = "open_clip:"
 PROMPTS = ("a photo of a {}.",)
@@ -149,7 +150,7 @@ def load_image_tower(name: str, weights: str, seed: int = 0) -> Backbone:
     squash = config["resize_mode"] == "squash"
     backbone.preset = ClipTransform(side, config["mean"], config["std"], config["interpolation"], squash)  # type: ignore[assignment]
     backbone.weights = weights
-    backbone.weights_sha256 = sha256(weights) if weights not in ("none", "DEFAULT") else ""
+    backbone.weights_sha256 = sha256(Path(weights)) if weights not in ("none", "DEFAULT") else ""
     return backbone
 
 

@@ -1,6 +1,5 @@
 """Files of weights: state dicts, read without pickled code, under the names that a network has for them."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,12 +7,6 @@ import torch
 from torch import Tensor, nn
 
 State = dict[str, Tensor]
-
-
-def sha256(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_state(path: Path) -> State:

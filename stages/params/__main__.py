@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from diva.store import paths
+from diva.store import documents, paths
 from stages import params
 from stages.params import section
 from stages.params.section import Section
@@ -49,7 +49,7 @@ def faults(content: dict[str, Any]) -> list[str]:
 def _section(name: str, content: Any, kind: type[Section]) -> list[str]:
     where = f"{paths.PARAMS}:{name}"
     if not isinstance(content, dict):
-        return [f"{where}: must be a mapping of {', '.join(kind.model_fields)}, got {section.shown(content)}."]
+        return [f"{where}: must be a mapping of {', '.join(kind.model_fields)}, got {documents.shown(content)}."]
     try:
         section.validate(content, kind, where)
     except ValueError as error:

@@ -425,7 +425,7 @@ def test_a_profile_of_ones_own_must_know_the_parameters(clone: Path) -> None:
     for text, said in (
         ("reweight: {lost: all}", "must have keys of params.yaml only, got lost"),
         ("reweigh: {loss: all}", "must have a section 'reweigh'"),
-        ("- reweight", "must hold sections"),
+        ("- reweight", "must hold one section per stage, got list"),
         ("a: [", "must be readable YAML"),
     ):
         (clone / "mine.yaml").write_text(text)

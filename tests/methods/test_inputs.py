@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from diva.methods.inputs import labelled, pair, unit
+from diva.methods.inputs import labelled, pair
+from diva.numerics.normalize import unit
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_a_mistake_is_told_with_key_expected_and_got(changes: dict[str, Any], me
         (None, r"ledger\.yaml must exist.*diva init"),
         ("a: [", "must be readable YAML"),
         ("latest: r000\nlatest: r001\n", "must be readable YAML.*duplicate"),
-        ("", r"ledger\.yaml: the ledger: .*got None"),
+        ("", r"ledger\.yaml: input should be .*got None"),
         ("core: 1\n", "batches: field required, got nothing"),
     ],
 )

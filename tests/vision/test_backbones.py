@@ -6,9 +6,10 @@ import torch
 import torchvision
 from torch import nn
 
+from diva.store.tables import sha256
 from diva.vision.backbone import Backbone, last_layer
 from diva.vision.backbones import builder, load_backbone
-from diva.vision.weights import read_state, sha256
+from diva.vision.weights import read_state
 
 WIDTHS = {
     "alexnet": 4096,

@@ -1,0 +1,67 @@
+"""YAML that people write, params.yaml and the ledger: read, and what is wrong with it in words."""
+
+import reprlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+
+def text_of(path: Path) -> str:
+    """The text of a file of the project; ValueError where it is missing, or no text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ValueError(f"{path} must exist; run in the project's folder, or make one with `diva init`.") from None
+    except OSError as error:
+        raise ValueError(f"{path} must be a readable file: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be readable YAML: {error}") from None
+
+
+def sections(text: str, where: str | Path) -> dict[str, Any]:
+    """A text as a mapping of sections; ValueError where it is none."""
+    try:
+        content = yaml.safe_load(text)
+    except Exception as error:  # beside its own, PyYAML lets those of every constructor through
+        raise ValueError(
+            f"{where} must be readable YAML: {' '.join(str(error).split()) or type(error).__name__}"
+        ) from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{where} must hold one section per stage, got {type(content).__name__}.")
+    return content
+
+
+def shown(value: Any) -> str:
+    """A value in few words, however deep it is nested."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother = 2, 200, 200
+    return short.repr(value)
+
+
+def explain(error: ValidationError, content: Any, where: str = "", joint: str = "") -> list[str]:
+    """A line per mistake: where, what was expected (any one of several), what was got."""
+    expected: dict[str, list[str]] = {}
+    got = {}
+    for fault in error.errors():
+        keys = ".".join(_keys(fault, content))
+        key = f"{where}{joint if keys else ''}{keys}"
+        own = fault["type"] == "value_error"  # in words already
+        expected.setdefault(key, []).append(str(fault["ctx"]["error"]) if own else fault["msg"].lower())
+        got[key] = "" if own else ", got nothing." if fault["type"] == "missing" else f", got {shown(fault['input'])}."
+    return [f"{key}: {' or '.join(messages)}{got[key]}" for key, messages in expected.items()]
+
+
+def _keys(fault: ErrorDetails, content: Any) -> Iterator[str]:
+    """The fault's place as keys of the content, without pydantic's names for the alternatives of a union."""
+    for part in fault["loc"]:
+        if isinstance(content, dict) and (part in content or fault["type"] == "missing"):
+            content = content.get(part)
+        elif isinstance(content, list) and isinstance(part, int):
+            content = content[part]
+        else:
+            continue
+        yield str(part)
