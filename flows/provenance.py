@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diva.ingest import readers, sources
+from diva.ingest import inspection, readers, sources
 from diva.ingest.ready import DELIVERED, open_ready
 from diva.ingest.ready import attributes as ready_attributes
-from diva.store import ledger, paths, tables
+from diva.store import ledger, manifest, paths, tables
 from diva.store.features import FeatureFile, opened
 from diva.store.ledger import Ledger
 from diva.vision import revision
 from stages.params import section
+from stages.params.download import Download
 from stages.params.extract import Extract
 
 NETWORK = ("backbone", "weights", "weights_sha256", "seed", "linearize", "projection")
@@ -103,6 +104,17 @@ def require_same_source(book: Ledger, source: str) -> None:
     if other:
         raise ValueError(f"{source} must be made as the core's features were: {'; '.join(other)}; make it anew.")
     require_same_kind(made(paths.features("core")), source)
+    require_shared_classes(source)
+
+
+def require_shared_classes(source: str) -> None:
+    """Refuse a delivery of which nothing has a class of the core, where it would be set aside as a whole."""
+    if not paths.manifest("core").is_file() or section.read("download", Download).new_classes == "accept":
+        return
+    labels = inspection.labels_of(sources.open_source(source, {}))
+    inspection.require_shared_classes(
+        "a delivery", source, labels, manifest.read(paths.manifest("core"))["label"].unique()
+    )
 
 
 def require_same_kind(core: Mapping[str, Any] | None, source: str) -> None:

@@ -1,6 +1,7 @@
 """Stage ``pool``: the pool's index after one more batch."""
 
 import logging
+from typing import Any
 
 import polars as pl
 
@@ -31,7 +32,7 @@ def pool(batch: str) -> None:
     refused = pl.concat([refused, tested_groups, close])
     index.write(paths.pool(batch), pl.concat([previous, admitted]))
     tables.write(paths.quarantine("pool", batch), refused, manifest.QUARANTINE)
-    counts = {
+    counts: dict[str, Any] = {
         "candidates": len(candidates),
         "admitted": len(admitted),
         "quarantined": len(refused),
@@ -43,6 +44,9 @@ def pool(batch: str) -> None:
         counts["in_groups_of_the_core"] = shared
     tables.write_json(paths.METRICS / "pool" / f"{batch}.json", counts)
     logger.info("%s: %d candidates, %d admitted, %d set aside %s; the pool holds %d", batch, *list(counts.values())[:5])
+    if len(candidates) and not len(admitted):
+        reason = max(counts["reasons"], key=counts["reasons"].get)
+        logger.warning("%s: nothing of it is used, %d samples are set aside; most: %s", batch, len(candidates), reason)
     if shared:
         logger.info("%s: %d samples share a group with the core, which does not vouch for them", batch, shared)
 

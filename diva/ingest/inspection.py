@@ -1,7 +1,7 @@
 """What a source holds, before anything runs: counts, classes, how it is laid out, and a few of its files opened."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from diva.ingest.named import TorchvisionSource
 from diva.ingest.readers import Source
 from diva.ingest.ready import open_ready
 from diva.store import ledger
+from diva.text.labels import Spelling
 
 PROBES = 16  # files of a source that are opened
 
@@ -81,6 +82,37 @@ def inspect_batch(entry: ledger.Batch, option: str) -> SourceContents:
     return first
 
 
+def require_shared_classes(
+    option: str, name: str, labels: Mapping[str, int], classes: Iterable[str], notes: Sequence[str] = ()
+) -> None:
+    """ValueError with the probable reason where no sample of a source has a class of the core.
+
+    Args:
+        option: of the command, or what the source is.
+        name: of the source.
+        labels: its samples by class; empty where that is not known.
+        classes: of the core; none where these are not known.
+        notes: what was noticed of the source.
+    """
+    spelling = Spelling(classes)
+    if not labels or not spelling.classes or any(spelling(label) in spelling.classes for label in labels):
+        return
+    hints, classes_of_core = "".join(f" {note}" for note in notes), few_of(sorted(spelling.classes))
+    raise ValueError(
+        f"{option}: {name} must hold samples of the core's classes, {classes_of_core}, got only others: "
+        f"{few_of(sorted(labels))}. Are labels and folders those that the core has?{hints}"
+    )
+
+
+def labels_of(source: Source) -> Counter[str]:
+    """Usable samples by class; nothing where only ``download`` will tell."""
+    if isinstance(source, readers.ImageSource):
+        return Counter(str(listed.label) for listed in source.listed if listed.label and not listed.fault)
+    return Counter(
+        filter(None, open_ready(source.path).labels.tolist() if isinstance(source, readers.FeatureSource) else ())
+    )
+
+
 def _first_fault(source: Source) -> str:
     if isinstance(source, readers.FeatureSource):
         faults = [f"{row['reason']}. {row['remedy']}" for row in source.read(Path()).refused.head(1).to_dicts()]
@@ -94,7 +126,7 @@ def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> So
     if isinstance(source, readers.ImageSource):
         usable = [listed for listed in source.listed if listed.label and not listed.fault]
         files = tuple(listed.path.as_posix() for listed in usable)
-        labels = Counter(str(listed.label) for listed in usable)
+        labels = labels_of(source)
         counts = (len(usable), len(labels), len(source.listed) - len(usable))
         notes = (*_layout(name, source), *_probe(name, usable, source.table is not None))
         return SourceContents(name, options, source, "images", *counts, files, labels=labels, notes=notes)

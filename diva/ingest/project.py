@@ -13,7 +13,7 @@ from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
-from diva.ingest.inspection import SourceContents, few_of, inspect_batch, inspect_source
+from diva.ingest.inspection import SourceContents, few_of, inspect_batch, inspect_source, require_shared_classes
 from diva.store import ledger, paths
 
 CROP = 224
@@ -78,13 +78,7 @@ def _compared(
     if not foreign or not core.labels or (new_classes and batch != "test"):
         return contents
     amount, named = sum(foreign.values()), few_of(sorted(foreign))
-    if amount == contents.samples:
-        hint = "".join(f" {note}" for note in contents.notes)
-        classes = few_of(sorted(core.labels))
-        raise ValueError(
-            f"{option}: {contents.name} must hold samples of the core's classes, {classes}, got only "
-            f"others: {named}. Are labels and folders those that the core has?{hint}"
-        )
+    require_shared_classes(option, contents.name, contents.labels, core.labels, contents.notes)
     way = "cannot be judged" if batch == "test" else "will be set aside (download.new_classes: accept takes them)"
     note = f"{contents.name}: {amount} of {contents.samples} samples have classes the core lacks, {named}: they {way}."
     return replace(contents, notes=(*contents.notes, note))

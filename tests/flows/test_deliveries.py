@@ -6,9 +6,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
 from diva.ingest.ready import attributes
-from diva.store import ledger, paths
+from diva.store import ledger, manifest, paths
 from diva.store.features import FeatureWriter
-from flows import deliveries
+from flows import deliveries, inspection
 from flows.deliveries import Watched
 
 
@@ -136,6 +136,20 @@ def test_images_beside_ready_features_are_refused_at_the_door(ready):
     image(ready / "d1/0/1.png")
     (ready / "d1/.complete").touch()
     assert "d1 is refused: a delivery must be ready features, as the core's are" in verdict(ready)
+
+
+def test_a_delivery_of_other_classes_alone_is_refused_at_the_door(ready):
+    manifest.write(
+        paths.manifest("core"), manifest.samples(manifest.Sample(f"s{i}", "core.npz", str(i)) for i in (0, 1))
+    )
+    np.savez(ready / "x.npz", features=np.ones((6, 5), "f"), labels=["zero", "zero", "zero", "one", "one", "one"])
+    assert verdict(ready) == (
+        "x.npz is refused: a delivery: deliveries/x.npz must hold samples of the core's classes, 0, 1, got only "
+        "others: one, zero. Are labels and folders those that the core has?"
+    )
+    np.savez(ready / "x.npz", features=np.ones((6, 5), "f"), labels=["zero", "zero", "zero", "1.0", "one", "one"])
+    inspection.look.cache_clear()
+    assert verdict(ready) == "x.npz is b001"
 
 
 def test_fitting_features_are_accepted(ready):
