@@ -29,6 +29,10 @@ def pool(batch: str) -> None:
     new, tested_groups = index.without_groups_of(new, test)
     before = pl.concat([test, core, previous])
     admitted, close = deduplicated(new, before, core, threshold)
+    if paths.RELATIVES.exists():  # samples of the core belong together though nobody said so
+        from diva.curation.posing import name_relatives  # brings torch
+
+        admitted = name_relatives(admitted, index.with_groups(core, previous))
     refused = pl.concat([refused, tested_groups, close])
     index.write(paths.pool(batch), pl.concat([previous, admitted]))
     tables.write(paths.quarantine("pool", batch), refused, manifest.QUARANTINE)
@@ -39,7 +43,7 @@ def pool(batch: str) -> None:
         "reasons": manifest.kinds(refused),
         "pool": len(previous) + len(admitted),
     }
-    shared = admitted["group"].drop_nulls().is_in(core["group"].drop_nulls().implode()).sum()
+    shared = admitted["group"].drop_nulls().is_in(index.group_names(core)["group"].implode()).sum()
     if shared:
         counts["in_groups_of_the_core"] = shared
     tables.write_json(paths.METRICS / "pool" / f"{batch}.json", counts)

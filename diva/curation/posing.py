@@ -7,7 +7,7 @@ import polars as pl
 import torch
 
 from diva.curation import rows
-from diva.curation.relatives import Relatives, explanation, group_relatives
+from diva.curation.relatives import SEARCHED, Relatives, candidate_groups, explanation, group_relatives, usable_groups
 from diva.numerics import device as devices
 from diva.numerics.grid import RidgeChoice, choose_ridge
 from diva.numerics.leave_one_out import choose_temperature
@@ -18,6 +18,8 @@ from diva.numerics.ridge import Moments, RidgeModel
 from diva.store import index
 from diva.store.features import FeatureFile
 from diva.text.choices import GroupMode, Normalization
+
+CHUNK = 8192  # rows read at once
 
 
 @dataclass(frozen=True)
@@ -109,3 +111,27 @@ def told_relatives(posed: Posed, relation: Relatives, core: pl.DataFrame, used: 
     message = f"{explanation(relation, core['path'].to_list())}; {then} (name them in a column group, or --group-by)"
     figures = {"one_by_one": relation.plain, "together": relation.together, "related": relation.related}
     return replace(posed, groups=groups, related={"relatives": figures | {"message": message}}, message=message)
+
+
+def name_relatives(new: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
+    """Index rows of a delivery, in the group of their near relatives where nobody named one.
+
+    Rows that came before keep the group that they have; a row related only to such as have none shares none with them.
+    More than `diva.curation.relatives.SEARCHED` rows are not compared.
+
+    Args:
+        new: index rows.
+        before: index rows of core and pool, with the groups of the core's relatives.
+    """
+    both = pl.concat([before, new])
+    if new.is_empty() or len(both) > SEARCHED:
+        return new
+    classes = both["label"].unique().to_list()
+    chunks, labels = Prepared(rows.stored(both, classes, CHUNK)), torch.from_numpy(rows.codes(both["label"], classes))
+    numbers = usable_groups(candidate_groups(chunks, torch.arange(len(before), len(both))), labels.long())
+    related = both.with_columns(number=pl.Series(numbers.numpy())).filter(pl.col("number") >= 0)
+    fresh = pl.format("relatives {} of {}", "number", pl.lit(new["batch"][0]))
+    first = pl.col("group").drop_nulls().first().over("number")
+    names = related.select("sample_id", name=pl.coalesce(first, fresh))
+    joined = new.join(names, on="sample_id", how="left", maintain_order="left")
+    return joined.with_columns(group=pl.coalesce("group", "name")).drop("name")

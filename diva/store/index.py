@@ -92,6 +92,13 @@ def group_names(*frames: pl.DataFrame, stored: bool = True) -> pl.DataFrame:
     return pl.concat(named).unique("sample_id", keep="first", maintain_order=True)
 
 
+def with_groups(*frames: pl.DataFrame) -> pl.DataFrame:
+    """Index rows, one frame after the other, with the groups of near relatives beside those that they name."""
+    names = group_names(*frames).rename({"group": "name"})
+    joined = pl.concat(frames).join(names, on="sample_id", how="left", maintain_order="left")
+    return joined.with_columns(group=pl.coalesce("group", "name")).drop("name")
+
+
 def without_groups_of(rows: pl.DataFrame, others: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows that share no group with any of others, and the rest as quarantine: what is tested never trains."""
     tested = others["group"].drop_nulls().unique()

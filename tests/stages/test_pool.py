@@ -5,9 +5,11 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import polars as pl
 import pytest
 from PIL import Image
 
+from diva.curation.posing import name_relatives
 from diva.store import index, manifest, paths, tables
 from stages.download import download
 from stages.pool import pool
@@ -153,3 +155,39 @@ def test_features_of_another_making_are_refused_and_the_difference_is_named(clos
     with pytest.raises(ValueError, match=rf"b001\.h5 must be made as .*core\.h5 was, whose {key} is .*, got other"):
         pool("b001")
     assert not paths.pool("b001").exists()
+
+
+def test_near_relatives_in_a_delivery_join_the_groups_of_the_core_where_it_has_some(workplace: Path) -> None:
+    """Three views of 40 images each in the core; two more of every other one in the pool, and two of 10 others each."""
+    generator = np.random.default_rng(0)
+    images = generator.normal(size=(50, 30))
+    where = {
+        "core": np.arange(40).repeat(3),
+        "b001": np.concatenate([np.arange(0, 40, 2).repeat(2), np.arange(40, 50).repeat(2)]),
+    }
+    frames = {}
+    for batch, numbers in where.items():
+        with h5py.File(f"{batch}.h5", "w") as file:
+            rows = images[numbers] + 0.02 * generator.normal(size=(len(numbers), 30))
+            file["features"] = rows.astype(np.float32)
+        columns = {
+            "sample_id": [f"{batch}-{i}" for i in range(len(numbers))],
+            "label": [f"{number % 4}" for number in numbers],
+        }
+        frame = (
+            pl.DataFrame(columns)
+            .with_row_index("row")
+            .with_columns(batch=pl.lit(batch), features=pl.lit(f"{batch}.h5"), path=pl.lit("p"), checksum=pl.lit("c"))
+        )
+        frames[batch] = tables.conform(frame.cast({"row": pl.Int64}), index.SCHEMA, batch)
+    stored = pl.DataFrame(
+        {"sample_id": frames["core"]["sample_id"], "group": [f"relatives {n}" for n in where["core"]]}
+    )
+    tables.write(paths.RELATIVES, stored, index.RELATIVES)
+    named = name_relatives(frames["b001"], index.with_groups(frames["core"]))
+    assert named.drop("group").equals(frames["b001"].drop("group"))
+    assert named["group"][:40].to_list() == [f"relatives {n}" for n in where["b001"][:40]]
+    fresh = named["group"][40:].to_list()
+    assert fresh[::2] == fresh[1::2]
+    assert len(set(fresh)) == 10
+    assert all(name.endswith(" of b001") for name in fresh)
