@@ -8,13 +8,13 @@ talks TLS, with a key and a certificate made for the run: those who have them ar
 """
 
 import logging
-import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from diva.versions.processes import environment
 from flows.options import Address, Runner
 
 ADDRESS = "DIVA_DASK_ADDRESS"  # as in `diva.curation.cluster`, which imports torch
@@ -66,15 +66,3 @@ def local_cluster(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
         files[name] = str(path)
     # this machine's workers compute with one thread each, as many of them as there are cores
     return {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "security": security}, files
-
-
-@contextmanager
-def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """These variables within the block, and what they were before after it."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})

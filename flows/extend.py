@@ -9,7 +9,6 @@ if __name__ == "__main__":
 
     terminal.extend()
 
-import json
 import logging
 import re
 from typing import Any
@@ -18,7 +17,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import MissingContextError
 
-from diva.store import ledger, paths
+from diva.store import ledger, paths, tables
 from diva.store.curated import read as read_set
 from diva.store.features import FeatureFile
 from diva.store.ledger import Ledger
@@ -161,7 +160,7 @@ def commit(message: str) -> None:
 def tag(name: str, version: VersionNumber) -> None:
     """The step that publishes."""
     evaluated = paths.metrics("evaluate")
-    warning = json.loads(evaluated.read_text(encoding="utf-8")).get("warning", "") if evaluated.is_file() else ""
+    warning = tables.read_json(evaluated).get("warning", "") if evaluated.is_file() else ""
     repository.tag(version.tag, f"Round {name}" + (f"\n\n{warning}" if warning else ""))
     if warning:
         log().warning("%s: %s", version.tag, warning)

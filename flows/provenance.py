@@ -19,8 +19,6 @@ from stages.params import section
 from stages.params.download import Download
 from stages.params.extract import Extract
 
-NETWORK = ("backbone", "weights", "weights_sha256", "seed", "linearize", "projection")
-TRANSFORM = ("resize", "crop", "mean", "std")
 ATTRIBUTES = ("backbone", "weights", "weights_sha256", "transform")
 READY = ready_attributes()["backbone"]
 REMEDY = (
@@ -46,7 +44,7 @@ def require_same_parameters(lock: Mapping[str, Any]) -> None:
     recorded = {name: value for name, value in stored.items() if name in Extract.model_fields}
     differences = [
         f"{name} is {getattr(now, name)}, was {recorded[name]}"
-        for name in (*NETWORK, *TRANSFORM)
+        for name in (*revision.NETWORK, *revision.TRANSFORM)
         if name in recorded and _text(getattr(now, name)) != _text(recorded[name])
     ]
     if differences:

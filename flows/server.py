@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import psutil
 
 from diva.versions.locks import SCRATCH
-from diva.versions.processes import leashed
+from diva.versions.processes import environment, leashed
 
 HOST, PORT = "127.0.0.1", 4200  # of `make server`; prefect.toml has them too
 POOL = "nightly"
@@ -94,18 +94,16 @@ def temporary() -> Iterator[str]:
 
     It wants a token of its own, which this process and those that it starts find in their environment.
     """
-    before = {name: os.environ.get(name) for name in (SERVED, ASKED)}
-    os.environ[SERVED] = os.environ[ASKED] = f"diva:{secrets.token_urlsafe(32)}"
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]
-    try:
-        with leashed([*command(port), "--no-ui"], SCRATCH / "server.lock", output=subprocess.DEVNULL) as process:
-            wait_for(port, process.poll)
-            yield f"http://{HOST}:{port}/api"
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+    start = [*command(port), "--no-ui"]
+    with (
+        environment(dict.fromkeys((SERVED, ASKED), f"diva:{secrets.token_urlsafe(32)}")),
+        leashed(start, SCRATCH / "server.lock", output=subprocess.DEVNULL) as process,
+    ):
+        wait_for(port, process.poll)
+        yield f"http://{HOST}:{port}/api"
 
 
 def wait_for(port: int, status: Callable[[], int | None]) -> None:

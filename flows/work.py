@@ -1,10 +1,9 @@
 """Whether there is anything to do tonight, found out without Prefect, DVC or torch: within a second or two."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from diva.store import ledger, paths
+from diva.store import ledger, paths, tables
 from diva.store.ledger import Ledger
 from diva.versions import operations, published, repository, reviews, rounds
 from flows import deliveries
@@ -101,5 +100,4 @@ def _found_nothing(metrics: Mapping[str, Any]) -> bool:
 def metrics(stage: str, name: str) -> dict[str, Any] | None:
     """What a round's stage counted; None where it has not run."""
     path = paths.METRICS / stage / f"{name}.json"
-    content: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    return content
+    return tables.read_json(path) if path.is_file() else None

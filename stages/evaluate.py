@@ -1,6 +1,5 @@
 """Stage ``evaluate``: what each training set is worth, by the test error of the same linear head; the planted truth."""
 
-import json
 import logging
 from collections.abc import Iterator
 
@@ -33,7 +32,7 @@ def main() -> None:
     trial = panel.Trial(exam, problem, settings.draws, settings.uniform, settings.seed, weighing.weighing)
     members = release.weighed(state, tables.read(paths.WEIGHTS, release.WEIGHTS), pool, review)
     trained, errors, learners = panel.sets(trial, core, pool, members, settings.learners, settings.learner_rows)
-    used = evaluation.release_set(json.loads(paths.metrics("release").read_text(encoding="utf-8")))
+    used = evaluation.release_set(tables.read_json(paths.metrics("release")))
     drawn = panel.Drawn(newest, len(members), errors["uniform"])
     truths = [tables.read(paths.truth(name), manifest.TRUTH) for name in ledger.truths(book)]
     shown = state.join(review.filter(FORGOTTEN_ROW), on="sample_id", how="anti", maintain_order="left")

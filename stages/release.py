@@ -1,6 +1,5 @@
 """Stage ``release``: the newest curated set at a constant path, ready to train on."""
 
-import json
 import logging
 
 from diva.store import curated, index, ledger, paths, release, tables
@@ -19,7 +18,7 @@ def main() -> None:
     pool = index.read(paths.pool(ledger.newest_pool(book)))
     core = index.read(paths.CORE)
     state = release.complete(curated.read(newest), weights, pool, release.obeyed(book), release.read_calls())
-    judged = json.loads(paths.metrics("reweight").read_text(encoding="utf-8"))
+    judged = tables.read_json(paths.metrics("reweight"))
     verdict, chosen = release.verdict(settings.weights, judged.get("held_out")), judged.get("set")
     train, removed = release.frames(state, weights, verdict.weighted, settings.flagged, index.group_names(core, pool))
     tables.write(paths.TRAIN, train, release.TRAIN)

@@ -35,7 +35,7 @@ def read() -> ReportData:
     judging = ledger.sets(book) if len(review) else [book.latest]
     return ReportData(
         run=summary.read(),
-        fit=summary.read_json(paths.FIT),
+        fit=tables.read_json(paths.FIT),
         book=book,
         state=curated.read(book.latest),
         before=curated.read(book.rounds[book.latest].previous) if book.latest in book.rounds else None,
@@ -46,7 +46,7 @@ def read() -> ReportData:
         quarantine=aside.read(book),
         classes=evaluation.read("classes"),
         steps=evaluation.read("steps"),
-        taken=len(summary.read_json(paths.WEIGHTS_HISTORY)["steps"]),
+        taken=len(tables.read_json(paths.WEIGHTS_HISTORY)["steps"]),
         remaining=evaluation.read("left"),
         review=review,
         unreviewed=reviewed.said([curated.read(name) for name in judging]),

@@ -18,11 +18,10 @@ from diva.ingest.inspection import SourceContents, inspect_batch
 from diva.store import ledger, manifest, paths
 from diva.store.features import FeatureFile
 from diva.text.words import Column, Row, Table, count
+from diva.vision.revision import NETWORK, TRANSFORM
 
 SAMPLE = 64  # images that are measured
 BYTES = {"float16": 2, "float32": 4}
-NETWORK = ("backbone", "weights", "weights_sha256", "seed", "linearize", "projection")
-TRANSFORM = ("resize", "crop", "mean", "std")
 KEYS = (*NETWORK, *TRANSFORM, "dtype", "batch_size", "workers", "device")  # of the section extract of params.yaml
 
 

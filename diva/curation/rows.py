@@ -1,6 +1,5 @@
 """Rows of an index, ready for the closed forms, and the problem that ``fit`` posed for all of them."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -57,7 +56,7 @@ class Problem:
 
 def read_problem() -> Problem:
     """data/fit/fit.json."""
-    return Problem(**json.loads(paths.FIT.read_text(encoding="utf-8")))
+    return Problem(**tables.read_json(paths.FIT))
 
 
 def write_problem(problem: Problem, core: Moments, scaling: Scaling | None) -> None:

@@ -48,21 +48,14 @@ def train(
     data: Labelled, watched: Labelled, epochs: int, burn_in: int, batch_size: int, lr: float, seed: int
 ) -> tuple[Tensor, Tensor]:
     """p̄ (n,) of the trained samples over their visits, and p̄ of the watched ones over the ends of epochs."""
-    return fit(data, watched, epochs, burn_in, batch_size, lr, seed)[:2]
-
-
-def fit(
-    data: Labelled, watched: Labelled, epochs: int, burn_in: int, batch_size: int, lr: float, seed: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The same, and the trained head (p + 1, k) over `diva.methods.softmax.rows`."""
-    *_, last = after_epochs(data, watched, epochs, burn_in, batch_size, lr, seed)
-    return last
+    *_, (history, seen, _) = after_epochs(data, watched, epochs, burn_in, batch_size, lr, seed)
+    return history, seen
 
 
 def after_epochs(
     data: Labelled, watched: Labelled, epochs: int, burn_in: int, batch_size: int, lr: float, seed: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """What `fit` returns, after each epoch in turn; the tensors are those that training goes on with."""
+    """What `train` returns, and the head (p + 1, k), after each epoch; the tensors that training goes on with."""
     data.require_classes(2)
     check(epochs, batch_size, lr)
     if not 0 <= burn_in <= epochs:

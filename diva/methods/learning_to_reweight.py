@@ -53,19 +53,14 @@ def order(
 
 def mean_weights(data: Labelled, trusted: Labelled, epochs: int, batch_size: int, lr: float, seed: int) -> Tensor:
     """Mean over the epochs of m·w (n,), float64 on the CPU."""
-    return fit(data, trusted, epochs, batch_size, lr, seed)[0]
-
-
-def fit(data: Labelled, trusted: Labelled, epochs: int, batch_size: int, lr: float, seed: int) -> tuple[Tensor, Tensor]:
-    """The same, and the trained head (p + 1, k) over `diva.methods.softmax.rows`."""
-    *_, (total, head) = after_epochs(data, trusted, epochs, batch_size, lr, seed)
-    return (total / epochs).cpu(), head
+    *_, (total, _) = after_epochs(data, trusted, epochs, batch_size, lr, seed)
+    return (total / epochs).cpu()
 
 
 def after_epochs(
     data: Labelled, trusted: Labelled, epochs: int, batch_size: int, lr: float, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Sums of m·w (n,) and the head after each epoch in turn; the tensors are those that training goes on with."""
+    """Sums of m·w (n,) and the head (p + 1, k) after each epoch; the tensors that training goes on with."""
     check(epochs, batch_size, lr)
     z, checks = rows(data.features, data.features), rows(trusted.features, data.features)
     head = z.new_zeros(z.shape[1], data.classes)

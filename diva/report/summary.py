@@ -4,13 +4,11 @@ Everything is read from what the stages wrote: ``data/metrics``, ``data/release/
 core's features. Errors are fractions on disk and percent here.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from diva.store import paths
+from diva.store import paths, tables
 from diva.store.features import FeatureFile
 from diva.text.words import NOTHING, Column, Row, Table, count, number, percent, with_interval
 
@@ -74,36 +72,23 @@ class RunMetrics:
 
 def read() -> RunMetrics:
     """The last run; ValueError where there was none, or one of its files is damaged."""
-    evaluate = read_json(paths.metrics("evaluate"))
+    evaluate = tables.read_json(paths.metrics("evaluate"))
     metrics = {entry["round"]: paths.METRICS / "rounds" / f"{entry['round']}.json" for entry in evaluate["rounds"]}
     core = paths.features("core")
     return RunMetrics(
         evaluate=evaluate,
-        release=read_json(paths.SUMMARY),
-        fit=read_json(paths.metrics("fit")),
-        rounds={name: read_json(path) for name, path in metrics.items() if path.is_file()},
+        release=tables.read_json(paths.SUMMARY),
+        fit=tables.read_json(paths.metrics("fit")),
+        rounds={name: tables.read_json(path) for name, path in metrics.items() if path.is_file()},
         network=FeatureFile(core).attributes if core.is_file() else {},
-        scores=[read_json(path) for path in sorted((paths.METRICS / "scores").glob("*.json"))],
+        scores=[tables.read_json(path) for path in sorted((paths.METRICS / "scores").glob("*.json"))],
     )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON mapping; ValueError where the file is missing or damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path} must exist, got nothing; `make curate` makes it.") from None
-    except ValueError as error:
-        raise ValueError(f"{path} must be readable JSON: {error}; `make curate` makes it anew.") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a mapping, got {type(content).__name__}.")
-    return content
 
 
 def summarise(run: RunMetrics) -> Summary:
     """Facts, tables and caveats of a run."""
-    tables = [called_wrong(run), rounds(run), sets(run), panel(run)]
-    return Summary(facts(run), tuple(table for table in tables if table.rows), caveats(run))
+    shown = [called_wrong(run), rounds(run), sets(run), panel(run)]
+    return Summary(facts(run), tuple(table for table in shown if table.rows), caveats(run))
 
 
 def facts(run: RunMetrics) -> tuple[tuple[str, str], ...]:

@@ -1,5 +1,6 @@
 """YAML that people write, params.yaml and the ledger: read, and what is wrong with it in words."""
 
+import io
 import reprlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
 
 
 def text_of(path: Path) -> str:
@@ -33,6 +35,16 @@ def sections(text: str, where: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{where} must hold one section per stage, got {type(content).__name__}.")
     return content
+
+
+def dumped(content: Any) -> str:
+    """YAML 1.2, as DVC reads it: keys in the order given, a line each."""
+    writer: Any = YAML(typ="safe", pure=True)
+    writer.default_flow_style, writer.sort_base_mapping_type_on_output, writer.width = False, False, 4096
+    writer.representer.ignore_aliases = lambda *_: True
+    stream = io.StringIO()
+    writer.dump(content, stream)
+    return stream.getvalue()
 
 
 def shown(value: Any) -> str:

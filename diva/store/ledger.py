@@ -10,7 +10,6 @@ round that a shortened history starts from (its data lie in data/base).
 Everything here is a value: functions return a new ledger, ``write`` puts it on disk.
 """
 
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -240,9 +239,6 @@ def parse(content: str, where: str = str(paths.LEDGER)) -> Ledger:
 
 def text(book: Ledger) -> str:
     """The ledger as YAML 1.2 (as DVC reads it), the same text for the same ledger."""
-    yaml: Any = YAML(typ="safe", pure=True)
-    yaml.default_flow_style, yaml.sort_base_mapping_type_on_output, yaml.width = False, False, 4096
-    yaml.representer.ignore_aliases = lambda *_: True
     ordered = {
         "batches": {name: book.batches[name].model_dump() for name in order(book)},
         "pool": {name: book.pool[name].model_dump() for name in chain(book.pool, "pool")},
@@ -251,9 +247,7 @@ def text(book: Ledger) -> str:
         "base": {name: entry.model_dump() for name, entry in book.base.items()},
         "latest": book.latest,
     }
-    stream = io.StringIO()
-    yaml.dump(ordered, stream)
-    return HEADER + stream.getvalue()
+    return HEADER + documents.dumped(ordered)
 
 
 def write(path: Path, book: Ledger) -> None:

@@ -103,6 +103,19 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     atomic.write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON mapping; ValueError where the file is missing or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path} must exist, got nothing; `make curate` makes it.") from None
+    except ValueError as error:
+        raise ValueError(f"{path} must be readable JSON: {error}; `make curate` makes it anew.") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a mapping, got {type(content).__name__}.")
+    return content
+
+
 def sha256(path: Path) -> str:
     """Hexadecimal sha256 of a file's bytes."""
     return digest(path, "sha256")

@@ -7,7 +7,6 @@ gone, and with them the time that ``dvc repro`` takes to look at each. Core and 
 versions keep what they hold.
 """
 
-import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from typing import Any
 import polars as pl
 from ruamel.yaml import YAML
 
-from diva.store import atomic, curated, index, ledger, manifest, paths, tables
+from diva.store import atomic, curated, documents, index, ledger, manifest, paths, tables
 from diva.versions import cache, published, repository, takedowns
 from diva.versions.operations import recorded, removable, sweep
 from diva.versions.pipeline import dvc, up_to_date
@@ -60,15 +59,11 @@ def compact() -> str:
 
 def split(lock: str, book: ledger.Ledger) -> tuple[str, dict[str, Any]]:
     """The lock without the stages that go, as text, and these stages."""
-    yaml: Any = YAML(typ="safe", pure=True)
-    yaml.default_flow_style, yaml.sort_base_mapping_type_on_output, yaml.width = False, False, 4096
-    content = yaml.load(lock)
+    content = YAML(typ="safe", pure=True).load(lock)
     keys = {*book.pool, *book.rounds, *book.base}
     gone = {name: stage for name, stage in content["stages"].items() if name.partition("@")[2] in keys}
     content["stages"] = {name: stage for name, stage in content["stages"].items() if name not in gone}
-    stream = io.StringIO()
-    yaml.dump(content, stream)
-    return stream.getvalue(), gone
+    return documents.dumped(content), gone
 
 
 def metrics_of(gone: dict[str, Any], latest: str) -> list[str]:

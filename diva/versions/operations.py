@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from diva.store import atomic, paths
+from diva.store import atomic, paths, tables
 from diva.versions import cache, takedowns
 from diva.versions.contents import fetch_all, git_listing, outputs
 from diva.versions.locks import SCRATCH
@@ -49,7 +49,7 @@ def settle() -> str:
     """Finish an operation that was killed after its commit, undo one that was killed before; say what was done."""
     if not RECORD.is_file():
         return ""
-    entry = json.loads(RECORD.read_text(encoding="utf-8"))
+    entry = tables.read_json(RECORD)
     if git("rev-parse", "HEAD") == entry["before"]:
         undo(entry)
         outcome = f"{entry['what']} was cut short and is undone: everything is as it was before."

@@ -19,7 +19,7 @@ Facts = list[tuple[str, str]]
 def shown(version: Version) -> tuple[Facts, list[Table]]:
     """One version: what it holds, class by class, and where it came from."""
     train = tables.read(contents.fetch(version, paths.TRAIN), release.TRAIN)
-    summary = json.loads(contents.fetch(version, paths.SUMMARY).read_text(encoding="utf-8"))
+    summary = tables.read_json(contents.fetch(version, paths.SUMMARY))
     book = ledger.validated(yaml.safe_load(contents.git_text(version, paths.LEDGER)), f"{version.name}:{paths.LEDGER}")
     figures = {"error": version.error, "low": version.low, "high": version.high}
     made = f"{count(summary['members'])} samples: core {count(summary['core'])}, added {count(summary['added'])}"

@@ -33,7 +33,7 @@ def code(files: VersionFiles) -> Iterator[FileFault]:
     for out in files.stages.get("code", {}).get("outs", ()):
         path, md5 = out["path"], out["md5"]
         if files.first_time(f"code {path}", Path(path)):
-            ran = json.loads(files.file(Path(path)).read_text("utf-8"))
+            ran = tables.read_json(files.file(Path(path)))
             faults = list(_other_code(files.version, ran))
             history = published.before(files.version) if faults and Path(path).stem in published.HISTORY else []
             if faults and not any(
@@ -172,7 +172,7 @@ def released(files: VersionFiles) -> Iterator[FileFault]:
     yield from differ(paths.TRAIN.as_posix(), train, stored[0])
     yield from differ(paths.REMOVED.as_posix(), removed, stored[1])
     summary = release.summary(book.latest, state, train, verdict, setting, flagged or "keep", judged.get("set"))
-    if json.loads(files.file(paths.SUMMARY).read_text(encoding="utf-8")) != summary:
+    if tables.read_json(files.file(paths.SUMMARY)) != summary:
         yield FileFault(paths.SUMMARY.as_posix(), "a summary of this release", "another")
 
 

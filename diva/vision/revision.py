@@ -6,3 +6,6 @@ pass, linearisation), raises the number. Features of different revisions do not 
 
 MANIFEST = 1
 FEATURES = 1  # also in each file of features, where it is not the first
+# settings of section extract of params.yaml that features are made by
+NETWORK = ("backbone", "weights", "weights_sha256", "seed", "linearize", "projection")
+TRANSFORM = ("resize", "crop", "mean", "std")

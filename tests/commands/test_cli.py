@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from diva.commands import cli, plan
 from diva.ingest import project
 from diva.report import summary
-from diva.store import ledger, manifest, paths
+from diva.store import ledger, manifest, paths, tables
 from diva.text import terminal
 from stages.params.__main__ import faults
 from tests.projects.finished_run import deliver, features, finish
@@ -124,7 +124,7 @@ def test_precision_and_recall_are_printed_where_the_truth_is_known(clone: Path) 
 
 def test_a_missing_test_set_is_a_caveat(clone: Path) -> None:
     finish(pool=False)
-    metrics = summary.read_json(paths.metrics("evaluate"))
+    metrics = tables.read_json(paths.metrics("evaluate"))
     metrics["test"] = {"samples": 5, "kind": "held_out", "caveat": "No test set: a held-out fold."}
     paths.metrics("evaluate").write_text(str(metrics).replace("'", '"').replace("True", "true").replace("nan", "NaN"))
     text = run("summary")
