@@ -34,8 +34,9 @@ from diva.store.features import Failure
 from diva.vision.backbone import Backbone
 from diva.vision.backbones import load_backbone
 from diva.vision.datasets import ImageFiles
+from diva.vision.decoding import read_image
 from diva.vision.extraction import extract
-from diva.vision.transforms import ResizeCrop, Transform, read_image
+from diva.vision.transforms import ResizeCrop, Transform
 
 BATCH = 64
 

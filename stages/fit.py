@@ -19,7 +19,7 @@ def fit() -> None:
     settings, duplicates = section.read("fit", Fit), section.read("duplicates", Duplicates)
     core, test = index.read_batch("core"), index.read_batch("test")
     tested = manifest.read(paths.manifest("test"))["sample_id"]
-    core, refused = without_test(core, tested, test, duplicates.near_duplicate)
+    core, refused = without_test(core, tested, test, duplicates.near_duplicate, duplicates.near_test)
     posed = pose(core, len(refused), duplicates.group, **settings.model_dump())
     rows.write_problem(posed.problem, posed.moments, posed.scaling)
     index.write(paths.CORE, core)

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from diva.curation.neighbours import deduplicated
+from diva.curation.neighbours import deduplicated, untested
 from diva.store import index, ledger, manifest, paths, tables
 from stages.command import run
 from stages.params import section
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 def pool(batch: str) -> None:
     """The previous index and, after it, what the batch brings that was nowhere before."""
     accept = section.read("download", Download).new_classes == "accept"
-    threshold = section.read("duplicates", Duplicates).near_duplicate
+    duplicates = section.read("duplicates", Duplicates)
     book = ledger.read()
     previous = index.read(paths.pool(ledger.link(book, batch).previous))
     candidates = index.read_batch(batch)
@@ -27,13 +27,14 @@ def pool(batch: str) -> None:
     test = tested(book)
     new, refused = index.admit(candidates, taken(book, previous), None if accept else set(core["label"]), test)
     new, tested_groups = index.without_groups_of(new, test)
+    new, saved_again = untested(new, test, core, duplicates.near_test)
     before = pl.concat([test, core, previous])
-    admitted, close = deduplicated(new, before, core, threshold)
+    admitted, close = deduplicated(new, before, core, duplicates.near_duplicate)
     if paths.RELATIVES.exists():  # samples of the core belong together though nobody said so
         from diva.curation.posing import name_relatives  # brings torch
 
         admitted = name_relatives(admitted, index.with_groups(core, previous))
-    refused = pl.concat([refused, tested_groups, close])
+    refused = pl.concat([refused, tested_groups, saved_again, close])
     index.write(paths.pool(batch), pl.concat([previous, admitted]))
     tables.write(paths.quarantine("pool", batch), refused, manifest.QUARANTINE)
     counts: dict[str, Any] = {
@@ -56,10 +57,11 @@ def pool(batch: str) -> None:
 
 
 def taken(book: ledger.Ledger, previous: pl.DataFrame) -> pl.DataFrame:
-    """sample_id and batch of core, test set and the pool so far."""
+    """sample_id, pixels and batch of core, test set and the pool so far."""
     fixed = [name for name in ("core", "test") if name in book.batches]
-    frames = [manifest.read(paths.manifest(name)).select("sample_id", batch=pl.lit(name)) for name in fixed]
-    return pl.concat([*frames, previous.select("sample_id", "batch")])
+    columns = ("sample_id", "pixels")
+    frames = [manifest.read(paths.manifest(name)).select(*columns, batch=pl.lit(name)) for name in fixed]
+    return pl.concat([*frames, previous.select(*columns, "batch")])
 
 
 def tested(book: ledger.Ledger) -> pl.DataFrame:

@@ -16,6 +16,7 @@ import polars as pl
 
 from diva.numerics.chunks import Chunks
 from diva.store import index, manifest
+from diva.store.features import FeatureFile
 from diva.store.streams import FeatureRows
 from diva.text.progress import track
 
@@ -23,7 +24,8 @@ Array = npt.NDArray[Any]
 Positions = npt.NDArray[np.int64]
 BLOCK = 2048  # rows a side of one product
 CHUNK = 8192  # rows read at once
-REMEDY = "Nothing to do; duplicates.near_duplicate says from which cosine images count as the same."
+TELLING = 256  # columns from which a cosine tells an image saved again from another image
+REMEDY = "Nothing to do; duplicates.near_duplicate and near_test say from which cosine images count as the same."
 
 
 class NearDuplicates(NamedTuple):
@@ -46,7 +48,11 @@ class NearDuplicates(NamedTuple):
 
 
 def without_test(
-    core: pl.DataFrame, tested: pl.Series, test: pl.DataFrame, threshold: float | None
+    core: pl.DataFrame,
+    tested: pl.Series,
+    test: pl.DataFrame,
+    threshold: float | None,
+    near_test: float | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The core without test images and near-duplicates, and without classes that this leaves one sample of.
 
@@ -55,17 +61,21 @@ def without_test(
         tested: ids of all samples of the test set.
         test: index of those that have features.
         threshold: as of `deduplicated`.
+        near_test: as of `untested`.
 
     Returns:
         The core, and what left it as rows of a quarantine.
     """
     equal = core["sample_id"].is_in(tested.implode()) | index.delivered_ready(core, test)
+    equal |= core["pixels"].is_in(test["pixels"].drop_nulls().implode()).fill_null(value=False)
     others, tested_groups = index.without_groups_of(core.filter(~equal), test)
-    rest, close = deduplicated(others, test, others, threshold)
+    clear, saved_again = untested(others, test, others, near_test)
+    rest, close = deduplicated(clear, test, clear, threshold)
     single = pl.len().over("label") == 1
     refused = [
         manifest.set_aside(core.filter(equal), "in the test set: test images never train", "Nothing to do."),
         tested_groups,
+        saved_again,
         close,
         manifest.set_aside(
             rest.filter(single), "class of one sample: leave-one-out needs two", "Add a second sample of this class."
@@ -74,8 +84,34 @@ def without_test(
     return rest.filter(~single), pl.concat(refused)
 
 
+def untested(
+    candidates: pl.DataFrame, test: pl.DataFrame, core: pl.DataFrame, threshold: float | None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Candidates that are no test image saved again, and the others as rows of a quarantine.
+
+    Features of a network alone tell; those that came ready, or in few columns, may lie close and be different samples.
+    The cost is candidates × test × p multiplications, a block of each in memory.
+
+    Args:
+        candidates: index rows.
+        test: index rows of the test set.
+        core: index rows whose mean is taken off.
+        threshold: cosine from which a candidate counts as a test image; None to keep all.
+    """
+    if threshold is None or candidates.is_empty() or test.is_empty():
+        return candidates, manifest.refusals([])
+    stored = FeatureFile(test["features"][0])
+    if stored.attributes.get("backbone", "ready") == "ready" or stored.shape[1] < TELLING:
+        return candidates, manifest.refusals([])
+    return deduplicated(candidates, test, core, threshold, within=False)
+
+
 def deduplicated(
-    candidates: pl.DataFrame, references: pl.DataFrame, core: pl.DataFrame, threshold: float | None
+    candidates: pl.DataFrame,
+    references: pl.DataFrame,
+    core: pl.DataFrame,
+    threshold: float | None,
+    within: bool = True,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Candidates near no reference and no earlier candidate, and the others as rows of a quarantine.
 
@@ -84,10 +120,11 @@ def deduplicated(
         references: index rows that came before all of them.
         core: index rows whose mean is taken off.
         threshold: cosine from which two are near; None to keep all.
+        within: whether candidates are compared with each other, too.
     """
     if threshold is None or candidates.is_empty():
         return candidates, manifest.refusals([])
-    duplicates = near_duplicates(_rows(candidates), _rows(references), mean(_rows(core)), threshold)
+    duplicates = near_duplicates(_rows(candidates), _rows(references), mean(_rows(core)), threshold, within)
     before = pl.concat([frame.select("sample_id", "batch") for frame in (references, candidates)])
     position = np.where(duplicates.reference >= 0, duplicates.reference, len(references) + duplicates.row)
     first = before[np.where(duplicates.any, position, 0)].select(of="sample_id", where="batch")
@@ -110,7 +147,9 @@ def mean(chunks: Chunks) -> Array:
     return total / max(n, 1)
 
 
-def near_duplicates(rows: Chunks, references: Chunks, centre: Array, threshold: float) -> NearDuplicates:
+def near_duplicates(
+    rows: Chunks, references: Chunks, centre: Array, threshold: float, within: bool = True
+) -> NearDuplicates:
     """Which rows are near a reference or near an earlier row that stays.
 
     Args:
@@ -118,6 +157,7 @@ def near_duplicates(rows: Chunks, references: Chunks, centre: Array, threshold: 
         references: rows that came before all of them; may be none.
         centre: μ (p,).
         threshold: cosine from which two rows are near, above 0 and at most 1.
+        within: whether rows are compared with each other, too.
 
     Raises:
         ValueError: the threshold is out of range, or references of another width.
@@ -130,7 +170,8 @@ def near_duplicates(rows: Chunks, references: Chunks, centre: Array, threshold: 
     result = NearDuplicates(np.full(n, -1), np.full(n, -1), np.full(n, np.nan))
     for span, block in track(directions(rows, centre), n, "rows", lambda part: len(part[1])):
         _compare(span, block, directions(references, centre) if references.shape[0] else (), threshold, result)
-        _within(span, block, rows, centre, threshold, result)
+        if within:
+            _within(span, block, rows, centre, threshold, result)
     return result
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from diva.ingest.images import digest
+from diva.ingest.images import digest, pixels
 from diva.store import manifest
 
 ORDER_SEED = 0
@@ -85,7 +85,7 @@ class Digits:
             Image.fromarray(image).save(name, format="PNG", compress_level=0)
         ids = [(digest(name) or "")[: manifest.ID_LENGTH] for name in names]
         rows = [
-            manifest.Sample(sample_id, name.as_posix(), str(label), image.shape[1], image.shape[0])
+            manifest.Sample(sample_id, name.as_posix(), str(label), image.shape[1], image.shape[0], pixels=pixels(name))
             for sample_id, name, label, image in zip(ids, names, labels, images, strict=True)
         ]
         truth = pl.DataFrame({"sample_id": ids, "true_label": [str(label) for label in true]}, dict(manifest.TRUTH))

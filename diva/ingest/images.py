@@ -1,6 +1,6 @@
 """Image files as they lie on disk: which of them are images at all, how large, and the hash of their content.
 
-Only headers are decoded here; pixels are the business of ``extract``, which sets truncated files aside.
+What cannot be decoded though its header is sound, such as a truncated file, is set aside by ``extract``.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from diva.store import tables
 from diva.store.manifest import ID_LENGTH, Refused, Sample
 from diva.text.progress import track
+from diva.vision.decoding import pixel_digest
 from diva.vision.formats import FORMATS, UNREAD
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ def size_limit(max_pixels: int) -> Iterator[None]:
     Image.MAX_IMAGE_PIXELS = max_pixels
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # remarks on metadata, which do not concern the pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
     finally:
@@ -137,7 +139,17 @@ def inspect(listed: Listed, content: str | None) -> Sample | Refused:
         return Refused(sample_id, path, None, "no label", "Give it a label in the list, or take its line out.")
     if sample_id is None:
         return Refused(None, path, label, "not readable", "Copy the file again, and give read permission.")
-    return Sample(sample_id, path, label, *seen, group=listed.group and _printable(listed.group))
+    group = listed.group and _printable(listed.group)
+    return Sample(sample_id, path, label, *seen, group=group, pixels=pixels(listed.path))
+
+
+def pixels(path: Path) -> str | None:
+    """Hash of the decoded image; None where it cannot be decoded, which ``extract`` says with the reason."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return pixel_digest(image)[:ID_LENGTH]
+    except Exception:  # a decoder fails in any way on a damaged file
+        return None
 
 
 def _printable(name: str) -> str:

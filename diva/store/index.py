@@ -17,6 +17,7 @@ SCHEMA: tables.Schema = {
     "label": pl.String,
     "path": pl.String,  # of the image, or of the ready features
     "group": pl.String,  # what is left out together with it; null where it stands by itself
+    "pixels": pl.String,  # hash of the decoded image; null where the manifest has none
     "checksum": pl.String,  # sha256 of the file of features
 }
 
@@ -61,7 +62,7 @@ def of_batch(batch: str, samples: pl.DataFrame, features: Path) -> pl.DataFrame:
     """
     stored = FeatureFile(features)
     rows = pl.DataFrame({"sample_id": stored.sample_id}, {"sample_id": pl.String}).with_row_index("row")
-    described = samples.select("sample_id", "label", "path", "group")
+    described = samples.select("sample_id", "label", "path", "group", "pixels")
     joined = rows.join(described, on="sample_id", how="left", maintain_order="left")
     strangers = joined.filter(pl.col("path").is_null())["sample_id"]
     if len(strangers):
@@ -134,12 +135,15 @@ def admit(
 
     Args:
         candidates: index of one batch.
-        taken: sample_id and batch of all that came before: core, test, earlier batches of the pool.
+        taken: sample_id, pixels and batch of all that came before: core, test, earlier batches of the pool.
         classes: of the core, whose spelling labels take; None to admit any class.
         tested: index of the test set, whose content must not come in under another id either.
     """
-    before = taken.select("sample_id", earlier="batch").unique("sample_id", keep="first", maintain_order=True)
-    joined = candidates.join(before, on="sample_id", how="left", maintain_order="left")
+    joined = candidates
+    for key in ("sample_id", "pixels"):
+        before = taken.select(key, pl.col("batch").alias(f"by_{key}")).drop_nulls().unique(key, keep="first")
+        joined = joined.join(before, on=key, how="left", maintain_order="left")
+    joined = joined.with_columns(earlier=pl.coalesce("by_sample_id", "by_pixels"))
     if tested is not None:
         test = pl.lit(delivered_ready(joined, tested))
         joined = joined.with_columns(earlier=pl.when(test).then(pl.lit("test")).otherwise("earlier"))

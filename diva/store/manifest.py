@@ -21,6 +21,7 @@ SCHEMA: tables.Schema = {
     "height": pl.Int32,
     "row": pl.Int64,  # within a file of ready features
     "group": pl.String,  # what is left out together with it; null where it stands by itself
+    "pixels": pl.String,  # hash of the decoded image: equal pictures are one content in whatever file; null of others
 }
 QUARANTINE: tables.Schema = {
     "sample_id": pl.String,  # null where the content could not be read
@@ -45,6 +46,7 @@ class Sample(NamedTuple):
     height: int | None = None
     row: int | None = None
     group: str | None = None
+    pixels: str | None = None
 
 
 class Refused(NamedTuple):
@@ -129,17 +131,24 @@ def grouped(samples: pl.DataFrame, by: str | None) -> pl.DataFrame:
 def distinct(rows: Iterable[Sample], kind: str = "same content") -> tuple[list[Sample], list[Refused]]:
     """Each ``sample_id`` once: the first stays, later ones are refused, and whether their labels agree is said.
 
+    Equal pixels are one content, too, in whatever file they are.
+
     Args:
         rows: samples.
         kind: what two of one ``sample_id`` have in common.
     """
+    unique: list[Sample] = []
     first: dict[str, Sample] = {}
     refused = []
     for sample in rows:
-        same = first.setdefault(sample.sample_id, sample)
-        if same is not sample:
+        names = [f"id {sample.sample_id}", *([f"pixels {sample.pixels}"] if sample.pixels else [])]
+        same = next((first[name] for name in names if name in first), None)
+        if same is None:
+            unique.append(sample)
+            first |= dict.fromkeys(names, sample)
+        else:
             refused.append(_copy(sample, same, kind))
-    return list(first.values()), refused
+    return unique, refused
 
 
 def _copy(sample: Sample, same: Sample, kind: str) -> Refused:
@@ -188,6 +197,11 @@ def _uncontested(delivery: Delivery) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Samples, and those that have a copy under another label: which of the two is right, their order does not tell."""
     kind = pl.col("reason").str.split(":").list.first()
     copies = delivery.refused.with_columns(kind=kind).filter(pl.col("kind").str.ends_with(CONTRARY))
+    # a copy has the sample's id, or, where its pixels are equal in another file, names the sample's path
+    original = pl.col("reason").str.extract(r": as (.*), which is labelled ")
+    images = delivery.samples.filter(pl.col("pixels").is_not_null()).select(original="path", of="sample_id")
+    copies = copies.with_columns(original=original).join(images, on="original", how="left", maintain_order="left")
+    copies = copies.with_columns(sample_id=pl.coalesce("of", "sample_id"))
     first = copies.select("sample_id", "kind", copy="path", other="label").unique("sample_id", keep="first")
     contested = delivery.samples.join(first, on="sample_id", how="inner", maintain_order="left")
     reason = pl.format("{}: as {}, which is labelled '{}'", "kind", "copy", "other")

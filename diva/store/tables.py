@@ -16,7 +16,7 @@ from diva.text.progress import track
 T = TypeVar("T")
 PIECE = 1 << 20  # bytes that are hashed at once
 Schema = Mapping[str, type[pl.DataType]]
-OPTIONAL = "group"  # a column that is stored only where a row has a value in it
+OPTIONAL = ("group", "pixels")  # columns that are stored only where a row has a value in them
 
 
 def empty(schema: Schema) -> pl.DataFrame:
@@ -26,8 +26,8 @@ def empty(schema: Schema) -> pl.DataFrame:
 
 def conform(frame: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:
     """``frame`` with the schema's columns, in its order and types; ValueError where it cannot be."""
-    if OPTIONAL in schema and OPTIONAL not in frame.columns:
-        frame = frame.with_columns(pl.lit(None, schema[OPTIONAL]).alias(OPTIONAL))
+    absent = [name for name in OPTIONAL if name in schema and name not in frame.columns]
+    frame = frame.with_columns(pl.lit(None, schema[name]).alias(name) for name in absent)
     missing = [name for name in schema if name not in frame.columns]
     unknown = [name for name in frame.columns if name not in schema]
     if missing or unknown:
@@ -87,8 +87,8 @@ def parse(read: Callable[[Path], T], path: Path, what: str) -> T:
 
 
 def without_empty(frame: pl.DataFrame) -> pl.DataFrame:
-    """A frame as it is stored: without the column that is there only where a row has a value in it."""
-    return frame.drop(OPTIONAL) if OPTIONAL in frame.columns and frame[OPTIONAL].is_null().all() else frame
+    """A frame as it is stored: without columns that are there only where a row has a value in them."""
+    return frame.drop(name for name in OPTIONAL if name in frame.columns and frame[name].is_null().all())
 
 
 def write(path: Path, frame: pl.DataFrame, schema: Schema) -> None:

@@ -15,7 +15,8 @@ from torch.utils.data import Dataset
 
 from diva.store.features import Failure
 from diva.vision import jpeg
-from diva.vision.transforms import ChangedFileError, NotAFileError, Transform, decode, read_bytes, steps
+from diva.vision.decoding import ChangedFileError, NotAFileError, decode, read_bytes
+from diva.vision.transforms import Transform, steps
 
 T = TypeVar("T")
 

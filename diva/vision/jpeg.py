@@ -16,7 +16,8 @@ from PIL import ExifTags, Image
 from torch import Tensor
 from torchvision.transforms.functional import center_crop, resize
 
-from diva.vision.transforms import Steps, own_limit, require_pixels
+from diva.vision.decoding import own_limit, require_pixels
+from diva.vision.transforms import Steps
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset, WeightedRandomSampler
 
-from diva.vision.transforms import read_image
+from diva.vision.decoding import read_image
 
 
 class Release(Dataset[tuple[Any, int]]):

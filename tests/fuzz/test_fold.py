@@ -16,7 +16,7 @@ CORE, POOL = [f"c{n}" for n in range(4)], [f"p{n}" for n in range(6)]
 def rows(names: list[str], batch: str) -> pl.DataFrame:
     columns = {"sample_id": names, "label": [CLASSES[n % 3] for n in range(len(names))]}
     frame = pl.DataFrame(columns).with_row_index("row")
-    values = {"batch": batch, "features": "f", "path": "p", "checksum": "none", "group": None}
+    values = {"batch": batch, "features": "f", "path": "p", "checksum": "none", "group": None, "pixels": None}
     filled = frame.with_columns(**{name: pl.lit(value, pl.String) for name, value in values.items()})
     return tables.conform(filled.select(list(index.SCHEMA)), index.SCHEMA, batch)
 

@@ -92,7 +92,7 @@ def test_features_of_a_variant_are_those_of_the_transformed_images(core):
 
 
 def test_images_that_download_admitted_are_transformed_however_large(core, monkeypatch, caplog):
-    monkeypatch.setattr("diva.vision.transforms.LIMIT", 10)  # stands for PIL's own
+    monkeypatch.setattr("diva.vision.decoding.LIMIT", 10)  # stands for PIL's own
     augment("core")
     assert json.loads(paths.metrics("augment/core").read_text())["images"] == len(core)
     assert "left out" not in caplog.text

@@ -60,7 +60,7 @@ def test_planted_wrong_labels_are_nowhere_but_in_the_truth(workplace: Path) -> N
     small.write_ledger()
     download("core")
     columns = pl.read_parquet(paths.manifest("core")).columns
-    assert columns == [name for name in manifest.SCHEMA if name != tables.OPTIONAL]  # no groups
+    assert columns == [name for name in manifest.SCHEMA if name != "group"]  # no groups
     assert "wrong" not in (paths.METRICS / "download" / "core.json").read_text()
 
 

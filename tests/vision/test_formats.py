@@ -10,7 +10,7 @@ from PIL import Image, PngImagePlugin, features
 from diva.ingest import images
 from diva.report.thumbnails import thumbnail
 from diva.vision import jpeg
-from diva.vision.transforms import read_image
+from diva.vision.decoding import read_image
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (16, 24, 3), dtype=np.uint8)
 LARGE = np.random.default_rng(0).integers(0, 4, 3 << 20, dtype=np.uint8).tobytes()

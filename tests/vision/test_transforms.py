@@ -8,7 +8,8 @@ import torch
 import torchvision
 from PIL import Image
 
-from diva.vision.transforms import MEAN, STD, ChangedFileError, ResizeCrop, describe, read_image, to_rgb
+from diva.vision.decoding import ChangedFileError, read_image, to_rgb
+from diva.vision.transforms import MEAN, STD, ResizeCrop, describe
 
 RAMP = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 
