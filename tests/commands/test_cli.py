@@ -107,6 +107,18 @@ def test_what_the_features_cannot_tell_and_what_belongs_together_is_said(clone: 
     assert "No label is called wrong: chance." in text
 
 
+def test_what_relabelling_costs_and_which_set_was_chosen_is_said(clone: Path) -> None:
+    finish()
+    assert "replaced by suggestions" not in run("summary", width=140)
+    metrics = paths.METRICS / "rounds" / "r001.json"
+    metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"relabelled": 7}))
+    chosen = {"set": {"name": "everything", "reason": "held-out gain 0.1"}}
+    paths.SUMMARY.write_text(json.dumps(json.loads(paths.SUMMARY.read_text()) | chosen))
+    text = run("summary", width=140)
+    assert "7 given labels were replaced by suggestions" in text
+    assert "everything: held-out gain 0.1" in text
+
+
 def test_rounds_say_what_was_added_and_how_many_were_planted_wrong(clone: Path) -> None:
     finish()
     text = run("summary")
