@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from diva.curation import panel, planted, unused
+from diva.curation import panel, planted, trials, unused
 from diva.curation.round import Basis
 from diva.curation.rows import read_problem
 from diva.methods import registry
@@ -27,9 +27,10 @@ def main() -> None:
     core, newest, problem = index.read(paths.CORE), ledger.newest_pool(book), read_problem()
     pool, state, review = index.read(paths.pool(newest)), curated.read(book.latest), release.obeyed(book)
     groups, test = index.groups(core, pool), index.read_batch("test")
-    exam = panel.exam(core, test, problem.classes, settings.held_out, settings.seed, groups)
+    exam = trials.exam(core, test, problem.classes, settings.held_out, settings.seed, groups)
     problem = problem.with_classes(pool["label"], state["label"])
-    trial = panel.Trial(exam, problem, settings.draws, settings.uniform, settings.seed, weighing.weighing)
+    chosen = settings.draws, settings.uniform, settings.seed, weighing.weighing
+    trial = trials.Trial(exam, problem, *chosen, paths.RESULTS)
     members = release.weighed(state, tables.read(paths.WEIGHTS, release.WEIGHTS), pool, review)
     trained, errors, learners = panel.sets(trial, core, pool, members, settings.learners, settings.learner_rows)
     used = evaluation.release_set(tables.read_json(paths.metrics("release")))
@@ -54,6 +55,7 @@ def main() -> None:
     latest = policy(book.rounds[book.latest]) if book.latest in book.rounds else None
     basis = Basis(state, pool, review, problem, *counted, groups)
     evaluation.write("left", unused.explain(basis, latest, registry))
+    trial.results.prune()
     if metrics["warning"]:
         logger.warning("%s", metrics["warning"])
     logger.info("test error of the core %(error).4f [%(low).4f, %(high).4f]", trained["core"])

@@ -21,6 +21,7 @@ METRICS = DATA / "metrics"
 PLOTS = METRICS / "plots"
 PENDING = DATA / "reviews" / "pending.csv"
 REPORT = DATA / "report" / "index.html"
+RESULTS = Path(".dvc", "tmp", "results")  # of evaluations, on this machine alone
 
 
 def evaluation(table: str) -> Path:

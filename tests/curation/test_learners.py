@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import torch
 
-from diva.curation import panel
+from diva.curation import trials
 from diva.curation.benefit import Members, hold_out, trainable
 from diva.curation.evaluation import bootstrap
 from diva.curation.learners import TrainingSet, answer, choose_penalty, mean_gain
@@ -147,7 +147,7 @@ CORE = pl.DataFrame({"sample_id": list("abcdefghij"), "label": list("xyxyxyxyxy"
 
 def test_a_held_out_fold_of_the_core_holds_whole_groups_and_what_is_related_to_it_must_not_train():
     groups = related(a=1, b=1, c=1, d=2, e=2, f=2, g=2, p=1, q=2, r=3)
-    exam = panel.exam(CORE, CORE.clear(), ["x", "y"], 0.3, 0, groups)
+    exam = trials.exam(CORE, CORE.clear(), ["x", "y"], 0.3, 0, groups)
     fold, excluded = set(exam.rows["sample_id"]), set(exam.excluded)
     for whole, pool in (("abc", "p"), ("defg", "q")):
         assert set(whole) <= fold or set(whole).isdisjoint(fold)
@@ -158,13 +158,13 @@ def test_a_held_out_fold_of_the_core_holds_whole_groups_and_what_is_related_to_i
 
 
 def test_without_groups_the_held_out_fold_is_a_permutation_of_the_core():
-    exam = panel.exam(CORE, CORE.clear(), ["x", "y"], 0.3, 4, related())
+    exam = trials.exam(CORE, CORE.clear(), ["x", "y"], 0.3, 4, related())
     drawn = sorted(np.random.default_rng(4).permutation(10)[:3].tolist())
     assert exam.rows["sample_id"].to_list() == CORE["sample_id"][drawn].to_list() == exam.excluded
     assert exam.units.tolist() == [0, 1, 2]
 
 
 def test_a_core_of_one_group_is_held_out_by_samples_and_says_so():
-    exam = panel.exam(CORE, CORE.clear(), ["x", "y"], 0.3, 0, related(**dict.fromkeys("abcdefghij", 5)))
+    exam = trials.exam(CORE, CORE.clear(), ["x", "y"], 0.3, 0, related(**dict.fromkeys("abcdefghij", 5)))
     assert len(exam.rows) == len(exam.excluded) == 3
     assert "one group, which cannot be left out" in str(exam.about["caveat"])

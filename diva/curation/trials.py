@@ -1,0 +1,199 @@
+"""What tests training sets, and what trains on them: heads and other learners, on the same rows.
+
+What was computed before is looked up (`diva.store.results`): sets of earlier rounds and uniform choices never change.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+
+from diva.curation import rows
+from diva.curation.evaluation import Errors, Head, Units, bootstrap, train_by_leave_one_out
+from diva.curation.learners import TrainingSet, answer, choose_penalty
+from diva.curation.reweight import reweight
+from diva.numerics.precision import fit_ridge
+from diva.store import index, paths
+from diva.store.results import Arrays, Results
+from diva.text.choices import Learner
+
+HELD_OUT = (
+    "No test set: errors are those of a held-out fold of the core, whose labels may be wrong and which took part in "
+    "choosing; read them together with the leave-one-out errors."
+)
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Rows that test, what to say about them, ids that must not train for it, and numbers of what is drawn together."""
+
+    rows: pl.DataFrame
+    about: dict[str, object]
+    excluded: list[str]
+    units: Units
+
+
+def exam(
+    core: pl.DataFrame, test: pl.DataFrame, classes: list[str], held_out: float, seed: int, groups: pl.DataFrame
+) -> Exam:
+    """The test set as far as the core knows its classes; without one, a held-out share of the core, in whole groups.
+
+    Args:
+        core: its index.
+        test: index of the test set.
+        classes: of the core.
+        held_out: share of the core.
+        seed: of its draw.
+        groups: of core and pool (`diva.store.index.groups`); what shares one with a held-out sample must not train.
+    """
+    familiar = test.filter(pl.col("label").is_in(classes))
+    if len(familiar):
+        about = {"samples": len(familiar), "kind": "test", "caveat": "", "unknown_class": len(test) - len(familiar)}
+        return Exam(familiar, about, [], units(familiar, index.groups(familiar, stored=False)))
+    whole, wanted, caveat = units(core, groups), max(1, round(held_out * len(core))), HELD_OUT
+    if whole.max() == 0 < len(core) - 1:
+        whole, caveat = np.arange(len(core)), f"{HELD_OUT} All of the core is one group, which cannot be left out."
+    order = np.random.default_rng(seed).permutation(whole.max() + 1)
+    last = int(np.searchsorted(np.cumsum(np.bincount(whole)[order]), wanted))
+    drawn = np.isin(whole, order[: last + 1])
+    fold = core.filter(pl.Series(drawn))
+    related = groups.filter(pl.col("number").is_in(groups.join(fold, on="sample_id", how="semi")["number"].implode()))
+    about = {"samples": len(fold), "kind": "held_out", "caveat": caveat, "unknown_class": 0}
+    excluded = set(fold["sample_id"]) | (set(related["sample_id"]) if caveat == HELD_OUT else set())
+    return Exam(fold, about, sorted(excluded), units(fold, groups))
+
+
+def units(frame: pl.DataFrame, groups: pl.DataFrame) -> Units:
+    """Numbers (n,) from 0, in the order of their first rows: of the groups, and of each row without one."""
+    numbers = frame.select("sample_id").join(groups, on="sample_id", how="left", maintain_order="left")["number"]
+    single = pl.Series(range(-1, -len(frame) - 1, -1), dtype=pl.Int64)
+    keys, first, inverse = np.unique(numbers.fill_null(single), return_index=True, return_inverse=True)
+    position = np.empty(len(keys), np.int64)
+    position[np.argsort(first)] = np.arange(len(keys))
+    return position[inverse]
+
+
+@dataclass(frozen=True)
+class Training:
+    """Rows that train, and their weights, or None for ones."""
+
+    frame: pl.DataFrame
+    weights: torch.Tensor | None = None
+
+
+class HeadScore(NamedTuple):
+    """1 where the head of a training set misclassifies a test sample; its λ, accuracy and leave-one-out error."""
+
+    errors: Errors
+    figures: dict[str, float]
+
+
+class Trial:
+    """Trains heads and tests them.
+
+    Args:
+        exam: what tests.
+        problem: with all classes; λ is chosen anew, by leave-one-out on each training set, from its grid.
+        draws: of the bootstrap.
+        uniform: uniform choices that are averaged.
+        seed: of both.
+        weighing: loss, steps, step_size and seed of Reweight.
+        folder: of results that were computed before.
+    """
+
+    def __init__(
+        self, exam: Exam, problem: rows.Problem, draws: int, uniform: int, seed: int, weighing: Mapping[str, Any],
+        folder: Path,
+    ) -> None:  # fmt: skip
+        self.exam, self.problem, self.weighing = exam, problem, dict(weighing)
+        self.draws, self.choices, self.seed = draws, uniform, seed
+        self.test = rows.prepared(exam.rows, problem)
+        self.results = Results(folder, asdict(problem), paths.MOMENTS, *_content(exam.rows), exam.excluded, seed)
+
+    def allowed(self, frame: pl.DataFrame) -> pl.Series:
+        """Which rows may train."""
+        return ~frame["sample_id"].is_in(self.exam.excluded)
+
+    def judge(self, frame: pl.DataFrame, weights: torch.Tensor | None = None) -> HeadScore:
+        """The head of a training set, without what is held out."""
+        made = self.results.get(lambda: self._judged(frame, weights), "head", *_content(frame, weights))
+        return HeadScore(made.pop("errors"), {name: float(value) for name, value in made.items()})
+
+    def _judged(self, frame: pl.DataFrame, weights: torch.Tensor | None) -> dict[str, Any]:
+        allowed = self.allowed(frame)
+        alpha = None if weights is None else weights[torch.from_numpy(allowed.to_numpy())]
+        chunks = rows.prepared(frame.filter(allowed), self.problem)
+        head = train_by_leave_one_out(chunks, len(self.problem.classes), self.problem.ridges, alpha)
+        figures = {"ridge": head.model.ridge, **head.model.accuracy, "loo_error": head.loo_error}
+        return {"errors": self.errors(head), **figures}
+
+    def errors(self, head: Head) -> Errors:
+        """1 where a test sample is misclassified."""
+        return (~head.correct(self.test)).double().numpy()
+
+    def interval(self, errors: Errors, key: str = "error") -> dict[str, float]:
+        """Mean and bounds under the names of the metrics."""
+        bounds = bootstrap(errors, self.draws, self.seed, self.exam.units)
+        prefix = "" if key == "error" else f"{key}_"
+        return {key: bounds.mean, f"{prefix}low": bounds.low, f"{prefix}high": bounds.high}
+
+    def in_memory(
+        self, frame: pl.DataFrame, weights: torch.Tensor | None = None, most: int | None = None
+    ) -> TrainingSet:
+        """Rows of a frame at once, at most so many, drawn with the seed, without the constant column."""
+        chosen = np.sort(np.random.default_rng([self.seed, len(frame)]).permutation(len(frame))[:most])
+        features, labels = rows.gathered(rows.prepared(frame[chosen.tolist()], self.problem))
+        alpha = None if weights is None else weights.numpy()[chosen]
+        return TrainingSet(features.float().cpu().numpy(), labels.cpu().numpy(), alpha)
+
+    def weigh(self, frame: pl.DataFrame) -> torch.Tensor:
+        """Weights of a frame, as the stage ``reweight`` would choose them."""
+        key = "weights", self.weighing, *_content(frame)
+        return torch.from_numpy(self.results.get(lambda: {"weights": self._weighed(frame)}, *key)["weights"])
+
+    def _weighed(self, frame: pl.DataFrame) -> torch.Tensor:
+        problem = self.problem
+        fitted = fit_ridge(rows.prepared(frame, problem), len(problem.classes), problem.ridge)
+        return reweight(fitted, **self.weighing).weights
+
+    def penalty(self, learner: Learner, core: pl.DataFrame, most: int) -> float:
+        """C or λ of a learner, chosen on the core."""
+
+        def compute() -> dict[str, float]:
+            return {"penalty": choose_penalty(learner, self.in_memory(core, None, most), self.seed, most)}
+
+        return float(self.results.get(compute, "penalty", learner, most, *_content(core))["penalty"])
+
+    def ask(self, learner: Learner, training: Training, penalty: float, most: int) -> Arrays:
+        """1 where a learner that these rows train misclassifies a test sample, and the seconds that it took."""
+        frame, weights = training.frame, training.weights
+
+        def compute() -> dict[str, Any]:
+            rows_in_memory, test = self.in_memory(frame, weights, most), self.in_memory(self.exam.rows)
+            made = answer(learner, rows_in_memory, test.features, penalty=penalty, seed=self.seed, most=most)
+            return {"errors": (made.predicted != test.labels).astype(np.float64), "seconds": made.seconds}
+
+        return self.results.get(compute, learner, penalty, most, *_content(frame, weights))
+
+    def drawn(self, core: pl.DataFrame, pool: pl.DataFrame, size: int) -> list[pl.DataFrame]:
+        """The core and a uniform choice from the pool, together ``size`` samples; several draws."""
+        wanted = min(max(0, size - len(core)), len(pool))
+        draws = self.choices if 0 < wanted < len(pool) else 1
+        generator = np.random.default_rng(self.seed)
+        chosen = [sorted(generator.permutation(len(pool))[:wanted].tolist()) for _ in range(draws)]
+        return [pl.concat([core, pool[some]]) for some in chosen]
+
+    def uniform(self, core: pl.DataFrame, pool: pl.DataFrame, size: int) -> Errors:
+        """Mean errors of the heads of these draws, for each test sample."""
+        errors: Errors = np.mean([self.judge(frame).errors for frame in self.drawn(core, pool, size)], axis=0)
+        return errors
+
+
+def _content(frame: pl.DataFrame, weights: torch.Tensor | None = None) -> tuple[object, ...]:
+    """What the rows of a frame train: labels, features and weights."""
+    files = [Path(name) for name in frame["features"].unique(maintain_order=True)]
+    return frame.select("sample_id", "label", "features", "row"), files, None if weights is None else weights.numpy()
