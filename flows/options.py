@@ -17,28 +17,23 @@ Address = Annotated[str, Field(min_length=1)] | None
 
 
 class Options(BaseModel):
-    """Parameters of the flow ``nightly-curation``.
-
-    Attributes:
-        watch: folder (or fsspec URL) in which deliveries arrive.
-        max_rounds: rounds this run publishes at most; None: until no candidate is left.
-        budget: samples added in all rounds together; None for ``extend.budget`` of params.yaml.
-        git_remote: where to push commits and tags; None to keep them here.
-        stale: what to do where a published round no longer follows from its inputs: ``stop``, ``keep`` it as it is
-            stored, or ``rebase``: begin a new chain under a new major version.
-        runner: where sums over rows are computed: in the ``threads`` of this machine, or on a ``dask`` cluster.
-        address: of the cluster's scheduler; None starts a cluster on this machine for the time of the run.
-    """
+    """Parameters of the flow ``nightly-curation``; their descriptions are the help of the command line."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    watch: Watch = "deliveries"
-    max_rounds: Rounds = None
-    budget: Budget = None
-    git_remote: str | None = None
-    stale: Stale = "stop"
-    runner: Runner = "threads"
-    address: Address = None
+    watch: Watch = Field(default="deliveries", description="folder or fsspec URL in which deliveries arrive")
+    max_rounds: Rounds = Field(default=None, description="rounds to publish at most; else until no candidate is left")
+    budget: Budget = Field(
+        default=None, description="samples added in all rounds together; else extend.budget of params.yaml"
+    )
+    git_remote: str | None = Field(
+        default=None, description="git remote to push commits and tags to; else they stay here"
+    )
+    stale: Stale = "stop"  # what to do where a published round no longer follows from its inputs
+    runner: Runner = Field(default="threads", description="where sums over rows are computed: threads or dask")
+    address: Address = Field(
+        default=None, description="of a Dask scheduler; else a cluster of this machine, for the run"
+    )
 
     @model_validator(mode="after")
     def _address_is_of_a_cluster(self) -> "Options":
@@ -57,14 +52,11 @@ class Options(BaseModel):
 def parse(program: str, about: str, arguments: list[str] | None = None) -> Options:
     """Options of a command line; a mistake ends the process with a message."""
     parser = argparse.ArgumentParser(prog=f"python -m {program}", description=about)
-    parser.add_argument("--watch", help="folder or URL in which deliveries arrive (default: deliveries)")
-    parser.add_argument("--max-rounds", help="rounds to publish at most")
-    parser.add_argument("--budget", help="samples added in all rounds together")
-    parser.add_argument("--git-remote", help="git remote to push commits and tags to")
-    parser.add_argument("--runner", help="where sums over rows are computed: threads (default) or dask")
-    parser.add_argument("--address", help="of a Dask scheduler; default: a cluster on this machine")
+    for name, field in Options.model_fields.items():
+        if field.description:
+            parser.add_argument(f"--{name.replace('_', '-')}", help=field.description)
     choice = parser.add_mutually_exclusive_group()
-    for name, what in (("keep", "keep published rounds as they are stored"), ("rebase", "begin a new major version")):
+    for name, what in (("keep", "keep them as they are stored"), ("rebase", "begin a new chain, a new major version")):
         choice.add_argument(f"--{name}", dest="stale", action="store_const", const=name, help=f"stale rounds: {what}")
     given: dict[str, Any] = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value}
     try:
