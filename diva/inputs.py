@@ -228,6 +228,8 @@ def read_labels(y: Any, name: str = "y") -> Array:
     if isinstance(values, Iterable) and (not isinstance(values, np.ndarray) or values.dtype.kind in "fO"):
         for row, label in enumerate(values):
             _check_label(label, name, row)
+        if len({isinstance(label, str) for label in values}) > 1:
+            raise ValueError(f"{name} must hold text or numbers, got both; make all of them text.")
     labels = check_array(values, ensure_2d=False, dtype=None, input_name=name, ensure_min_samples=0)
     labels = column_or_1d(labels, warn=True)
     if len(labels):

@@ -62,7 +62,7 @@ def settings(options: Options) -> dict[str, dict[str, Any]]:
 def more_rounds(book: Ledger, options: Options) -> bool:
     """Whether another round is worth planning: candidates may be left, and the budget is not spent."""
     wanted = settings(options)
-    budget = wanted["extend"]["budget"]
+    budget = checked(wanted)[0].budget
     spent = metrics("curate", book.latest) or {}
     obeyed = ledger.newest_review(book) == ledger.obeyed_review(book)
     if obeyed and budget is not None and spent.get("added", 0) >= budget:

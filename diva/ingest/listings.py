@@ -69,6 +69,8 @@ def is_list(table: Path, options: Mapping[str, Any]) -> bool:
 def _offer(header: list[str]) -> str:
     """The option that names the columns, where they are likely to be known by other names."""
     likely = {name: next((other for other in (name, *LIKELY[name]) if other in header), "") for name in COLUMNS}
+    if "f0" in header or "features" in header:
+        return "; features belong into an .npz, .parquet or .h5"
     if not all(likely.values()) or list(likely.values()) == list(COLUMNS):
         return ""
     meant = " and ".join(other for name, other in likely.items() if other != name)

@@ -26,7 +26,7 @@ DENSEST = 1100  # what the strongest of the common compressions makes of a byte
 SUFFIXES = (".npz", ".npy", ".parquet", ".h5", ".hdf5")
 COLUMNS = ("labels", "sample_id", *manifest.GROUPS)
 LIKELY = {
-    "features": ("embeddings", "embedding", "feature", "vectors", "X", "x", "data"),
+    "features": ("embeddings", "embedding", "feature", "vectors", "vector", "X", "x", "data"),
     "labels": ("label", "targets", "target", "classes", "class", "y"),
 }  # what others call them
 DELIVERED = "deliver it again, as it was written"

@@ -1,6 +1,6 @@
 """Labels as text: what people, file systems and spreadsheets spell in several ways is one class.
 
-    composed or decomposed accents (NFC), no-break for plain spaces, zero-width marks, blanks around, 3.0 for 3
+    composed or decomposed accents (NFC), no-break for plain spaces, invisible marks, blanks around, 3.0 for 3
 
 ``001`` and ``1`` stay apart, and so do upper and lower case.
 """
@@ -13,7 +13,13 @@ from numbers import Integral, Real
 from typing import Any
 
 BLANKS = dict.fromkeys(map(ord, "\N{NO-BREAK SPACE}\N{FIGURE SPACE}\N{NARROW NO-BREAK SPACE}"), " ")
-INVISIBLE = dict.fromkeys(map(ord, "\N{ZERO WIDTH SPACE}\N{WORD JOINER}\N{ZERO WIDTH NO-BREAK SPACE}"))
+INVISIBLE = dict.fromkeys(
+    map(
+        ord,
+        "\N{ZERO WIDTH SPACE}\N{WORD JOINER}\N{ZERO WIDTH NO-BREAK SPACE}\N{SOFT HYPHEN}"
+        "\N{LEFT-TO-RIGHT MARK}\N{RIGHT-TO-LEFT MARK}",
+    )
+)
 WHOLE = re.compile(r"([+-]?\d+)\.0+")
 
 

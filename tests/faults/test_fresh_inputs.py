@@ -1,0 +1,418 @@
+"""Deliveries, lists, features, images, settings and calls as people make them, made up from the README alone.
+
+The right answer was decided before the first run; each is small, and none is one of the cases that the code was
+written for.
+"""
+
+import io
+import tarfile
+import unicodedata
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from PIL import Image
+
+import diva
+from diva.estimators import DivaClassifier, detect, extend, reweight
+from diva.ingest import project as own
+from diva.ingest import sources
+from diva.store import manifest
+from flows import work
+from stages.params.__main__ import faults
+from tests.faults.case import REFUSED, SET_ASIDE, UNHARMED, Case
+from tests.projects import real_stages as project
+
+Make = Callable[[], Any]
+TWO = {"cat": 4, "dog": 4}
+
+
+def image(path: str | Path, seed: int = 0, size: tuple[int, int] = (16, 16), mode: str = "RGB", **options: Any) -> Path:
+    """A file of noise, of its own for every seed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    Image.fromarray(pixels).convert(mode).save(path, **options)
+    return path
+
+
+def folders(root: str, names: Sequence[str] = ("cat", "dog"), each: int = 4, seed: int = 0) -> str:
+    """Images in folders."""
+    for number, name in enumerate(names):
+        for i in range(each):
+            image(Path(root) / name / f"{i}.png", seed + 100 * number + i)
+    return root
+
+
+def table(text: str, name: str = "list.csv", encoding: str = "utf-8", **pictures: Any) -> str:
+    """A list beside eight images, i/0.png to i/7.png."""
+    for i in range(8):
+        image(f"i/{i}.png", i, **pictures)
+    Path(name).write_bytes(text.encode(encoding))
+    return name
+
+
+def lines(form: str, head: str = "path,label", labels: Sequence[str] = ("cat", "dog"), end: str = "\n") -> str:
+    """A row for each of the eight images."""
+    return head + end + "".join(form.format(f"i/{i}.png", labels[i % 2]) + end for i in range(8))
+
+
+def pack(name: str = "pack.npz", **arrays: Any) -> str:
+    """Ready features of eight rows."""
+    given = {"features": np.random.default_rng(0).normal(size=(8, 3)), "labels": np.array(["cat", "dog"] * 4)} | arrays
+    np.savez(name, **{key: value for key, value in given.items() if value is not None})
+    return name
+
+
+def archive(name: str, prefix: str, separator: str = "/", extra: Sequence[str] = ()) -> str:
+    """A zip or tar of such folders."""
+    folders("packed")
+    members = {
+        f"{prefix}{path.relative_to('packed').as_posix()}": path.read_bytes() for path in Path("packed").rglob("*.png")
+    }
+    members |= dict.fromkeys(extra, b"text")
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(name, "w") as file:
+            for member, content in members.items():
+                entry = zipfile.ZipInfo("x")
+                entry.filename = member.replace("/", separator)
+                file.writestr(entry, content)
+        return name
+    with tarfile.open(name, "w:gz") as file:
+        for member, content in members.items():
+            info = tarfile.TarInfo(member)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    return name
+
+
+def classes(core: str, *pool: str, columns: dict[str, str] | None = None) -> list[dict[str, int]]:
+    """What a project of these sources would hold, by batch: samples by class."""
+    contents = own.gather(core, pool, "none", columns)
+    found = []
+    for batch, source in contents.items():
+        Path("raw", batch).mkdir(parents=True)
+        delivery = sources.open_source(source.name, source.options).read(Path("raw", batch))
+        delivery = manifest.for_core(delivery) if batch == "core" else delivery
+        found.append(dict(delivery.samples["label"].value_counts(sort=True).sort("label").iter_rows()))
+    return [found[0], *found[2:]]
+
+
+def aside(core: str) -> dict[str, str]:
+    """Reasons by file name, of what is set aside."""
+    refused = sources.open_source(core, {}).read(Path()).refused
+    return {Path(path).name: reason for path, reason in refused.select("path", "reason").iter_rows()}
+
+
+def good(area: str, name: str, what: str, make: Make, right: Any = TWO) -> Any:
+    return Case(name, area, what, UNHARMED).param(make, right)
+
+
+def bad(area: str, name: str, what: str, make: Make, *said: str) -> Any:
+    return Case(name, area, what, REFUSED).param(make, said)
+
+
+def lost(area: str, name: str, what: str, make: Make, right: dict[str, str]) -> Any:
+    return Case(name, area, what, SET_ASIDE).param(make, right)
+
+
+def split(top: Sequence[str]) -> dict[str, int]:
+    for number, name in enumerate(top):
+        folders(f"photos/{name}", each=2, seed=1000 * number)
+    return classes("photos")[0]
+
+
+def two_pools(core: Sequence[str], pool: Sequence[str]) -> list[dict[str, int]]:
+    return classes(folders("core", core), folders("pool", pool, seed=5000))
+
+
+LABEL = "Bäcker"
+NFC, NFD = (unicodedata.normalize(form, LABEL) for form in ("NFC", "NFD"))
+
+
+def years() -> dict[str, int]:
+    for number, name in enumerate(("cat", "dog")):
+        folders(f"photos/{name}", ("2021", "2022"), each=2, seed=1000 * number)
+    return classes("photos")[0]
+
+
+def beside(*names: str) -> Make:
+    def make() -> dict[str, int]:
+        folders("photos")
+        for name in names:
+            Path("photos", name).parent.mkdir(exist_ok=True)
+            Path("photos", name).write_text("notes")
+        (Path("photos") / "bird").mkdir()
+        return classes("photos")[0]
+
+    return make
+
+
+def flat() -> Any:
+    folders("core")
+    for i in range(4):
+        image(f"pool/{i}.png", 50 + i)
+    return classes("core", "pool")
+
+
+def encrypted() -> Any:
+    content = bytearray(Path(archive("secret.zip", "")).read_bytes())
+    for mark, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        start = content.find(mark)
+        while start >= 0:
+            content[start + offset] |= 1
+            start = content.find(mark, start + 4)
+    Path("secret.zip").write_bytes(content)
+    return classes("secret.zip")
+
+
+GOOD = [
+    good("layouts", "splits in capitals", "Train and Validation, classes below", lambda: split(("Train", "Validation"))),
+    good("layouts", "training and testing", "the long names of the two parts", lambda: split(("training", "testing"))),
+    good("layouts", "years below classes", "cat/2021, cat/2022, dog/2021, …", years),
+    good("layouts", "notes beside classes", "a README, a list of labels, an empty class", beside("README.md", "labels.txt")),
+    good("layouts", "a zip of Windows", "backslashes in the names of members", lambda: classes(archive("a.zip", "photos/", "\\"))[0]),
+    good("layouts", "a tar with dots", "./photos/cat/0.png", lambda: classes(archive("a.tar.gz", "./photos/"))[0]),
+    good(
+        "layouts", "a zip of two levels", "release-1/images/cat, and notes beside",
+        lambda: classes(archive("a.zip", "release-1/images/", extra=["release-1/README.md", "release-1/LICENSE"]))[0],
+    ),
+    good("layouts", "a zip with parts", "data/train/cat, no other part", lambda: classes(archive("a.zip", "data/train/"))[0]),
+    good(
+        "spellings", "blanks and zero-width marks", "' cat', 'dog' and a zero-width space in the pool",
+        lambda: classes(table(lines("{},{}"))) + classes_of_pool(lines("{},{}", labels=(" cat", "dog\u200b"))), [TWO, TWO],
+    ),
+    good(
+        "spellings", "soft hyphens and marks of direction", "what word processors and web pages leave in labels",
+        lambda: classes_of_pool(lines("{},{}", labels=("c\u00adat", "\u200edog\u200f"))), [TWO],
+    ),
+    good("spellings", "folders 1 and 2, list 1.0 and 2.00", "a pool that a spreadsheet wrote", lambda: numbers()[1], {"1": 4, "2": 4}),
+    good("spellings", "accents in two forms", "a core of Linux, a pool of a Mac", lambda: two_pools((NFC, "dog"), (NFD, "dog"))[1], {NFC: 4, "dog": 4}),
+    good(
+        "lists", "named columns", "filename and class, said on the command line",
+        lambda: classes(table(lines("{},{}", "filename,class")), columns={"path": "filename", "label": "class"})[0],
+    ),
+    good("lists", "quotes and semicolons", "every cell in quotes", lambda: classes(table(lines('"{}";"{}"', '"path";"label"')))[0]),
+    good("lists", "absolute paths", "a list of another folder", lambda: classes(table(lines("{},{}").replace("i/", f"{Path.cwd()}/i/"), "list.csv"))[0]),
+    good("lists", "blank lines", "between rows, and blanks at their ends", lambda: classes(table(lines("{}, {}  ", end="\n\n")))[0]),
+    good("lists", "Unicode text of Excel", "UTF-16 and tabs", lambda: classes(table(lines("{}\t{}", "path\tlabel", end="\r\n"), encoding="utf-16"))[0]),
+    good("lists", "bars", "a database's export", lambda: classes(table(lines("{}|{}", "path|label")))[0]),
+    good("lists", "commas in labels, semicolons between", "'cat, grey'", lambda: classes(table(lines("{};{}", "path;label", ("cat, grey", "dog"))))[0], {"cat, grey": 4, "dog": 4}),
+    good("lists", "an ending in capitals", "LIST.CSV", lambda: classes(table(lines("{},{}"), "LIST.CSV"))[0]),
+    good("lists", "a parquet of categories", "labels as a categorical column", lambda: parquet_list()),
+    good("lists", "rows twice", "the same row again", lambda: classes(table(lines("{},{}") + "i/0.png,cat\n"))[0]),
+    good("ready features", "small integers", "int8", lambda: classes(pack(features=np.arange(24).reshape(8, 3).astype(np.int8)))[0]),
+    good("ready features", "numbers as ids", "sample_id 0 to 7", lambda: classes(pack(sample_id=np.arange(8)))[0]),
+    good("ready features", "half precision in HDF5", "float16, labels of variable length", lambda: hdf5()),
+    good("images", "a PNG called JPEG", "the wrong ending", lambda: renamed()),
+    good("images", "an animation", "a GIF of two frames", lambda: with_one("a.gif", save_all=True, append_images=[Image.new("RGB", (16, 16))])),
+    good("images", "transparency", "RGBA", lambda: with_one("a.png", mode="RGBA")),
+    good("images", "one pixel", "1 × 1", lambda: with_one("a.png", size=(1, 1))),
+]  # fmt: skip
+
+
+def classes_of_pool(text: str) -> list[dict[str, int]]:
+    """The pool of a list; its core is one of folders."""
+    folder = f"core-{len(list(Path().iterdir()))}"
+    contents = own.gather(folders(folder, seed=9000), [table(text, f"{folder}.csv")], "none")
+    delivery = sources.open_source(contents["b001"].name, {}).read(Path())
+    return [dict(delivery.samples["label"].value_counts().sort("label").iter_rows())]
+
+
+def numbers() -> list[dict[str, int]]:
+    return classes(folders("core", ("1", "2"), seed=9000), table(lines("{},{}", labels=("1.0", "2.00"))))
+
+
+def parquet_list() -> dict[str, int]:
+    table("")
+    labels = pl.Series(["cat", "dog"] * 4, dtype=pl.Categorical)
+    pl.DataFrame({"path": [f"i/{i}.png" for i in range(8)], "label": labels}).write_parquet("l.parquet")
+    return classes("l.parquet")[0]
+
+
+def hdf5() -> dict[str, int]:
+    with h5py.File("h.h5", "w") as file:
+        file["features"] = np.arange(24, dtype=np.float16).reshape(8, 3)
+        file["labels"] = np.array(["cat", "dog"] * 4, dtype=h5py.string_dtype())
+    return classes("h.h5")[0]
+
+
+def with_one(name: str, **options: Any) -> dict[str, int]:
+    folders("photos")
+    Path("photos/cat/0.png").unlink()
+    image(f"photos/cat/{name}", 77, **options)
+    return classes("photos")[0]
+
+
+def renamed() -> dict[str, int]:
+    folders("photos")
+    Path("photos/cat/0.png").rename("photos/cat/0.jpg")
+    return classes("photos")[0]
+
+
+@pytest.mark.parametrize(("fault", "make", "right"), GOOD)
+def test_what_is_sound_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Case, make: Make, right: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert make() == right
+
+
+def written(name: str, content: bytes) -> str:
+    Path(name).write_bytes(content)
+    return name
+
+
+def parquet(**columns: Any) -> str:
+    pl.DataFrame(columns).write_parquet("p.parquet")
+    return "p.parquet"
+
+
+def npy() -> str:
+    np.save("x.npy", np.zeros((8, 3)))
+    return "x.npy"
+
+
+def wrapped() -> Any:
+    folders("photos/images")
+    return classes("photos")
+
+
+def other_kind() -> Any:
+    return classes(pack(), folders("pool"))
+
+
+def other_width() -> Any:
+    return classes(pack(), pack("b.npz", features=np.zeros((8, 4))))
+
+
+BAD = [
+    bad("layouts", "a folder around the classes", "photos/images/cat", wrapped, "two classes", "photos/images"),
+    bad("layouts", "another case", "Cat and Dog in the core, cat and dog in the pool", lambda: two_pools(("Cat", "Dog"), ("cat", "dog")), "--pool", "Cat", "cat"),
+    bad("layouts", "a pool without folders", "images only", flat, "--pool", "class/image"),
+    bad("layouts", "a zip without folders", "images only", lambda: classes(archive_flat()), "class folder"),
+    bad("layouts", "a zip with a password", "members that are encrypted", encrypted, "secret.zip", "encrypted"),
+    bad("layouts", "the core once more", "as its own pool", lambda: own.ledger_of(own.gather(folders("core"), ["core"], "none"), 1, {}), "--pool", "core"),
+    bad("lists", "Image and Label", "what others call the columns, in capitals", lambda: classes(table(lines("{},{}", "Image,Label"))), "--columns path=image,label=label"),
+    bad("lists", "paths of a home", "~/i/0.png", lambda: classes(table(lines("~/{},{}"))), "missing file", "list's folder"),
+    bad("lists", "a header alone", "no rows", lambda: classes(table("path,label\n")), "labelled samples"),
+    bad("lists", "a .tsv", "an ending that no list has", lambda: classes(table(lines("{}\t{}", "path\tlabel"), "list.tsv")), "list.tsv", ".csv"),
+    bad("lists", "labels that are all empty", "a column without values", lambda: classes(table(lines("{},{}", labels=("", "")))), "label"),
+    bad("lists", "a class for every row", "ids taken for labels", lambda: classes(table("path,label\n" + "".join(f"i/{i}.png,id{i}\n" for i in range(8)))), "two samples"),
+    bad("lists", "features in a .csv", "numbers by column", lambda: classes(table("f0,f1,label\n1,2,cat\n3,4,dog\n")), "f0", ".npz"),
+    bad("ready features", "a label less than rows", "eight rows, seven labels", lambda: classes(pack(labels=np.array(["cat"] * 7))), "one entry per row", "8", "7"),
+    bad("ready features", "maps instead of vectors", "(n, 2, 2)", lambda: classes(pack(features=np.zeros((8, 2, 2)))), r"\(n, p\)", r"\(8, 2, 2\)"),
+    bad("ready features", "a vector column", "vector and label in a parquet", lambda: classes(parquet(vector=[[1.0]] * 4, label=["a", "b"] * 2)), "save vector as features and label as labels"),
+    bad("ready features", "an .npy without labels", "no second file", lambda: classes(npy()), "x_labels.npy"),
+    bad("ready features", "another width", "three features, then four", other_width, "--pool", "3 features", "4"),
+    bad("ready features", "another kind", "a pool of images", other_kind, "--pool", "features", "images"),
+    bad("ready features", "no rows", "arrays of length 0", lambda: classes(pack(features=np.zeros((0, 3)), labels=np.array([], str))), "labelled samples"),
+    bad("ready features", "a pickle of torch", "a .pt file", lambda: classes(written("x.pt", b"PK\3\4")), "x.pt", ".npz"),
+]  # fmt: skip
+
+
+def archive_flat() -> str:
+    with zipfile.ZipFile("flat.zip", "w") as file:
+        for i in range(4):
+            file.writestr(f"{i}.png", image(f"f/{i}.png", i).read_bytes())
+    return "flat.zip"
+
+
+@pytest.mark.parametrize(("fault", "make", "said"), BAD)
+def test_what_cannot_be_used_is_refused_with_place_and_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Case, make: Make, said: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=said[0]) as refused:
+        make()
+    for part in said:
+        assert refused.match(part)
+
+
+def odd(name: str, content: bytes = b"no pixels here") -> Make:
+    def make() -> dict[str, str]:
+        folders("photos")
+        Path("photos/cat", name).write_bytes(content)
+        return aside("photos")
+
+    return make
+
+
+LOST = [
+    lost("images", "a photo of a phone", "HEIC", odd("a.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"), {"a.heic": "format that is not read: HEI"}),
+    lost("images", "a drawing", "SVG", odd("a.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"), {"a.svg": "format that is not read: SVG"}),
+    lost("images", "a project of Photoshop", "PSD", odd("a.psd", b"8BPS\0\1"), {"a.psd": "format that is not read: PSD"}),
+    lost("images", "a text called PNG", "no image inside", odd("a.png"), {"a.png": "not an image"}),
+    lost("lists", "a folder among the paths", "i instead of i/0.png", lambda: aside(table(lines("{},{}") + "i,cat\n")), {"i": "not a file"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fault", "make", "right"), LOST)
+def test_what_is_no_sample_is_set_aside_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Case, make: Make, right: dict[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = make()
+    assert found.keys() == right.keys()
+    assert all(found[name].startswith(reason) for name, reason in right.items())
+
+
+X = np.random.default_rng(3).normal(size=(60, 4)) + 4 * np.eye(4)[np.arange(60) % 3]
+Y = np.array(["ant", "bee", "cow"])[np.arange(60) % 3]
+FRAME = pl.DataFrame(X, schema=list("abcd"))
+
+CALLS = [
+    bad("estimators", "words and numbers", "labels of two types", lambda: detect(X, [1, *Y[1:].tolist()]), "y must hold", "text or numbers"),
+    bad("estimators", "a label that is None", "in row 7", lambda: detect(X, [None if i == 7 else label for i, label in enumerate(Y)]), "row 7"),
+    bad("estimators", "infinite X", "in one cell", lambda: detect(np.where(X[5, 2] == X, np.inf, X), Y), "infinity"),
+    bad("estimators", "a column less", "in the pool's frame", lambda: extend(FRAME, Y, FRAME.drop("c"), Y), "X_pool", "columns of X"),
+    bad("estimators", "groups of another length", "one less", lambda: detect(X, Y, groups=np.arange(59)), "groups must have one entry per row"),
+    bad("estimators", "predict before fit", "a model without rows", lambda: DivaClassifier().predict(X), "not fitted"),
+    bad("estimators", "a score misspelt", "sofft", lambda: detect(X, Y, score="sofft"), "score must be", "soft"),
+    bad("estimators", "no ridge", "0", lambda: detect(X, Y, ridge=0), "ridge must be"),
+    bad("estimators", "a negative budget", "-1", lambda: extend(X, Y, X, Y, budget=-1), "budget must lie"),
+    bad("estimators", "rows of text", "a column of names among the numbers", lambda: detect(FRAME.with_columns(a=pl.lit("x")), Y), "could not convert string"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fault", "make", "said"), CALLS)
+def test_calls_that_cannot_be_are_refused(fault: Case, make: Make, said: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=said[0]) as refused:
+        make()
+    for part in said:
+        assert refused.match(part)
+
+
+@Case("lists of lists", "estimators", "X and y as plain lists, weights too, from diva itself", UNHARMED).test
+def test_plain_lists_are_as_good_as_arrays() -> None:
+    assert np.array_equal(diva.detect(X.tolist(), Y.tolist()).score, detect(X, Y).score)
+    weights = reweight(X, Y).weights
+    model = DivaClassifier().fit(X.tolist(), Y.tolist(), sample_weight=weights.tolist())
+    assert np.array_equal(model.coef_, DivaClassifier().fit(X, Y, sample_weight=weights).coef_)
+
+
+SETTINGS = [
+    bad("settings", "a key misspelt", "extend.per_rounds", lambda: {"extend": {"per_rounds": 10}}, "per_rounds"),
+    bad("settings", "an action that there is not", "curate.action: remove", lambda: {"curate": {"action": "remove"}}, "weigh", "remove"),
+    bad("settings", "more than the whole pool", "per_round: 1.5", lambda: {"extend": {"per_round": 1.5}}, "per_round", "1.5"),
+    bad("settings", "a learner that there is not", "evaluate.learners: [forest]", lambda: {"evaluate": {"learners": ["forest"]}}, "learners", "forest"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fault", "make", "said"), SETTINGS)
+def test_settings_that_cannot_be_are_named(fault: Case, make: Make, said: tuple[str, ...]) -> None:
+    text = "\n".join(faults(yaml.safe_load(yaml.safe_dump(project.params(**make())))))
+    assert all(part in text for part in said), text
+
+
+@Case("a budget in quotes", "settings", "'100'", UNHARMED).test
+def test_a_number_in_quotes_is_that_number() -> None:
+    content = project.params(extend={"budget": "100"})
+    assert not faults(content)
+    assert work.checked({name: content[name] for name in project.SETTINGS})[0].budget == 100
