@@ -81,6 +81,19 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)
 
 
+class Unregistered(nn.Module):
+    """Calls a network whose parameters are constants of the trace, which then scripts none of its modules."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = [network]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """What the network gives."""
+        features: Tensor = self.network[0](images)
+        return features
+
+
 @torch.no_grad()
 def frozen(backbone: Backbone) -> nn.Module:
     """The same network as one graph, where it gives the same features; else the network itself.
@@ -94,7 +107,8 @@ def frozen(backbone: Backbone) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on what a graph cannot hold; the comparison finds out
-            traced = torch.jit.trace(backbone, sample[:1], check_trace=False).eval()  # type: ignore[no-untyped-call]
+            network = Unregistered(backbone.requires_grad_(False))  # a constant takes no gradient
+            traced = torch.jit.trace(network, sample[:1], check_trace=False).eval()  # type: ignore[no-untyped-call]
             graph: nn.Module = torch.jit.freeze(traced)
         wanted, given = backbone(sample), (graph(sample), graph(sample))  # the second run is the optimised one
     except Exception as error:  # a graph is a gain, never a need
