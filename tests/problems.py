@@ -1,11 +1,13 @@
 """Small random problems with a prescribed spectrum, shared by the tests of the numerics."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from diva.numerics.chunks import Chunks, InMemory
+from diva.numerics.derivative import DatasetDerivative
 from diva.numerics.precision import RidgeFit, fit_ridge
 from diva.numerics.ridge import Moments
 
@@ -46,3 +48,20 @@ def problem(seed: int = 0, n: int = 30, p: int = 8, classes: int = 4, condition:
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:
     return float((actual - expected).abs().max() / expected.abs().max())
+
+
+def gradcheck(derivative: Callable[[Tensor], DatasetDerivative], weights: Tensor) -> bool:
+    """Whether the values of a derivative are those of its loss, by finite differences."""
+
+    class ByHand(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, weights):
+            result = derivative(weights.detach())
+            ctx.save_for_backward(result.values)
+            return torch.tensor(result.loss, dtype=torch.float64)
+
+        @staticmethod
+        def backward(ctx, upstream):
+            return upstream * ctx.saved_tensors[0]
+
+    return torch.autograd.gradcheck(ByHand.apply, weights.requires_grad_(True))

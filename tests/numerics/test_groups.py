@@ -20,7 +20,7 @@ from diva.numerics.parallel import Parts
 from diva.numerics.precision import fit_ridge
 from diva.numerics.ridge import moments, solve
 from tests import naive
-from tests.problems import problem, relative_error
+from tests.problems import gradcheck, problem, relative_error
 
 # Groups of 1, 2, 3, 6 and 13 rows, in no order, where p is 8; −1 stands for no group.
 MIXED = torch.tensor([0, 1, 5, 5, 1, 5, 2, 5, 5, 5, 3, 5, 2, 5, 5, 4, 2, 5, 5, -1, -1, 6, 6, 6, 5, 6, 6, 5, 6, 7])
@@ -246,19 +246,7 @@ def test_derivative_equals_autograd_with_more_features_than_rows():
 @pytest.mark.parametrize("loss", [Loss("all"), Loss("calibrated", 5.0, trim=False)], ids=lambda loss: loss.name)
 def test_gradcheck_accepts_the_derivative(loss):
     q = problem(3)
-
-    class GroupLoss(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, weights):
-            result = derivative(q, loss, weights=weights.detach())
-            ctx.save_for_backward(result.values)
-            return torch.tensor(result.loss, dtype=torch.float64)
-
-        @staticmethod
-        def backward(ctx, upstream):
-            return upstream * ctx.saved_tensors[0]
-
-    assert torch.autograd.gradcheck(GroupLoss.apply, (q.weights + 0.5).requires_grad_(True))
+    assert gradcheck(lambda weights: derivative(q, loss, weights=weights), q.weights + 0.5)
 
 
 @pytest.mark.parametrize("chunk_size", [3, 7, 9, 300])
