@@ -6,15 +6,18 @@ from collections.abc import Iterator
 import polars as pl
 
 from diva.curation import panel, planted, trials, unused
+from diva.curation.network_panel import finetuned as judged
 from diva.curation.round import Basis
 from diva.curation.rows import read_problem
 from diva.methods import registry
 from diva.store import curated, evaluation, index, ledger, manifest, moments, paths, release, tables
 from diva.store.decisions import FORGOTTEN_ROW
+from diva.store.features import FeatureFile
 from diva.text.progress import track
 from stages.command import run
 from stages.params import section
 from stages.params.evaluate import Evaluate
+from stages.params.extract import Extract
 from stages.params.reweight import Reweight
 from stages.policy import policy
 
@@ -34,6 +37,9 @@ def main() -> None:
     members = release.weighed(state, tables.read(paths.WEIGHTS, release.WEIGHTS), pool, review)
     trained, errors, learners = panel.sets(trial, core, pool, members, settings.learners, settings.learner_rows)
     used = evaluation.release_set(tables.read_json(paths.metrics("release")))
+    if settings.finetune:
+        for name, figures in finetuned(trial, core, pool, members, used, settings).items():
+            trained[name]["finetuned"] = figures
     drawn = panel.Drawn(newest, len(members), errors["uniform"])
     truths = [tables.read(paths.truth(name), manifest.TRUTH) for name in ledger.truths(book)]
     shown = state.join(review.filter(FORGOTTEN_ROW), on="sample_id", how="anti", maintain_order="left")
@@ -59,6 +65,27 @@ def main() -> None:
     if metrics["warning"]:
         logger.warning("%s", metrics["warning"])
     logger.info("test error of the core %(error).4f [%(low).4f, %(high).4f]", trained["core"])
+
+
+def finetuned(
+    trial: trials.Trial, core: pl.DataFrame, pool: pl.DataFrame, members: pl.DataFrame, used: str, settings: Evaluate
+) -> dict[str, dict[str, float]]:
+    """Figures of the network of ``extract``, fine-tuned on the images of the core, of the release, and of everything.
+
+    Raises:
+        ValueError: the features were delivered ready.
+    """
+    from diva.vision import tuning  # seconds that other evaluations need not wait
+    from diva.vision.image_features import NetworkSettings, load_network
+
+    network = section.read("extract", Extract)
+    if FeatureFile(paths.features("core")).attributes["backbone"] == "ready":
+        raise ValueError(f"evaluate.finetune must be 0 where features were delivered ready, got {settings.finetune}.")
+    backbone, transform = load_network(NetworkSettings(**network.model_dump(exclude={"dtype"})))
+    how = tuning.Tuning(settings.finetune, seed=settings.seed, device=network.device)
+    compared = panel.training_sets(trial, core, pool, members)
+    asked = {name: compared[name] for name in ("core", used, "everything")}
+    return judged(trial, asked, tuning.judge(backbone, transform, how))
 
 
 def sets(book: ledger.Ledger) -> Iterator[tuple[str, pl.DataFrame, str | None]]:

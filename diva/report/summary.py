@@ -232,11 +232,13 @@ def panel(run: RunMetrics) -> Table:
     """The same training sets, judged by several learners: the mean over them, and each."""
     results = {name: run.evaluate["sets"][name].get("panel", {}) for name in order(run)}
     learners = list(next((figures["learners"] for figures in results.values() if figures), {}))
+    tuned = {name: entry["finetuned"] for name, entry in run.evaluate["sets"].items() if "finetuned" in entry}
     columns = (
         Column("trained on", number=False),
         Column("mean"),
         Column("less core's", judged=True),
         *(Column(learner, wide=True) for learner in learners),
+        *([Column("fine-tuned")] * bool(tuned)),
     )
     title, about = "Error by learner, in %: the mean over them, and each", run.evaluate.get("learners", {})
     if len(learners) < 2:
@@ -249,7 +251,8 @@ def panel(run: RunMetrics) -> Table:
         each = (percent(figures["learners"][learner]["error"]) for learner in learners)
         verdict = "" if name == "core" else judged(mean["difference_low"], mean["difference_high"])
         best = mean["error"] == least
-        cells = (SETS.get(name, name), with_interval(mean), difference, *each)
+        network = (percent(tuned[name]["error"]) if name in tuned else NOTHING,) * bool(tuned)
+        cells = (SETS.get(name, name), with_interval(mean), difference, *each, *network)
         rows.append(Row(cells, used=name == run.used, best=best, verdict=verdict))
     sampled = (f"Of larger sets {count(about['rows'])} rows, drawn at random, train all but the ridge head.",)
     return Table(title, columns, tuple(rows), (*_gains(results[run.used]), *sampled * bool(about.get("sampled"))))

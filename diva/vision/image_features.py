@@ -10,6 +10,7 @@ import polars as pl
 from diva.store.features import FeatureWriter
 from diva.vision import backbones, datasets, extraction, transforms
 from diva.vision import linearize as linearization
+from diva.vision.backbone import Backbone
 from diva.vision.transforms import Transform
 
 logger = logging.getLogger(__name__)
@@ -67,12 +68,18 @@ class Extractor:
         return writer
 
 
+def load_network(settings: NetworkSettings) -> tuple[Backbone, Transform]:
+    """The network as it is, and its own transform where it brings one."""
+    s = settings
+    loaded = backbones.load_backbone(s.backbone, s.weights, s.seed, s.crop, s.weights_sha256)
+    return loaded, loaded.preset or transforms.ResizeCrop(s.resize, s.crop, s.mean, s.std)
+
+
 def load_extractor(settings: NetworkSettings) -> Extractor:
     """The network, linearised where that is wanted, with its own transform where it brings one."""
     s = settings
-    loaded = backbones.load_backbone(s.backbone, s.weights, s.seed, s.crop, s.weights_sha256)
+    loaded, transform = load_network(s)
     if not loaded.trained:
         logger.warning("%s is untrained (weights: none, seed %d): random features.", loaded.name, loaded.seed)
-    transform = loaded.preset or transforms.ResizeCrop(s.resize, s.crop, s.mean, s.std)
     network = linearization.linearized(loaded, s.linearize, s.projection)
     return Extractor(network, transform, s.batch_size, s.workers, s.device)

@@ -15,4 +15,5 @@ class Evaluate(Section):
     held_out: float = Field(gt=0, lt=1)  # share of the core that tests where there is no test set
     seed: int = Field(ge=0)
     learners: tuple[Learner, ...] = ("ridge", "logistic", "svm", "knn", "mlp")  # that every training set is judged by
+    finetune: int = Field(default=0, ge=0)  # epochs of a network on core, release and everything
     learner_rows: int = Field(default=5000, ge=2)  # that train each of them at most, the ridge head excepted
