@@ -24,8 +24,14 @@ WORKERS = 2
 
 
 def pack(frame: pl.DataFrame, order: Sequence[int], side: int, room: int) -> dict[int, bytes]:
-    """Thumbnails of rows of ``frame`` (sample_id, path), in this order, while base64 of them fits in ``room`` bytes."""
+    """Thumbnails of rows of ``frame`` (sample_id, path), in this order, while base64 of them fits in ``room`` bytes.
+
+    A file that several samples name is one of ready features: it is not opened.
+    """
     paths, ids = frame["path"].to_list(), frame["sample_id"].to_list()
+    files = frame.select("path", "sample_id").unique()["path"]
+    several = set(files.filter(files.is_duplicated()))
+    order = [row for row in order if paths[row] not in several]
     packed: dict[int, bytes] = {}
     blocks = [list(order[start : start + BLOCK]) for start in range(0, len(order), BLOCK)]
     for rows in track(blocks, len(order), "thumbnails", len):

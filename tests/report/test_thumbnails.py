@@ -67,3 +67,17 @@ def test_thumbnails_are_packed_in_the_order_asked_for_until_the_room_is_used(tmp
     size = 4 * -(-len(every[3]) // 3)
     assert list(pack(frame, [3, 0, 4, 1, 2], 96, 2 * size)) == [3, 0]
     assert pack(frame, [3], 96, -5) == {}
+
+
+def test_a_file_of_ready_features_is_not_opened_once_for_each_of_its_samples(tmp_path, monkeypatch) -> None:
+    image, features = tmp_path / "image.png", tmp_path / "features.npz"
+    Image.new("RGB", (8, 8), "red").save(image)
+    np.savez(features, features=np.zeros((100, 4)))
+    ids = [digest(image)[:ID_LENGTH]] * 2 + [f"{number:032x}" for number in range(100)]
+    frame = pl.DataFrame({"sample_id": ids, "path": [str(image)] * 2 + [str(features)] * 100})
+    opened = []
+    monkeypatch.setattr(
+        "diva.report.thumbnails.thumbnail", lambda path, *rest: opened.append(path) or thumbnail(path, *rest)
+    )
+    assert list(pack(frame, range(len(frame)), 32, 10**6)) == [0, 1]
+    assert opened == [str(image)] * 2
