@@ -236,6 +236,7 @@ def begin(stale: Stale) -> None:
 def before_rounds(stale: Stale) -> None:
     """What must hold before a round: features up to date and of one kind, published rounds in line with them."""
     prepare(stale)
+    reviews.enforce()  # what a delivery brings of content that was taken down
     check_history(stale)
 
 

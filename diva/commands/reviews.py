@@ -96,13 +96,14 @@ def _waiting(number: int) -> None:
 
 
 def forget(
-    sample_id: Annotated[list[str] | None, typer.Argument(metavar="ID…")] = None,
+    sample_id: Annotated[list[str] | None, typer.Argument(metavar="ID|FILE…")] = None,
     why: Annotated[str, typer.Option(help="Kept with the decision.")] = "",
     listed: Annotated[bool, typer.Option("--list", help="List what was taken down.")] = False,
 ) -> None:
     """Take samples down: gone from every version published from now on, whatever scores or later reviews say.
 
-    Rounds that are planned or half done are made again without them. Versions published before keep what they hold.
+    Rounds that are planned or half done are made again without them, and the same content under other ids goes with
+    them, whenever it comes. Versions published before keep what they hold; where samples remain is listed.
     """
     from diva.store import ledger
     from diva.versions import reviews
@@ -112,7 +113,9 @@ def forget(
         gone = reviews.forgotten(book)
         console.show([("taken down", f"{len(gone)} samples"), *((name, note) for name, note in gone.iter_rows())])
         return
-    _decide(reviews.forget(book, sample_id, why), "forget")
+    ids = reviews.identified(sample_id)
+    _decide(reviews.forget(book, ids, why), "forget")
+    console.show([("remains in", where) for where in reviews.remains(ids)])
 
 
 def relabel(file: Annotated[Path, typer.Argument(metavar="FILE", help=".csv or .parquet: sample_id, label.")]) -> None:

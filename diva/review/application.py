@@ -27,6 +27,7 @@ from diva.review.images import Gallery
 from diva.review.pending import Pending
 from diva.store import paths
 from diva.store.decisions import Decision
+from diva.versions import cache
 
 META = b'<meta name="diva-review" content="/decisions">'
 HEAD = re.compile(rb"<head(\s[^>]*)?>", re.IGNORECASE)
@@ -51,11 +52,15 @@ class ReviewRoutes:
         gallery: images of samples, as they are now.
         token: whoever has it may look and decide.
         root: the project's folder, absolute.
+        is_overtaken: whether the page shows samples that were taken down since it was made.
     """
 
-    def __init__(self, pending: Pending, gallery: Callable[[], Gallery], token: str, root: Path) -> None:
-        self.pending, self.gallery, self.token, self.root = pending, gallery, token, root
+    def __init__(
+        self, pending: Pending, gallery: Callable[[], Gallery], token: str, root: Path, is_overtaken: Callable[[], bool]
+    ) -> None:
+        self.pending, self.gallery, self.token, self.is_overtaken = pending, gallery, token, is_overtaken
         self.page = root / paths.REPORT
+        self.places = [folder.resolve() for folder in (self.page.parent, root / cache.cached("").parent.parent)]
 
     def asgi(self) -> Starlette:
         """As an ASGI application."""
@@ -82,10 +87,10 @@ class ReviewRoutes:
         if not same(request.path_params["token"], self.token):
             return refused(401, "The token must be that of the address that `diva review --serve` printed.")
         path = f"/{request.path_params['place']}"
-        if path == str(self.page):
-            return self._page()
         if path.startswith(f"{self.page.parent}/"):
-            return self._beside(path)
+            if self.is_overtaken():
+                return refused(409, "Samples were taken down since this report was made; the next night makes another.")
+            return self._page() if path == str(self.page) else self._beside(path)
         picture = self.gallery().picture(path)
         return Response(picture.content, media_type=picture.kind) if picture else _absent()
 
@@ -100,13 +105,11 @@ class ReviewRoutes:
         return Response(content[:end] + META + content[end:], media_type="text/html", headers=policy)
 
     def _beside(self, path: str) -> Response:
-        """A file of the report; one that a link leads out of the project is none of it."""
+        """A file of the report; what a link leads to elsewhere than DVC's cache is none of it."""
         file = Path(path)
-        if (
-            os.path.normpath(path) != path
-            or not file.is_file()
-            or not file.resolve().is_relative_to(self.root.resolve())
-        ):
+        if os.path.normpath(path) != path or not file.is_file():
+            return _absent()
+        if not any(file.resolve().is_relative_to(folder) for folder in self.places):
             return _absent()
         return Response(file.read_bytes(), media_type=mimetypes.guess_type(file.name)[0] or "application/octet-stream")
 

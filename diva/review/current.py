@@ -9,7 +9,7 @@ from diva.review import images
 from diva.review.images import Gallery
 from diva.store import ledger, paths
 from diva.store.decisions import Reviewable
-from diva.versions import reviews
+from diva.versions import reviews, takedowns
 
 
 class Current:
@@ -50,10 +50,20 @@ class Current:
             self._about, self._gallery = reviews.reviewable(book), Gallery(images.samples(book), self.root)
             self._seen = stamp
 
+    def is_overtaken(self) -> bool:
+        """Whether samples were taken down since the report was made, which would still show them."""
+        with suppress(OSError):
+            return takedowns.FILE.stat().st_mtime_ns > paths.REPORT.stat().st_mtime_ns and bool(len(takedowns.read()))
+        return False
 
-def _stamp() -> tuple[int, int, int] | None:
-    """Tells one state of the ledger from another: it is only ever replaced, never written over."""
+
+def _stamp() -> tuple[tuple[int, int, int] | None, ...]:
+    """Tells one state of ledger and takedowns from another: they are only ever replaced, never written over."""
+    return tuple(_state(path) for path in (paths.LEDGER, takedowns.FILE))
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
     with suppress(OSError):
-        status = paths.LEDGER.stat()
+        status = path.stat()
         return status.st_ino, status.st_mtime_ns, status.st_size
     return None

@@ -16,6 +16,7 @@ import polars as pl
 from PIL import Image
 
 from diva.store import curated, index, ledger, manifest, paths
+from diva.versions import takedowns
 from diva.vision.formats import FORMATS
 
 
@@ -63,8 +64,12 @@ def _kind(content: bytes) -> str | None:
 
 
 def samples(book: ledger.Ledger) -> pl.DataFrame:
-    """path and sample_id of every image of the manifests, the pool and the newest set (a compacted one has moved)."""
+    """path and sample_id of every image of the manifests, the pool and the newest set (a compacted one has moved).
+
+    What was taken down is not among them.
+    """
     columns = ["path", "sample_id"]
     manifests = (manifest.read(paths.manifest(name)).filter(pl.col("row").is_null()) for name in ledger.order(book))
     newest = (index.read(paths.pool(ledger.newest_pool(book))), curated.read(book.latest))
-    return pl.concat([frame.select(columns) for frame in (*manifests, *newest)]).unique(maintain_order=True)
+    rows = pl.concat([frame.select(columns) for frame in (*manifests, *newest)]).unique(maintain_order=True)
+    return rows.join(takedowns.read(), on="sample_id", how="anti", maintain_order="left")

@@ -115,6 +115,13 @@ def delivered_ready(rows: pl.DataFrame, others: pl.DataFrame) -> pl.Series:
     return pl.Series([content in contents for content in _contents(rows)], dtype=pl.Boolean)
 
 
+def ready_contents(rows: pl.DataFrame) -> pl.Series:
+    """Hash of each row's features where they came ready; null of images."""
+    there = rows["features"].map_elements(lambda path: Path(path).is_file(), pl.Boolean)
+    hashes = iter(_contents(rows.filter(there)))
+    return pl.Series("ready", [next(hashes) or None if here else None for here in there], pl.String)
+
+
 def _contents(rows: pl.DataFrame) -> Iterator[str]:
     """Hash of each row's features where they came ready; "" of images, whose id is the hash of their content."""
     by_file: dict[str, list[str]] = {}

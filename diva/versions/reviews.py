@@ -18,7 +18,7 @@ from diva.text.labels import Spelling
 from diva.versions import repository, takedowns
 from diva.versions.operations import rollback
 from diva.versions.pipeline import dvc
-from diva.versions.published import Version
+from diva.versions.published import Version, numbers
 
 
 def read(book: ledger.Ledger) -> pl.DataFrame:
@@ -58,6 +58,7 @@ def enforce(what: str = "takedowns") -> int:
     book = ledger.read()
     reviewed_rows = read(book)
     takedowns.add(reviewed_rows.filter(FORGOTTEN_ROW))  # of projects from before there was the list
+    takedowns.add(takedowns.twins())
     missing = takedowns.read().join(reviewed_rows.filter(FORGOTTEN_ROW), on="sample_id", how="anti")
     if len(missing):
         publish(_decisions(missing, "reject", None, pl.col("note")), what)
@@ -111,6 +112,37 @@ def forget(book: ledger.Ledger, sample_id: Sequence[str], why: str = "") -> pl.D
     names = [name for name in dict.fromkeys(sample_id) if name not in before]
     note = f"{FORGOTTEN}: {why}" if why else FORGOTTEN
     return _decisions(pl.DataFrame({"sample_id": names}, {"sample_id": pl.String}), "reject", None, note)
+
+
+def identified(names: Sequence[str]) -> list[str]:
+    """Ids of samples that are named by their id or by their file: its whole path, or the end of it.
+
+    Raises:
+        ValueError: a name of several samples; the first of them are shown. What is no file's stays as it is.
+    """
+    rows = takedowns.indexed().select("sample_id", "path").unique(maintain_order=True)
+    ids, wanted = set(rows["sample_id"]), []
+    for name in names:
+        ends = (pl.col("path") == name) | pl.col("path").str.ends_with(f"/{name}")
+        same = rows.filter(ends).head(3).rows() if name not in ids else []
+        if len(same) > 1:
+            raise ValueError(
+                f"{name} must name one sample, got several: {'; '.join(f'{path} is {of}' for of, path in same)}."
+            )
+        wanted.append(same[0][0] if same else name)
+    return wanted
+
+
+def remains(sample_id: Sequence[str]) -> list[str]:
+    """Where samples still are after a takedown: files and versions, in words."""
+    rows = takedowns.indexed().filter(pl.col("sample_id").is_in(list(sample_id)))
+    batches = rows["batch"].unique(maintain_order=True).to_list()
+    places = [path for path in rows["path"].unique(maintain_order=True) if Path(path).exists()]
+    files = [path.as_posix() for name in batches for path in (paths.manifest(name), paths.features(name))]
+    versions = [number.tag for number in numbers()]
+    span = f"{versions[0]} to {versions[-1]}" if len(versions) > 1 else "".join(versions)
+    where = [*places[:5], *([f"{len(places) - 5} more files"] if places[5:] else []), *files, paths.REMOVED.as_posix()]
+    return where + ([f"versions published so far ({span}), in DVC's cache and on its remote"] if versions else [])
 
 
 def forgotten(book: ledger.Ledger) -> pl.DataFrame:

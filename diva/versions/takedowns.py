@@ -1,40 +1,78 @@
 """Samples that were taken down: data/takedowns.csv, in git; no rollback changes it, every publication is checked by it.
 
 Rounds obey takedowns as they obey any decision, by the newest review (``diva.versions.reviews``); this file says which
-of them every review must hold.
+of them every review must hold. Beside each id stands the hash of the content, so that the same pixels in another file,
+and the same ready features under another id, are taken down with it, whenever they come.
 """
 
 from pathlib import Path
 
 import polars as pl
 
-from diva.store import atomic, curated, paths, release, tables
+from diva.ingest import images
+from diva.store import atomic, curated, index, ledger, manifest, paths, release, tables
 from diva.versions.processes import git
 
 FILE = paths.DATA / "takedowns.csv"
-SCHEMA: tables.Schema = {"sample_id": pl.String, "note": pl.String}
+SCHEMA: tables.Schema = {"sample_id": pl.String, "note": pl.String, "content": pl.String}
 
 
 def read() -> pl.DataFrame:
-    """All takedowns: sample_id and note."""
+    """All takedowns: sample_id, note, and the hash of the content where it could be told."""
     if not FILE.is_file():
         return tables.empty(SCHEMA)
-    return tables.conform(tables.parse(tables.read_csv, FILE, "table"), SCHEMA, str(FILE))
+    frame = tables.parse(tables.read_csv, FILE, "table")
+    if "content" not in frame.columns:  # of lists from before they held it
+        frame = frame.with_columns(content=pl.lit(None, pl.String))
+    return tables.conform(frame, SCHEMA, str(FILE))
 
 
 def add(rows: pl.DataFrame) -> None:
     """Put more takedowns (sample_id, note) on the list, for ever."""
     before = read()
-    new = rows.select(list(SCHEMA)).join(before, on="sample_id", how="anti")
+    new = rows.select("sample_id", "note").join(before, on="sample_id", how="anti")
     if len(new):
-        atomic.write_text(FILE, pl.concat([before, new]).sort("sample_id").write_csv())
+        hashes = contents(indexed().join(new, on="sample_id", how="semi")).unique("sample_id")
+        whole = new.join(hashes, on="sample_id", how="left").select(list(SCHEMA))
+        atomic.write_text(FILE, pl.concat([before, whole]).sort("sample_id").write_csv())
     if FILE.is_file():
         git("add", "--force", "--", FILE.as_posix())
 
 
+def indexed() -> pl.DataFrame:
+    """Samples of core and pool, as far as their indices are here."""
+    places = (paths.CORE, paths.pool(ledger.newest_pool(ledger.read())))
+    return pl.concat([tables.empty(index.SCHEMA), *(index.read(path) for path in places if path.is_file())])
+
+
+def contents(rows: pl.DataFrame) -> pl.DataFrame:
+    """sample_id and content of index rows: hash of the pixels, or of the row of ready features; null of neither."""
+    stored = rows.with_columns(content=pl.coalesce("pixels", index.ready_contents(rows)))
+    unknown = stored.filter(pl.col("content").is_null()).select("sample_id", "path").iter_rows()
+    # manifests of before have no hash of the pixels: it is taken from the image, where it is what was curated
+    seen = {name: images.pixels(Path(path)) for name, path in unknown if _is_curated(Path(path), name)}
+    of_files = pl.col("sample_id").replace_strict(seen, default=None, return_dtype=pl.String)
+    return stored.select("sample_id", content=pl.coalesce("content", of_files))
+
+
+def _is_curated(path: Path, sample_id: str) -> bool:
+    return (images.digest(path) or "")[: manifest.ID_LENGTH] == sample_id
+
+
+def twins() -> pl.DataFrame:
+    """Samples of core and pool whose content was taken down under another id: sample_id, and the note of that."""
+    listed = read().drop_nulls("content").unique("content", keep="first", maintain_order=True)
+    if listed.is_empty():
+        return tables.empty(SCHEMA).select("sample_id", "note")
+    rows = indexed()
+    stored = rows.select("sample_id", content=pl.coalesce("pixels", index.ready_contents(rows)))
+    same = stored.join(listed.select("content", "note"), on="content", how="inner", maintain_order="left")
+    return same.join(read(), on="sample_id", how="anti", maintain_order="left").select("sample_id", "note")
+
+
 def require_absent(name: str) -> None:
     """Refuse to publish a set, or a release, that holds what was taken down; ValueError names the first."""
-    gone = read()["sample_id"].implode()
+    gone = pl.concat([read()["sample_id"], twins()["sample_id"]]).implode()
     members = curated.read(name).filter(pl.col("status") == "member")
     for where, rows in ((paths.curated(name), members), (paths.TRAIN, _released())):
         present = rows.filter(pl.col("sample_id").is_in(gone))["sample_id"]

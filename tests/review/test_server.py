@@ -62,19 +62,36 @@ def test_nothing_but_the_report_and_samples_is_shown(served: Served) -> None:
         (served.root.parent / "photos" / "0.png").read_bytes() + b" "
     )
     (served.root / "data/report/link.txt").symlink_to("/etc/passwd")
+    (served.root / "data/report/inside.yaml").symlink_to(served.root / "data/ledger.yaml")
     (served.root / "data/report/notes.json").write_text("{}")
     shown = page(served).partition("?")[0]
     assert served.ask("GET", urljoin(shown, "notes.json")).status == 200
     root, key = str(served.root), f"/{served.token}"
     others = (
         "/etc/passwd", f"{root}/data/ledger.yaml", f"{root}/params.yaml", f"{root}/../photos/0.png/../0.png",
-        f"{root}/../photos/other.png", f"{root}/data/report/link.txt", f"{root}/data/report/../ledger.yaml",
+        f"{root}/../photos/other.png", f"{root}/data/report/link.txt", f"{root}/data/report/inside.yaml",
+        f"{root}/data/report/../ledger.yaml",
         f"{root}/data/report/%2e%2e/ledger.yaml", f"{root}/data/report/..%2fledger.yaml",
         f"{root}/data/report//index.html",
         f"{root}/data/report", f"{root}/data/report/none.js", f"{root}/data/report/%00", "/%00", "/", "",
     )  # fmt: skip
     for place in others:
         assert served.ask("GET", key + place).status == 404, place
+
+
+def test_what_was_taken_down_is_shown_no_more_by_an_open_server(served: Served) -> None:
+    """Nor the page made before, which holds its thumbnail."""
+    address = urljoin(page(served), "../../../photos/0.png")
+    assert served.ask("GET", address).status == 200
+    report = served.root / "data/report/index.html"
+    (served.root / "data/takedowns.csv").write_text(f"sample_id,note\n{served.ids[0]},forgotten\n")
+    os.utime(report, (1, 1))
+    assert served.ask("GET", address).status == 404
+    assert served.ask("GET", page(served)).status == 409
+    os.utime(report, (2**33, 2**33))  # made anew
+    assert served.ask("GET", page(served)).status == 200
+    assert served.ask("GET", address).status == 404
+    (served.root / "data/takedowns.csv").unlink()
 
 
 def test_an_image_that_changed_since_is_not_shown(served: Served) -> None:
