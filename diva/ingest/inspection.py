@@ -141,8 +141,8 @@ def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> So
         )
         files = (source.path.as_posix(),)
         return SourceContents(name, options, source, "features", *counts, files, width, labels, notes)
-    if isinstance(source, embedded.Digits):
-        return SourceContents(name, options, source, "images", source.options.size, embedded.CLASSES)
+    if isinstance(source, embedded.Slice):
+        return SourceContents(name, options, source, "images", len(source.true), len(source.classes))
     if isinstance(source, readers.EmptySource):
         return SourceContents(name, options, source, "none")
     if isinstance(source, TorchvisionSource):

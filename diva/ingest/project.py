@@ -18,7 +18,8 @@ from diva.store import ledger, paths
 
 CROP = 224
 IMAGENET = {"resize": 256, "crop": CROP, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-FRESH = ("digits", "none")  # sources of the ledger that is shipped
+INCEPTION = IMAGENET | {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}  # what the bundled network was trained on
+FRESH = ("textures", "digits", "none")  # sources of the ledgers that are shipped
 
 
 def options_of(name: str, batch: str, columns: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -130,8 +131,9 @@ def replaceable(old: ledger.Ledger, names: Sequence[str]) -> bool:
 
 
 def settings_of(backbone: str, weights: str, checksum: str | None) -> dict[str, Any]:
-    """Section ``extract`` for photographs: the network, and the transform that ImageNet's networks expect."""
-    return {"backbone": backbone, "weights": weights, "weights_sha256": checksum, **IMAGENET}
+    """Section ``extract`` for photographs: the network, and the transform that it expects."""
+    transform = INCEPTION if backbone.startswith("bundled:") else IMAGENET
+    return {"backbone": backbone, "weights": weights, "weights_sha256": checksum, **transform}
 
 
 class _Representer(RoundTripRepresenter):

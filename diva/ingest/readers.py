@@ -15,8 +15,8 @@ from diva.text.labels import plain_text
 from diva.text.redaction import holds_secret, redacted
 
 KINDS = (
-    "'digits', a folder class/image, a .csv or .parquet list with the columns path and label, ready features "
-    "(.npz, .npy, .parquet, .h5), an archive (.zip, .tar, .tar.gz, or URL#sha256=…), 'dataset:NAME', "
+    "'textures', 'digits', a folder class/image, a .csv or .parquet list with the columns path and label, ready "
+    "features (.npz, .npy, .parquet, .h5), an archive (.zip, .tar, .tar.gz, or URL#sha256=…), 'dataset:NAME', "
     "'torchvision:NAME' or 'none'"
 )
 URL = re.compile(r"^(https?|file)://[^#]+#sha256=([0-9a-f]{64})$")

@@ -1,8 +1,8 @@
 """Where a delivery comes from, and what it holds.
 
-A source is a string: ``digits`` (embedded), a folder ``class/image``, a .csv or .parquet list (path, label), ready
-features (.npz, .npy, .parquet, .h5), an archive of a folder (.zip, .tar, .tar.gz, …, or its URL with the checksum:
-``https://host/photos.tar.gz#sha256=…``), ``dataset:NAME`` or ``dataset:NAME@ROOT`` (the paper's, see
+A source is a string: ``textures`` or ``digits`` (embedded), a folder ``class/image``, a .csv or .parquet list (path,
+label), ready features (.npz, .npy, .parquet, .h5), an archive of a folder (.zip, .tar, .tar.gz, …, or its URL with the
+checksum: ``https://host/photos.tar.gz#sha256=…``), ``dataset:NAME`` or ``dataset:NAME@ROOT`` (the paper's, see
 `diva.ingest.catalog`), ``torchvision:NAME``, or ``none``. Images are used where they lie.
 """
 
@@ -42,8 +42,10 @@ def open_source(
     Raises:
         ValueError: no such source, or options that it does not have.
     """
+    if source == "textures":
+        return embedded.textures(_options(options, embedded.TextureOptions, source))
     if source == "digits":
-        return embedded.Digits(_options(options, embedded.DigitsOptions, source))
+        return embedded.digits(_options(options, embedded.SliceOptions, source))
     if source.startswith("torchvision:"):
         return TorchvisionSource(
             source.removeprefix("torchvision:"), _options(options, TorchvisionOptions, source), workers, max_pixels

@@ -1,4 +1,4 @@
-"""Backbones by name: torchvision's networks, CLIP's image towers, functions of one's own."""
+"""Backbones by name: torchvision's networks, the one that is installed, CLIP's image towers, functions of one's own."""
 
 import difflib
 import importlib
@@ -14,7 +14,7 @@ import torchvision
 from torch import nn
 
 from diva.store.tables import sha256
-from diva.vision import clip
+from diva.vision import clip, efficientnet_lite
 from diva.vision.backbone import Backbone
 from diva.vision.weights import State, misfit, read_state, renamed
 
@@ -31,7 +31,8 @@ def load_backbone(
     """A backbone on the CPU, in evaluation mode.
 
     Args:
-        name: a classification network of torchvision; ``open_clip:ARCHITECTURE[/TAG]``, whose image tower is taken
+        name: a classification network of torchvision; ``bundled:efficientnet_lite0``, whose ImageNet weights are
+            installed with the project; ``open_clip:ARCHITECTURE[/TAG]``, whose image tower is taken
             whole with its own transform; or ``package.module:function``, called without arguments.
         weights: ``DEFAULT`` (torchvision's best, fetched if need be; for a function, what it brings itself),
             ``none`` (random, from ``seed``), or the path of a state dict.
@@ -71,6 +72,8 @@ def builder(name: str) -> Builder:
     """The function that makes a network; ValueError with near names where there is none."""
     if name.startswith("open_clip:"):
         return partial(clip.create, name)
+    if name == efficientnet_lite.NAME:
+        return efficientnet_lite.EfficientNetLite0
     if ":" in name:
         module, _, function = name.partition(":")
         try:
@@ -96,6 +99,11 @@ def _cut(network: nn.Module, name: str, size: int) -> Backbone:
 
 
 def _with_default(build: Builder, name: str, size: int) -> Backbone:
+    if name == efficientnet_lite.NAME:
+        bundled, checksum = efficientnet_lite.trained()
+        backbone = _cut(bundled, name, size)
+        backbone.weights, backbone.weights_sha256 = "DEFAULT", checksum
+        return backbone
     if ":" in name:
         backbone = _cut(build(), name, size)
         backbone.weights = "DEFAULT"

@@ -1,7 +1,7 @@
 """The forward pass: as fast as the device allows, in parts that its memory takes, from several threads at once.
 
-On the CPU torchvision's networks are frozen: a convolution takes in its normalisation and activation, which saves half
-the time. On CUDA a trained network runs in mixed precision. Both lay channels last.
+On the CPU torchvision's networks and the bundled one are frozen: a convolution takes in its normalisation and
+activation, which saves half the time. On CUDA a trained network runs in mixed precision. Both lay channels last.
 """
 
 import logging
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from diva.vision.backbone import Backbone
 from diva.vision.datasets import LESS
+from diva.vision.efficientnet_lite import NAME as BUNDLED
 from diva.vision.transforms import Steps
 
 logger = logging.getLogger(__name__)
@@ -98,9 +99,11 @@ class Unregistered(nn.Module):
 def frozen(backbone: Backbone) -> nn.Module:
     """The same network as one graph, where it gives the same features; else the network itself.
 
-    Only torchvision's own: in others Python may decide what happens, of which a graph knows nothing.
+    Only networks that come with an installation: in others Python may decide what happens, of which a graph knows
+    nothing.
     """
-    if not isinstance(backbone, Backbone) or not backbone.name or ":" in backbone.name:
+    own = isinstance(backbone, Backbone) and ":" in backbone.name.removeprefix(BUNDLED)
+    if not isinstance(backbone, Backbone) or not backbone.name or own:
         return backbone
     sample = torch.randn(3, 3, backbone.size, backbone.size, generator=torch.Generator().manual_seed(0))
     sample = sample.to(memory_format=torch.channels_last)

@@ -13,7 +13,8 @@ class Extract(Section):
     """From images to features.
 
     Attributes:
-        backbone: classification network of torchvision, or package.module:function.
+        backbone: bundled:efficientnet_lite0, a classification network of torchvision, open_clip:ARCHITECTURE, or
+            package.module:function.
         weights: DEFAULT, none (random), or the path of a state dict.
         weights_sha256: of that file, checked; null to take it as it is.
         seed: of the random initialisation.

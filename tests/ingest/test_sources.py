@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from diva.ingest import embedded, images, inspection, listings, sources
+from diva.ingest.textures import MATERIALS
 from diva.store import ledger, manifest
 from diva.store.manifest import Delivery
 
@@ -66,6 +67,32 @@ def test_digits_slices_never_share_an_image_and_the_labels_do_not_move_them(tmp_
     clean = read("digits", tmp_path / "clean", offset=0, size=600)
     assert clean.samples["sample_id"].equals(slices[0].samples["sample_id"])
     assert clean.truth.equals(slices[0].truth)
+
+
+def test_textures_are_drawn_alike_each_time_and_hold_both_kinds_of_planted_labels(tmp_path: Path) -> None:
+    options = {"offset": 20, "size": 200, "wrong": 0.1, "seed": 3, "mistaken": {"tiles": 0.5}}
+    first, second = (read("textures", tmp_path / name, **options) for name in "ab")
+    assert first.samples["sample_id"].equals(second.samples["sample_id"])
+    assert first.samples["sample_id"].is_unique().all()
+    joined = first.samples.join(first.truth, on="sample_id")
+    assert set(joined["true_label"]) == set(MATERIALS)
+    moved = joined.filter(pl.col("label") != pl.col("true_label"))
+    assert moved.filter(true_label="tiles", label="weave").height >= 8
+    assert 20 <= len(moved) <= 32
+    with Image.open(first.samples["path"][0]) as image:
+        assert (image.size, image.mode) == ((96, 96), "RGB")
+
+
+def test_texture_slices_never_share_an_image_and_the_labels_do_not_move_them(tmp_path: Path) -> None:
+    wrong, other, clean = (
+        read("textures", tmp_path / f"{offset}{share}", offset=offset, size=30, wrong=share)
+        for offset, share in ((0, 0.5), (30, 0.0), (0, 0.0))
+    )
+    assert not {*wrong.samples["sample_id"]} & {*other.samples["sample_id"]}
+    assert clean.samples["sample_id"].equals(wrong.samples["sample_id"])
+    assert clean.truth.equals(wrong.truth)
+    checksums = {sources.checksum("textures", {"size": 30, "seed": seed, "wrong": 0.5}) for seed in (1, 1, 2)}
+    assert len(checksums) == 2
 
 
 def test_planted_labels_are_uniform_over_the_other_classes() -> None:
@@ -302,8 +329,10 @@ def test_torchvision_is_imported_for_its_own_sources_only(tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        ("nowhere", {}, "source must be 'digits', a folder .* got 'nowhere', and nothing lies there"),
+        ("nowhere", {}, "source must be 'textures', 'digits', a folder .* got 'nowhere', and nothing lies there"),
         ("digits", {"sise": 5}, "options of 'digits' must be offset, size, wrong, seed, got .*sise"),
+        ("textures", {"mistaken": {"brick": 0.1}}, "options.mistaken must name classes of bricks, .* got 'brick'"),
+        ("textures", {"mistaken": {"tiles": 2}}, "mistaken.tiles: input should be less than or equal to 1"),
         ("digits", {"wrong": 2}, "wrong: input should be less than or equal to 1"),
         ("digits", {"offset": 1700, "size": 98}, r"options\.size must be at most 97 from there, got 98"),
         ("none", {"size": 5}, "options of 'none' must be none, got"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import statistics
 
 import polars as pl
 import pytest
@@ -40,7 +41,7 @@ def test_the_release_is_the_core_and_what_three_rounds_added_without_what_is_cal
     train, removed = (pl.read_parquet(embedded.root / f"data/release/{name}.parquet") for name in ("train", "removed"))
     state = pl.read_parquet(embedded.root / "data/curated/r003.parquet")
     members = state.filter(pl.col("status") == "member")
-    assert (members["origin"] == "core").sum() == 500
+    assert (members["origin"] == "core").sum() == 400
     added = {row["round"]: row["added"] for row in metrics(embedded, "evaluate")["rounds"]}
     assert (members["origin"] == "pool").sum() == sum(added.values()) > 0
     flagged = members.filter("flagged")["sample_id"]
@@ -53,9 +54,23 @@ def test_the_release_is_the_core_and_what_three_rounds_added_without_what_is_cal
 
 def test_most_labels_called_wrong_were_planted_wrong(embedded):
     planted = metrics(embedded, "evaluate")["planted"]["core"]
-    assert planted["wrong"] == 100
+    assert planted["wrong"] == 73
     assert planted["precision"] > 0.75
     assert planted["recall"] > 0.75
+
+
+def test_tiles_that_were_taken_for_another_class_are_called_wrong_too(embedded):
+    core = pl.read_parquet(embedded.root / "data/curated/r003.parquet").filter(pl.col("origin") == "core")
+    true = pl.read_parquet(embedded.root / "data/truth/core.parquet")
+    mistaken = core.join(true, on="sample_id").filter(true_label="tiles", given_label="weave")
+    assert len(mistaken) >= 10
+    assert mistaken["flagged"].mean() > 0.75
+
+
+def test_the_release_is_better_than_the_core_for_the_panel(embedded):
+    judged = metrics(embedded, "evaluate")["sets"]
+    mean = {name: statistics.mean(learner["error"] for learner in judged[name]["learners"].values()) for name in judged}
+    assert mean["release"] < mean["core"] - 0.02
 
 
 def test_additions_hold_fewer_planted_mistakes_than_the_pool(embedded):
@@ -64,7 +79,7 @@ def test_additions_hold_fewer_planted_mistakes_than_the_pool(embedded):
     assert share < 0.15  # the pool has 30 %
 
 
-def test_random_features_beat_raw_pixels(embedded):
+def test_features_of_a_trained_network_beat_raw_pixels(embedded):
     import numpy as np
     import torch
     from PIL import Image
@@ -75,9 +90,9 @@ def test_random_features_beat_raw_pixels(embedded):
 
     core = pl.read_parquet(embedded.root / "data/fit/core.parquet")
     pixels = np.stack([np.asarray(Image.open(embedded.root / path)).ravel() for path in core["path"]]).astype("float32")
-    labels = torch.tensor([int(label) for label in core["label"]])
-    raw = choose_ridge(Prepared(InMemory(pixels, labels)), 10)
-    assert metrics(embedded, "fit")["loo_error"] < raw.error
+    labels = torch.tensor(core["label"].rank("dense").to_numpy().astype("int64") - 1)
+    raw = choose_ridge(Prepared(InMemory(pixels[:, ::9], labels)), 10)
+    assert metrics(embedded, "fit")["loo_error"] < 0.7 * raw.error
 
 
 def test_moments_that_rounds_hand_on_are_those_of_their_sets(embedded, monkeypatch):

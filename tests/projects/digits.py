@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+UNTRAINED = {"weights": "none", "resize": 32, "crop": 32}  # of section extract: small images, random numbers
+
 
 def options(offset: int, size: int, wrong: float = 0.0) -> dict[str, Any]:
     """Options of the source ``digits``: a slice of it, some of whose labels are changed."""

@@ -12,7 +12,7 @@ from tests.projects.checkout import Project, checkout
 VERBS = ("extract", "fit", "score", "extend", "reweight", "evaluate", "report")
 SMALL: dict[str, dict[str, Any]] = {
     "fit": {"ridges": [0.1, 1.0], "device": "cpu"},
-    "extract": {"backbone": "resnet18", "device": "cpu"},
+    "extract": {"backbone": "resnet18", "device": "cpu", **digits.UNTRAINED},
     "extend": {"stop": False},  # the pool is used up, whatever it holds
     "reweight": {"steps": 1, "folds": 2},
     "evaluate": {"draws": 20, "uniform": 1},

@@ -25,6 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "download": {"workers": 1, "max_pixels": 200 * 200},
     "extract": {
         "backbone": "tests.projects.tiny_network:network",
+        "weights": "none",
         "resize": 12,
         "crop": 12,
         "batch_size": 4,

