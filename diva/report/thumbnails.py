@@ -7,6 +7,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -83,9 +84,14 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _encoded(image: Image.Image, side: int) -> bytes:
-    """Small images as they are (PNG), larger ones scaled down (WebP)."""
+    """Scaled down to ``side`` as WebP; small images as they are (PNG), where that takes fewer bytes."""
     small = max(image.size) <= side
     image.thumbnail((side, side))
+    scaled = _saved(image, format="WEBP", quality=72)
+    return min(scaled, _saved(image, format="PNG"), key=len) if small else scaled
+
+
+def _saved(image: Image.Image, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, **({"format": "PNG"} if small else {"format": "WEBP", "quality": 72}))
+    image.save(buffer, **options)
     return buffer.getvalue()

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import statistics
 
 import polars as pl
 import pytest
@@ -62,21 +61,22 @@ def test_most_labels_called_wrong_were_planted_wrong(embedded):
 def test_tiles_that_were_taken_for_another_class_are_called_wrong_too(embedded):
     core = pl.read_parquet(embedded.root / "data/curated/r003.parquet").filter(pl.col("origin") == "core")
     true = pl.read_parquet(embedded.root / "data/truth/core.parquet")
-    mistaken = core.join(true, on="sample_id").filter(true_label="tiles", given_label="weave")
+    mistaken = core.join(true, on="sample_id").filter(true_label="tiles", label="weave")
     assert len(mistaken) >= 10
-    assert mistaken["flagged"].mean() > 0.75
+    assert mistaken["flagged"].mean() > 0.5
 
 
 def test_the_release_is_better_than_the_core_for_the_panel(embedded):
-    judged = metrics(embedded, "evaluate")["sets"]
-    mean = {name: statistics.mean(learner["error"] for learner in judged[name]["learners"].values()) for name in judged}
-    assert mean["release"] < mean["core"] - 0.02
+    judged = metrics(embedded, "evaluate")
+    names = ("core", "everything", "uniform", judged["release"])
+    mean = {name: judged["sets"][name]["panel"]["mean"]["error"] for name in names}
+    assert min(mean, key=mean.get) == judged["release"]
 
 
 def test_additions_hold_fewer_planted_mistakes_than_the_pool(embedded):
     rounds = metrics(embedded, "evaluate")["planted"]["rounds"]
     share = sum(row["wrong"] for row in rounds) / sum(row["added"] for row in rounds)
-    assert share < 0.15  # the pool has 30 %
+    assert share < 0.1  # the pool has 40 %
 
 
 def test_features_of_a_trained_network_beat_raw_pixels(embedded):

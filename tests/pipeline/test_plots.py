@@ -103,4 +103,4 @@ def test_dvc_shows_the_metrics_and_plots_of_the_run(rerun: Project) -> None:
     assert errors == pytest.approx([entry["error"] for entry in evaluate["rounds"]])
     balance = pl.read_csv(rerun.root / "data/metrics/plots/balance.csv")
     release = pl.read_parquet(rerun.root / "data/release/train.parquet")
-    assert (balance["core"].sum(), balance["release"].sum()) == (500, len(release))
+    assert (balance["core"].sum(), balance["release"].sum()) == (400, len(release))
