@@ -7,7 +7,6 @@ import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,6 +21,7 @@ MAX_PIXELS = 89_478_485  # Pillow's own bound
 MAX_BYTES = 1 << 28  # of a file
 BLOCK = 256  # thumbnails made before it is asked whether there is room for more
 WORKERS = 2
+FEW = 32  # pixels of a side of which each counts
 
 
 def pack(frame: pl.DataFrame, order: Sequence[int], side: int, room: int) -> dict[int, bytes]:
@@ -84,14 +84,9 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _encoded(image: Image.Image, side: int) -> bytes:
-    """Scaled down to ``side`` as WebP; small images as they are (PNG), where that takes fewer bytes."""
-    small = max(image.size) <= side
+    """Images of few pixels as they are (PNG), larger ones scaled down to ``side`` (WebP)."""
+    small = max(image.size) <= min(side, FEW)
     image.thumbnail((side, side))
-    scaled = _saved(image, format="WEBP", quality=72)
-    return min(scaled, _saved(image, format="PNG"), key=len) if small else scaled
-
-
-def _saved(image: Image.Image, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, **options)
+    image.save(buffer, **({"format": "PNG"} if small else {"format": "WEBP", "quality": 72}))
     return buffer.getvalue()
