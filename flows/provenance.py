@@ -11,7 +11,7 @@ from typing import Any
 from diva.ingest import inspection, readers, sources
 from diva.ingest.ready import DELIVERED, open_ready
 from diva.ingest.ready import attributes as ready_attributes
-from diva.store import ledger, manifest, paths, tables
+from diva.store import digests, ledger, manifest, paths
 from diva.store.features import FeatureFile, opened
 from diva.store.ledger import Ledger
 from diva.vision import revision
@@ -65,7 +65,7 @@ def require_same_weights() -> None:
     weights, core = Path(section.read("extract", Extract).weights), paths.features("core")
     if not weights.is_file() or not core.is_file():
         return
-    stored, now = FeatureFile(core).attributes.get("weights_sha256"), tables.sha256(weights)
+    stored, now = FeatureFile(core).attributes.get("weights_sha256"), digests.sha256(weights)
     if stored and stored != now:
         expected = f"the file that made the core's features, sha256 {stored}"
         raise ValueError(f"{weights} must be {expected}, got {now}. {REMEDY}")

@@ -12,7 +12,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from diva.store import paths, tables
+from diva.store import digests, paths, tables
 from diva.versions.closure import has_published_rounds, imported_files, recorded_code
 from diva.versions.published import HISTORY
 from diva.vision import revision
@@ -46,7 +46,7 @@ def content(stage: str) -> dict[str, Any]:
     """What a stage depends on: its revision where it has one, else digests of its files."""
     if stage in REVISIONS:
         return {"revision": REVISIONS[stage]}
-    return {path: tables.sha256(Path(path)) for path in files_of(stage)}
+    return {path: digests.sha256(Path(path)) for path in files_of(stage)}
 
 
 def files_of(stage: str) -> list[str]:

@@ -15,7 +15,7 @@ import requests
 from requests.utils import get_netrc_auth
 from urllib3.exceptions import HTTPError
 
-from diva.store import tables
+from diva.store import digests
 from diva.text.progress import track
 from diva.text.redaction import redacted
 
@@ -113,7 +113,7 @@ def require(path: Path, url: str, checksum: str) -> None:
     kind = checksum.partition(":")[0]
     if not kind:
         return
-    digest = tables.digest(path, kind)
+    digest = digests.digest(path, kind)
     if f"{kind}:{digest}" != checksum:
         raise ValueError(
             f"{redacted(url)} must have the checksum {checksum}, got {kind}:{digest}: another file, or changed on its "

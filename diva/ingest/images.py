@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
-from diva.store import tables
+from diva.store import digests
 from diva.store.manifest import ID_LENGTH, Refused, Sample
 from diva.text.progress import track
 from diva.vision.decoding import pixel_digest
@@ -62,7 +62,7 @@ def in_threads(function: Callable[[T], R], items: Sequence[T], workers: int, uni
 def digest(path: Path) -> str | None:
     """Hexadecimal sha256 of a regular file; None where it cannot be read."""
     try:
-        return tables.sha256(path) if path.is_file() else None  # a named pipe would wait for ever
+        return digests.sha256(path) if path.is_file() else None  # a named pipe would wait for ever
     except (OSError, ValueError):
         return None
 

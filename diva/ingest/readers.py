@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from diva.ingest import archives, folders, images
 from diva.ingest.images import Listed
-from diva.store import manifest, tables
+from diva.store import digests, manifest, tables
 from diva.store.features import SLAB, contents
 from diva.store.manifest import Delivery, Refused, Sample
 from diva.text.labels import plain_text
@@ -104,7 +104,7 @@ class FeatureSource:
         labels = self.path.with_name(f"{self.path.stem}_labels.npy")
         if self.path.suffix.lower() == ".npy" and labels.exists():
             return images.checksum((path.name, images.digest(path)) for path in (self.path, labels))
-        return f"sha256:{tables.sha256(self.path)}"
+        return f"sha256:{digests.sha256(self.path)}"
 
     def read(self, folder: Path) -> Delivery:  # noqa: ARG002 - they stay where they are
         """One row per labelled sample; ids as given, or the hash of the row's numbers."""
@@ -148,7 +148,7 @@ class ArchiveSource:
 
     def checksum(self) -> str:
         """Of the archive; that of a URL is part of it."""
-        return f"sha256:{self.sha256 or tables.sha256(Path(self.source))}"
+        return f"sha256:{self.sha256 or digests.sha256(Path(self.source))}"
 
     def check(self) -> None:
         """Refuse what ``read`` would refuse, as far as it is here already."""

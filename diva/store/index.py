@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from diva.store import manifest, paths, tables
+from diva.store import digests, manifest, paths, tables
 from diva.store.features import FeatureFile
 from diva.text.labels import Spelling
 
@@ -70,7 +70,7 @@ def of_batch(batch: str, samples: pl.DataFrame, features: Path) -> pl.DataFrame:
             f"{features} must hold samples of the manifest of {batch} only, got {len(strangers)} others "
             f"(first: {strangers[0]}); extract that batch again."
         )
-    where = {"batch": batch, "features": features.as_posix(), "checksum": tables.sha256(features)}
+    where = {"batch": batch, "features": features.as_posix(), "checksum": digests.sha256(features)}
     return tables.conform(joined.with_columns(**{name: pl.lit(value) for name, value in where.items()}), SCHEMA, batch)
 
 

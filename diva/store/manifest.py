@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from diva.store import tables
+from diva.store import digests, tables
 from diva.text.labels import Spelling
 
 SCHEMA: tables.Schema = {
@@ -89,7 +89,7 @@ def write(path: Path, frame: pl.DataFrame) -> None:
 
 def checksum(path: Path) -> str:
     """Hexadecimal sha256 of the manifest's file; features carry it, so they know which manifest they were made from."""
-    return tables.sha256(path)
+    return digests.sha256(path)
 
 
 def set_aside(frame: pl.DataFrame, reason: str | pl.Expr, remedy: str) -> pl.DataFrame:

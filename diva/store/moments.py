@@ -18,7 +18,7 @@ import torch
 
 from diva.numerics.normalize import Scaling
 from diva.numerics.ridge import Moments
-from diva.store import atomic, curated, index, paths, tables
+from diva.store import atomic, curated, digests, index, paths
 from diva.text.choices import Normalization
 
 
@@ -82,7 +82,7 @@ def write_round(name: str, sums: Moments, classes: Sequence[str], features: Sequ
         classes: names of their columns.
         features: checksums of the pool's files of features that the set's samples lie in.
     """
-    write(paths.moments(name), sums, classes, round=name, fit=tables.sha256(paths.MOMENTS), features=features)
+    write(paths.moments(name), sums, classes, round=name, fit=digests.sha256(paths.MOMENTS), features=features)
 
 
 def valid(name: str, pool: pl.DataFrame) -> bool:
@@ -92,7 +92,7 @@ def valid(name: str, pool: pl.DataFrame) -> bool:
     """
     with h5py.File(paths.moments(name), "r") as file:
         origin = json.loads(file["told"].asstr()[()])
-    if origin.get("round") != name or origin["fit"] != tables.sha256(paths.MOMENTS):
+    if origin.get("round") != name or origin["fit"] != digests.sha256(paths.MOMENTS):
         return False
     return set(origin["features"]) <= set(pool["checksum"])
 

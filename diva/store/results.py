@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from diva.store import atomic, tables
+from diva.store import atomic, digests
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -73,6 +73,6 @@ def loaded() -> list[tuple[str, str]]:
     """Digests of this package's modules and versions of numeric libraries, by name, as far as they are loaded."""
     modules = dict(sorted(sys.modules.items()))
     files = {name: getattr(module, "__file__", None) for name, module in modules.items() if name.startswith("diva.")}
-    code = [(name, tables.sha256(Path(file))) for name, file in files.items() if file]
+    code = [(name, digests.sha256(Path(file))) for name, file in files.items() if file]
     libraries = ("numpy", "scipy", "sklearn", "torch")
     return code + [(name, str(modules[name].__version__)) for name in libraries if name in modules]

@@ -1,7 +1,6 @@
 """Parquet tables with a schema: read and checked, or written whole and with the same bytes every time."""
 
 import codecs
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -11,10 +10,8 @@ from typing import Any, TypeVar
 import polars as pl
 
 from diva.store import atomic
-from diva.text.progress import track
 
 T = TypeVar("T")
-PIECE = 1 << 20  # bytes that are hashed at once
 Schema = Mapping[str, type[pl.DataType]]
 OPTIONAL = ("group", "pixels")  # columns that are stored only where a row has a value in them
 
@@ -114,20 +111,3 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a mapping, got {type(content).__name__}.")
     return content
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal sha256 of a file's bytes."""
-    return digest(path, "sha256")
-
-
-def digest(path: Path, kind: str) -> str:
-    """Hexadecimal digest of a file's bytes, as many as its size says: files of the kernel have none, and some no end.
-
-    md5 and sha1 are for what others published or DVC wrote; they guard against a broken transfer, not against anybody.
-    """
-    value, size = hashlib.new(kind, usedforsecurity=False), path.stat().st_size
-    with path.open("rb") as file:
-        for piece in track(iter(lambda: file.read(min(PIECE, size - file.tell())), b""), size, "bytes", len):
-            value.update(piece)
-    return value.hexdigest()

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 from ruamel.yaml import YAML
 
-from diva.store import atomic, curated, documents, index, ledger, manifest, paths, tables
+from diva.store import atomic, curated, digests, documents, index, ledger, manifest, paths, tables
 from diva.versions import cache, published, repository, takedowns
 from diva.versions.operations import recorded, removable, sweep
 from diva.versions.pipeline import dvc, up_to_date
@@ -80,7 +80,7 @@ def gather(book: ledger.Ledger) -> Path:
     """
     state, pool = curated.read(book.latest), index.read(paths.pool(ledger.newest_pool(book)))
     for path, checksum in pool.select("features", "checksum").unique(maintain_order=True).iter_rows():
-        if tables.sha256(Path(path)) != checksum:
+        if digests.sha256(Path(path)) != checksum:
             raise ValueError(f"{path} must be what the pool was indexed with, got other bytes; `dvc checkout` it.")
     shutil.rmtree(FRESH, ignore_errors=True)
     for source, target in moves(pl.concat([frame.select("batch", "features", "path") for frame in (state, pool)])):

@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from diva.ingest.sources import READY
-from diva.store import manifest, paths, release, tables
+from diva.store import digests, manifest, paths, release, tables
 from diva.versions import contents
 from diva.versions.published import Version
 
@@ -154,5 +154,5 @@ def _link(source: Path, target: Path, sample_id: str) -> None:  # noqa: ARG001 -
 
 def _copy(source: Path, target: Path, sample_id: str) -> None:
     shutil.copyfile(source, target)
-    if tables.sha256(target)[: manifest.ID_LENGTH] != sample_id:
+    if digests.sha256(target)[: manifest.ID_LENGTH] != sample_id:
         raise ValueError(f"{source} must be the image that was curated, got other content.")

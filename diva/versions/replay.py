@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from diva.store import curated, index, ledger, manifest, paths, release, tables
+from diva.store import curated, digests, index, ledger, manifest, paths, release, tables
 from diva.store.features import FeatureFile
 from diva.versions import contents, published
 from diva.versions.published import Version
@@ -123,7 +123,7 @@ def base(files: VersionFiles, name: str) -> Iterator[FileFault]:
     rows = files.table(paths.pool(entry.pool), index.SCHEMA)
     for (features, checksum), part in rows.group_by("features", "checksum", maintain_order=True):
         path = Path(str(features))
-        if (got := tables.sha256(files.file(path))) != checksum:
+        if (got := digests.sha256(files.file(path))) != checksum:
             yield FileFault(path.as_posix(), f"sha256 {checksum}, as the pool says", got)
         stored = FeatureFile(files.file(path)).sample_id
         here = part.filter(pl.col("row") < len(stored))
@@ -148,7 +148,7 @@ def round_(files: VersionFiles, name: str) -> Iterator[FileFault]:
 def review(files: VersionFiles, name: str) -> Iterator[FileFault]:
     """People's decisions are those that the ledger has the checksum of."""
     path, checksum = paths.review(name), files.book.reviews[name].checksum
-    got = f"sha256:{tables.sha256(files.file(path))}"
+    got = f"sha256:{digests.sha256(files.file(path))}"
     if checksum not in ("none", got):
         yield FileFault(path.as_posix(), f"{checksum}, as the ledger says", got)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from diva.store import curated, decisions, index, ledger, paths, tables
+from diva.store import curated, decisions, digests, index, ledger, paths, tables
 from diva.store.decisions import FORGOTTEN, FORGOTTEN_ROW
 from diva.text.labels import Spelling
 from diva.versions import repository, takedowns
@@ -33,7 +33,7 @@ def write(book: ledger.Ledger, said: pl.DataFrame, what: str) -> tuple[ledger.Le
     """Put the next version on disk; return the ledger that names it, which is still to be written, and its path."""
     path = paths.review(ledger.upcoming([ledger.newest_review(book)], "v"))
     tables.write(path, merged(read(book), said), curated.REVIEW)
-    return ledger.plan_review(book, what, f"sha256:{tables.sha256(path)}"), path
+    return ledger.plan_review(book, what, f"sha256:{digests.sha256(path)}"), path
 
 
 def publish(said: pl.DataFrame, what: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import polars as pl
 import yaml
 
-from diva.store import ledger, paths, tables
+from diva.store import digests, ledger, paths, tables
 from diva.versions import cache, contents
 from diva.versions.published import Version
 
@@ -49,7 +49,7 @@ class Seen:
     def md5(self, path: Path) -> str:
         """Of a file, read once."""
         if path not in self._digests:
-            self._digests[path] = tables.digest(path, "md5")
+            self._digests[path] = digests.digest(path, "md5")
         return self._digests[path]
 
 

@@ -13,7 +13,7 @@ import torch
 import torchvision
 from torch import nn
 
-from diva.store.tables import sha256
+from diva.store.digests import sha256
 from diva.vision import clip, efficientnet_lite
 from diva.vision.backbone import Backbone
 from diva.vision.weights import State, misfit, read_state, renamed

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, normalize, resize, to_tensor
 
-from diva.store.tables import sha256
+from diva.store.digests import sha256
 from diva.vision.backbone import Backbone
 from diva.vision.weights import read_state
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from diva.store.tables import sha256
+from diva.store.digests import sha256
 from diva.vision.weights import read_state
 
 NAME = "bundled:efficientnet_lite0"

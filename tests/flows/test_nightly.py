@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from diva.store import ledger, paths
+from diva.store.digests import sha256
 from diva.store.features import FeatureFile
-from diva.store.tables import sha256
 from diva.versions import published, repository, rounds, sets, verify
 from diva.versions.locks import exclusive
 from diva.versions.pipeline import locked_stages

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from diva.store import index, manifest, tables
+from diva.store import digests, index, manifest
 from diva.store.manifest import Sample
 
 
@@ -32,7 +32,7 @@ def test_an_index_follows_the_file_of_features(tmp_path: Path) -> None:
         ("s3", 0, "c", "s3.png"),
         ("s1", 1, "a", "s1.png"),
     ]
-    assert made["checksum"].to_list() == [tables.sha256(path)] * 2
+    assert made["checksum"].to_list() == [digests.sha256(path)] * 2
     assert made["features"].to_list() == [path.as_posix()] * 2
 
 

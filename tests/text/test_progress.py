@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 
 from diva.ingest import archives
-from diva.store import tables
+from diva.store import digests, tables
 from diva.text import progress
 
 STAGE = """
 import logging, sys, time
 from diva.text import progress
 from diva.ingest import archives
-from diva.store import tables
+from diva.store import digests, tables
 progress.QUIET = 0.3
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 with progress.shown("slow", patience=0.2):
@@ -133,7 +133,7 @@ def test_hashing_and_unpacking_tell_how_far_they_are(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(progress, "bar_of", bar_of)
     with progress.shown("work"):
-        assert tables.sha256(file) == hashlib.sha256(file.read_bytes()).hexdigest()
+        assert digests.sha256(file) == hashlib.sha256(file.read_bytes()).hexdigest()
         (tmp_path / "unpacked").mkdir()
         assert archives.sift(archive, tmp_path / "unpacked", archives.Limits()) == []
     assert seen == [("bytes", file.stat().st_size), ("files", 0)]

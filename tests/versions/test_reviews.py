@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from diva.store import curated, index, ledger, paths, tables
+from diva.store import curated, digests, index, ledger, paths
 from diva.versions import reviews
 
 CHECKSUM = "sha256:" + "0" * 64
@@ -36,7 +36,7 @@ def test_each_version_holds_all_decisions_so_far(book: ledger.Ledger, tmp_path: 
     decided = reviews.read(book).select("sample_id", "decision", "label").rows()
     assert decided == [("c0", "relabel", "b"), ("c3", "reject", None), ("p1", "reject", None)]
     assert reviews.forgotten(book).rows() == [("c3", "forgotten: asked"), ("p1", "forgotten: asked")]
-    assert book.reviews["v002"].checksum == f"sha256:{tables.sha256(path)}"
+    assert book.reviews["v002"].checksum == f"sha256:{digests.sha256(path)}"
     assert reviews.forget(book, ["c3"]).is_empty(), "it was taken down before"
 
 

