@@ -10,14 +10,7 @@ from diva.numerics.losses import THRESHOLD
 from diva.numerics.products import times
 from diva.numerics.ridge import RidgeModel
 from diva.store import tables
-from diva.store.evaluation import REMAINING
-
-REJECTED = "rejected by people"
-WANTED = "wanted by people; the next round adds it"
-HOPELESS = "label probably wrong"
-HARMFUL = "would raise the validation loss"
-WAITING = "a candidate; no room yet"
-UNTOUCHED = "no round has drawn from the pool"
+from diva.store.evaluation import HARMFUL, HOPELESS, REJECTED, REMAINING, UNTOUCHED, WAITING, WANTED
 
 
 def explain(basis: Basis, policy: Policy | None, methods: Methods) -> pl.DataFrame:

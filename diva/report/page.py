@@ -29,7 +29,7 @@ from diva.report import (
 from diva.report.charts import Chart
 from diva.report.data import ReportData, samples, shown
 from diva.report.summary import RunMetrics
-from diva.store import ledger
+from diva.store import evaluation, ledger
 from diva.store.curated import called_wrong
 from diva.text.words import count, number, percent
 
@@ -104,7 +104,9 @@ def render(data: ReportData, limits: PageLimits) -> str:
 def neighbours(data: ReportData, frame: pl.DataFrame, calls: int) -> dict[str, evidence.Evidence]:
     """Evidence for the strongest calls, from core images that nobody doubts."""
     columns = ["sample_id", "features", "row", "given_label", "suggested_label"]
-    asked = frame[gallery.ranked(frame, pl.col("called"), calls)].select(columns)
+    doubted = (pl.col("status") == "left") & (pl.col("suggested_label") != pl.col("given_label"))
+    strongest = [row for which in (pl.col("called"), doubted) for row in gallery.ranked(frame, which, calls)]
+    asked = frame[strongest].select(columns)
     reviewed = pl.col("reason").str.starts_with("review:").fill_null(value=False)
     undoubted = (pl.col("status") == "member") & (~called_wrong() | reviewed)
     trusted = data.state.filter((pl.col("origin") == "core") & undoubted)
@@ -167,6 +169,7 @@ def headline(run: RunMetrics, called: int) -> tuple[tuple[str, str, str], ...]:
     sets, planted = run.evaluate["sets"], run.evaluate["planted"]
     used, core = sets[run.used], sets["core"]
     has_truth = planted.get("known")
+    hopeless, waiting = (run.remaining.get(why, 0) for why in (evaluation.HOPELESS, evaluation.WAITING))
     return (
         ("error of the release", f"{percent(used['error'])} %", _between(used["low"], used["high"])),
         ("error of the core", f"{percent(core['error'])} %", _between(core["low"], core["high"])),
@@ -175,11 +178,16 @@ def headline(run: RunMetrics, called: int) -> tuple[tuple[str, str, str], ...]:
             percent(used["difference"], 2, signed=True),
             _between(used["difference_low"], used["difference_high"], signed=True),
         ),
-        ("added", count(run.release["added"]), f"to a core of {count(run.release['core'])}"),
+        (
+            "added",
+            count(run.release["added"]),
+            f"to a core of {count(run.release['core'])}" + f"; {count(waiting)} candidates wait" * bool(waiting),
+        ),
         (
             "called wrong",
             count(called),
-            f"with {count(planted['hit'])} of {count(planted['wrong'])} planted" if has_truth else "of all samples",
+            (f"with {count(planted['hit'])} of {count(planted['wrong'])} planted" if has_truth else "of all samples")
+            + f", and {count(hopeless)} left in the pool" * bool(hopeless),
         ),
     )
 

@@ -4,11 +4,13 @@ Everything is read from what the stages wrote: ``data/metrics``, ``data/release/
 core's features. Errors are fractions on disk and percent here.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from diva.store import paths, tables
+from diva.report import aside
+from diva.store import evaluation, ledger, manifest, paths, tables
 from diva.store.features import FeatureFile
 from diva.text.words import NOTHING, Column, Row, Table, count, number, percent, with_interval
 
@@ -43,6 +45,8 @@ class RunMetrics:
         rounds: data/metrics/rounds/<round>.json by round.
         network: attributes of the core's features; empty where they are not here.
         scores: data/metrics/scores/<method>.json, by method.
+        remaining: samples that the pool still holds, by the reason why.
+        aside: samples set aside, by kind.
     """
 
     evaluate: Mapping[str, Any]
@@ -51,6 +55,8 @@ class RunMetrics:
     rounds: Mapping[str, Mapping[str, Any]]
     network: Mapping[str, Any]
     scores: Sequence[Mapping[str, Any]]
+    remaining: Mapping[str, int] = field(default_factory=dict)
+    aside: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def used(self) -> str:
@@ -82,7 +88,16 @@ def read() -> RunMetrics:
         rounds={name: tables.read_json(path) for name, path in metrics.items() if path.is_file()},
         network=FeatureFile(core).attributes if core.is_file() else {},
         scores=[tables.read_json(path) for path in sorted((paths.METRICS / "scores").glob("*.json"))],
+        remaining=Counter(evaluation.read("left")["reason"] if paths.evaluation("left").is_file() else ()),
+        aside=_aside() if paths.LEDGER.is_file() else {},
     )
+
+
+def _aside() -> Counter[str]:
+    amounts: Counter[str] = Counter()
+    for refused in aside.read(ledger.read()).values():
+        amounts.update(manifest.kinds(refused))
+    return amounts
 
 
 def summarise(run: RunMetrics) -> Summary:
@@ -99,6 +114,7 @@ def facts(run: RunMetrics) -> tuple[tuple[str, str], ...]:
     gone = {"removed": release["removed"], "relabelled": release["relabelled"]}
     left_out = {"removed": release["removed"], "called wrong and left out": release.get("left_out", 0)}
     return (
+        ("verdict", verdict(run)),
         ("core", f"{count(run.fit['samples'])} samples of {count(run.fit['classes'])} classes"),
         ("called wrong", f"{count(release['flagged'])} of {count(release['members'])}, flagged" + _listed(gone)),
         ("release", made + _listed(left_out)),
@@ -108,6 +124,40 @@ def facts(run: RunMetrics) -> tuple[tuple[str, str], ...]:
         ("lies in", f"{paths.TRAIN.parent.as_posix()}/"),
         ("report", paths.REPORT.as_posix()),
     )
+
+
+def verdict(run: RunMetrics) -> str:
+    """What became of the pool and of all that was set aside, and what to do next."""
+    pool = run.release["added"] + sum(run.remaining.values())
+    words = {
+        evaluation.HOPELESS: "of the pool probably wrong", evaluation.HARMFUL: "that would not help",
+        evaluation.WAITING: "waiting",
+        evaluation.WANTED: "wanted by people", evaluation.REJECTED: "rejected by people",
+        evaluation.UNTOUCHED: "not looked at by a round",
+    }  # fmt: skip
+    parts = [f"{count(run.release['added'])} of {count(pool)} added"] if pool else ["no pool"]
+    parts += [f"{count(amount)} {words.get(why, why)}" for why, amount in sorted(run.remaining.items())]
+    if amount := sum(run.aside.values()):
+        most = max(run.aside, key=lambda kind: run.aside[kind])
+        parts.append(f"{count(amount)} set aside (most: {most})")
+    if foreign := run.evaluate["test"].get("unknown_class", 0):
+        parts.append(f"{count(foreign)} test samples of classes the core lacks, which count nowhere")
+    return f"{', '.join(parts)}; next: {_next(run)}"
+
+
+def _next(run: RunMetrics) -> str:
+    """The step that brings most now."""
+    stops = [metrics.get("stop", "none") for metrics in run.rounds.values()]
+    waiting = run.remaining.get(evaluation.WAITING, 0) + run.remaining.get(evaluation.UNTOUCHED, 0)
+    if waiting and stops[-1:] == ["the budget is spent"]:
+        return "raise extend.budget"
+    if run.remaining.get(evaluation.WANTED) or (waiting and stops[-1:] in ([], ["none"])):
+        return "python -m flows.nightly, for another round"
+    if run.aside and run.rounds and not run.release["added"] and not run.remaining:
+        return f"see why nothing of the pool is used: {paths.quarantine('pool', '…').parent.as_posix()}"
+    if run.remaining.get(evaluation.HOPELESS, 0) + run.release["flagged"]:
+        return "diva review --serve, to look at what is called wrong"
+    return f"train on {paths.TRAIN.as_posix()}"
 
 
 def backbone(network: Mapping[str, Any]) -> str:

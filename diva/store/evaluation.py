@@ -7,6 +7,12 @@ import polars as pl
 
 from diva.store import paths, tables
 
+REJECTED = "rejected by people"  # why a sample stays in the pool
+WANTED = "wanted by people; the next round adds it"
+HOPELESS = "label probably wrong"
+HARMFUL = "would raise the validation loss"
+WAITING = "a candidate; no room yet"
+UNTOUCHED = "no round has drawn from the pool"
 CLASSES: tables.Schema = {
     "label": pl.String,
     "samples": pl.Int64,  # of the test set

@@ -140,6 +140,11 @@ export class Gallery {
     return count(this.amounts.get(key));
   }
 
+  /** The first view that holds a sample: nothing opens empty. */
+  get opening() {
+    return Object.keys(VIEWS).find((view) => this.amount(view) !== count(0)) ?? "all";
+  }
+
   get pages() {
     return Math.max(1, Math.ceil(this.found.length / PAGE));
   }

@@ -91,7 +91,7 @@ if (document.readyState === "loading") await new Promise((whole) => document.add
 const decisions = new Decisions(known);
 const gallery = new Gallery(known, decisions);
 const panel = new Panel(known, decisions, gallery);
-gallery.show("called");
+gallery.show(gallery.opening);
 progress(decisions);
 keys(gallery, panel, decisions);
 document.documentElement.dataset.ready = String(Math.round(performance.now()));
