@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,14 +30,16 @@ PATIENCE = 300.0  # seconds for a first start, which makes the database, on a bu
 PREFECT = (sys.executable, "-m", "prefect")
 HOME = Path(".prefect")
 TOKEN, PROFILES = HOME / "token", HOME / "profiles.toml"
+ADDRESS = HOME / "port"  # of a server that found the usual one taken
 SERVED, ASKED = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"  # what a server wants, what a client gives
 
 
-def answers(port: int) -> bool:
-    """Whether a Prefect server is ready on this machine."""
+def answers(port: int, path: str = "/api/health", login: str = "") -> bool:
+    """Whether a Prefect server is ready on this machine, and lets in who brings this login."""
+    headers = {"Authorization": f"Basic {b64encode(login.encode()).decode()}"} if login else {}
     try:
         connection = http.client.HTTPConnection(HOST, port, timeout=2)
-        connection.request("GET", "/api/health")
+        connection.request("GET", path, headers=headers)
         return connection.getresponse().status == http.client.OK
     except (OSError, http.client.HTTPException):
         return False
@@ -60,8 +63,26 @@ def _links(process: psutil.Process) -> list[Any]:
 
 
 def ready(port: int) -> bool:
-    """Whether a server of this user's is ready: such a one may be told the token."""
-    return answers(port) and is_own(port)
+    """Whether this project's server is ready: one of this user's, who alone is told the token, that takes it."""
+    secret = os.environ.get(ASKED) or (token() if TOKEN.is_file() else "")
+    return answers(port) and is_own(port) and answers(port, "/api/admin/version", secret)
+
+
+def usual_port() -> int:
+    """Where `make server` listens, or did the last time it found the usual port taken."""
+    with suppress(OSError, ValueError):
+        return int(ADDRESS.read_text(encoding="utf-8"))
+    return PORT
+
+
+def free_port(wanted: int) -> int:
+    """The port that is wanted, or, where somebody listens there, any that is free."""
+    for port in (wanted, 0):
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, port))
+            return int(probe.getsockname()[1])
+    raise RuntimeError("a port of this machine must be free, got none.")
 
 
 def command(port: int) -> list[str]:
@@ -71,8 +92,9 @@ def command(port: int) -> list[str]:
 
 def token() -> str:
     """What `make server` wants to hear, made once, for this user's eyes alone; Prefect's own commands are told, too."""
+    HOME.mkdir(exist_ok=True)
+    HOME.chmod(0o700)  # the token, and a database of runs
     if not TOKEN.is_file():
-        HOME.mkdir(exist_ok=True)
         TOKEN.touch(0o600)
         TOKEN.write_text(f"diva:{secrets.token_urlsafe(32)}", encoding="utf-8")
     secret = TOKEN.read_text(encoding="utf-8").strip()
@@ -94,9 +116,7 @@ def temporary() -> Iterator[str]:
 
     It wants a token of its own, which this process and those that it starts find in their environment.
     """
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port = probe.getsockname()[1]
+    port = free_port(0)
     start = [*command(port), "--no-ui"]
     with (
         environment(dict.fromkeys((SERVED, ASKED), f"diva:{secrets.token_urlsafe(32)}")),
@@ -123,29 +143,43 @@ def settle() -> None:
         sys.stderr.write(f"{outcome}\n")
 
 
+def end(*_: Any) -> NoReturn:
+    """End on the first SIGTERM; a second one does not disturb the end."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(0)
+
+
+def listening_port() -> int:
+    """A port for this project's server; ends the process where that runs already."""
+    asked = os.environ.get("PREFECT_SERVER_API_PORT")
+    wanted = int(asked or PORT)
+    if any(map(ready, {wanted, usual_port()})):
+        sys.exit(f"This project's Prefect server runs on port {wanted if ready(wanted) else usual_port()} already.")
+    port = free_port(wanted)
+    ADDRESS.unlink(missing_ok=True)
+    if port != wanted:
+        ADDRESS.write_text(f"{port}\n", encoding="utf-8")
+        sys.stderr.write(
+            f"Port {wanted} is another's; this project's server listens on {port}. In other terminals, first: "
+            f"export PREFECT_API_URL=http://{HOST}:{port}/api\n"
+        )
+    return port
+
+
 def main() -> NoReturn:
-    """Server and worker until Ctrl-C, or until either ends, which ends both."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    """Server and worker until Ctrl-C or SIGTERM, or until either ends; whatever the end, neither outlives it."""
+    signal.signal(signal.SIGTERM, end)
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    port = int(os.environ.get("PREFECT_SERVER_API_PORT", str(PORT)))
-    if answers(port):
-        sys.exit(f"A Prefect server runs on port {port} already.")
-    os.environ["PREFECT_API_URL"] = f"http://{HOST}:{port}/api"
     os.environ[SERVED] = os.environ[ASKED] = token()  # by the environment: a command line can be read by all
-    running = [subprocess.Popen(command(port))]  # noqa: S603 - our own words
-    try:
-        wait_for(port, running[0].poll)
+    port, shown = listening_port(), sys.stdout.fileno()
+    os.environ["PREFECT_API_URL"] = f"http://{HOST}:{port}/api"
+    worker = [*PREFECT, "worker", "start", "--pool", POOL, "--type", "process"]  # makes the pool
+    with suppress(KeyboardInterrupt), leashed(command(port), SCRATCH / "served.lock", shown) as served:
+        wait_for(port, served.poll)
         settle()
-        worker = [*PREFECT, "worker", "start", "--pool", POOL, "--type", "process"]  # makes the pool
-        running.append(subprocess.Popen(worker))  # noqa: S603 - as above
-        while all(process.poll() is None for process in running):
-            time.sleep(1)
-    except KeyboardInterrupt:
-        pass  # the terminal has told both
-    finally:
-        for process in reversed(running):
-            process.terminate()
-            process.wait()
+        with leashed(worker, SCRATCH / "worker.lock", shown) as working:
+            while served.poll() is None and working.poll() is None:
+                time.sleep(1)
     sys.exit(0)
 
 

@@ -33,7 +33,9 @@ def server_of_run() -> Iterator[None]:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     if "PREFECT_API_URL" in os.environ:
         yield
-    elif server.ready(server.PORT):
+    elif server.ready(port := server.usual_port()):
+        if port != server.PORT:
+            os.environ["PREFECT_API_URL"] = f"http://{server.HOST}:{port}/api"
         server.introduce()
         yield
     else:

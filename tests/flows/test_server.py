@@ -77,6 +77,52 @@ def test_the_token_is_told_to_a_server_of_this_user_alone(
             assert os.environ.get("PREFECT_API_URL") == (None if own else "http://temporary")
 
 
+REFUSES = ANSWERS.replace("    asked.recv(1 << 16)", "    health = b'/health' in asked.recv(1 << 16)").replace(
+    'b"HTTP/1.0 200 OK', 'b"HTTP/1.0 %s" % (b"200 OK" if health else b"401 No") + b"'
+)
+
+
+def test_the_server_of_another_project_is_told_from_ones_own_and_a_free_port_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another project's server answers, but not to this one's token."""
+    monkeypatch.chdir(tmp_path)
+    for name in (server.ASKED, "PREFECT_SERVER_API_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    server.token()
+    assert (tmp_path / ".prefect").stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr(sys.modules[__name__], "ANSWERS", REFUSES)
+    with answering(os.geteuid()) as port:
+        monkeypatch.setattr(server, "PORT", port)
+        assert server.answers(port)
+        assert server.is_own(port)
+        assert not server.ready(port)
+        other = server.listening_port()
+        assert other != port
+        assert server.usual_port() == other
+        assert f"export PREFECT_API_URL=http://127.0.0.1:{other}/api" in capsys.readouterr().err
+    assert server.listening_port() == port
+    assert server.usual_port() == port
+
+
+@pytest.mark.slow  # a server's first start
+def test_a_server_ends_on_the_first_sigterm_and_leaves_no_process(tmp_path: Path, project: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(project), "PREFECT_HOME": str(tmp_path / ".prefect")}
+    port = server.free_port(0)
+    environment |= {"PREFECT_SERVER_API_PORT": str(port), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    for name in ("PREFECT_API_URL", server.SERVED, server.ASKED):
+        environment.pop(name, None)
+    with subprocess.Popen([sys.executable, "-m", "flows.server"], cwd=tmp_path, env=environment) as process:
+        while not server.answers(port):
+            assert process.poll() is None
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        assert process.wait(120) == 0
+    gone, alive = psutil.wait_procs(children, 30)
+    assert (len(gone), alive) == (len(children), [])
+    assert not server.answers(port)
+
+
 @pytest.mark.slow  # a server's first start
 def test_who_lacks_the_token_learns_nothing_and_nobody_outside_is_heard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
