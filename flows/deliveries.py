@@ -22,6 +22,7 @@ from diva.ingest import archives, listings, sources
 from diva.store import ledger, paths
 from diva.store.ledger import Ledger
 from diva.text.harmless import plain
+from diva.text.redaction import redacted
 from diva.versions import batches
 from flows import inspection
 
@@ -59,7 +60,10 @@ class Watched:
     """
 
     def __init__(self, url: str) -> None:
-        self.files, self.root = fsspec.core.url_to_fs(url)
+        try:
+            self.files, self.root = fsspec.core.url_to_fs(url)
+        except ImportError as error:
+            raise ValueError(f"The driver of {redacted(url)} must be installed, got none: {error}.") from None
         self.here = url if "://" not in url else None
 
     def arrivals(self) -> list[Arrival]:
@@ -75,7 +79,9 @@ class Watched:
 
     def _arrival(self, name: str, entry: dict[str, Any]) -> Arrival:
         url = entry["name"]
-        if entry["type"] == "directory":
+        if self.here and not Path(url).exists():
+            return Arrival(name, url, self._source(name), "it is a link that leads nowhere")
+        if entry["type"] == "directory" or (self.here and Path(url).is_dir()):  # also where a link leads to one
             inner = next((table for table in MANIFESTS if self.files.exists(f"{url}/{table}")), "")
             # of a delivery elsewhere, the copy is checked
             waits = (absent(Path(url) / inner) if self.here else "") if inner else self._unmarked(f"{url}/{MARKER}")

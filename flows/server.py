@@ -104,6 +104,13 @@ def token() -> str:
     return secret
 
 
+def spare_loopback() -> None:
+    """Let no proxy of the environment stand between this machine and itself."""
+    for name in ("NO_PROXY", "no_proxy"):
+        hosts = [host for host in os.environ.get(name, "").split(",") if host]
+        os.environ[name] = ",".join(dict.fromkeys([*hosts, HOST, "localhost"]))
+
+
 def introduce() -> None:
     """Let this process's client give the token of `make server`, where there is one."""
     if TOKEN.is_file():
@@ -171,6 +178,7 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, end)
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ[SERVED] = os.environ[ASKED] = token()  # by the environment: a command line can be read by all
+    spare_loopback()
     port, shown = listening_port(), sys.stdout.fileno()
     os.environ["PREFECT_API_URL"] = f"http://{HOST}:{port}/api"
     worker = [*PREFECT, "worker", "start", "--pool", POOL, "--type", "process"]  # makes the pool

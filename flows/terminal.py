@@ -31,6 +31,7 @@ def stop(error: BaseException) -> NoReturn:
 def server_of_run() -> Iterator[None]:
     """Before Prefect is imported: report to `make server` where it runs, else to a server for the time of this run."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    server.spare_loopback()
     if "PREFECT_API_URL" in os.environ:
         yield
     elif server.ready(port := server.usual_port()):

@@ -46,16 +46,25 @@ def diff(
 def verify(
     version: Annotated[str | None, typer.Argument(help="What lies here, else the newest, unless given.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every version.")] = False,
+    images: Annotated[bool, typer.Option("--images", help="Also hash images that lie outside data/.")] = False,
 ) -> None:
     """Verify a version: hash all that it holds, compute it again, and say which file differs.
 
-    Exit code 1 where one does. The work tree is neither read nor changed.
+    Exit code 1 where one does. The work tree is neither read nor changed. Images in place are no part of a version:
+    how many of its training set are gone is said; --images counts them as faults, and those that changed.
     """
     from diva.versions import published
     from diva.versions import verify as content
 
     wanted = (everything and version is None and published.versions()) or [published.find(version)]
     faults = [_judged(verdict) for verdict in content.verify(wanted, everything)]
+    for published_version in wanted:
+        lost = content.lost_images(published_version, images)
+        faults.append(len(lost) * images)
+        if lost:
+            how = "gone or changed" if images else "gone"
+            said = f"{len(lost):,} images of {published_version.name} are {how} (first: {lost[0]})"
+            console.show((), caveats=(said,))
     if any(faults):
         raise typer.Exit(1)
 

@@ -103,7 +103,7 @@ def _label(decision: str, text: str, given: str, classes: frozenset[str]) -> str
 
 
 def _note(text: str) -> str | None:
-    note = " ".join(text.split())
+    note = tables.as_written(" ".join(text.split()))
     if len(note) > LONGEST:
         raise ValueError(f"note must have at most {LONGEST} characters, got {len(note)}.")
     strange = next((character for character in note if unicodedata.category(character) in ("Cc", "Cs")), "")
@@ -132,11 +132,11 @@ def frame(decisions: Iterable[Decision]) -> pl.DataFrame:
 
 
 def write(path: Path, decisions: Iterable[Decision]) -> None:
-    """Write decisions as a .csv that ``read`` takes, whole or not at all."""
+    """Write decisions as a .csv that ``read`` takes, whole or not at all; no note is a formula in a spreadsheet."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(decisions)
+    writer.writerows(decision._replace(note=tables.no_formula(decision.note)) for decision in decisions)
     atomic.write_text(path, stream.getvalue())
 
 

@@ -13,6 +13,7 @@ from diva.store import atomic
 
 T = TypeVar("T")
 Schema = Mapping[str, type[pl.DataType]]
+FORMULA = "=+-@"  # begins a formula in a spreadsheet
 OPTIONAL = ("group", "pixels")  # columns that are stored only where a row has a value in them
 
 
@@ -64,6 +65,16 @@ def decoded(path: Path, *, utf_16: bool = False) -> str:
         raise ValueError(
             f"{path} must be text in UTF-8, got the byte 0x{byte:02x} in line {line}; save it as UTF-8."
         ) from None
+
+
+def no_formula(text: str | None) -> str | None:
+    """A text that no spreadsheet takes for a formula: an apostrophe stands before what would begin one."""
+    return f"'{text}" if text and text[0] in FORMULA else text
+
+
+def as_written(text: str) -> str:
+    """The text that ``no_formula`` made harmless."""
+    return text[1:] if text[:1] == "'" and text[1:2] and text[1] in FORMULA else text
 
 
 def _one_newline(text: str) -> str:

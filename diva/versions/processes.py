@@ -5,6 +5,7 @@ DVC's command line is stable, its Python API is not; so a line of its log is all
 
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,16 @@ from diva.versions.locks import COMMAND, SCRATCH
 logger = logging.getLogger(__name__)
 BUSY = ("Unable to acquire lock", "is busy, it is being blocked by")
 SCARCE, FEW = 1 << 24, 1000  # bytes and inodes left, below which a failure is likely the disk's
+# what git and DVC say of faults that have one remedy, and that remedy
+REMEDIES = {
+    "dubious ownership": "The repository's folder must belong to who runs this, got another owner's; "
+    "`git config --global --add safe.directory FOLDER` trusts it.",
+    "failed to sign|No secret key": "The key that git signs with must be here, got none; `git config user.signingkey` "
+    "names it, `git config commit.gpgsign false` and `git config tag.gpgsign false` do without.",
+    "by hook|hook declined": "Hooks must let commits, tags and pushes of nights pass, got a refusal; see .git/hooks.",
+    "requires 'dvc-": "The driver of the DVC remote's storage must be installed, got none; `pip install 'dvc[s3]'` "
+    "brings that of s3, others alike.",
+}
 TAIL = 30  # lines of a failed command that its error repeats
 
 Log = Callable[[str], None]
@@ -52,7 +63,7 @@ def git_bytes(*arguments: str, check: bool = True, given: bytes = b"") -> bytes:
         return done.stdout
     if check:
         output = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
-        raise CommandError(plain(redacted(f"git {' '.join(arguments)} failed:\n{output}{room()}")))
+        raise CommandError(plain(redacted(f"{remedy(output)}git {' '.join(arguments)} failed:\n{output}{room()}")))
     return b""
 
 
@@ -85,7 +96,12 @@ def stream(command: Sequence[str], log: Log, lock: Path = COMMAND) -> None:
         text = "\n".join(tail)
         kind = BusyError if any(sign in text for sign in BUSY) else CommandError
         words = " ".join(Path(command[0]).name if i == 0 else w for i, w in enumerate(command))
-        raise kind(redacted(f"{words} failed:\n{text}{room()}"))
+        raise kind(redacted(f"{remedy(text)}{words} failed:\n{text}{room()}"))
+
+
+def remedy(output: str) -> str:
+    """One sentence on a failure that has a remedy of its own, as a line; "" for others."""
+    return next((f"{sentence}\n" for sign, sentence in REMEDIES.items() if re.search(sign, output)), "")
 
 
 def room() -> str:

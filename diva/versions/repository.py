@@ -30,6 +30,10 @@ def require_committed() -> None:
     """
     if not git("rev-parse", "--verify", "--quiet", "HEAD", check=False):
         raise ValueError("The project must be a git repository with a commit; commit code and parameters first.")
+    if not git("branch", "--show-current"):
+        raise ValueError(
+            "A branch must be checked out, which nights commit to, got a detached HEAD; `git switch BRANCH`."
+        )
     files = uncommitted(*CODE)
     if files:
         raise ValueError(

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import yaml
 
-from diva.store import ledger, paths
+from diva.ingest import images
+from diva.store import ledger, paths, release, tables
 from diva.versions import cache, contents, replay
 from diva.versions.locks import SCRATCH
 from diva.versions.published import Version, number_of
@@ -55,6 +57,23 @@ def verify(wanted: Iterable[Version], everything: bool = False) -> Iterator[Veri
         seen = Seen(Path(folder))
         for version in wanted:
             yield judge(version, seen)
+
+
+def lost_images(version: Version, changed: bool = False) -> list[str]:
+    """Images of a version's training set that are not where they were; with ``changed``, also those of other bytes."""
+    try:
+        train = tables.read(contents.fetch(version, paths.TRAIN), release.TRAIN)
+    except (ValueError, OSError):  # a fault that the verdict names
+        return []
+    in_place = ~pl.col("path").str.starts_with(f"{paths.DATA.as_posix()}/")
+    pictures = train.filter(in_place & pl.col("path").is_unique())  # a file of ready features has many rows
+    return [path for path, name in pictures.select("path", "sample_id").iter_rows() if _is_lost(path, name, changed)]
+
+
+def _is_lost(path: str, sample_id: str, changed: bool) -> bool:
+    if not Path(path).is_file():
+        return True
+    return changed and (images.digest(Path(path)) or "")[: len(sample_id)] != sample_id
 
 
 def judge(version: Version, seen: Seen) -> Verification:
