@@ -11,6 +11,7 @@ if __name__ == "__main__":
 
 import logging
 import re
+from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -21,10 +22,10 @@ from diva.store import ledger, paths, tables
 from diva.store.curated import read as read_set
 from diva.store.features import FeatureFile
 from diva.store.ledger import Ledger
-from diva.versions import operations, published, repository, reviews, rounds, takedowns
+from diva.versions import published, remote, repository, reviews, rounds, takedowns
 from diva.versions.locks import exclusive
 from diva.versions.pipeline import dvc, locked_stages
-from diva.versions.processes import BusyError, CommandError
+from diva.versions.processes import BusyError, CommandError, PermanentError
 from diva.versions.published import VersionNumber
 from flows import artifacts, cluster, provenance, work
 from flows.options import Address, Budget, Options, Runner, Stale
@@ -49,8 +50,9 @@ def waits_for_dvc(_task: Any, _run: Any, state: Any) -> bool:
 
 
 def is_outside(_task: Any, _run: Any, state: Any) -> bool:
-    """Whether a failure lies with disk or network."""
-    return isinstance(state.result(raise_on_failure=False), CommandError | OSError)
+    """Whether a failure lies with disk or network, and may pass."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, CommandError | OSError) and not isinstance(error, PermanentError)
 
 
 # twelve hours: longer than the longest stage that may hold DVC's lock
@@ -71,12 +73,11 @@ def plan(options: Options) -> str:
 
 @task(name="Fetch what earlier runs stored", cache_policy=NO_CACHE, **OUTSIDE)
 def fetch() -> None:
-    """``dvc pull`` in a clone that does not have the newest published set."""
-    book = ledger.read()
-    done, review = rounds.done(book, published.by_round()), ledger.newest_review(book)
-    needed = [*map(paths.curated, done[-1:]), *map(paths.review, [review] if review in book.reviews else [])]
-    if not all(path.is_file() for path in needed):
+    """``dvc pull`` of what was published elsewhere, where it is missing here or differs."""
+    done = rounds.done(ledger.read(), published.by_round())
+    if not all(map(Path.is_file, map(paths.curated, done[-1:]))):
         run_dvc("pull", "--force")
+    remote.bring(log().info)
 
 
 @task(name="Bring features up to date with DVC", cache_policy=NO_CACHE, **BUSY)
@@ -191,16 +192,25 @@ def run_dvc(*arguments: str) -> None:
     dvc(*arguments, log=line)
 
 
-def publish_round(name: str) -> VersionNumber:
-    """Take an unfinished round to its tag."""
-    book, numbers = ledger.read(), published.by_round()
-    version = rounds.version(book, name, numbers)
+def publish_round(name: str, git_remote: str | None = None) -> VersionNumber:
+    """Take an unfinished round to its tag.
+
+    Args:
+        name: of the round.
+        git_remote: which gets the commit before the tag is set: from then on nobody else can publish one of that name.
+    """
+    version = rounds.version(ledger.read(), name, published.by_round())
     reproduce(name)
+    version = rounds.unclaimed(version)
     takedowns.require_absent(name)
     push()
     counts = work.metrics("rounds", name) or {}
     commit(f"Round {name}: {counts.get('added', 0)} added, {counts.get('removed', 0)} removed ({version.tag})")
+    if git_remote:
+        push_git(git_remote)
     tag(name, version)
+    if git_remote:
+        push_git(git_remote)
     show(name, version, return_state=True)  # what cannot be shown is published all the same
     return version
 
@@ -251,17 +261,11 @@ def extend(
     """Publish one round: the unfinished one, or else a new one."""
     options = Options(budget=budget, git_remote=git_remote, stale=stale, runner=runner, address=address)
     with exclusive(), cluster.workers(runner, address):
-        operations.settle()
-        repository.require_committed()
-        book, numbers = ledger.read(), published.by_round()
-        rounds.require_tags(book, numbers)
-        rounds.require_history(book, numbers)
+        work.ready(options)
         begin(stale)
         name = unfinished_round()
         before_rounds(stale)
-        version = publish_round(name or plan(options))
-        if git_remote:
-            push_git(git_remote)
+        version = publish_round(name or plan(options), git_remote)
     return version.tag
 
 

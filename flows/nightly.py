@@ -69,13 +69,13 @@ def rounds(options: Options) -> list[str]:
     if resumes:
         extend.before_rounds(options.stale)
     while len(done) < most and (name := extend.unfinished_round()):
-        done.append(extend.publish_round(name).tag)
+        done.append(extend.publish_round(name, options.git_remote).tag)
     if extend.unfinished_round():
         return done
     if take_in(options.watch) or not resumes:
         extend.before_rounds(options.stale)
     while len(done) < most and work.more_rounds(ledger.read(), options):
-        done.append(extend.publish_round(extend.plan(options)).tag)
+        done.append(extend.publish_round(extend.plan(options), options.git_remote).tag)
     return done
 
 
@@ -117,12 +117,11 @@ def nightly(
             reasons = look(options)
             if not reasons:
                 return Completed(name="NothingToDo", message="Nothing to do.")
-            if git_remote:
-                repository.require_remote(git_remote)
             with cluster.workers(runner, address):
                 done = rounds(options)
                 publish_rest()
             if git_remote and repository.unpushed(git_remote):
+                extend.push()
                 extend.push_git(git_remote)
     except RunningError as error:
         return Completed(name="Skipped", message=str(error))

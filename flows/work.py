@@ -5,7 +5,8 @@ from typing import Any
 
 from diva.store import ledger, paths, tables
 from diva.store.ledger import Ledger
-from diva.versions import operations, published, repository, reviews, rounds
+from diva.versions import operations, remote, repository, reviews, rounds
+from diva.versions.published import VersionNumber
 from flows import deliveries
 from flows.options import Options
 from stages.params import section
@@ -14,17 +15,30 @@ from stages.params.curate import Curate
 from stages.params.extend import Extend
 
 
+def ready(options: Options) -> tuple[Ledger, dict[int, VersionNumber]]:
+    """Ledger and published versions, once nothing is half done and what others published is here, too.
+
+    Raises:
+        ValueError: the project is in no state to run: uncommitted code, a broken ledger, versions that are not here.
+    """
+    operations.settle()
+    repository.require_committed()
+    if options.git_remote:
+        remote.share(options.git_remote)
+        remote.catch_up(options.git_remote)
+    book = ledger.read()
+    numbers = rounds.known_versions(book)
+    rounds.require_history(book, numbers)
+    return book, numbers
+
+
 def reasons(options: Options) -> list[str]:
     """Why a run is needed, one reason a line; empty where there is nothing to do.
 
     Raises:
-        ValueError: the project is in no state to run: uncommitted code, broken parameters or ledger.
+        ValueError: the project is in no state to run, see ``ready``, or parameters are broken.
     """
-    operations.settle()
-    repository.require_committed()
-    book, numbers = ledger.read(), published.by_round()
-    rounds.require_tags(book, numbers)
-    rounds.require_history(book, numbers)
+    book, numbers = ready(options)
     causes = [f"round {name} is not published yet" for name in rounds.unfinished(book, numbers)]
     if not causes and rounds.next_planned(book):
         causes.append("planned rounds wait")
@@ -34,6 +48,8 @@ def reasons(options: Options) -> list[str]:
         causes.append("samples were taken down that the newest review does not name")
     if more_rounds(book, options):
         causes.append(f"round {book.latest} left candidates, or what it drew from has changed")
+    if remote.BEHIND.exists():
+        causes.append("data of what was published elsewhere are not here yet")
     if not causes and repository.uncommitted(*repository.CONTENT):
         causes.append("ledger, lock file or metrics are not committed yet")
     if options.git_remote and repository.unpushed(options.git_remote):

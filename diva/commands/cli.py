@@ -10,6 +10,7 @@
     diva review    decide about samples in the report, on this machine or from its review.csv
     diva forget    take samples down;  diva relabel: correct labels of accepted batches
     diva compact   start the history anew at the newest set
+    diva sync      put what is yours on top of what other operators published
 
 Mistakes are one message on stderr: exit code 2 where the command line is wrong, 1 where what it names is.
 Each command imports what it needs itself, so that none waits for what another needs (torch takes seconds).
@@ -61,7 +62,7 @@ for command in (
     *(project.init, project.add, project.plan, project.summary),
     *(versions.versions, versions.show, versions.diff, versions.verify, versions.rollback, versions.export),
     *(reviews.review, reviews.forget, reviews.relabel),
-    versions.compact,
+    *(versions.compact, versions.sync),
 ):
     app.command()(command)
 

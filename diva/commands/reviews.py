@@ -52,21 +52,22 @@ def _apply(file: Path | None) -> None:
     """Publish the decisions of a file; None for those that the server saved, which then wait no more."""
     from diva.review import pending
     from diva.store import ledger, paths
-    from diva.versions import reviews
+    from diva.versions import reviews, sync
 
     if file is None and not paths.PENDING.exists():
         raise ValueError("--finish must have decisions to publish, got none; `diva review --serve` saves them.")
-    with pending.one_review():
+    with pending.one_review(), sync.in_step() as notes:
         book = ledger.read()
         if file is not None:
             _decide(reviews.reviewed(book, file), f"review {file.name}")
-            return
-        said, gone = pending.overtaken(paths.PENDING, reviews.reviewable(book))
-        if len(said):
-            _decide(reviews.fresh(book, said), "review")
-        paths.PENDING.unlink()
-        if gone:
-            console.show([("set aside", f"{len(gone):,} decisions on samples taken down since: {', '.join(gone)}")])
+        else:
+            said, gone = pending.overtaken(paths.PENDING, reviews.reviewable(book))
+            if len(said):
+                _decide(reviews.fresh(book, said), "review")
+            paths.PENDING.unlink()
+            if gone:
+                console.show([("set aside", f"{len(gone):,} decisions on samples taken down since: {', '.join(gone)}")])
+    console.show([("pushed", note) for note in notes])
 
 
 def _standing() -> None:
@@ -106,35 +107,35 @@ def forget(
     them, whenever it comes. Versions published before keep what they hold; where samples remain is listed.
     """
     from diva.store import ledger
-    from diva.versions import reviews
+    from diva.versions import reviews, sync
 
-    book = ledger.read()
     if listed or not sample_id:
-        gone = reviews.forgotten(book)
+        gone = reviews.forgotten(ledger.read())
         console.show([("taken down", f"{len(gone)} samples"), *((name, note) for name, note in gone.iter_rows())])
         return
-    ids = reviews.identified(sample_id)
-    _decide(reviews.forget(book, ids, why), "forget")
-    console.show([("remains in", where) for where in reviews.remains(ids)])
+    with sync.in_step() as notes:
+        ids = reviews.identified(sample_id)
+        _decide(reviews.forget(ledger.read(), ids, why), "forget")
+        console.show([("remains in", where) for where in reviews.remains(ids)])
+    console.show([("pushed", note) for note in notes])
 
 
 def relabel(file: Annotated[Path, typer.Argument(metavar="FILE", help=".csv or .parquet: sample_id, label.")]) -> None:
     """Correct labels of accepted batches: a new entry of the ledger, which the next round obeys above any score."""
     from diva.store import ledger
-    from diva.versions import reviews
+    from diva.versions import reviews, sync
 
-    _decide(reviews.relabel(ledger.read(), file), f"relabel {file.name}")
+    with sync.in_step() as notes:
+        _decide(reviews.relabel(ledger.read(), file), f"relabel {file.name}")
+    console.show([("pushed", note) for note in notes])
 
 
 def _decide(said: "pl.DataFrame", what: str) -> None:
     """Put decisions of people into the ledger as its newest review, and commit that."""
-    from diva.versions import operations, reviews
-    from diva.versions.locks import exclusive
+    from diva.versions import reviews
 
     if said.is_empty():
         console.show([("unchanged", "all of this was decided before")])
         return
-    with exclusive():
-        operations.settle()
-        name = reviews.publish(said, what)
+    name = reviews.publish(said, what)
     console.show([("review", f"{name}, {what}: {len(said):,} decisions; {NEXT}")])

@@ -85,16 +85,18 @@ def rollback(version: Annotated[str, typer.Argument()]) -> None:
 
     The next round continues from there. Takedowns since then stay in force.
     """
-    from diva.versions import operations, published, reviews
-    from diva.versions.locks import exclusive
+    from diva.versions import published, reviews, sync
 
-    with exclusive():
-        operations.settle()
+    with sync.in_step(strict=True) as notes:
         target = published.find(version)
         takedowns = reviews.roll_back(target)
     stay = "all versions, later ones too" + (f"; {takedowns} takedowns since then" if takedowns else "")
     console.show(
-        [("here now", f"{target.name}, {target.round}"), ("kept", stay), ("next", "the next round continues from here")]
+        [
+            *(("here now", f"{target.name}, {target.round}"), ("kept", stay)),
+            ("next", "the next round continues from here"),
+            *(("pushed", note) for note in notes),
+        ]
     )
 
 
@@ -117,11 +119,31 @@ def compact() -> None:
     """Start the history anew at the newest set: what it needs becomes data/base; a new version publishes that."""
     from diva.store import paths
     from diva.versions import compact as content
-    from diva.versions import operations, reviews
-    from diva.versions.locks import exclusive
+    from diva.versions import reviews
+    from diva.versions import sync as step
 
-    with exclusive():
-        operations.settle()
+    with step.in_step(strict=True) as notes:
         reviews.enforce()
         name = content.compact()
-    console.show([("published", f"{name}; the history starts in {paths.BASE}"), ("kept", "all earlier versions")])
+    pushed = [("pushed", note) for note in notes]
+    console.show(
+        [("published", f"{name}; the history starts in {paths.BASE}"), ("kept", "all earlier versions"), *pushed]
+    )
+
+
+def sync(
+    remote: Annotated[str | None, typer.Argument(help="A git remote; that of the nights, unless given.")] = None,
+) -> None:
+    """Put what is yours on top of what others published: for clones that have diverged from the remote of the nights.
+
+    Versions of the remote stay as they are; accepted batches, decisions and rounds of this clone follow them.
+    """
+    from diva.versions import remote as shared
+    from diva.versions import sync as content
+    from diva.versions.locks import exclusive
+
+    target = remote or shared.shared()
+    if not target:
+        raise ValueError("REMOTE must be named where no night has pushed yet: `diva sync REMOTE`.")
+    with exclusive():
+        console.show([("synced", sentence) for sentence in content.sync(target)])

@@ -53,7 +53,7 @@ def compact() -> str:
         sweep([*stale, *metrics_of(gone, book.latest)])
         dvc("repro")
         dvc("push")
-        repository.commit(f"Compact {version}: the history starts at {book.latest}")
+        repository.commit(f"Compact {version}: the history starts at {book.latest} ({name})")
     return name
 
 

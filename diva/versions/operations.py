@@ -19,7 +19,8 @@ from diva.versions.locks import SCRATCH
 from diva.versions.pipeline import dvc
 from diva.versions.processes import CommandError, git
 from diva.versions.published import Version
-from diva.versions.repository import CONTENT, commit, require_clean, tag
+from diva.versions.remote import publish
+from diva.versions.repository import CONTENT, commit, require_clean
 
 logger = logging.getLogger(__name__)
 RECORD = SCRATCH / "operation.json"
@@ -56,7 +57,7 @@ def settle() -> str:
         logger.warning(outcome)
     else:
         if entry["tag"] and not git("tag", "--list", entry["tag"]):
-            tag(entry["tag"], entry["what"])
+            publish(entry["tag"], entry["what"])
         outcome = f"{entry['what']} is complete."
     RECORD.unlink()
     return outcome
@@ -64,6 +65,8 @@ def settle() -> str:
 
 def undo(entry: Mapping[str, str]) -> None:
     """Ledger, lock, metrics and data as the last commit has them."""
+    if git("rev-parse", "--verify", "--quiet", "MERGE_HEAD", check=False):
+        git("reset", "--quiet", "--hard")  # of a sync, which begins with nothing uncommitted
     added = git("ls-files", "--others", "--exclude-standard", "--", f"{paths.BASE}.dvc")
     git("restore", "--source=HEAD", "--staged", "--worktree", "--", *CONTENT, f":(exclude){takedowns.FILE}")
     sweep([*added.split(), *([paths.BASE.as_posix()] if added else [])])

@@ -38,10 +38,10 @@ def dvc_read(*arguments: str) -> None:
     stream([*DVC, *arguments], logger.debug, READ)
 
 
-def up_to_date() -> bool:
-    """Whether every stage has run on what lies here now."""
+def up_to_date(*targets: str) -> bool:
+    """Whether every stage has run on what lies here now, and data are what their .dvc files say; or only some."""
     try:
-        dvc("status", "--quiet")
+        dvc("status", "--quiet", *targets)
     except CommandError:
         return False
     return True

@@ -19,6 +19,11 @@ from diva.text.redaction import redacted
 from diva.versions.locks import COMMAND, SCRATCH
 
 logger = logging.getLogger(__name__)
+PERMANENT = (
+    "non-fast-forward", "fetch first", "(already exists)", "fatal: tag", "would clobber", "failed to sign",
+    "nothing to commit", "nothing added to commit", "unable to auto-detect email", "Permission denied",
+    "does not appear to be a git repository",
+)  # fmt: skip
 BUSY = ("Unable to acquire lock", "is busy, it is being blocked by")
 SCARCE, FEW = 1 << 24, 1000  # bytes and inodes left, below which a failure is likely the disk's
 # what git and DVC say of faults that have one remedy, and that remedy
@@ -38,6 +43,10 @@ Log = Callable[[str], None]
 
 class CommandError(ValueError):
     """A command failed; the message has its last lines."""
+
+
+class PermanentError(CommandError):
+    """The same command fails the same way again: trying it once more helps nobody."""
 
 
 class BusyError(CommandError):
@@ -63,7 +72,8 @@ def git_bytes(*arguments: str, check: bool = True, given: bytes = b"") -> bytes:
         return done.stdout
     if check:
         output = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
-        raise CommandError(plain(redacted(f"{remedy(output)}git {' '.join(arguments)} failed:\n{output}{room()}")))
+        message = f"{remedy(output)}git {' '.join(arguments)} failed:\n{output}{room()}"
+        raise kind(output)(plain(redacted(message)))
     return b""
 
 
@@ -94,14 +104,21 @@ def stream(command: Sequence[str], log: Log, lock: Path = COMMAND) -> None:
         status = process.wait()
     if status:
         text = "\n".join(tail)
-        kind = BusyError if any(sign in text for sign in BUSY) else CommandError
         words = " ".join(Path(command[0]).name if i == 0 else w for i, w in enumerate(command))
-        raise kind(redacted(f"{remedy(text)}{words} failed:\n{text}{room()}"))
+        raise kind(text)(redacted(f"{remedy(text)}{words} failed:\n{text}{room()}"))
 
 
 def remedy(output: str) -> str:
     """One sentence on a failure that has a remedy of its own, as a line; "" for others."""
     return next((f"{sentence}\n" for sign, sentence in REMEDIES.items() if re.search(sign, output)), "")
+
+
+def kind(output: str) -> type[CommandError]:
+    """Of error, by what a failed command said."""
+    for kind, signs in ((BusyError, BUSY), (PermanentError, PERMANENT)):
+        if any(sign in output for sign in signs):
+            return kind
+    return PermanentError if remedy(output) else CommandError
 
 
 def room() -> str:

@@ -56,9 +56,9 @@ def commit(message: str, *content: str) -> bool:
     return True
 
 
-def tag(name: str, message: str) -> None:
-    """Publish the last commit under this name: an annotated tag, never moved."""
-    git(*author(), "tag", "--annotate", "--message", message, name)
+def tag(name: str, message: str, commit: str = "HEAD") -> None:
+    """Publish a commit under this name: an annotated tag, never moved."""
+    git(*author(), "tag", "--annotate", "--message", message, name, commit)
 
 
 def author() -> list[str]:
@@ -94,11 +94,15 @@ def objects(names: Iterable[str]) -> list[bytes | None]:
 
 
 def unpushed(remote: str) -> bool:
-    """Whether versions wait to be pushed to a git remote."""
+    """Whether versions, or what else was published of the content, wait to be pushed to a git remote."""
     branch = f"refs/remotes/{remote}/{git('branch', '--show-current')}"
     if not git("rev-parse", "--verify", "--quiet", branch, check=False):
         return bool(git("tag", "--list", "curated@v*"))
-    return bool(git("tag", "--list", "curated@v*", "--no-merged", branch))
+    if git("rev-list", "--max-count=1", f"{branch}..HEAD", "--", *CONTENT):
+        return True
+    tags = [f"{namespace}/curated@v*" for namespace in ("refs/tags", f"refs/diva/{remote}")]
+    here, there = (git("for-each-ref", "--format=%(objectname)", pattern).splitlines() for pattern in tags)
+    return bool(set(here) - set(there))
 
 
 def require_remote(remote: str) -> str:
@@ -115,3 +119,4 @@ def push(remote: str) -> None:
     """Branch and versions to a git remote, all or nothing."""
     branch = require_remote(remote)
     git_push("--quiet", "--atomic", "--no-verify", remote, f"HEAD:refs/heads/{branch}", f"{TAGS}:{TAGS}")
+    git("fetch", "--quiet", "--no-tags", ".", f"+{TAGS}:refs/diva/{remote}/curated@*")  # what it has now

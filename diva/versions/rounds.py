@@ -5,18 +5,23 @@ twice, also after a roll back or a rebase, so a number leads to one tag; where t
 anew, a new major version begins.
 """
 
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from diva.store import ledger, paths
 from diva.store.ledger import Ledger, number
+from diva.versions import repository
 from diva.versions.locks import SCRATCH
 from diva.versions.pipeline import locked_stages
-from diva.versions.processes import git
-from diva.versions.published import VersionNumber
-from diva.versions.repository import code_commit
+from diva.versions.processes import CommandError, git
+from diva.versions.published import VersionNumber, by_round, number_of
+from diva.versions.remote import unanswered
+from diva.versions.repository import CONTENT, code_commit
 
+logger = logging.getLogger(__name__)
+MESSAGE = re.compile(r"\((curated@v\d+\.\d+\.\d+)\)$")  # of the commit that a tag publishes
 NAME = re.compile(r"^[br]\d{3,}$")
 HISTORY = ("batches", "pool", "rounds", "reviews", "base")  # of the ledger
 PLANNED = SCRATCH / "planned.yaml"
@@ -135,13 +140,70 @@ def rewritten(rounds: list[str], commit: str = "HEAD") -> list[str]:
     return [name for name, key in keys if key in before and before[key]["outs"] != now.get(key, {}).get("outs")]
 
 
-def require_tags(book: Ledger, published: Mapping[int, VersionNumber]) -> None:
-    """Refuse a clone without its tags, which would publish its history again."""
-    if published or not book.rounds:
-        return
+def named() -> dict[str, str]:
+    """Versions that messages of commits name, each with the newest commit that does."""
+    lines = git("log", "--format=%H %s", "--fixed-strings", "--grep=(curated@v").splitlines()
+    matches = ((line.partition(" ")[0], MESSAGE.search(line)) for line in reversed(lines))
+    return {match[1]: commit for commit, match in matches if match}
+
+
+def unclaimed(version: VersionNumber) -> VersionNumber:
+    """The version, or its next patch where a commit with other content has that name."""
+    commits = named()
+    while (commit := commits.get(version.tag)) and git("diff", "--name-only", commit, "--", *CONTENT):
+        version = version._replace(patch=version.patch + 1)
+    return version
+
+
+def known_versions(book: Ledger) -> dict[int, VersionNumber]:
+    """The newest version of each published round, once it is sure that there are no others.
+
+    A round before a published one was published: where its tag is lost, it comes back, at the commit that names it.
+
+    Raises:
+        ValueError: a shallow clone, a remote that does not answer, versions on a remote that are not here, a lost tag
+            that no commit's message names.
+    """
+    if git("rev-parse", "--is-shallow-repository") == "true":
+        raise ValueError("the history must be whole, got a shallow clone; run `git fetch --unshallow --tags`.")
+    published = by_round()
+    waiting = unfinished(book, published)
+    last = max([0, *(number(name) for name in done(book, published))])
+    commits = named() if waiting else {}
+    doubtful = {name for name in waiting for tag in commits if number_of(tag).minor == number(name)}
+    if doubtful or (book.rounds and not published):
+        _require_none_elsewhere()
+    for name in waiting:
+        if number(name) < last:
+            _put_back(name, commits)
+    return by_round()
+
+
+def _require_none_elsewhere() -> None:
+    here = set(git("tag", "--list", "curated@v*").splitlines())
     for remote in git("remote").splitlines():
-        if git("ls-remote", "--tags", remote, "curated@v*", check=False):
-            raise ValueError(f"Versions of {remote} must be known here, got none; run `git fetch --tags {remote}`.")
+        try:
+            listed = git("ls-remote", "--refs", "--tags", remote, "curated@v*").splitlines()
+        except CommandError as error:
+            raise ValueError(unanswered(remote, error)) from None
+        missing = [tag for tag in (line.rpartition("refs/tags/")[2] for line in listed) if tag not in here]
+        if missing:
+            raise ValueError(
+                f"Versions of {remote} must be known here, got none named {missing[0]}; run `git fetch --tags "
+                f"{remote}`."
+            )
+
+
+def _put_back(name: str, commits: Mapping[str, str]) -> None:
+    """Tag the commit that published a round."""
+    tags = [tag for tag in commits if number_of(tag).minor == number(name)]
+    if not tags:
+        raise ValueError(
+            f"The version of {name} must have its tag, as later ones have theirs, got none, and no commit names it; "
+            "put it back (`git tag --annotate curated@v<major>.<round>.0 COMMIT`)."
+        )
+    repository.tag(tags[-1], f"Round {name}", commits[tags[-1]])
+    logger.warning("The tag %s was lost; it is put back, at the commit that published it.", tags[-1])
 
 
 def require_history(book: Ledger, published: Mapping[int, VersionNumber]) -> None:

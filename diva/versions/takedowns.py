@@ -28,12 +28,12 @@ def read() -> pl.DataFrame:
 
 
 def add(rows: pl.DataFrame) -> None:
-    """Put more takedowns (sample_id, note) on the list, for ever."""
+    """Put more takedowns (sample_id, note; content where another clone told it) on the list, for ever."""
     before = read()
-    new = rows.select("sample_id", "note").join(before, on="sample_id", how="anti")
+    new = rows.select(name for name in SCHEMA if name in rows.columns).join(before, on="sample_id", how="anti")
     if len(new):
         hashes = contents(indexed().join(new, on="sample_id", how="semi")).unique("sample_id")
-        whole = new.join(hashes, on="sample_id", how="left").select(list(SCHEMA))
+        whole = pl.concat([tables.empty(SCHEMA), new], how="diagonal").update(hashes, on="sample_id")
         atomic.write_text(FILE, pl.concat([before, whole]).sort("sample_id").write_csv())
     if FILE.is_file():
         git("add", "--force", "--", FILE.as_posix())

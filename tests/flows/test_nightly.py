@@ -13,10 +13,10 @@ import yaml
 from diva.store import ledger, paths
 from diva.store.digests import sha256
 from diva.store.features import FeatureFile
-from diva.versions import published, repository, rounds, sets, verify
+from diva.versions import processes, published, repository, rounds, sets, verify
 from diva.versions.locks import exclusive
 from diva.versions.pipeline import locked_stages
-from diva.versions.processes import BusyError, CommandError
+from diva.versions.processes import BusyError, CommandError, PermanentError
 from diva.vision import revision
 from flows import deliveries, extend, provenance, work
 from flows.options import Options
@@ -337,3 +337,15 @@ def test_retries_wait_for_dvcs_lock_and_for_disk_and_network_alone(api):
     assert tries(api, [failed], extend.BUSY) == 1
     assert tries(api, [failed, OSError("gone")], extend.OUTSIDE) == 3
     assert tries(api, [ValueError("mistake")], extend.OUTSIDE) == 1
+    assert tries(api, [PermanentError("non-fast-forward")], extend.OUTSIDE) == 1
+
+
+def test_what_fails_the_same_way_again_is_told_from_what_may_pass(published, tmp_path):
+    with pytest.raises(PermanentError, match="already exists"):
+        repository.tag("curated@v0.1.0", "once more")
+    with pytest.raises(PermanentError, match=r"nothing to commit|nothing added"):
+        processes.git("commit", "--message", "nothing")
+    published.git("config", "tag.gpgSign", "true")
+    published.git("config", "gpg.program", str(tmp_path / "none"))
+    with pytest.raises(PermanentError, match="sign"):
+        repository.tag("curated@v0.9.0", "signed")

@@ -134,7 +134,7 @@ def test_takedowns_of_projects_from_before_the_list_are_put_on_it(mine: Project)
 
 
 def test_a_compaction_killed_before_its_tag_gets_it(mine: Project) -> None:
-    kill(mine, "operations.tag", 1, "compact.compact()")
+    kill(mine, "operations.publish", 1, "compact.compact()")
     assert [version.name for version in published.versions()] == ["curated@v0.1.0", "curated@v0.2.0"]
     assert operations.settle() == "curated@v0.2.0, compacted is complete."
     assert [version.name for version in published.versions()][-1] == "curated@v0.2.1"

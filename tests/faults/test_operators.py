@@ -1,0 +1,233 @@
+"""Faults of a shared git remote: two operators, tags that are lost or lie, a remote that does not answer."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from diva.commands import reviews as commands
+from diva.commands import versions
+from diva.store import ledger, paths
+from diva.versions import processes, published, remote, repository, rounds, takedowns
+from flows import work
+from flows.options import Options
+from tests.faults.case import REFUSED, UNHARMED, Case
+from tests.flows import operators
+from tests.flows.operators import Clone, deliver, night
+
+pytestmark = pytest.mark.xdist_group("flows")
+Pair = tuple[Clone, Clone]
+
+
+@pytest.fixture(autouse=True)
+def _never_hangs() -> None:
+    """Every command ends by itself."""
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return operators.template(tmp_path_factory.mktemp("operators") / "template")
+
+
+@pytest.fixture
+def pair(template: Path, tmp_path: Path) -> Iterator[Pair]:
+    """Two clones after the first night."""
+    shutil.copytree(template, tmp_path / "project", symlinks=True)
+    with operators.in_this_process():
+        first, second = Clone(tmp_path / "project", "a"), Clone(tmp_path / "project", "b")
+        first.deliveries = 1
+        yield first, second
+
+
+def at_remote(clone: Clone) -> dict[str, str]:
+    return operators.tagged(clone.project.root.parent / "git")
+
+
+@Case("a clone that is behind", "operators", "the other operator published a round", UNHARMED).test
+def test_who_is_behind_catches_up_and_goes_on_from_there(pair: Pair) -> None:
+    first, second = pair
+    for clone, version in ((first, "curated@v0.2.0"), (second, "curated@v0.3.0")):
+        deliver(clone)
+        with clone.at_work():
+            assert night() == f"Published: {version}."
+    with first.at_work():
+        assert night() == "Published: no new version."  # only what the other published
+        assert night() == "Nothing to do."
+        operators.assert_complete([("a", 1), ("a", 2), ("b", 1)])
+    assert first.tags() == second.tags() == at_remote(first)
+
+
+@Case(
+    "two clones that have diverged",
+    "operators",
+    "a round that could not be pushed, and another one on the remote",
+    REFUSED,
+).test
+def test_who_has_diverged_is_told_of_the_command_that_puts_both_together(pair: Pair) -> None:
+    first, second = pair
+    away, there = (first.project.root.parent / name for name in ("away", "git"))
+    deliver(second)
+    with second.at_work():
+        planned = remote.catch_up
+
+        def unplugged(target: str) -> bool:
+            outcome = planned(target)
+            there.rename(away)
+            return outcome
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(remote, "catch_up", unplugged)
+            with pytest.raises(processes.CommandError, match="git push"):
+                night()
+        away.rename(there)
+    assert list(second.tags()) == ["curated@v0.1.0"]  # a name is claimed on the remote first
+    deliver(first)
+    with first.at_work():
+        night()
+        gone = pl.read_parquet(paths.TRAIN)["sample_id"][0]
+        commands.forget([gone], why="asked")
+    with second.at_work():
+        with pytest.raises(remote.DivergedError, match="`diva sync`"):
+            night()
+        versions.sync(None)
+        assert night() == "Published: curated@v0.3.0."
+        assert takedowns.read()["sample_id"].to_list() == [gone]
+        assert gone not in set(pl.read_parquet(paths.TRAIN)["sample_id"])
+        operators.assert_complete([("a", 1), ("a", 2), ("b", 1)])
+    assert second.tags() == at_remote(second)
+
+
+@Case("a takedown in another clone", "operators", "both take something down", UNHARMED).test
+def test_a_takedown_is_pushed_and_the_other_clone_has_it_before_it_does_anything(
+    pair: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = pair
+    with first.at_work():
+        one, two = pl.read_parquet(paths.TRAIN)["sample_id"][:2]
+        commands.forget([one], why="asked")
+    assert "to origin" in capsys.readouterr().out
+    with second.at_work():
+        commands.forget([two], why="asked, too")
+        assert set(takedowns.read()["sample_id"]) == {one, two}
+        assert list(ledger.read().reviews) == ["v001", "v002"]
+
+
+@Case("a takedown without the remote", "operators", "it does not answer; a compaction is refused then", UNHARMED).test
+def test_a_takedown_stands_where_the_remote_does_not_answer(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    clone, _ = pair
+    there = clone.project.root.parent / "git"
+    with clone.at_work():
+        one = pl.read_parquet(paths.TRAIN)["sample_id"][0]
+        there.rename(there.with_name("away"))
+        commands.forget([one], why="asked")
+        assert "not yet: the next night" in capsys.readouterr().out
+        assert list(takedowns.read()["sample_id"]) == [one]
+        with pytest.raises(ValueError, match="origin must answer"):
+            versions.compact()
+        there.with_name("away").rename(there)
+        night()
+        assert repository.unpushed("origin") is False
+
+
+@Case("a takedown that nobody pushes", "operators", "no night of the clone has a remote", REFUSED).test
+def test_a_clone_that_shares_no_remote_is_told_how_to_bring_decisions_to_others(
+    pair: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clone, _ = pair
+    clone.project.git("config", "--unset", remote.SETTING)
+    with clone.at_work():
+        commands.forget([pl.read_parquet(paths.TRAIN)["sample_id"][0]], why="asked")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "`dvc push` and `git push --follow-tags origin HEAD`" in said
+
+
+@Case("decisions of another clone", "operators", "missing here, or other bytes than git names", UNHARMED).test
+def test_decisions_that_differ_from_what_git_says_are_fetched(pair: Pair) -> None:
+    first, second = pair
+    with first.at_work():
+        commands.forget([pl.read_parquet(paths.TRAIN)["sample_id"][0]], why="asked")
+    second.project.git("pull", "--quiet", "origin", "main")
+    with second.at_work():
+        review = paths.review("v001")
+        for content in (None, b"of another night"):
+            review.write_bytes(content) if content else None
+            remote.bring()
+            assert review.read_bytes() == (first.project.root / review).read_bytes()
+
+
+@Case("a tag made twice", "operators", "two objects of one name, at the same commit", UNHARMED).test
+def test_two_tags_of_one_commit_are_one_version(pair: Pair) -> None:
+    first, second = pair
+    again = ("tag", "--force", "--annotate", "--message", "again", "curated@v0.1.0")
+    second.project.git(*again, "curated@v0.1.0^{commit}")
+    with second.at_work():
+        assert night() == "Nothing to do."
+        assert [version.name for version in published.versions()] == ["curated@v0.1.0"]
+    assert second.project.git("rev-parse", "curated@v0.1.0") == first.project.git("rev-parse", "curated@v0.1.0")
+
+
+@Case("a tag that the remote has elsewhere", "operators", "at another commit than here", REFUSED).test
+def test_a_tag_that_points_elsewhere_on_the_remote_gives_way(pair: Pair) -> None:
+    first, second = pair
+    second.project.git("tag", "--force", "--annotate", "--message", "elsewhere", "curated@v0.1.0", "HEAD~1")
+    with second.at_work():
+        with pytest.raises(ValueError, match=r"curated@v0\.1\.0 must point to one commit.*`diva sync`"):
+            night()
+        versions.sync(None)
+        assert night() == "Nothing to do."
+    assert second.tags() == first.tags()
+
+
+@Case("a shallow clone", "operators", "git clone --depth 1: old rounds without their tags", REFUSED).test
+def test_a_shallow_clone_is_refused_with_the_remedy(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    clone, _ = pair
+    shallow = clone.project.root.with_name("shallow")
+    clone.project.git("clone", "--quiet", "--depth", "1", clone.project.root.as_uri(), str(shallow))
+    monkeypatch.chdir(shallow)
+    with pytest.raises(ValueError, match=r"got a shallow clone; run `git fetch --unshallow --tags`"):
+        work.reasons(Options())
+
+
+@Case("a remote that does not answer", "operators", "versions may lie there and nowhere here", REFUSED).test
+def test_a_remote_that_does_not_answer_is_not_one_without_versions(pair: Pair) -> None:
+    clone, _ = pair
+    clone.project.git("tag", "--delete", "curated@v0.1.0")
+    clone.project.git("remote", "set-url", "origin", "../nowhere")
+    with clone.at_work(), pytest.raises(ValueError, match=r"origin must answer, .*`git remote remove origin`"):
+        work.reasons(Options())
+
+
+@Case("a lost tag", "operators", "of a version before the newest, in a project without a remote", UNHARMED).test
+def test_a_lost_tag_comes_back_at_the_commit_that_published_it(pair: Pair) -> None:
+    clone, _ = pair
+    deliver(clone)
+    with clone.at_work():
+        night()
+        before = clone.tags()
+        clone.project.git("remote", "remove", "origin")
+        clone.project.git("tag", "--delete", "curated@v0.1.0")
+        assert work.reasons(Options()) == []
+        assert clone.tags() == before == rounds.named()
+
+
+@Case("a name that is used", "operators", "a commit names the version already, with other content", UNHARMED).test
+def test_a_name_that_a_commit_has_is_given_to_no_other_content(pair: Pair) -> None:
+    clone, _ = pair
+    number = published.VersionNumber(0, 1)
+    with clone.at_work():
+        assert rounds.unclaimed(number) == number  # killed before its tag: the same content
+        with paths.LEDGER.open("a") as file:
+            file.write("# other\n")
+        assert rounds.unclaimed(number) == published.VersionNumber(0, 1, 1)
+
+
+@Case(
+    "anything in any order",
+    "operators",
+    "nights, deliveries, decisions, rollbacks, compactions, kills, remotes away and back, drawn at random",
+    UNHARMED,
+).test
+def test_a_few_runs_of_the_model(template: Path) -> None:
+    operators.explore(template, runs=3, steps=6)
