@@ -119,6 +119,12 @@ def sync(target: str) -> list[str]:
 def _own(base: str) -> Own:
     """What the last commit has that their common past lacks."""
     book, past = ledger.read(), ledger.parse(git("show", f"{base}:./{paths.LEDGER.as_posix()}"))
+    grown = [name for name in ("core", "test") if book.batches.get(name) != past.batches.get(name)]
+    if grown:
+        raise ValueError(
+            f"{paths.LEDGER}:batches.{grown[0]} must be what both had before, got another here: take it back (`git "
+            f"checkout {base[:12]} -- {paths.LEDGER}`, and commit that), then `diva sync`, then add to it once more."
+        )
     before = {(batch.source, batch.checksum) for batch in _batches(past)}
     batches = [batch for batch in _batches(book) if (batch.source, batch.checksum) not in before]
     last = max(map(number, [past.latest, *past.rounds]))
