@@ -42,7 +42,7 @@ def test_methods_and_the_pages_parts_are_known(made):
 
 def test_features_do_not_depend_on_closed_forms(made):
     assert (made["download"], made["extract"]) == ({"revision": 1}, {"revision": 1})
-    for stage in ("download", "extract", "pool"):
+    for stage in ("download", "extract"):  # the pool's rows join groups, which rest on products
         assert not {"ridge.py", "detect.py", "derivative.py"} & {Path(name).name for name in code.files_of(stage)}
     assert not [stage for stage, files in made.items() if "diva/commands/cli.py" in files]
 
