@@ -4,7 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-UNTRAINED = {"weights": "none", "resize": 32, "crop": 32}  # of section extract: small images, random numbers
+UNTRAINED = {  # of section extract: small images, random numbers
+    "weights": "none",
+    "resize": 32,
+    "crop": 32,
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+}
 
 
 def options(offset: int, size: int, wrong: float = 0.0) -> dict[str, Any]:
