@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 
 from diva.ingest import archives
-from diva.store import digests, tables
+from diva.store import digests
 from diva.text import progress
 
 STAGE = """
 import logging, sys, time
 from diva.text import progress
 from diva.ingest import archives
-from diva.store import digests, tables
+from diva.store import digests
 progress.QUIET = 0.3
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 with progress.shown("slow", patience=0.2):
@@ -122,7 +122,7 @@ def test_sizes_are_counted_and_another_thread_is_left_alone() -> None:
 
 def test_hashing_and_unpacking_tell_how_far_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, archive = tmp_path / "file", tmp_path / "file.tar"
-    file.write_bytes(b"x" * (2 * tables.PIECE + 1))
+    file.write_bytes(b"x" * (2 * digests.PIECE + 1))
     with tarfile.open(archive, "w") as packed:
         packed.add(file, "file")
     seen: list[tuple[str, int]] = []
