@@ -235,11 +235,14 @@ def unfinished_round() -> str | None:
     return None
 
 
-def begin(stale: Stale) -> None:
-    """What a run does first, and once."""
+def begin(options: Options) -> None:
+    """What a run does first, and once; rounds that are not published yet follow params.yaml as it is now."""
+    changed = rounds.follow(published.by_round(), work.settings(options))
+    if changed:
+        log().info("%s, not published yet, follow params.yaml, which was edited since.", ", ".join(changed))
     fetch()
     reviews.enforce()
-    if stale == "rebase":
+    if options.stale == "rebase":
         rebase()
 
 
@@ -262,7 +265,7 @@ def extend(
     options = Options(budget=budget, git_remote=git_remote, stale=stale, runner=runner, address=address)
     with exclusive(), cluster.workers(runner, address):
         work.ready(options)
-        begin(stale)
+        begin(options)
         name = unfinished_round()
         before_rounds(stale)
         version = publish_round(name or plan(options), git_remote)

@@ -64,7 +64,7 @@ def rounds(options: Options) -> list[str]:
     """Publish unfinished and planned rounds, take in deliveries, publish new rounds; the tags."""
     done: list[str] = []
     most = options.max_rounds or sys.maxsize
-    extend.begin(options.stale)
+    extend.begin(options)
     resumes = extend.unfinished_round() is not None
     if resumes:
         extend.before_rounds(options.stale)

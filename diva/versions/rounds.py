@@ -8,6 +8,7 @@ anew, a new major version begins.
 import logging
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from diva.store import ledger, paths
@@ -69,6 +70,25 @@ def obedient(book: Ledger, published: Mapping[int, VersionNumber]) -> Ledger:
     """The ledger whose unpublished rounds obey the newest decisions: what was taken down is in no later version."""
     rounds = done(book, published)
     return ledger.with_newest_review(book, rounds[-1] if rounds else ledger.origin(book, "rounds"))
+
+
+def following(book: Ledger, published: Mapping[int, VersionNumber], settings: Settings) -> Ledger:
+    """The ledger whose unpublished rounds have these settings: what was edited since they were planned counts."""
+    content = book.model_dump()
+    for name in unfinished(book, published):
+        content["rounds"][name]["settings"] = {stage: dict(values) for stage, values in settings.items()}
+    return ledger.validated(content)
+
+
+def follow(published: Mapping[int, VersionNumber], settings: Settings) -> list[str]:
+    """Give unpublished rounds these settings, those that wait too; return the names of the ledger's that had others."""
+    before = ledger.read()
+    for path in filter(Path.is_file, (paths.LEDGER, PLANNED)):
+        book = ledger.read(path)
+        after = following(book, published, settings)
+        if after != book:
+            ledger.write(path, after)
+    return [name for name, entry in ledger.read().rounds.items() if entry != before.rounds[name]]
 
 
 def set_plan_aside(book: Ledger, name: str) -> Ledger:

@@ -1,5 +1,6 @@
 """Validates the whole of params.yaml: each section against the model of the stage of the same name."""
 
+import contextlib
 import difflib
 import importlib
 import inspect
@@ -9,6 +10,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from diva.store import documents, paths
+from diva.versions import published, rounds
+from diva.versions.processes import CommandError
 from stages import params
 from stages.params import section
 from stages.params.section import Section
@@ -71,7 +74,18 @@ def main() -> int:
     except ValueError as error:
         mistakes = [str(error)]
     sys.stderr.writelines(f"{fault}\n" for fault in mistakes)
+    if not mistakes and paths.LEDGER.is_file():
+        _follow()
     return int(bool(mistakes))
+
+
+def _follow() -> None:
+    """Let rounds that are not published yet obey params.yaml as it is now, and say which do."""
+    content, changed = section.load(), list[str]()
+    with contextlib.suppress(CommandError):  # where there is no git, nothing is published, and DVC says what is missing
+        changed = rounds.follow(published.by_round(), {name: content[name] for name in ("extend", "curate")})
+    if changed:
+        sys.stdout.write(f"{', '.join(changed)}: not published yet, so they follow params.yaml, which was edited.\n")
 
 
 if __name__ == "__main__":

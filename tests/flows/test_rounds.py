@@ -6,6 +6,8 @@ from diva.store import ledger, paths
 from diva.versions import rounds
 from diva.versions.published import VersionNumber
 from flows import extend, work
+from stages.params import __main__ as validation
+from stages.params import section
 
 SETTINGS = {
     "extend": {"loss": "calibrated", "validate_on": "members", "per_round": 5, "budget": None, "stop": True},
@@ -90,6 +92,29 @@ def test_rounds_that_are_not_published_obey_what_people_decided_since(fresh):
         }  # fmt: skip
         fresh.git("tag", "-a", f"curated@v0.{name[-1]}.0", "-m", name)
     assert extend.unfinished_round() is None
+
+
+def test_rounds_that_are_not_published_follow_settings_edited_since_also_those_that_wait(fresh):
+    ledger.write(paths.LEDGER, book(3))
+    assert extend.unfinished_round() == "r001"
+    fresh.git("tag", "-a", "curated@v0.1.0", "-m", "r001")
+    assert extend.unfinished_round() == "r002"
+    other = {**SETTINGS, "curate": {**SETTINGS["curate"], "action": "drop"}}
+    assert rounds.follow(known((0, 1)), other) == ["r002"]
+    assert rounds.follow(known((0, 1)), other) == []
+    fresh.git("tag", "-a", "curated@v0.2.0", "-m", "r002")
+    assert extend.unfinished_round() == "r003"
+    assert [entry.settings for entry in ledger.read().rounds.values()] == [SETTINGS, other, other]
+
+
+def test_make_curate_says_which_rounds_follow_the_settings(fresh, capsys):
+    ledger.write(paths.LEDGER, book(2))
+    assert validation.main() == 0
+    assert "r001, r002: not published yet, so they follow params.yaml" in capsys.readouterr().out
+    content = section.load()
+    assert ledger.read().rounds["r002"].settings == {name: content[name] for name in ("extend", "curate")}
+    assert validation.main() == 0
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
