@@ -251,6 +251,7 @@ class Operators(RuleBasedStateMachine):
     """What two operators do, and what must hold whatever they do."""
 
     source: Path  # of the template
+    ended = 0  # runs that came to their end, and held
 
     def __init__(self) -> None:
         super().__init__()
@@ -269,6 +270,7 @@ class Operators(RuleBasedStateMachine):
         try:
             self.come_back()
             self.all_end_well()
+            type(self).ended += 1
         finally:
             self.patch.__exit__(None, None, None)
             self.folder.cleanup()
@@ -494,8 +496,8 @@ def standing() -> tuple[set[str], set[str]]:
     return set(state.filter(pl.col("status") == "member")["sample_id"]), set(takedowns.read()["sample_id"])
 
 
-def explore(source: Path, runs: int, steps: int, seed: int | None = None) -> None:
-    """Run the model: the same runs every time without a seed."""
+def explore(source: Path, runs: int, steps: int, seed: int | None = None) -> int:
+    """Run the model, the same runs every time without a seed; how many held."""
 
     class Here(Operators):
         pass
@@ -510,6 +512,7 @@ def explore(source: Path, runs: int, steps: int, seed: int | None = None) -> Non
 
         seeded(seed)(Here)
     run_state_machine_as_test(Here, settings=options)
+    return Here.ended
 
 
 def main() -> None:

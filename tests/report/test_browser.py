@@ -141,7 +141,7 @@ def test_decisions_stay_in_the_browser_and_can_be_undone_noted_and_relabelled(pl
         reader.press("j", "s", "l")
         reader.page.keyboard.type("cat")
         reader.press("Enter", "k", "n")  # Enter goes on
-        reader.page.keyboard.type('no, "really", a cat')
+        reader.page.keyboard.type('=no, "really", a cat')
         reader.press("Enter", "j", "a", "k", "k", "j", "j", "u")
         reader.page.reload()
         reader.page.wait_for_selector("html[data-ready]")
@@ -149,7 +149,7 @@ def test_decisions_stay_in_the_browser_and_can_be_undone_noted_and_relabelled(pl
         decided = {row["sample_id"]: row for row in reader.export()}
         ids = curated.read("r001")["sample_id"].to_list()
         assert {name: (row["decision"], row["label"], row["note"]) for name, row in decided.items()} == {
-            ids[1]: ("relabel", "cat", 'no, "really", a cat')
+            ids[1]: ("relabel", "cat", """'=no, "really", a cat""")  # no formula in a spreadsheet
         }
         reader.pick("decision", "relabel")
         assert reader.rows() == [1]

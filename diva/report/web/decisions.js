@@ -116,7 +116,8 @@ export class Decisions {
   export() {
     const cell = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
     const rows = [...this.made].sort(([one], [other]) => (one < other ? -1 : 1));
-    const lines = rows.map(([id, one]) => [id, one.decision, one.label, one.note].map(cell).join(","));
+    const harmless = (note) => (/^[=+@-]/.test(note) ? `'${note}` : note); // no formula in a spreadsheet
+    const lines = rows.map(([id, one]) => [id, one.decision, one.label, harmless(one.note)].map(cell).join(","));
     const text = ["sample_id,decision,label,note", ...lines, ""].join("\r\n");
     const address = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
     make("a", { href: address, download: "review.csv" }).click();
