@@ -52,7 +52,8 @@ def write(batch: str, delivery: manifest.Delivery) -> None:
         "reasons": manifest.kinds(delivery.refused),
     }
     tables.write_json(paths.METRICS / "download" / f"{batch}.json", counts)
-    logger.info("%s: %d samples of %d classes, %d set aside %s", batch, *counts.values())
+    aside = manifest.describe_refused(delivery.refused)
+    logger.info("%s: %d samples of %d classes, %s", batch, counts["samples"], counts["classes"], aside)
 
 
 if __name__ == "__main__":

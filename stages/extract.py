@@ -29,7 +29,8 @@ def extract(batch: str) -> None:
         "quarantined": len(failures), "reasons": manifest.kinds(refused),
     }  # fmt: skip
     tables.write_json(paths.metrics(f"extract/{batch}"), counts)
-    logger.info("%s: %d rows, %d extracted, %d features each, %d set aside %s", batch, *counts.values())
+    about = (batch, len(rows), writer.stored, writer.width, manifest.describe_refused(refused))
+    logger.info("%s: %d rows, %d extracted, %d features each, %s", *about)
 
 
 def from_images(batch: str, rows: pl.DataFrame, params: Extract) -> features.FeatureWriter:

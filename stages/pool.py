@@ -48,7 +48,8 @@ def pool(batch: str) -> None:
     if shared:
         counts["in_groups_of_the_core"] = shared
     tables.write_json(paths.METRICS / "pool" / f"{batch}.json", counts)
-    logger.info("%s: %d candidates, %d admitted, %d set aside %s; the pool holds %d", batch, *list(counts.values())[:5])
+    about = (batch, len(candidates), len(admitted), manifest.describe_refused(refused), counts["pool"])
+    logger.info("%s: %d candidates, %d admitted, %s; the pool holds %d", *about)
     if len(candidates) and not len(admitted):
         reason = max(counts["reasons"], key=counts["reasons"].get)
         logger.warning("%s: nothing of it is used, %d samples are set aside; most: %s", batch, len(candidates), reason)

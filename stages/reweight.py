@@ -40,7 +40,7 @@ def main() -> None:
     tables.write_json(paths.metrics("reweight"), metrics)
     if result.warning:
         logger.warning(result.warning)
-    logger.info("%d steps over %d samples; held-out error %s", len(history), len(frame), metrics["held_out"])
+    logger.info("%d steps over %d samples", len(history), len(frame))
 
 
 def weigh(over: str, settings: Reweight, asked: ReleaseSettings) -> weighed_sets.WeighedSet:

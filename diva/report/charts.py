@@ -184,7 +184,7 @@ def steps(frame: pl.DataFrame, taken: int) -> Chart | None:
     lowest = x[frame["loss"].arg_min() or 0]
     caption = (
         f"The loss that the weights are fitted to is lowest after {_steps(lowest)}, the test error after "
-        f"{_steps(x[int(np.argmin(error))])}. The dashed line: the {taken} that the release takes."
+        f"{_steps(x[int(np.argmin(error))])}. The dashed line: the {taken} that Reweight took."
     )
     return Chart("steps", "Validation overfitting", caption, {"data": data, "layout": layout}, 320)
 

@@ -50,7 +50,7 @@ class ReportData:
         quarantine: rows set aside, by stage and batch.
         classes: test errors by class.
         steps: loss and test error by step of Reweight.
-        taken: steps of Reweight that the release takes.
+        taken: steps that Reweight took.
         remaining: what the pool still holds, and why.
         review: people's newest decisions.
         unreviewed: the sets before people judged, oldest first: what the scores said of each sample.

@@ -105,6 +105,12 @@ def kinds(refused: pl.DataFrame) -> dict[str, int]:
     return dict(refused.group_by(kind).len().sort("kind").iter_rows())
 
 
+def describe_refused(refused: pl.DataFrame) -> str:
+    """``3 set aside (1 duplicate, 2 unreadable)``: how many rows a quarantine has, and of which kinds."""
+    reasons = ", ".join(f"{amount} {kind}" for kind, amount in kinds(refused).items())
+    return f"{len(refused)} set aside" + (f" ({reasons})" if reasons else "")
+
+
 def grouped(samples: pl.DataFrame, by: str | None) -> pl.DataFrame:
     """A manifest whose images without a group take theirs from their path.
 

@@ -1,6 +1,7 @@
 import base64
 import dataclasses
 import gzip
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -10,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from diva.report import assets, page
+from diva.report import assets, page, summary
 from diva.report.data import ReportData
 from diva.store import curated, paths
 from diva.store.decisions import FORGOTTEN
@@ -135,6 +136,13 @@ def test_fewer_rows_keep_the_labels_called_wrong(place: Path) -> None:
     assert len(found["ids"]) == 8
     assert sum(found["called"]) == CALLED
     assert "The page lists 8 samples" in parsed(html).text
+
+
+def test_the_page_begins_with_the_verdict_that_the_summary_prints(place: Path) -> None:
+    finish()
+    verdict = summary.verdict(summary.read())
+    assert "; next: " in verdict
+    assert html.escape(verdict[1:]) in rendered().partition('id="sets"')[0]
 
 
 def test_thumbnails_take_the_room_that_is_left(place: Path) -> None:

@@ -117,3 +117,15 @@ def test_the_column_group_is_stored_only_where_there_are_groups(tmp_path):
         manifest.write(tmp_path / "m.parquet", frame)
         assert ("group" in pl.read_parquet(tmp_path / "m.parquet").columns) == stored
         assert manifest.read(tmp_path / "m.parquet").equals(frame)
+
+
+def test_what_was_set_aside_is_said_in_words():
+    def refused(*reasons: str) -> pl.DataFrame:
+        return manifest.refusals(
+            manifest.Refused(f"{number}", f"{number}.png", "a", reason, "Leave it out.")
+            for number, reason in enumerate(reasons)
+        )
+
+    assert manifest.describe_refused(refused()) == "0 set aside"
+    reasons = ("unreadable: cut short", "duplicate: of 0.png", "unreadable: empty")
+    assert manifest.describe_refused(refused(*reasons)) == "3 set aside (1 duplicate, 2 unreadable)"
