@@ -7,7 +7,6 @@ left out together: npz arrays, HDF5 data sets, or columns of a parquet (``featur
 
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from diva.numerics import cores
 from diva.store import manifest
 from diva.store.features import opened
 from diva.store.slabs import read_rows
@@ -253,7 +253,7 @@ def _own(file: Any, name: str, path: Path) -> Any:
 
 def _require_room(path: Path, size: int) -> None:
     """Refuse arrays that this machine has no memory for: a small file can unpack to terabytes."""
-    room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    room = cores.memory()
     if size > max(LARGE, room):
         raise ValueError(
             f"{path} must fit into memory, {room} bytes, got {size} once unpacked; deliver it as .npy or HDF5, which "

@@ -1,7 +1,8 @@
-"""How many threads compute, decided before any library is loaded: the libraries' own pools get one thread each.
+"""What this process may use of the machine: memory, and threads, which are decided before any library is loaded.
 
-Idle threads of OpenMP and OpenBLAS spin. On small products they took twice the processor seconds and more time than one
-thread, so work is shared out here instead: chunks of rows in threads of their own (`diva.numerics.threads`).
+The libraries' own pools get one thread each. Idle threads of OpenMP and OpenBLAS spin: on small products they took
+twice the processor seconds and more time than one thread, so work is shared out here instead, as chunks of rows in
+threads of their own (`diva.numerics.threads`).
 """
 
 import os
@@ -10,6 +11,8 @@ from pathlib import Path
 THREADS = "DIVA_THREADS"  # handed on to every stage that a process starts
 LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # of cgroups, second and first version
+
+LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
 
 
 def reserve() -> None:
@@ -33,3 +36,10 @@ def usable(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
             if quota not in ("max", "-1"):
                 cores = min(cores, -(-int(quota) // int(period)))
     return max(1, cores)
+
+
+def memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes of memory that there are for this process: the machine's, at most what its control group may take."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limits = [(cgroup / name).read_text(encoding="utf-8").strip() for name in LIMITS if (cgroup / name).is_file()]
+    return min([machine, *(int(limit) for limit in limits if limit.isdecimal())])

@@ -6,13 +6,13 @@ Ridge regression, leverages and the dataset derivative know rows by their inner 
 have the same α, f, e, h and ∂L/∂α, and what was p×p is n×n. Their heads are of another basis.
 """
 
-import os
 from collections.abc import Iterator
 from weakref import WeakSet
 
 import torch
 from torch import Tensor
 
+from diva.numerics import cores
 from diva.numerics.chunks import Chunk, Chunks
 from diva.numerics.normalize import Prepared
 from diva.numerics.parallel import Parts
@@ -59,10 +59,10 @@ _staying: WeakSet[Resident] = WeakSet()
 
 
 def memory(device: torch.device) -> int:
-    """Bytes of the machine, or of the card."""
+    """Bytes of this process's share of the machine, or of the card."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[1]
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return cores.memory()
 
 
 class Turned:

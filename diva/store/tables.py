@@ -2,13 +2,13 @@
 
 import codecs
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import polars as pl
 
+from diva.numerics import cores
 from diva.store import atomic
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ def parse(read: Callable[[Path], T], path: Path, what: str) -> T:
     """``read(path)``, by polars; ValueError where the file is no ``what``, whatever polars raised."""
     if not path.is_file():  # a named pipe would wait for ever
         raise ValueError(f"{path} must be a readable {what}, got no regular file.")
-    size, room = path.stat().st_size, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    size, room = path.stat().st_size, cores.memory()
     if not 0 < size <= room:  # files of the kernel have no size, or a fantastic one, and some of them no end
         raise ValueError(f"{path} must be a readable {what}: it must have 1 to {room} bytes, got {size}.")
     try:

@@ -4,8 +4,9 @@ import sys
 
 import pytest
 
-from diva.numerics.cores import usable
+from diva.numerics.cores import memory, usable
 
+MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 ASK = "import stages, torch, threadpoolctl, scipy.linalg; from diva.numerics.threads import thread_count as t; "
 SHOW = "print(t(), torch.get_num_threads(), *{pool['num_threads'] for pool in threadpoolctl.threadpool_info()})"
@@ -27,6 +28,23 @@ def test_a_control_groups_quota_limits_the_cores(tmp_path, files, expected):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert usable(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, MEMORY),
+        ({"memory.max": "max\n"}, MEMORY),
+        ({"memory.max": "8388608\n"}, 8 << 20),
+        ({"memory/memory.limit_in_bytes": "9223372036854771712\n"}, MEMORY),
+        ({"memory/memory.limit_in_bytes": "4194304\n"}, 4 << 20),
+    ],
+)
+def test_a_control_groups_limit_is_all_the_memory_there_is(tmp_path, files, expected):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert memory(tmp_path) == expected
 
 
 @pytest.mark.parametrize("asked", [None, "3"])

@@ -73,7 +73,7 @@ MAY_IMPORT = {
     "numerics": {"text"},
     "store": {"numerics", "text"},
     "vision": {"store", "numerics", "text"},
-    "ingest": {"vision", "store", "text"},
+    "ingest": {"vision", "store", "numerics", "text"},
     "curation": {"store", "numerics", "text"},
     "methods": {"curation", "numerics", "text"},
     "versions": {"ingest", "store", "text"},
