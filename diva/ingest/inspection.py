@@ -115,7 +115,7 @@ def labels_of(source: Source) -> Counter[str]:
 
 def _first_fault(source: Source) -> str:
     if isinstance(source, readers.FeatureSource):
-        faults = [f"{row['reason']}. {row['remedy']}" for row in source.read(Path()).refused.head(1).to_dicts()]
+        faults = [f"{row['reason']}. {row['remedy']}" for row in source.contents.refused.head(1).to_dicts()]
     else:
         listed = source.listed if isinstance(source, readers.ImageSource) else []
         faults = [f"{entry.name}: {'. '.join(entry.fault)}" for entry in listed if entry.fault]
@@ -131,15 +131,12 @@ def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> So
         notes = (*_layout(name, source), *_probe(name, usable, source.table is not None))
         return SourceContents(name, options, source, "images", *counts, files, labels=labels, notes=notes)
     if isinstance(source, readers.FeatureSource):
-        ready = open_ready(source.path)
-        named = ready.labels if ready.sample_id is None else source.read(Path()).samples["label"]
+        ready, files = open_ready(source.path), (source.path.as_posix(),)
+        named = ready.labels if ready.sample_id is None else source.contents.samples["label"]
         labels = Counter(str(label) for label in named if label)
-        unusable = len(ready.labels) - labels.total()
-        counts, width = (labels.total(), len(labels), unusable), int(ready.features.shape[1])
-        notes = (f"{name}: {unusable} of {len(ready.labels)} rows cannot be used{_first_fault(source)}.",) * bool(
-            unusable
-        )
-        files = (source.path.as_posix(),)
+        unusable, width = len(ready.labels) - labels.total(), int(ready.features.shape[1])
+        counts, fault = (labels.total(), len(labels), unusable), _first_fault(source) if unusable else ""
+        notes = (f"{name}: {unusable} of {len(ready.labels)} rows cannot be used{fault}.",) * bool(unusable)
         return SourceContents(name, options, source, "features", *counts, files, width, labels, notes)
     if isinstance(source, embedded.Slice):
         return SourceContents(name, options, source, "images", len(source.true), len(source.classes))

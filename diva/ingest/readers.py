@@ -107,7 +107,12 @@ class FeatureSource:
         return f"sha256:{digests.sha256(self.path)}"
 
     def read(self, folder: Path) -> Delivery:  # noqa: ARG002 - they stay where they are
-        """One row per labelled sample; ids as given, or the hash of the row's numbers."""
+        """What the file holds."""
+        return self.contents
+
+    @cached_property
+    def contents(self) -> Delivery:
+        """One row per labelled sample; ids as given, or the hash of the row's numbers, which reads all of them."""
         from diva.ingest.ready import open_ready
 
         ready = open_ready(self.path)
