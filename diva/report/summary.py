@@ -61,7 +61,7 @@ class RunMetrics:
     @property
     def used(self) -> str:
         """Name of the training set that the release is."""
-        former = "release_weighted" if self.release["weights"]["kept"] else "release_unweighted"
+        former = evaluation.release_set({"weighted": self.release["weights"]["kept"]})
         return str(self.evaluate.get("release", former))
 
     @property

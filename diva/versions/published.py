@@ -92,8 +92,10 @@ def versions() -> list[Version]:
 
 
 def _figures(evaluate: Mapping[str, Any], release: Mapping[str, Any]) -> dict[str, Any]:
+    from diva.store.evaluation import release_set  # brings polars
+
     rounds = evaluate.get("rounds") or [{}]
-    used = evaluate.get("release") or ("release_weighted" if release.get("weighted") else "release_unweighted")
+    used = evaluate.get("release") or release_set(release)
     errors = evaluate.get("sets", {}).get(used, {})
     counts = {name: release.get(key) for name, key in (("size", "samples"), ("added", "added"), ("removed", "removed"))}
     return {"round": rounds[-1].get("round"), **counts, **{name: errors.get(name) for name in ("error", "low", "high")}}
