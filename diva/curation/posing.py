@@ -14,6 +14,7 @@ from diva.numerics.leave_one_out import choose_temperature
 from diva.numerics.normalize import Prepared, Scaling
 from diva.numerics.normalize import scaling as scaling_of
 from diva.numerics.precision import RidgeFit
+from diva.numerics.residence import Resident
 from diva.numerics.ridge import Moments, RidgeModel
 from diva.store import index
 from diva.store.features import FeatureFile
@@ -127,8 +128,9 @@ def name_relatives(new: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
     if new.is_empty() or len(both) > SEARCHED:
         return new
     classes = both["label"].unique().to_list()
-    chunks, labels = Prepared(rows.stored(both, classes, CHUNK)), torch.from_numpy(rows.codes(both["label"], classes))
-    numbers = usable_groups(candidate_groups(chunks, torch.arange(len(before), len(both))), labels.long())
+    chunks, labels = Resident(Prepared(rows.stored(both, classes, CHUNK))), rows.codes(both["label"], classes)
+    candidates = candidate_groups(chunks, torch.arange(len(before), len(both)))
+    numbers = usable_groups(candidates, torch.from_numpy(labels).long())
     related = both.with_columns(number=pl.Series(numbers.numpy())).filter(pl.col("number") >= 0)
     fresh = pl.format("relatives {} of {}", "number", pl.lit(new["batch"][0]))
     first = pl.col("group").drop_nulls().first().over("number")
