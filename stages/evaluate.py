@@ -33,7 +33,7 @@ def main() -> None:
     exam = trials.exam(core, test, problem.classes, settings.held_out, settings.seed, groups)
     problem = problem.with_classes(pool["label"], state["label"])
     chosen = settings.draws, settings.uniform, settings.seed, weighing.weighing
-    trial = trials.Trial(exam, problem, *chosen, paths.RESULTS)
+    trial = trials.Trial(exam, problem, *chosen, paths.RESULTS, groups)
     members = release.weighed(state, tables.read(paths.WEIGHTS, release.WEIGHTS), pool, review)
     trained, errors, learners = panel.sets(trial, core, pool, members, settings.learners, settings.learner_rows)
     used = evaluation.release_set(tables.read_json(paths.metrics("release")))
@@ -85,7 +85,7 @@ def finetuned(
     how = tuning.Tuning(settings.finetune, seed=settings.seed, device=network.device)
     compared = panel.training_sets(trial, core, pool, members)
     asked = {name: compared[name] for name in ("core", used, "everything")}
-    return judged(trial, asked, tuning.judge(backbone, transform, how))
+    return judged(trial, asked, tuning.judge(backbone, transform, how), (network.model_dump(), how))
 
 
 def sets(book: ledger.Ledger) -> Iterator[tuple[str, pl.DataFrame, str | None]]:

@@ -8,6 +8,7 @@ exceeds its standard error, and more samples are taken where theirs does.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from diva.curation.evaluation import train
-from diva.curation.learners import MOST_ROWS, Array, TrainingSet, answer, choose_penalty, mean_gain
+from diva.curation.learners import MOST_ROWS, Array, TrainingSet, answer, choose_penalty, mean_gain, sample_rows
 from diva.curation.reweight import reweight
 from diva.numerics.chunks import Chunks, Subset
 from diva.numerics.precision import fit_ridge
@@ -34,6 +35,11 @@ class Members:
     core: Tensor
     flagged: Tensor
     groups: Tensor | None = None
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """Codes (n,)."""
+        return torch.cat([labels.cpu() for _, labels, _ in self.chunks])
 
     def folds(self, count: int, seed: int) -> Tensor:
         """The fold (n,) that each row is held out with, −1 for one that always trains; whole groups together."""
@@ -93,7 +99,8 @@ def hold_out(
     if not tests.any():
         return HeldOut({}, folds)
     fold = members.folds(folds, seed)
-    penalty = choose_penalty("logistic", gathered(members.chunks, tests, most, seed), seed, most)
+    core = in_memory(members.chunks, drawn(members.labels, tests, most, seed))
+    penalty = choose_penalty("logistic", core, seed, most)
     wrong: dict[tuple[str, bool], list[Array]] = {}
     for number in track(range(folds), folds, "folds"):
         out = fold == number
@@ -119,38 +126,37 @@ def _held_out(
     start = fit_ridge(Subset(chunks, rest), k, members.ridge, groups=together)
     weights = torch.zeros(len(rest), dtype=torch.float64)
     weights[rest] = reweight(start, seed=seed, **weighing).weights
-    trains = trainable(chunks, rest, members.flagged) if flagged_out else rest
+    trains = trainable(members.labels, rest, members.flagged) if flagged_out else rest
     judging, set_ = Subset(chunks, out & tests), Subset(chunks, trains)
-    test, drawn = gathered(chunks, out & tests, len(rest), seed), sampled(trains, most, seed)
-    rows = gathered(chunks, drawn, most, seed)
+    chosen = drawn(members.labels, trains, most, seed)
+    test, rows = in_memory(chunks, out & tests), in_memory(chunks, chosen)
     errors: dict[tuple[str, bool], Array] = {}
     for weighted in (True, False):
         head = train(set_, k, members.ridge, weights[trains] if weighted else None)
         errors["ridge", weighted] = (~head.correct(judging)).double().numpy()
-        training = TrainingSet(rows.features, rows.labels, weights[drawn].numpy() if weighted else None)
+        training = TrainingSet(rows.features, rows.labels, weights[chosen].numpy() if weighted else None)
         predicted = answer("logistic", training, test.features, penalty=penalty, seed=seed, most=most).predicted
         errors["logistic", weighted] = (predicted != test.labels).astype(float)
     return errors
 
 
-def trainable(chunks: Chunks, rest: Tensor, flagged: Tensor) -> Tensor:
+def trainable(labels: Tensor, rest: Tensor, flagged: Tensor) -> Tensor:
     """Rows that train (n,) where those called wrong leave; a class of which fewer than two would stay stays whole."""
-    labels = torch.cat([labels.cpu() for _, labels, _ in chunks])
     stays = torch.bincount(labels, (rest & ~flagged).double())
     return rest & (~flagged | (stays[labels] < 2))
 
 
-def sampled(mask: Tensor, most: int, seed: int) -> Tensor:
-    """At most so many of the rows of a mask (n,), drawn at random."""
+def drawn(labels: Tensor, mask: Tensor, most: int, seed: int) -> Tensor:
+    """At most so many of the rows of a mask (n,), as a mask; see `diva.curation.learners.sample_rows`."""
     rows = mask.nonzero()[:, 0]
     chosen = torch.zeros_like(mask)
-    chosen[rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:most]]] = True
+    chosen[rows[torch.from_numpy(sample_rows(labels[rows].numpy(), most, seed))]] = True
     return chosen
 
 
-def gathered(chunks: Chunks, mask: Tensor, most: int, seed: int) -> TrainingSet:
-    """At most so many of the rows of a mask at once, without the constant column."""
-    parts = [(z[:, :-1].float().cpu(), labels.cpu()) for z, labels, _ in Subset(chunks, sampled(mask, most, seed))]
+def in_memory(chunks: Chunks, mask: Tensor) -> TrainingSet:
+    """The rows of a mask at once, without the constant column."""
+    parts = [(z[:, :-1].float().cpu(), labels.cpu()) for z, labels, _ in Subset(chunks, mask)]
     if not parts:
         return TrainingSet(np.zeros((0, chunks.shape[1] - 1), np.float32), np.zeros(0, np.int64))
     return TrainingSet(torch.cat([z for z, _ in parts]).numpy(), torch.cat([labels for _, labels in parts]).numpy())

@@ -52,15 +52,19 @@ class TrainingSet:
         return self if self.weights is None else self.subset(self.weights > 0)
 
     def sample(self, most: int, seed: int) -> "TrainingSet":
-        """At most so many rows, drawn at random in their order, and of every class at least one."""
-        n = len(self.labels)
-        if n <= most:
-            return self
-        order = np.random.default_rng(seed).permutation(n)
-        first = np.unique(self.labels[order], return_index=True)[1]
-        rest = np.setdiff1d(np.arange(n), first, assume_unique=True)
-        chosen = np.concatenate([first, rest[: max(0, most - len(first))]])
-        return self.subset(np.sort(order[chosen]))
+        """At most so many rows; see `sample_rows`."""
+        return self if len(self.labels) <= most else self.subset(sample_rows(self.labels, most, seed))
+
+
+def sample_rows(labels: Array, most: int, seed: int | Sequence[int]) -> Array:
+    """Ascending positions of at most so many rows, drawn at random, and of every class of ``labels`` (n,) one."""
+    n = len(labels)
+    if n <= most:
+        return np.arange(n)
+    order = np.random.default_rng(seed).permutation(n)
+    first = np.unique(labels[order], return_index=True)[1]
+    rest = np.setdiff1d(np.arange(n), first, assume_unique=True)
+    return np.sort(order[np.concatenate([first, rest[: max(0, most - len(first))]])])
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,26 @@ from diva.curation.trials import Training, Trial
 Judge = Callable[[pl.DataFrame, pl.DataFrame, Sequence[str]], Errors]
 
 
-def finetuned(trial: Trial, compared: Mapping[str, Training], judge: Judge) -> dict[str, dict[str, Any]]:
+def finetuned(
+    trial: Trial, compared: Mapping[str, Training], judge: Judge, settings: object
+) -> dict[str, dict[str, Any]]:
     """Figures of each training set, and the paired difference to the core.
 
     Args:
         trial: tests; its index rows name images by their paths.
         compared: training sets by name, the core among them.
-        judge: fine-tunes a network anew for each set.
+        judge: fine-tunes a network anew for each set, unless that was done before.
+        settings: all that ``judge`` depends on, written out.
     """
-    errors = {
-        name: judge(_trained(trial, training), trial.exam.rows, trial.problem.classes)
-        for name, training in compared.items()
-    }
+
+    def errors_of(training: Training) -> Errors:
+        rows = _trained(trial, training)
+        made = trial.results.get(
+            lambda: {"errors": judge(rows, trial.exam.rows, trial.problem.classes)}, "finetuned", settings, rows
+        )
+        return made["errors"]
+
+    errors = {name: errors_of(training) for name, training in compared.items()}
     return {
         name: {**trial.interval(own), **trial.interval(own - errors["core"], "difference")}
         for name, own in errors.items()
@@ -31,7 +39,7 @@ def finetuned(trial: Trial, compared: Mapping[str, Training], judge: Judge) -> d
 
 
 def _trained(trial: Trial, training: Training) -> pl.DataFrame:
-    """Rows that train, with their weights."""
+    """Rows that train, named by their content, with their weights."""
     weights = pl.lit(1.0) if training.weights is None else pl.Series(training.weights.numpy())
     frame = training.frame.select("path", "label", "sample_id").with_columns(weight=weights)
-    return frame.filter(trial.allowed(training.frame)).drop("sample_id")
+    return frame.filter(trial.allowed(training.frame))

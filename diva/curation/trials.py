@@ -14,7 +14,7 @@ import torch
 
 from diva.curation import rows
 from diva.curation.evaluation import Errors, Head, Units, bootstrap, train_by_leave_one_out
-from diva.curation.learners import TrainingSet, answer, choose_penalty
+from diva.curation.learners import TrainingSet, answer, choose_penalty, sample_rows
 from diva.curation.reweight import reweight
 from diva.numerics.precision import fit_ridge
 from diva.store import index, paths
@@ -103,16 +103,19 @@ class Trial:
         seed: of both.
         weighing: loss, steps, step_size and seed of Reweight.
         folder: of results that were computed before.
+        groups: of core and pool (`diva.store.index.groups`), which Reweight leaves out together.
     """
 
     def __init__(
         self, exam: Exam, problem: rows.Problem, draws: int, uniform: int, seed: int, weighing: Mapping[str, Any],
-        folder: Path,
+        folder: Path, groups: pl.DataFrame | None = None,
     ) -> None:  # fmt: skip
         self.exam, self.problem, self.weighing = exam, problem, dict(weighing)
         self.draws, self.choices, self.seed = draws, uniform, seed
         self.test = rows.prepared(exam.rows, problem)
-        self.results = Results(folder, asdict(problem), paths.MOMENTS, *_content(exam.rows), exam.excluded, seed)
+        self.groups = groups
+        basis = asdict(problem), paths.MOMENTS, *_content(exam.rows), exam.excluded, seed, groups
+        self.results = Results(folder, *basis)
 
     def allowed(self, frame: pl.DataFrame) -> pl.Series:
         """Which rows may train."""
@@ -144,11 +147,13 @@ class Trial:
     def in_memory(
         self, frame: pl.DataFrame, weights: torch.Tensor | None = None, most: int | None = None
     ) -> TrainingSet:
-        """Rows of a frame at once, at most so many, drawn with the seed, without the constant column."""
-        chosen = np.sort(np.random.default_rng([self.seed, len(frame)]).permutation(len(frame))[:most])
-        features, labels = rows.gathered(rows.prepared(frame[chosen.tolist()], self.problem))
+        """Rows of a frame at once, at most so many of those that train, drawn with the seed, without the constant."""
+        present = np.arange(len(frame)) if weights is None else np.flatnonzero(weights.numpy() > 0)
+        labels = frame["label"].to_numpy()[present]
+        chosen = present[sample_rows(labels, len(labels) if most is None else most, [self.seed, len(frame)])]
+        features, codes = rows.gathered(rows.prepared(frame[chosen.tolist()], self.problem))
         alpha = None if weights is None else weights.numpy()[chosen]
-        return TrainingSet(features.float().cpu().numpy(), labels.cpu().numpy(), alpha)
+        return TrainingSet(features.float().cpu().numpy(), codes.cpu().numpy(), alpha)
 
     def weigh(self, frame: pl.DataFrame) -> torch.Tensor:
         """Weights of a frame, as the stage ``reweight`` would choose them."""
@@ -157,7 +162,8 @@ class Trial:
 
     def _weighed(self, frame: pl.DataFrame) -> torch.Tensor:
         problem = self.problem
-        fitted = fit_ridge(rows.prepared(frame, problem), len(problem.classes), problem.ridge)
+        together = rows.group_numbers(frame, self.groups)
+        fitted = fit_ridge(rows.prepared(frame, problem), len(problem.classes), problem.ridge, groups=together)
         return reweight(fitted, **self.weighing).weights
 
     def penalty(self, learner: Learner, core: pl.DataFrame, most: int) -> float:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diva.curation import trials
-from diva.curation.benefit import Members, hold_out, trainable
+from diva.curation.benefit import Members, drawn, hold_out, trainable
 from diva.curation.evaluation import bootstrap
 from diva.curation.learners import TrainingSet, answer, choose_penalty, mean_gain
 from diva.numerics.chunks import InMemory
@@ -58,6 +58,14 @@ def test_a_sample_of_a_large_set_holds_every_class():
     assert set(sample.labels) == {0, 1}
 
 
+def test_rows_that_judge_weights_hold_every_class_of_those_that_may_train():
+    labels, mask = torch.tensor([0] * 500 + [1, 2]), torch.arange(502) != 501
+    chosen = drawn(labels, mask, 10, 0)
+    assert chosen.sum() == 10
+    assert set(labels[chosen].tolist()) == {0, 1}
+    assert drawn(labels, mask, 600, 0).equal(mask)
+
+
 def test_the_penalty_is_one_of_those_tried_and_does_not_see_the_test_set():
     x, y = blobs()
     assert choose_penalty("logistic", TrainingSet(x, y)) in (1.0, 10.0, 100.0)
@@ -88,9 +96,8 @@ def test_weights_are_judged_on_unflagged_rows_of_the_core_alone():
 
 def test_a_class_that_would_keep_fewer_than_two_rows_trains_whole():
     labels = torch.tensor([0, 0, 0, 1, 1, 1])
-    chunks = InMemory(torch.zeros(6, 2), labels, 4)
     flagged = torch.tensor([True, False, False, True, True, False])
-    assert trainable(chunks, torch.ones(6, dtype=torch.bool), flagged).tolist() == [False, True, True, True, True, True]
+    assert trainable(labels, torch.ones(6, dtype=torch.bool), flagged).tolist() == [False, True, True, True, True, True]
 
 
 def test_a_release_that_is_worse_than_the_core_is_warned_of():
