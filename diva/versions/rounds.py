@@ -17,7 +17,7 @@ from diva.versions import repository
 from diva.versions.locks import SCRATCH
 from diva.versions.pipeline import locked_stages
 from diva.versions.processes import CommandError, git
-from diva.versions.published import VersionNumber, by_round, number_of
+from diva.versions.published import VersionNumber, by_round, number_of, numbers
 from diva.versions.remote import unanswered
 from diva.versions.repository import CONTENT, code_commit
 
@@ -236,10 +236,21 @@ def require_history(book: Ledger, published: Mapping[int, VersionNumber]) -> Non
     newest = rounds[-1] if rounds else ledger.origin(book, "rounds")
     if number(newest) not in published:
         return
-    tag = published[number(newest)].tag
+    # after a rollback over a compaction the ledger is that of an earlier version of the same round
+    tags = [version.tag for version in reversed(numbers()) if version.minor == number(newest)]
+    changed = [_changed(book, newest, tag) for tag in tags]
+    if all(changed):
+        raise ValueError(
+            f"{paths.LEDGER}:{changed[0]} must be as {tags[0]} published it: a published entry is history. Put it "
+            f"back: `git checkout {tags[0]} -- {paths.LEDGER}`."
+        )
+
+
+def _changed(book: Ledger, newest: str, tag: str) -> str:
+    """The first entry of the ledger that a version published otherwise; "" where there is none."""
     text = git("show", f"{tag}:./{paths.LEDGER.as_posix()}", check=False)
     if text + "\n" == paths.LEDGER.read_text(encoding="utf-8"):
-        return
+        return ""
     stored = ledger.parse(text, f"{paths.LEDGER} of {tag}")
     if stored.latest != newest:
         raise ValueError(
@@ -248,9 +259,7 @@ def require_history(book: Ledger, published: Mapping[int, VersionNumber]) -> Non
         )
     for key in HISTORY:
         before, now = getattr(stored, key), getattr(book, key)
-        other = [name for name, entry in before.items() if now.get(name) != entry]
-        if other:
-            raise ValueError(
-                f"{paths.LEDGER}:{key}.{other[0]} must be as {tag} published it: a published entry is history. Put it "
-                f"back: `git checkout {tag} -- {paths.LEDGER}`."
-            )
+        for name, entry in before.items():
+            if now.get(name) != entry:
+                return f"{key}.{name}"
+    return ""

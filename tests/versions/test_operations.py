@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from diva.store import ledger, paths
-from diva.versions import contents, operations, published, repository, reviews, takedowns
+from diva.versions import contents, operations, published, repository, reviews, rounds, takedowns
 from tests.projects.checkout import Project
 
 pytestmark = pytest.mark.xdist_group("versions")
@@ -153,3 +153,19 @@ def test_a_set_with_a_takedown_is_not_compacted(mine: Project) -> None:
     mine.git("commit", "--quiet", "-m", "A takedown")
     call = "from diva.versions import compact; compact.compact()"
     assert "must hold no sample that was taken down" in mine.run(sys.executable, "-c", call, check=False).stderr
+
+
+def test_going_back_over_a_compaction_leaves_a_history_that_nights_accept(
+    compacted_versions: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(compacted_versions.root, tmp_path / "project", symlinks=True)
+    monkeypatch.chdir(tmp_path / "project")
+    Project(tmp_path / "project").diva("rollback", "curated@v0.2.0")
+    book = ledger.read()
+    assert not book.base
+    rounds.require_history(book, published.by_round())
+    changed = book.model_dump()
+    changed["rounds"]["r002"]["settings"]["extend"]["per_round"] = 77
+    ledger.write(paths.LEDGER, ledger.validated(changed))
+    with pytest.raises(ValueError, match=r"must be as curated@v0\.2\.1 published it"):
+        rounds.require_history(ledger.read(), published.by_round())
