@@ -24,6 +24,7 @@ from diva.versions.repository import CONTENT, commit, require_clean
 
 logger = logging.getLogger(__name__)
 RECORD = SCRATCH / "operation.json"
+REJECTED = "[rejected]"  # says git of a push to a branch that has gone on, or of a tag that is there already
 
 
 @contextmanager
@@ -43,24 +44,48 @@ def recorded(what: str, target: str = "", publishes: str = "") -> Iterator[None]
     except BaseException:
         settle()
         raise
-    settle()
+    settle(strict=True)
 
 
-def settle() -> str:
-    """Finish an operation that was killed after its commit, undo one that was killed before; say what was done."""
+def settle(strict: bool = False) -> str:
+    """Finish an operation that was killed after its commit, undo one that was killed before; say what was done.
+
+    Args:
+        strict: whether a version that cannot be published is an error. Otherwise it is said, and nobody is kept from
+            a takedown, or from ``diva sync``.
+    """
     if not RECORD.is_file():
         return ""
     entry = tables.read_json(RECORD)
     if git("rev-parse", "HEAD") == entry["before"]:
         undo(entry)
         outcome = f"{entry['what']} was cut short and is undone: everything is as it was before."
-        logger.warning(outcome)
+        RECORD.unlink()
     else:
+        outcome = _unpublished(entry)
+        if outcome and strict:
+            raise ValueError(outcome)
+    if outcome:
+        logger.warning(outcome)
+    return outcome or f"{entry['what']} is complete."
+
+
+def _unpublished(entry: Mapping[str, str]) -> str:
+    """Publish what an operation committed; why that cannot be, or "". What cannot be yet is tried by the next command.
+
+    What the remote refuses as it has what is not here is never published: ``diva sync`` goes on from what is there.
+    """
+    refused = ""
+    try:
         if entry["tag"] and not git("tag", "--list", entry["tag"]):
-            publish(entry["tag"], entry["what"])
-        outcome = f"{entry['what']} is complete."
+            since = git("rev-list", "--first-parent", "--reverse", f"{entry['before']}..HEAD").split()
+            publish(entry["tag"], entry["what"], since[0])  # a takedown may have come on top
+    except CommandError as error:
+        if REJECTED not in str(error):
+            return f"{entry['tag']} is not published yet; the next command tries again. {error}"
+        refused = f"{entry['tag']} is not published, as its remote has what is not here; `diva sync` goes on from that."
     RECORD.unlink()
-    return outcome
+    return refused
 
 
 def undo(entry: Mapping[str, str]) -> None:

@@ -116,11 +116,11 @@ def _tags(where: str) -> dict[str, tuple[str, str]]:
     return {name: (target, commit or target) for name, target, commit in (line.split(" ") for line in lines)}
 
 
-def publish(name: str, message: str) -> None:
-    """Tag the last commit, which the shared remote gets first: then nobody else can publish another of that name."""
+def publish(name: str, message: str, commit: str) -> None:
+    """Tag a commit, which the shared remote gets first: then nobody else can publish another of that name."""
     if remote := shared():
-        push(remote)
-    tag(name, message)
+        push(remote, commit)
+    tag(name, message, commit)
 
 
 def bring(log: Log = logger.debug) -> None:

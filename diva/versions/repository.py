@@ -115,8 +115,8 @@ def require_remote(remote: str) -> str:
     return branch
 
 
-def push(remote: str) -> None:
-    """Branch and versions to a git remote, all or nothing."""
+def push(remote: str, commit: str = "HEAD") -> None:
+    """Branch, up to a commit, and versions to a git remote, all or nothing."""
     branch = require_remote(remote)
-    git_push("--quiet", "--atomic", "--no-verify", remote, f"HEAD:refs/heads/{branch}", f"{TAGS}:{TAGS}")
+    git_push("--quiet", "--atomic", "--no-verify", remote, f"{commit}:refs/heads/{branch}", f"{TAGS}:{TAGS}")
     git("fetch", "--quiet", "--no-tags", ".", f"+{TAGS}:refs/diva/{remote}/curated@*")  # what it has now

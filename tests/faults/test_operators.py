@@ -10,8 +10,8 @@ import pytest
 from diva.commands import reviews as commands
 from diva.commands import versions
 from diva.store import ledger, paths
-from diva.versions import processes, published, remote, repository, rounds, takedowns
-from flows import work
+from diva.versions import operations, processes, published, remote, repository, reviews, rounds, takedowns
+from flows import nightly, work
 from flows.options import Options
 from tests.faults.case import REFUSED, UNHARMED, Case
 from tests.flows import operators
@@ -129,6 +129,64 @@ def test_a_takedown_stands_where_the_remote_does_not_answer(pair: Pair, capsys: 
         there.with_name("away").rename(there)
         night()
         assert repository.unpushed("origin") is False
+
+
+def compacted_and_killed(clone: Clone) -> None:
+    """A compaction whose process is gone between its commit and its tag."""
+    with clone.at_work(), pytest.MonkeyPatch.context() as patch:
+
+        def killed(*_: object) -> None:
+            raise operators.Killed
+
+        patch.setattr(operations, "publish", killed)
+        with pytest.raises(operators.Killed):
+            versions.compact()
+        assert operations.RECORD.is_file()
+
+
+def test_a_compaction_that_the_remote_refuses_is_given_up_and_locks_nobody_out(
+    pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = pair
+    compacted_and_killed(second)
+    deliver(first)
+    with first.at_work():
+        night()
+    with second.at_work():
+        gone = pl.read_parquet(paths.TRAIN)["sample_id"][0]
+        commands.forget([gone], why="asked")
+        assert "curated@v0.1.1 is not published, as its remote has what is not here; `diva sync`" in caplog.text
+        assert not operations.RECORD.exists()
+        with pytest.raises(remote.DivergedError, match="`diva sync`"):
+            night()
+        versions.sync(None)
+        assert night() == "Published: curated@v0.3.0."
+        assert gone not in set(pl.read_parquet(paths.TRAIN)["sample_id"])
+    assert second.tags() == at_remote(second)
+
+
+def test_a_compaction_that_cannot_be_pushed_yet_hinders_no_takedown_and_is_published_later(
+    pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    clone, _ = pair
+    there = clone.project.root.parent / "git"
+    compacted_and_killed(clone)
+    with clone.at_work():
+        compacted = processes.git("rev-parse", "HEAD")
+        gone = pl.read_parquet(paths.TRAIN)["sample_id"][0]
+        there.rename(there.with_name("away"))
+        commands.forget([gone], why="asked")
+        assert "curated@v0.1.1 is not published yet; the next command tries again" in caplog.text
+        assert reviews.forgotten(ledger.read())["sample_id"].to_list() == [gone]
+        with pytest.raises(ValueError, match="origin must answer"):
+            night()
+        with pytest.raises(ValueError, match="a published entry is history"):
+            nightly.nightly.fn()  # without the remote: nothing is published on top, either
+        there.with_name("away").rename(there)
+        assert night() == "Published: curated@v0.2.0."
+        assert gone not in set(pl.read_parquet(paths.TRAIN)["sample_id"])
+    assert clone.tags() == at_remote(clone)
+    assert clone.tags()["curated@v0.1.1"] == compacted
 
 
 @Case("a takedown that nobody pushes", "operators", "no night of the clone has a remote", REFUSED).test
