@@ -5,6 +5,7 @@ of them every review must hold. Beside each id stands the hash of the content, s
 and the same ready features under another id, are taken down with it, whenever they come.
 """
 
+from functools import cache
 from pathlib import Path
 
 import polars as pl
@@ -28,13 +29,19 @@ def read() -> pl.DataFrame:
 
 
 def add(rows: pl.DataFrame) -> None:
-    """Put more takedowns (sample_id, note; content where another clone told it) on the list, for ever."""
+    """Put more takedowns (sample_id, note; content where another clone told it) on the list, for ever.
+
+    Content that the list lacks is filled in where it can be told now: from these rows, or from the samples.
+    """
     before = read()
-    new = rows.select(name for name in SCHEMA if name in rows.columns).join(before, on="sample_id", how="anti")
-    if len(new):
-        hashes = contents(indexed().join(new, on="sample_id", how="semi")).unique("sample_id")
-        whole = pl.concat([tables.empty(SCHEMA), new], how="diagonal").update(hashes, on="sample_id")
-        atomic.write_text(FILE, pl.concat([before, whole]).sort("sample_id").write_csv())
+    both = pl.concat([before, rows.select(name for name in SCHEMA if name in rows.columns)], how="diagonal")
+    whole = both.group_by("sample_id").agg(pl.all().drop_nulls().first()).sort("sample_id")
+    untold = whole.filter(pl.col("content").is_null())
+    if len(untold):
+        hashes = contents(indexed().join(untold, on="sample_id", how="semi")).unique("sample_id")
+        whole = whole.update(hashes, on="sample_id")
+    if not whole.equals(before.sort("sample_id")):
+        atomic.write_text(FILE, whole.write_csv())
     if FILE.is_file():
         git("add", "--force", "--", FILE.as_posix())
 
@@ -48,15 +55,23 @@ def indexed() -> pl.DataFrame:
 def contents(rows: pl.DataFrame) -> pl.DataFrame:
     """sample_id and content of index rows: hash of the pixels, or of the row of ready features; null of neither."""
     stored = rows.with_columns(content=pl.coalesce("pixels", index.ready_contents(rows)))
-    unknown = stored.filter(pl.col("content").is_null()).select("sample_id", "path").iter_rows()
     # manifests of before have no hash of the pixels: it is taken from the image, where it is what was curated
-    seen = {name: images.pixels(Path(path)) for name, path in unknown if _is_curated(Path(path), name)}
+    unknown = stored.filter(pl.col("content").is_null()).select("sample_id", "path").unique()
+    unknown = unknown.filter(pl.col("path").is_unique())  # a file of ready features has many rows
+    seen = {
+        name: _pixels(path, name, Path(path).stat().st_mtime_ns)
+        for name, path in unknown.iter_rows()
+        if Path(path).is_file()
+    }
     of_files = pl.col("sample_id").replace_strict(seen, default=None, return_dtype=pl.String)
     return stored.select("sample_id", content=pl.coalesce("content", of_files))
 
 
-def _is_curated(path: Path, sample_id: str) -> bool:
-    return (images.digest(path) or "")[: manifest.ID_LENGTH] == sample_id
+@cache
+def _pixels(path: str, sample_id: str, _changed: int) -> str | None:
+    """Hash of an image's pixels, once in a process: a night asks several times."""
+    is_curated = (images.digest(Path(path)) or "")[: manifest.ID_LENGTH] == sample_id
+    return images.pixels(Path(path)) if is_curated else None
 
 
 def twins() -> pl.DataFrame:
@@ -64,9 +79,7 @@ def twins() -> pl.DataFrame:
     listed = read().drop_nulls("content").unique("content", keep="first", maintain_order=True)
     if listed.is_empty():
         return tables.empty(SCHEMA).select("sample_id", "note")
-    rows = indexed()
-    stored = rows.select("sample_id", content=pl.coalesce("pixels", index.ready_contents(rows)))
-    same = stored.join(listed.select("content", "note"), on="content", how="inner", maintain_order="left")
+    same = contents(indexed()).join(listed.select("content", "note"), on="content", how="inner", maintain_order="left")
     return same.join(read(), on="sample_id", how="anti", maintain_order="left").select("sample_id", "note")
 
 

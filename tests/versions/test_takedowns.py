@@ -92,6 +92,30 @@ def test_a_list_from_before_it_held_content_is_read(book: ledger.Ledger) -> None
     assert book == ledger.read()
 
 
+def test_content_that_the_list_lacks_is_filled_in_where_it_can_be_told(book: ledger.Ledger) -> None:
+    """Of lists from before they held it, and where another clone knows what this one cannot tell."""
+    core, pool = ids(paths.CORE), ids(paths.pool("b001"))
+    takedowns.FILE.parent.mkdir(exist_ok=True)
+    takedowns.FILE.write_text(f"sample_id,note\nelsewhere,forgotten\n{core[0]},forgotten: before\n")
+    takedowns.add(reviews.forget(book, core[:1], "again"))
+    listed = {name: (note, content) for name, note, content in takedowns.read().iter_rows()}
+    assert listed == {
+        "elsewhere": ("forgotten", None),
+        core[0]: ("forgotten: before", images.pixels(Path("a/one.png"))),
+    }
+    assert takedowns.twins().rows() == [(pool[0], "forgotten: before")]
+    takedowns.add(pl.DataFrame({"sample_id": ["elsewhere"], "note": ["other"], "content": ["c"]}))
+    assert takedowns.read().filter(sample_id="elsewhere").rows() == [("elsewhere", "forgotten", "c")]
+    takedowns.add(pl.DataFrame({"sample_id": ["elsewhere"], "note": ["other"], "content": [None]}))
+    assert takedowns.read().filter(sample_id="elsewhere").rows() == [("elsewhere", "forgotten", "c")]
+
+
+def test_a_copy_goes_with_a_takedown_though_its_manifest_has_no_hash_of_its_pixels(book: ledger.Ledger) -> None:
+    write(paths.pool("b001"), "b001", ["a/one.bmp", "a/two.bmp", "b/one.bmp"], {"a/one.bmp": None})
+    takedowns.add(reviews.forget(book, ids(paths.CORE)[:1], "asked"))
+    assert takedowns.twins().rows() == [(ids(paths.pool("b001"))[0], "forgotten: asked")]
+
+
 def test_a_sample_is_named_by_its_file_and_by_its_end_where_that_is_one_alone(book: ledger.Ledger) -> None:
     core = ids(paths.CORE)
     assert reviews.identified(["a/one.png", "two.png", core[2]]) == core
