@@ -18,7 +18,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from diva.store import ledger, paths
-from diva.versions import repository
+from diva.versions import repository, takedowns
 from diva.versions.locks import RunningError, exclusive
 from flows import artifacts, cluster, deliveries, extend, work
 from flows.options import Address, Budget, Options, Rounds, Runner, Stale, Watch
@@ -83,6 +83,7 @@ def publish_rest() -> None:
     """What no round published (batches that none drew from yet, a roll back) is pushed and committed; without a tag."""
     if not extend.unfinished_round() and repository.uncommitted(*repository.CONTENT):
         extend.reproduce("the newest set")
+        takedowns.require_absent(ledger.read().latest)
         extend.push()
         extend.commit(f"Keep what lies here after {ledger.read().latest}")
 

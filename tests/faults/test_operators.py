@@ -131,6 +131,16 @@ def test_a_takedown_stands_where_the_remote_does_not_answer(pair: Pair, capsys: 
         assert repository.unpushed("origin") is False
 
 
+def test_what_no_round_published_is_not_pushed_with_a_takedown_in_it(pair: Pair) -> None:
+    clone, _ = pair
+    with clone.at_work():
+        takedowns.add(pl.read_parquet(paths.TRAIN).head(1).select("sample_id", note=pl.lit("forgotten")))
+        before = processes.git("rev-parse", "HEAD")
+        with pytest.raises(ValueError, match="must hold no sample that was taken down, got 1"):
+            nightly.publish_rest()
+        assert processes.git("rev-parse", "HEAD") == before
+
+
 def compacted_and_killed(clone: Clone) -> None:
     """A compaction whose process is gone between its commit and its tag."""
     with clone.at_work(), pytest.MonkeyPatch.context() as patch:
