@@ -73,7 +73,8 @@ class Watched:
             return []
         entries = {Path(entry["name"]).name: entry for entry in self.files.ls(self.root, detail=True)}
         parts = {name.removesuffix(".npy") + "_labels.npy" for name in entries}
-        parts |= {f"{name}.{to}" for name in entries for to in JOINED}
+        markers = {f"{name}.{to}" for name in entries if name.lower().endswith(TABLES) for to in JOINED}
+        parts |= {name for name in markers & entries.keys() if self.files.isfile(entries[name]["name"])}
         seen = (name for name in sorted(entries) if not name.startswith(".") and not name.endswith(MARKER))
         return [self._arrival(name, entries[name]) for name in seen if name not in parts]
 
@@ -98,7 +99,7 @@ class Watched:
         return "" if self.files.exists(marker) else f"{Path(marker).name} is not there yet"
 
     def _destination(self, beside: str) -> batches.Destination:
-        return next((to for to in JOINED if self.files.exists(f"{beside}.{to}")), "pool")
+        return next((to for to in JOINED if self.files.isfile(f"{beside}.{to}")), "pool")
 
     def bring(self, arrival: Arrival) -> str:
         """Copy a delivery from elsewhere, unless it is here already; why it must wait, or ""."""

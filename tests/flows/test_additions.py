@@ -94,6 +94,18 @@ def test_a_marker_beside_a_file_says_where_it_goes(tmp_path):
     ]
 
 
+def test_a_folder_whose_name_ends_as_a_marker_is_a_delivery(tmp_path):
+    for name in ("photos", "photos.test", "a.csv.core"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / ".complete").touch()
+    for name in ("a.csv", "a.csv.complete"):
+        (tmp_path / name).write_text("path,label\n")
+    arrivals = deliveries.Watched(str(tmp_path)).arrivals()
+    assert [(arrival.name, arrival.to) for arrival in arrivals] == [
+        (name, "pool") for name in ("a.csv", "a.csv.core", "photos", "photos.test")
+    ]
+
+
 def test_an_entry_without_additions_reads_as_it_always_did():
     entry = ledger.Batch(source="digits", checksum="none", options={})
     assert entry.model_dump() == {"source": "digits", "checksum": "none", "options": {}}
