@@ -32,6 +32,7 @@ from diva.report.summary import RunMetrics
 from diva.store import evaluation, ledger
 from diva.store.curated import called_wrong
 from diva.text.words import count, number, percent
+from diva.versions import takedowns
 
 Facts = tuple[tuple[str, str], ...]
 OVERHEAD = 200_000  # bytes of the page besides samples, library and thumbnails
@@ -77,6 +78,7 @@ def render(data: ReportData, limits: PageLimits) -> str:
         script=Markup(script),  # noqa: S704  # ours
         style=Markup(assets.read("page.css")),  # noqa: S704  # ours
         project=project(data.book),
+        takedowns=takedowns.digest(data.taken_down["sample_id"]),
         library=library,
         packed=packed,
         images=gallery.lines(images),

@@ -11,6 +11,8 @@ from diva.store import ledger, paths
 from diva.store.decisions import Reviewable
 from diva.versions import reviews, takedowns
 
+HEAD = 10_000  # bytes of a report's beginning, in which what it leaves out is said
+
 
 class Current:
     """What there is to decide about and to show, read anew once the ledger is another.
@@ -51,9 +53,12 @@ class Current:
             self._seen = stamp
 
     def is_overtaken(self) -> bool:
-        """Whether samples were taken down since the report was made, which would still show them."""
-        with suppress(OSError):
-            return takedowns.FILE.stat().st_mtime_ns > paths.REPORT.stat().st_mtime_ns and bool(len(takedowns.read()))
+        """Whether samples were taken down that the report does not leave out: made before, or brought back since."""
+        gone = takedowns.read()["sample_id"]
+        if gone.is_empty():
+            return False
+        with suppress(OSError), paths.REPORT.open("rb") as file:
+            return f'<meta name="diva-takedowns" content="{takedowns.digest(gone)}">'.encode() not in file.read(HEAD)
         return False
 
 

@@ -5,6 +5,7 @@ of them every review must hold. Beside each id stands the hash of the content, s
 and the same ready features under another id, are taken down with it, whenever they come.
 """
 
+import hashlib
 from functools import cache
 from pathlib import Path
 
@@ -81,6 +82,11 @@ def twins() -> pl.DataFrame:
         return tables.empty(SCHEMA).select("sample_id", "note")
     same = contents(indexed()).join(listed.select("content", "note"), on="content", how="inner", maintain_order="left")
     return same.join(read(), on="sample_id", how="anti", maintain_order="left").select("sample_id", "note")
+
+
+def digest(sample_id: pl.Series) -> str:
+    """Tells takedowns from others: a report bears that of the samples it leaves out."""
+    return hashlib.sha256("\n".join(sample_id.unique().sort()).encode()).hexdigest()
 
 
 def require_absent(name: str) -> None:

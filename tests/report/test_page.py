@@ -13,8 +13,10 @@ import pytest
 
 from diva.report import assets, page, summary
 from diva.report.data import ReportData
+from diva.review import current
 from diva.store import curated, paths
 from diva.store.decisions import FORGOTTEN
+from diva.versions import takedowns
 from stages import report
 from tests.projects.finished_run import CALLED, finish
 
@@ -249,6 +251,7 @@ def test_what_was_taken_down_is_neither_listed_nor_shown(place: Path) -> None:
     before, after = rendered(whole), rendered(dataclasses.replace(whole, review=review))
     assert all(one in json.dumps(known(before)) for one in gone)
     assert not [one for one in gone if one in json.dumps(known(after)) or one in after]
+    assert f'<meta name="diva-takedowns" content="{takedowns.digest(pl.Series(gone[::-1]))}">' in after[: current.HEAD]
     assert len(block(before, "thumbnails").splitlines()) == len(block(after, "thumbnails").splitlines()) + len(gone)
 
 

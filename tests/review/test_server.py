@@ -11,12 +11,13 @@ import sys
 from pathlib import Path
 from urllib.parse import quote, urljoin, urlsplit
 
+import polars as pl
 import psutil
 import pytest
 
 from diva.review import guard
 from diva.store import ledger, paths
-from diva.versions import reviews
+from diva.versions import reviews, takedowns
 from tests.review.conftest import FEATURES_ALONE, NAMES, Decision, Served, arrive, build, start
 
 pytestmark = pytest.mark.xdist_group("review-server")
@@ -79,17 +80,30 @@ def test_nothing_but_the_report_and_samples_is_shown(served: Served) -> None:
         assert served.ask("GET", key + place).status == 404, place
 
 
+def told(html: str, gone: list[str]) -> str:
+    """The page, which says what it leaves out."""
+    digest = takedowns.digest(pl.Series(gone, dtype=pl.String))
+    return html.replace("<title>", f'<meta name="diva-takedowns" content="{digest}"><title>')
+
+
 def test_what_was_taken_down_is_shown_no_more_by_an_open_server(served: Served) -> None:
     """Nor the page made before, which holds its thumbnail."""
     address = urljoin(page(served), "../../../photos/0.png")
     assert served.ask("GET", address).status == 200
     report = served.root / "data/report/index.html"
     (served.root / "data/takedowns.csv").write_text(f"sample_id,note\n{served.ids[0]},forgotten\n")
-    os.utime(report, (1, 1))
     assert served.ask("GET", address).status == 404
-    assert served.ask("GET", page(served)).status == 409
-    os.utime(report, (2**33, 2**33))  # made anew
+    made = report.read_text()
+    for shown in ([], [served.ids[1]]):  # also one that a rollback or a clone wrote just now
+        report.write_text(told(made, shown))
+        os.utime(report, (2**33, 2**33))
+        assert served.ask("GET", page(served)).status == 409
+    report.write_text(made)
+    assert served.ask("GET", page(served)).status == 409, "it does not say what it leaves out"
+    report.write_text(told(made, [served.ids[0]]))  # made anew
+    os.utime(report, (1, 1))
     assert served.ask("GET", page(served)).status == 200
+    report.write_text(made)
     assert served.ask("GET", address).status == 404
     (served.root / "data/takedowns.csv").unlink()
 
