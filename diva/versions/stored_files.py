@@ -70,9 +70,9 @@ class VersionFiles:
     def __init__(self, version: Version, seen: Seen) -> None:
         self.version, self.seen = version, seen
         text, lock = (contents.git_text(version, path) for path in (paths.LEDGER, cache.LOCK))
-        self.book, self.entries = ledger.parse(text, f"{paths.LEDGER} of {version.name}"), _yaml(text)
-        methods = _yaml(contents.git_text(version, paths.PARAMS))["score"]["methods"]
-        stages = _yaml(lock)["stages"]
+        self.book, self.entries = ledger.parse(text, f"{paths.LEDGER} of {version.name}"), mapping(text)
+        methods = mapping(contents.git_text(version, paths.PARAMS))["score"]["methods"]
+        stages = mapping(lock)["stages"]
         read = {dep["path"] for stage in stages.values() for dep in stage.get("deps", ())}
         coded = any(path.startswith(f"{paths.CODE.as_posix()}/") for path in read)  # early versions have no such stage
         self.wanted = [*(["code"] if coded else []), *expected(self.book, methods)]
@@ -192,8 +192,8 @@ def expected(book: ledger.Ledger, methods: Iterable[str]) -> list[str]:
     return [*names, *NEWEST]
 
 
-def _yaml(text: str) -> dict[str, Any]:
-    """As C reads it: a lock of sixty rounds would take seconds otherwise."""
+def mapping(text: str) -> dict[str, Any]:
+    """A ledger or a lock as plain YAML, as C reads it: a lock of sixty rounds would take seconds otherwise."""
     content = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe both
     if not isinstance(content, dict):
         raise ValueError(f"a mapping must be held, got {type(content).__name__}.")

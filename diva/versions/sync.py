@@ -5,7 +5,7 @@ batches under the next names, a planned round for each own one. Own commits stay
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -15,9 +15,11 @@ from diva.store import curated, ledger, paths, tables
 from diva.store.decisions import FORGOTTEN_ROW
 from diva.store.ledger import Ledger, number
 from diva.versions import operations, published, remote, repository, reviews, rounds, takedowns
+from diva.versions.cache import LOCK
 from diva.versions.locks import exclusive
-from diva.versions.pipeline import dvc, locked_stages
+from diva.versions.pipeline import dvc
 from diva.versions.processes import CommandError, git
+from diva.versions.stored_files import mapping
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +66,18 @@ def in_step(strict: bool = False) -> Iterator[list[str]]:
 
 def _half_done() -> bool:
     """Whether the ledger names what no night has made yet: nobody else could make it."""
-    book, stages = ledger.read(), locked_stages("HEAD")
-    return bool(rounds.unfinished(book, published.by_round())) or any(f"extract@{n}" not in stages for n in book.pool)
+    book, text = ledger.read(), git("show", f"HEAD:{LOCK}", check=False)
+    stages = mapping(text)["stages"] if text else {}
+    if rounds.unfinished(book, published.by_round()) or any(f"extract@{name}" not in stages for name in book.pool):
+        return True
+    entries = mapping(ledger.text(book))["batches"]  # of a core or test set that has grown, the lock has an older one
+    return any(_downloaded(stages, name) != entry for name, entry in entries.items())
+
+
+def _downloaded(stages: Mapping[str, Any], name: str) -> Any:
+    """The entry that a batch was made with, by the lock's stages; None where it was not made."""
+    params = stages.get(f"download@{name}", {}).get("params", {})
+    return params.get(paths.LEDGER.as_posix(), {}).get(f"batches.{name}")
 
 
 def _pushed(target: str) -> list[str]:

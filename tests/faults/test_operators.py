@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from diva.commands import project, versions
 from diva.commands import reviews as commands
-from diva.commands import versions
 from diva.store import ledger, paths
 from diva.versions import operations, processes, published, remote, repository, reviews, rounds, takedowns
 from flows import nightly, work
@@ -16,6 +16,7 @@ from flows.options import Options
 from tests.faults.case import REFUSED, UNHARMED, Case
 from tests.flows import operators
 from tests.flows.operators import Clone, deliver, night
+from tests.projects import digits
 
 pytestmark = pytest.mark.xdist_group("flows")
 Pair = tuple[Clone, Clone]
@@ -209,6 +210,19 @@ def test_a_clone_that_shares_no_remote_is_told_how_to_bring_decisions_to_others(
         commands.forget([pl.read_parquet(paths.TRAIN)["sample_id"][0]], why="asked")
     said = " ".join(capsys.readouterr().out.split())
     assert "`dvc push` and `git push --follow-tags origin HEAD`" in said
+
+
+def test_a_takedown_does_not_push_a_grown_core_that_only_this_clone_can_make(
+    pair: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clone, _ = pair
+    digits.images(clone.project.root / "more", range(400, 404))
+    with clone.at_work():
+        before = processes.git("ls-remote", "origin", "main")
+        project.add("more", to="core", yes=True)
+        commands.forget([pl.read_parquet(paths.TRAIN)["sample_id"][0]], why="asked")
+        assert "not yet: the next night" in capsys.readouterr().out
+        assert processes.git("ls-remote", "origin", "main") == before
 
 
 @Case("decisions of another clone", "operators", "missing here, or other bytes than git names", UNHARMED).test
