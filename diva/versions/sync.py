@@ -6,7 +6,7 @@ batches under the next names, a planned round for each own one. Own commits stay
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -14,7 +14,7 @@ import polars as pl
 from diva.store import curated, ledger, paths, tables
 from diva.store.decisions import FORGOTTEN_ROW
 from diva.store.ledger import Ledger, number
-from diva.versions import operations, published, remote, repository, reviews, rounds, takedowns
+from diva.versions import contents, operations, published, remote, repository, reviews, rounds, takedowns
 from diva.versions.cache import LOCK
 from diva.versions.locks import exclusive
 from diva.versions.pipeline import dvc
@@ -141,7 +141,7 @@ def _own(base: str) -> Own:
     batches = [batch for batch in _batches(book) if (batch.source, batch.checksum) not in before]
     last = max(map(number, [past.latest, *past.rounds]))
     settings = [book.rounds[name].settings for name in ledger.chain(book.rounds, "rounds") if number(name) > last]
-    return Own(batches, settings, _decisions(book, past), takedowns.read())
+    return Own(batches, settings, _decisions(book, past, base), takedowns.read())
 
 
 def _batches(book: Ledger) -> list[ledger.Batch]:
@@ -150,13 +150,15 @@ def _batches(book: Ledger) -> list[ledger.Batch]:
     return [*took, *(book.batches[name] for name in ledger.chain(book.pool, "pool"))]
 
 
-def _decisions(book: Ledger, past: Ledger) -> pl.DataFrame:
-    """Decisions of people since then."""
-    before, now = (ledger.newest_review(entry) for entry in (past, book))
-    empty = tables.empty(curated.REVIEW)
-    if now == before:
-        return empty
-    stored = tables.read(paths.review(before), curated.REVIEW) if paths.review(before).is_file() else empty
+def _decisions(book: Ledger, past: Ledger, base: str) -> pl.DataFrame:
+    """Decisions of people since then; after a rollback, names of reviews are used again."""
+    (before, old), (now, new) = ((name := ledger.newest_review(of), of.reviews.get(name)) for of in (past, book))
+    stored = tables.empty(curated.REVIEW)
+    if (now, new) == (before, old):
+        return stored
+    with suppress(ValueError):  # there are none, or they are nowhere
+        file = contents.fetch(published.Version(f"commit {base[:12]}", base, ""), paths.review(before))
+        stored = tables.read(file, curated.REVIEW)
     return reviews.read(book).join(stored, on=list(curated.REVIEW), how="anti", nulls_equal=True)
 
 

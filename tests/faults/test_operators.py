@@ -225,6 +225,30 @@ def test_a_takedown_does_not_push_a_grown_core_that_only_this_clone_can_make(
         assert processes.git("ls-remote", "origin", "main") == before
 
 
+def test_decisions_after_a_rollback_are_put_on_top_though_their_review_has_a_name_used_before(pair: Pair) -> None:
+    first, second = pair
+
+    def decide(clone: Clone, sample: str) -> None:
+        (clone.project.root / "review.csv").write_text(f"sample_id,decision,label,note\n{sample},accept,,right\n")
+        commands.review(apply=Path("review.csv"), serve=False, port=0, finish=False)
+
+    one, two, three = pl.read_parquet(first.project.root / paths.TRAIN)["sample_id"][:3]
+    with first.at_work():
+        decide(first, one)
+    with second.at_work():
+        remote.catch_up("origin")
+        remote.bring()
+        second.project.git("config", "--unset", remote.SETTING)
+        versions.rollback("v0.1.0")
+        decide(second, two)
+        assert list(ledger.read().reviews) == ["v001"]
+    with first.at_work():
+        decide(first, three)
+    with second.at_work():
+        versions.sync("origin")
+        assert set(reviews.read(ledger.read())["sample_id"]) == {one, two, three}
+
+
 @Case("decisions of another clone", "operators", "missing here, or other bytes than git names", UNHARMED).test
 def test_decisions_that_differ_from_what_git_says_are_fetched(pair: Pair) -> None:
     first, second = pair
