@@ -54,7 +54,13 @@ def catch_up(remote: str) -> bool:
         ValueError: no answer, a tag that points to another commit there, newer programs (begin once more, with them).
         DivergedError: something here, committed or not, stands against it.
     """
-    fetch(remote)
+    for name in fetch(remote):
+        here, there = (git("rev-parse", f"{of}/{name}^{{commit}}")[:12] for of in ("refs/tags", f"refs/diva/{remote}"))
+        raise ValueError(
+            f"{name} must point to one commit, got {here} here and {there} on {remote}. `diva sync` takes "
+            "the remote's, and puts what is yours on top."
+        )
+    take_tags(remote)
     theirs = branch(remote)
     if not theirs or not git("rev-list", "--max-count=1", f"HEAD..{theirs}"):
         return False
@@ -73,13 +79,8 @@ def catch_up(remote: str) -> bool:
     return True
 
 
-def fetch(remote: str, replace: bool = False) -> list[str]:
-    """Branch and versions of the remote; its tags become this clone's; return those that pointed elsewhere here.
-
-    Args:
-        remote: of git.
-        replace: whether tags of this clone that point elsewhere give way; ValueError otherwise.
-    """
+def fetch(remote: str) -> list[str]:
+    """Branch and versions of the remote, beside those of this clone; return tags that point elsewhere here."""
     own = f"refs/diva/{remote}"
     try:
         git("fetch", "--quiet", "--no-tags", remote)
@@ -87,17 +88,15 @@ def fetch(remote: str, replace: bool = False) -> list[str]:
     except CommandError as error:
         raise ValueError(unanswered(remote, error)) from None
     there, here = _tags(own), _tags("refs/tags")
-    moved = [name for name, (_, commit) in there.items() if name in here and here[name][1] != commit]
-    if moved and not replace:
-        name = moved[0]
-        raise ValueError(
-            f"{name} must point to one commit, got {here[name][1][:12]} here and {there[name][1][:12]} on {remote}. "
-            "`diva sync` takes the remote's, and puts what is yours on top."
-        )
-    for name, (target, _) in there.items():
+    return [name for name, (_, commit) in there.items() if name in here and here[name][1] != commit]
+
+
+def take_tags(remote: str) -> None:
+    """The remote's tags, as it had them when it was fetched, become this clone's."""
+    here = _tags("refs/tags")
+    for name, (target, _) in _tags(f"refs/diva/{remote}").items():
         if here.get(name, ("", ""))[0] != target:
             git("update-ref", f"refs/tags/{name}", target)
-    return moved
 
 
 def unanswered(remote: str, error: Exception) -> str:

@@ -100,18 +100,20 @@ def sync(target: str) -> list[str]:
     """Put what is own on top of what the remote has; what was done, a sentence each.
 
     Raises:
-        ValueError: no answer, or programs that both changed; all is as before then.
+        ValueError: no answer, or programs that both changed; all is as before then, but that ledger, lock and metrics
+            are committed.
     """
     operations.settle()
-    moved = remote.fetch(target, replace=True)
-    remote.share(target)
+    moved = remote.fetch(target)
     theirs = remote.branch(target)
     if not theirs or not git("rev-list", "--max-count=1", f"HEAD..{theirs}"):
+        _join(target)
         remote.bring()
         return [f"nothing on {target} is missing here"]
     repository.commit("Keep what lies here, before it is put on top of what others published")
     repository.require_clean("before it is put on top of what others published")
     if not git("rev-list", "--max-count=1", f"{theirs}..HEAD"):
+        _join(target)
         remote.catch_up(target)
         remote.bring()
         return [f"caught up with {target}"]
@@ -119,6 +121,7 @@ def sync(target: str) -> list[str]:
     with operations.recorded(f"Put what is own on top of {target}", theirs):
         _merge(target, theirs)
         dvc("pull", "--force")
+        _join(target)
         book = _on_top(own, target)
         message = f"Put what is own on top of {target}"
         # but for batches and rounds, which nobody else can make: they go with the version that a night publishes
@@ -126,6 +129,12 @@ def sync(target: str) -> list[str]:
     said = [f"{name} is what {target} has; what had that name here is made again" for name in moved]
     counts = f"{len(own.batches)} batches, {len(own.rounds)} rounds planned, {len(own.decisions)} decisions"
     return [*said, f"on top of {target}: {counts}; the next night publishes from {book.latest}"]
+
+
+def _join(target: str) -> None:
+    """From here on, the remote's tags are this clone's, and commands push to it."""
+    remote.take_tags(target)
+    remote.share(target)
 
 
 def _own(base: str) -> Own:

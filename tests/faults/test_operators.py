@@ -286,6 +286,22 @@ def test_a_tag_that_points_elsewhere_on_the_remote_gives_way(pair: Pair) -> None
     assert second.tags() == first.tags()
 
 
+def test_a_sync_that_is_refused_moves_no_tag_and_shares_nothing(pair: Pair) -> None:
+    first, second = pair
+    second.project.git("config", "--unset", remote.SETTING)
+    second.project.git("tag", "--force", "--annotate", "--message", "elsewhere", "curated@v0.1.0", "HEAD~1")
+    for clone, budget in ((first, 7), (second, 8)):
+        clone.project.edit("params.yaml", lambda params, budget=budget: params["extend"].update(budget=budget))
+        clone.project.commit("Settings")
+    first.project.git("push", "--quiet", "origin", "HEAD:main")
+    before = second.tags()
+    with second.at_work():
+        with pytest.raises(ValueError, match=r"params\.yaml must be put together by hand"):
+            versions.sync("origin")
+        assert second.tags() == before != at_remote(second)
+        assert remote.shared() == ""
+
+
 @Case("a shallow clone", "operators", "git clone --depth 1: old rounds without their tags", REFUSED).test
 def test_a_shallow_clone_is_refused_with_the_remedy(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     clone, _ = pair
