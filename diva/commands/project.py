@@ -75,11 +75,9 @@ def add(
     from diva.ingest import project
     from diva.store import ledger, paths
     from diva.text import progress
-    from diva.versions import batches, operations
-    from diva.versions.locks import exclusive
+    from diva.versions import batches, sync
 
-    with exclusive(), progress.shown("add"):
-        operations.settle()
+    with sync.in_step(strict=True), progress.shown("add"):
         book = ledger.read()
         accepts = params.section(params.read()[1], "download").get("new_classes") == "accept"
         contents = project.fitting(book, source, to, _columns(columns), accepts)

@@ -249,6 +249,22 @@ def test_decisions_after_a_rollback_are_put_on_top_though_their_review_has_a_nam
         assert set(reviews.read(ledger.read())["sample_id"]) == {one, two, three}
 
 
+def test_a_delivery_is_added_to_what_the_other_operator_published(pair: Pair) -> None:
+    first, second = pair
+    with first.at_work():
+        commands.forget([pl.read_parquet(paths.TRAIN)["sample_id"][0]], why="asked")
+    for name, numbers in (("more", range(400, 404)), ("again", range(404, 408))):
+        digits.images(second.project.root / name, numbers)
+    with second.at_work():
+        project.add("more", to="core", yes=True)
+        assert list(ledger.read().reviews) == ["v001"]
+        (second.project.root.parent / "git").rename(second.project.root.parent / "away")
+        with pytest.raises(ValueError, match="origin must answer"):
+            project.add("again", to="pool")
+        assert [entry.source for entry in ledger.read().batches["core"].additions] == ["more"]
+        assert list(ledger.read().batches) == ["core", "test", "b001"]
+
+
 @Case("decisions of another clone", "operators", "missing here, or other bytes than git names", UNHARMED).test
 def test_decisions_that_differ_from_what_git_says_are_fetched(pair: Pair) -> None:
     first, second = pair
