@@ -45,6 +45,7 @@ from tests.projects.nightly import create
 SIZE = 4  # images of a delivery
 NAMES = ("a", "b")
 NIGHT = {"git_remote": "origin"}
+LONGEST = 130  # steps: a compaction takes 66, a night with a delivery up to 120
 
 
 class Killed(BaseException):
@@ -276,7 +277,7 @@ class Operators(RuleBasedStateMachine):
             self.folder.cleanup()
 
     clone = st.sampled_from(NAMES)
-    moment = st.none() | st.integers(0, 60)
+    moment = st.none() | st.integers(0, LONGEST)
 
     def act(self, name: str, action: Callable[[], object], moment: int | None) -> bool:
         """Something that an operator does, or is killed at; whether it came to its end."""
