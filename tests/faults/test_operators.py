@@ -18,7 +18,7 @@ from tests.flows import operators
 from tests.flows.operators import Clone, deliver, night
 from tests.projects import digits
 
-pytestmark = pytest.mark.xdist_group("flows")
+pytestmark = pytest.mark.xdist_group("operators")
 Pair = tuple[Clone, Clone]
 
 
