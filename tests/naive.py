@@ -167,3 +167,21 @@ def flagged_by_class(scores, given, predicted, confidence, classes: int) -> list
             others = [i for i in ranked if predicted[i] == a and given[i] != a]
             flagged |= set(others[: round(rate(some) * len(rows))])
     return sorted(flagged)
+
+
+def expected_variance(z: Tensor, pool: Tensor, uncertainty: Tensor, ridge: float) -> float:
+    """Σ u xᵀCx over the rows of a pool, C = (ZᵀZ + λI)⁻¹ of what is labelled."""
+    inverse = torch.linalg.inv(z.T @ z + ridge * torch.eye(z.shape[1]).double())
+    return float((uncertainty * (pool @ inverse * pool).sum(1)).sum())
+
+
+def suggested(z: Tensor, pool: Tensor, uncertainty: Tensor, ridge: float, budget: int) -> list[tuple[int, float]]:
+    """The pool's rows that make the expected variance least, one after the other by refits, each with what is left."""
+    chosen: list[tuple[int, float]] = []
+    for _ in range(budget):
+        rows = {j: torch.cat([z, pool[j : j + 1]]) for j in range(len(pool)) if j not in dict(chosen)}
+        values = {j: expected_variance(more, pool, uncertainty, ridge) for j, more in rows.items()}
+        best = min(values, key=lambda j: values[j])
+        chosen.append((best, values[best]))
+        z = rows[best]
+    return chosen

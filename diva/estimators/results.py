@@ -60,3 +60,28 @@ class Extension:
     round: Array
     history: tuple[RoundSummary, ...]
     stop: str
+
+
+@dataclass(frozen=True)
+class NextLabels:
+    """What to label next.
+
+    Attributes:
+        index: positions in the pool, in the order chosen.
+        gain: what the rule saw in each when it was chosen; of `expected_variance` what its label takes from V.
+        expected: V after each, the expected variance of the pool; NaN for other rules.
+        suggested: the label that the model would give to each; None where there are fewer than two classes.
+        probability: of that label; NaN where there is none.
+        history: V before the first choice and after each (m + 1,).
+        rule: that chose.
+        message: where the rule asked for did not choose, or fewer were chosen than asked for, why; else empty.
+    """
+
+    index: Array
+    gain: Array
+    expected: Array
+    suggested: Array | None
+    probability: Array
+    history: Array
+    rule: str
+    message: str = ""

@@ -13,13 +13,15 @@
 | k_center | value | no | farthest from the core and the choice so far |
 | uniform, balanced_uniform | value | no | a seeded order, or classes in turns |
 | host_cp | set | no | the set chosen from the pool |
+
+and every rule of `diva.curation.suggest`, which asks for labels and needs none of the pool's (kind request).
 """
 
 import difflib
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["suspicion", "value", "set"]
+Kind = Literal["suspicion", "value", "set", "request"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Method:
     Attributes:
         name: in params.yaml, and of its functions in `diva.methods.registry`.
         kind: `suspicion` (high = probably mislabelled or harmful), `value` (high = take first) or
-            `set` (1 = chosen, 0 = not).
+            `set` (1 = chosen, 0 = not) or `request` (what to label next, in order).
         suspects: whether low value (or high suspicion) says that a label is probably wrong.
         reference: the paper.
     """
@@ -82,10 +84,35 @@ METHODS = (
     ),
 )  # fmt: skip
 
+RULES = (
+    Method("expected_variance", "request", False, "ours: greedy A-optimal design, weighted by margin uncertainty"),
+    Method(
+        "margin", "request", False,
+        "Scheffer et al., Active Hidden Markov Models for Information Extraction, IDA 2001",
+    ),
+    Method(
+        "entropy", "request", False,
+        "Lewis, Gale, A Sequential Algorithm for Training Text Classifiers, SIGIR 1994",
+    ),
+    Method(
+        "badge", "request", False,
+        "Ash et al., Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds, ICLR 2020",
+    ),
+    Method(
+        "k_center", "request", False,
+        "Sener, Savarese, Active Learning for Convolutional Neural Networks: A Core-Set Approach, ICLR 2018",
+    ),
+    Method(
+        "typiclust", "request", False,
+        "Hacohen et al., Active Learning on a Budget: Opposite Strategies Suit High and Low Budgets, ICML 2022",
+    ),
+    Method("uniform", "request", False, "chance"),
+)  # fmt: skip
 
-def names() -> tuple[str, ...]:
-    """Of all methods."""
-    return tuple(method.name for method in METHODS)
+
+def names(among: tuple[Method, ...] = METHODS) -> tuple[str, ...]:
+    """Of all methods, or of all rules."""
+    return tuple(method.name for method in among)
 
 
 def suspecting() -> str:
@@ -93,15 +120,16 @@ def suspecting() -> str:
     return ", ".join(method.name for method in METHODS if method.suspects)
 
 
-def get(name: str) -> Method:
-    """The method of this name.
+def get(name: str, among: tuple[Method, ...] = METHODS) -> Method:
+    """The method, or rule, of this name.
 
     Raises:
         ValueError: if there is none, with the names that are close.
     """
-    for method in METHODS:
+    for method in among:
         if method.name == name:
             return method
-    close = difflib.get_close_matches(str(name), names())
+    close = difflib.get_close_matches(str(name), names(among))
     hint = f"; did you mean {' or '.join(close)}?" if close else "."
-    raise ValueError(f"method must be one of {', '.join(names())}, got {name!r}{hint}")
+    kind = "rule" if among is RULES else "method"
+    raise ValueError(f"{kind} must be one of {', '.join(names(among))}, got {name!r}{hint}")

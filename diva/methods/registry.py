@@ -3,6 +3,7 @@
     compute(name, features, labels, seed=0, **options) -> Valuation              what it says of one data set
     scores(name, …) -> (n,), high = suspicious                                   for `curate.score`
     order(name, core …, pool …) -> pool positions, best first                    for `extend.choose`
+    suggest(name, core, pool, budget=…) -> what to label next                    of the rules that need no label
 
 What the caller has is checked here, once; a method's own functions take it as `diva.methods.inputs.Labelled`. Options
 are the keywords of those functions, and their defaults are the defaults.
@@ -15,6 +16,8 @@ from typing import Any
 
 from torch import Tensor
 
+from diva.curation.suggest import Suggestion
+from diva.curation.suggest import suggest as suggest_rows
 from diva.methods import (
     active_bias,
     cg_score,
@@ -27,7 +30,9 @@ from diva.methods import (
     uniform,
 )
 from diva.methods.inputs import Classes, labelled, pair
-from diva.methods.names import Kind, get, suspecting
+from diva.methods.names import RULES, Kind, get, suspecting
+from diva.numerics.chunks import Chunks
+from diva.numerics.precision import RidgeFit
 
 # by name: n samples → (n,) values; core and pool → pool positions, best first
 FUNCTIONS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
@@ -127,6 +132,15 @@ def order(
     function = FUNCTIONS[get(name).name][1]
     keywords = arguments(name, function, options, seed)
     return function(*pair(core_features, core_labels, pool_features, pool_labels, classes), **keywords)
+
+
+def suggest(name: str, core: RidgeFit | None, pool: Chunks, *, budget: int, **options: Any) -> Suggestion:
+    """What to label next by a rule of `diva.methods.names.RULES`; arguments as of `diva.curation.suggest.suggest`.
+
+    Raises:
+        ValueError: as there, and on an unknown rule.
+    """
+    return suggest_rows(core, pool, budget=budget, rule=get(name, RULES).name, **options)
 
 
 def defaults(function: Callable[..., Tensor]) -> dict[str, Any]:
