@@ -1,4 +1,4 @@
-"""Backbones by name: torchvision's networks, the one that is installed, CLIP's image towers, functions of one's own."""
+"""Backbones by name: of torchvision, timm, transformers, open_clip, the bundled one, functions of one's own."""
 
 import difflib
 import importlib
@@ -14,7 +14,7 @@ import torchvision
 from torch import nn
 
 from diva.store.digests import sha256
-from diva.vision import clip, efficientnet_lite
+from diva.vision import clip, efficientnet_lite, hugging_face, timm_networks
 from diva.vision.backbone import Backbone
 from diva.vision.weights import State, misfit, read_state, renamed
 
@@ -32,12 +32,13 @@ def load_backbone(
 
     Args:
         name: a classification network of torchvision; ``bundled:efficientnet_lite0``, whose ImageNet weights are
-            installed with the project; ``open_clip:ARCHITECTURE[/TAG]``, whose image tower is taken
-            whole with its own transform; or ``package.module:function``, called without arguments.
-        weights: ``DEFAULT`` (torchvision's best, fetched if need be; for a function, what it brings itself),
+            installed with the project; ``timm:NAME``, ``hf:NAME_OR_FOLDER`` (of transformers) or
+            ``open_clip:ARCHITECTURE[/TAG]``, each with its own transform; or ``package.module:function``, called
+            without arguments.
+        weights: ``DEFAULT`` (the library's, fetched if need be; for a function, what it brings itself),
             ``none`` (random, from ``seed``), or the path of a state dict.
         seed: of the initialisation; the global generator is left alone.
-        size: side of the images; with torchvision's ``DEFAULT`` its own transform decides.
+        size: side of the images, where no transform of the network's own decides.
         checksum: SHA-256 that the weights' file must have.
 
     Raises:
@@ -46,6 +47,8 @@ def load_backbone(
     build = builder(name)
     if name.startswith("open_clip:"):
         return _checked(clip.load_image_tower(name, str(weights), seed), name, seed, checksum)
+    if name.startswith(hugging_face.PREFIX):
+        return _checked(hugging_face.load(name, str(weights), seed), name, seed, checksum)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         torch.manual_seed(seed)
         warnings.simplefilter("ignore")  # torchvision announces changes of its initialisation
@@ -72,6 +75,11 @@ def builder(name: str) -> Builder:
     """The function that makes a network; ValueError with near names where there is none."""
     if name.startswith("open_clip:"):
         return partial(clip.create, name)
+    if name.startswith(timm_networks.PREFIX):
+        return timm_networks.builder(name)
+    if name.startswith(hugging_face.PREFIX):
+        hugging_face.folder_of(name)  # refuses what is not there
+        return partial(hugging_face.load, name, "none", 0)
     if name == efficientnet_lite.NAME:
         return efficientnet_lite.EfficientNetLite0
     if ":" in name:
@@ -85,7 +93,8 @@ def builder(name: str) -> Builder:
     if name not in networks:
         similar = difflib.get_close_matches(name.lower(), networks, cutoff=0.5)
         raise ValueError(
-            f"backbone must be a classification network of torchvision or package.module:function, got {name}; "
+            f"backbone must be a classification network of torchvision, {timm_networks.PREFIX}NAME, "
+            f"{hugging_face.PREFIX}NAME_OR_FOLDER, {clip.PREFIX}ARCHITECTURE or package.module:function, got {name}; "
             f"near: {', '.join(similar) or 'none'}."
         )
     return torchvision.models.get_model_builder(name)  # type: ignore[no-any-return]
@@ -93,6 +102,8 @@ def builder(name: str) -> Builder:
 
 def _cut(network: nn.Module, name: str, size: int) -> Backbone:
     try:
+        if name.startswith(timm_networks.PREFIX):
+            return timm_networks.cut(network)
         return Backbone(network, size)
     except (RuntimeError, ValueError, AssertionError) as error:
         raise ValueError(f"crop must be a size that {name} takes, got {size}: {error}") from error
@@ -103,6 +114,11 @@ def _with_default(build: Builder, name: str, size: int) -> Backbone:
         bundled, checksum = efficientnet_lite.trained()
         backbone = _cut(bundled, name, size)
         backbone.weights, backbone.weights_sha256 = "DEFAULT", checksum
+        return backbone
+    if name.startswith(timm_networks.PREFIX):
+        network, file = timm_networks.trained(name, build)
+        backbone = _cut(network, name, size)
+        backbone.weights, backbone.weights_sha256 = "DEFAULT", sha256(file)
         return backbone
     if ":" in name:
         backbone = _cut(build(), name, size)
@@ -145,7 +161,7 @@ def _as_many_classes(backbone: Backbone, state: State, build: Builder, name: str
     have = backbone.network.state_dict().get(f"{backbone.head}.weight")
     want = state.get(f"{backbone.head}.weight")
     if (
-        ":" in name
+        (":" in name and not name.startswith(timm_networks.PREFIX))
         or have is None
         or want is None
         or have.shape[0] == want.shape[0]

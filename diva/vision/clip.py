@@ -97,7 +97,7 @@ def load_towers(name: str, weights: str, seed: int = 0) -> nn.Module:
         towers = create(name)
     if weights == "none":
         return towers
-    state = _state(Path(weights))
+    state = read_state(Path(weights))
     try:
         towers.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -124,21 +124,6 @@ def _where(name: str, tag: str) -> str:
 
     config = open_clip.get_pretrained_cfg(split(name)[0], tag) or {}
     return str(config.get("hf_hub") or config.get("url") or f"nowhere that open_clip knows for {tag}")
-
-
-def _state(path: Path) -> dict[str, Tensor]:
-    if path.suffix != ".safetensors":
-        return read_state(path)
-    if not path.is_file():
-        raise ValueError(f"weights must be DEFAULT, none or an existing file, got {path}.")
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        state: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"weights must be a readable safetensors file, got {path}: {error}") from None
-    return state
 
 
 def load_image_tower(name: str, weights: str, seed: int = 0) -> Backbone:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
+from importlib import metadata
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -165,6 +166,8 @@ def attributes(backbone: Backbone, transform: Transform) -> dict[str, str | int]
     """What a file of features says of its making; equal settings and versions give equal text."""
     versions = {"numpy": np.__version__, "pillow": PIL.__version__, "torch": torch.__version__}
     versions["torchvision"] = torchvision.__version__
+    library = {"timm": "timm", "hf": "transformers"}.get(backbone.name.partition(":")[0])
+    versions |= {library: metadata.version(library)} if library else {}
     later = {"revision": revision.FEATURES} if revision.FEATURES > 1 else {}
     return {
         "backbone": backbone.name,

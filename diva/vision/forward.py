@@ -1,6 +1,6 @@
 """The forward pass: as fast as the device allows, in parts that its memory takes, from several threads at once.
 
-On the CPU torchvision's networks and the bundled one are frozen: a convolution takes in its normalisation and
+On the CPU networks of torchvision and timm and the bundled one are frozen: a convolution takes in its normalisation and
 activation, which saves half the time. On CUDA a trained network runs in mixed precision. Both lay channels last.
 """
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from diva.vision.backbone import Backbone
 from diva.vision.datasets import LESS
 from diva.vision.efficientnet_lite import NAME as BUNDLED
+from diva.vision.timm_networks import PREFIX as TIMM
 from diva.vision.transforms import Steps
 
 logger = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ def frozen(backbone: Backbone) -> nn.Module:
     Only networks that come with an installation: in others Python may decide what happens, of which a graph knows
     nothing.
     """
-    own = isinstance(backbone, Backbone) and ":" in backbone.name.removeprefix(BUNDLED)
+    own = isinstance(backbone, Backbone) and ":" in backbone.name.removeprefix(BUNDLED).removeprefix(TIMM)
     if not isinstance(backbone, Backbone) or not backbone.name or own:
         return backbone
     sample = torch.randn(3, 3, backbone.size, backbone.size, generator=torch.Generator().manual_seed(0))

@@ -13,6 +13,8 @@ def read_state(path: Path) -> State:
     """State dict of a file, without pickled code, without the wrapping that training scripts add."""
     if not path.is_file():
         raise ValueError(f"weights must be DEFAULT, none or an existing file, got {path}.")
+    if path.suffix == ".safetensors":
+        return _without_prefix(_safetensors(path))
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:
@@ -30,6 +32,17 @@ def read_state(path: Path) -> State:
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"weights must be a state dict (names to tensors), got {type(state).__name__} in {path}.")
     return _without_prefix(dict(state))
+
+
+def _safetensors(path: Path) -> State:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state: State = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"weights must be a readable safetensors file, got {path}: {error}") from None
+    return state
 
 
 def _without_prefix(state: State) -> State:

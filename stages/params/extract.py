@@ -13,14 +13,14 @@ class Extract(Section):
     """From images to features.
 
     Attributes:
-        backbone: bundled:efficientnet_lite0, a classification network of torchvision, open_clip:ARCHITECTURE, or
-            package.module:function.
+        backbone: bundled:efficientnet_lite0, a classification network of torchvision, timm:NAME, hf:NAME_OR_FOLDER,
+            open_clip:ARCHITECTURE, or package.module:function.
         weights: DEFAULT, none (random), or the path of a state dict.
         weights_sha256: of that file, checked; null to take it as it is.
         seed: of the random initialisation.
         linearize: last_layer, or last_block: the Jacobian rows of the last block as well.
         projection: features that these are compressed to.
-        resize: shorter side, before the central crop; with DEFAULT the weights' own transform is used instead.
+        resize: shorter side, before the central crop; a transform that the network brings is used instead.
         crop: side of the central crop.
         mean: per channel.
         std: per channel.
