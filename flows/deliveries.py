@@ -124,7 +124,7 @@ class Watched:
 def absent(manifest: Path) -> str:
     """Why a delivery with a manifest waits: files of it that are not there; "" where all are."""
     try:
-        listed = listings.images_of(manifest)
+        listed = listings.images_of(manifest, unlabelled=True)
     except ValueError as error:
         return str(error)
     missing = [entry.name for entry in listed if not entry.path.exists()]
@@ -161,7 +161,7 @@ class Admission(NamedTuple):
 def judge(book: Ledger, arrival: Arrival) -> Admission:
     """Accept a delivery for the set it is meant for, unless its content was delivered before or cannot be read."""
     try:
-        checksum = inspection.checksum(Path(arrival.source).absolute(), arrival.source)
+        checksum = inspection.checksum(Path(arrival.source).absolute(), arrival.source, arrival.to)
     except (ValueError, OSError) as error:
         return Admission(None, plain(f"{arrival.name} is refused: {error}"))
     same = ledger.delivered(book, checksum)

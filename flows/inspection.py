@@ -1,4 +1,4 @@
-"""A first look at a delivery, in a process of its own: ``python -m flows.inspection SOURCE`` prints its checksum.
+"""A first look at a delivery, in a process of its own: ``python -m flows.inspection SOURCE SET`` prints its checksum.
 
 What comes from outside may be made to crash whatever reads it, or to keep it busy for ever; parsers of HDF5 and parquet
 are large. A crash here, or an hour without an end, refuses the delivery, and the night goes on.
@@ -21,22 +21,22 @@ LIMIT = 3600.0  # seconds: at a disk's usual speed, half a terabyte
 COMMAND = (sys.executable, "-m", "flows.inspection")
 
 
-def checksum(path: Path, source: str) -> str:
-    """Checksum of a delivery that can be read, and stand beside the core; a run looks at ``place`` once.
+def checksum(path: Path, source: str, to: str = "pool") -> str:
+    """Checksum of a delivery that can be read, and stand beside the core; a run looks at ``path`` once.
 
     Raises:
         ValueError: it cannot, or its reader crashed; the message names it.
     """
-    digest, fault = look(path, source)
+    digest, fault = look(path, source, to)
     if fault:
         raise ValueError(fault)
     return digest
 
 
 @cache
-def look(path: Path, source: str) -> tuple[str, str]:  # noqa: ARG001 - the key of the cache
+def look(path: Path, source: str, to: str = "pool") -> tuple[str, str]:  # noqa: ARG001 - the key of the cache
     """The checksum, or "" and what is wrong."""
-    with leashed([*COMMAND, source], LOCK) as process, _limited(process) as late:
+    with leashed([*COMMAND, source, to], LOCK) as process, _limited(process) as late:
         lines = [line for line in (process.stdout or "") if line.strip()]
         status = process.wait()
     if late.is_set():
@@ -67,14 +67,14 @@ def _limited(process: "subprocess.Popen[str]") -> Iterator[threading.Event]:
         timer.cancel()
 
 
-def main(source: str) -> int:
+def main(source: str, to: str = "pool") -> int:
     """0 and the checksum on standard output; 1 and why not."""
     from diva.ingest import sources
     from diva.store import ledger
     from flows import provenance
 
     try:
-        provenance.require_same_source(ledger.read(), source)
+        provenance.require_same_source(ledger.read(), source, to)
         sys.stdout.write(sources.checksum(source, {}) + "\n")
     except (ValueError, OSError, MemoryError) as error:
         sys.stdout.write(f"{' '.join(str(error).split()) or 'memory does not suffice'}\n")
@@ -83,4 +83,4 @@ def main(source: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -95,36 +95,36 @@ def require_same_features(book: Ledger) -> None:
             raise ValueError(f"Features of {name} must be made as the core's were: {'; '.join(other)}. {TAKE_BACK}")
 
 
-def require_same_source(book: Ledger, source: str) -> None:
+def require_same_source(book: Ledger, source: str, to: str = "pool") -> None:
     """Refuse ready features (HDF5) that say they were made in another way than the core's say of themselves."""
     core, new = attributes(Path(book.batches["core"].source)), attributes(Path(source))
     other = [f"{key} is {new[key]!r}, the core's {core[key]!r}" for key in new if core.get(key, new[key]) != new[key]]
     if other:
         raise ValueError(f"{source} must be made as the core's features were: {'; '.join(other)}; make it anew.")
-    require_same_kind(made(paths.features("core")), source)
-    require_shared_classes(source)
+    content = sources.open_source(source, {}, unlabelled=sources.waits(to))
+    require_same_kind(made(paths.features("core")), source, content)
+    require_shared_classes(source, content)
 
 
-def require_shared_classes(source: str) -> None:
+def require_shared_classes(source: str, content: readers.Source) -> None:
     """Refuse a delivery of which nothing has a class of the core, where it would be set aside as a whole."""
     if not paths.manifest("core").is_file() or section.read("download", Download).new_classes == "accept":
         return
-    labels = inspection.labels_of(sources.open_source(source, {}))
+    labels = inspection.labels_of(content)
     inspection.require_shared_classes(
         "a delivery", source, labels, manifest.read(paths.manifest("core"))["label"].unique()
     )
 
 
-def require_same_kind(core: Mapping[str, Any] | None, source: str) -> None:
+def require_same_kind(core: Mapping[str, Any] | None, source: str, content: readers.Source) -> None:
     """Refuse ready features beside images, ones that cannot be read, or ones of another width than the core's.
 
     A batch once accepted is history: what is refused only after extraction would stop every night to come.
     """
-    content = sources.open_source(source, {})
     if isinstance(content, readers.ArchiveSource):
         content.check()
     ready = isinstance(content, readers.FeatureSource)
-    width = open_ready(Path(source)).features.shape[1] if ready else None
+    width = open_ready(Path(source), unlabelled=True).features.shape[1] if ready else None
     if core is None:
         return
     if ready != (core["backbone"] == READY):

@@ -47,12 +47,15 @@ def write(batch: str, delivery: manifest.Delivery) -> None:
     tables.write(paths.truth(batch), delivery.truth, manifest.TRUTH)
     counts = {
         "samples": len(delivery.samples),
-        "classes": delivery.samples["label"].n_unique(),
+        "classes": delivery.samples["label"].drop_nulls().n_unique(),
         "quarantined": len(delivery.refused),
         "reasons": manifest.kinds(delivery.refused),
     }
+    waiting = delivery.samples["label"].null_count()
+    if waiting:
+        counts["unlabelled"] = waiting
     tables.write_json(paths.METRICS / "download" / f"{batch}.json", counts)
-    aside = manifest.describe_refused(delivery.refused)
+    aside = manifest.describe_refused(delivery.refused) + (f", {waiting} wait for their labels" if waiting else "")
     logger.info("%s: %d samples of %d classes, %s", batch, counts["samples"], counts["classes"], aside)
 
 

@@ -16,20 +16,22 @@ logger = logging.getLogger(__name__)
 
 
 def pool(batch: str) -> None:
-    """The previous index and, after it, what the batch brings that was nowhere before."""
+    """The previous index and, after it, what the batch brings: what is new, and labels that were missing."""
     accept = section.read("download", Download).new_classes == "accept"
     duplicates = section.read("duplicates", Duplicates)
     book = ledger.read()
-    previous = index.read(paths.pool(ledger.link(book, batch).previous))
+    before = index.whole(paths.pool(ledger.link(book, batch).previous))
     candidates = index.read_batch(batch)
     core = index.read(paths.CORE)
-    index.require_same_making(paths.features(batch), pl.concat([core, previous])["features"])
+    index.require_same_making(paths.features(batch), pl.concat([core, before])["features"])
     test = tested(book)
-    new, refused = index.admit(candidates, taken(book, previous), None if accept else set(core["label"]), test)
+    present = taken(book, index.without_answered(before, candidates))
+    new, refused = index.admit(candidates, present, None if accept else set(core["label"]), test)
     new, tested_groups = index.without_groups_of(new, test)
     new, saved_again = untested(new, test, core, duplicates.near_test)
-    before = pl.concat([test, core, previous])
-    admitted, close = deduplicated(new, before, core, duplicates.near_duplicate)
+    earlier = pl.concat([test, core, index.labelled(before)])
+    admitted, close = deduplicated(new, earlier, core, duplicates.near_duplicate)
+    previous = index.without_answered(before, admitted)
     if paths.RELATIVES.exists():  # samples of the core belong together though nobody said so
         from diva.curation.posing import name_relatives  # brings torch
 
@@ -44,6 +46,9 @@ def pool(batch: str) -> None:
         "reasons": manifest.kinds(refused),
         "pool": len(previous) + len(admitted),
     }
+    waiting = previous["label"].null_count() + admitted["label"].null_count()
+    if waiting:
+        counts["unlabelled"] = waiting
     shared = admitted["group"].drop_nulls().is_in(index.group_names(core)["group"].implode()).sum()
     if shared:
         counts["in_groups_of_the_core"] = shared

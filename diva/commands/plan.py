@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from diva.ingest.inspection import SourceContents, inspect_batch
+from diva.ingest.sources import waits
 from diva.store import ledger, manifest, paths
 from diva.store.features import FeatureFile
 from diva.text.words import Column, Row, Table, count
@@ -61,7 +62,7 @@ def loads(book: ledger.Ledger, extract: Mapping[str, Any]) -> list[Load]:
 
 
 def _load(name: str, batch: ledger.Batch, extract: Mapping[str, Any]) -> Load:
-    contents = inspect_batch(batch, f"batches.{name}")
+    contents = inspect_batch(batch, f"batches.{name}", waits(name))
     rows = _manifest(name, contents)
     samples = contents.samples if rows is None else len(rows)
     stored = _stored(name, extract) if rows is not None and contents.kind == "images" else None

@@ -163,4 +163,6 @@ def _described(contents: "SourceContents") -> str:
         return f"{contents.name}: counted once it is downloaded"
     rows = "images" if contents.kind == "images" else f"rows of {contents.width} features"
     unusable = f" ({count(contents.unusable)} unusable: quarantine)" if contents.unusable else ""
-    return f"{contents.name}: {count(contents.samples)} {rows}, {count(contents.classes or 0)} classes{unusable}"
+    waiting = f", {count(contents.unlabelled)} of them without a label: they wait for theirs (diva label)"
+    classes = f", {count(contents.classes or 0)} classes" + (waiting if contents.unlabelled else "")
+    return f"{contents.name}: {count(contents.samples)} {rows}{classes}{unusable}"

@@ -124,7 +124,7 @@ def name_relatives(new: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
         new: index rows.
         before: index rows of core and pool, with the groups of the core's relatives.
     """
-    both = pl.concat([before, new])
+    both = pl.concat([before, new]).with_columns(pl.col("label").fill_null(""))
     if new.is_empty() or len(both) > SEARCHED:
         return new
     classes = both["label"].unique().to_list()

@@ -2,6 +2,7 @@
 
 photos/cat/1.png          the label is the folder on top
 photos/train/cat/1.png    the one below, where all on top are splits (train, val, …) with the same folders below
+photos/1.png              none, where samples may lack one and no image lies in a folder of its own
 """
 
 import os
@@ -17,11 +18,17 @@ SYSTEM_NAMES = {
     "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "thumbs.db", "ehthumbs.db",
     "desktop.ini", "lost+found",
 }  # fmt: skip
+LOOSE = Fault("no class folder", "Move the image into the folder of its class: class/image.")
 SYSTEM = Fault("system file: of a desktop or a disk station, no sample", "Nothing to do.")
 
 
-def images_of(root: Path) -> list[Listed]:
-    """The files of a folder in the order of their names, with the labels that their folders give; no hidden ones."""
+def images_of(root: Path, unlabelled: bool = False) -> list[Listed]:
+    """The files of a folder in the order of their names, with the labels that their folders give; no hidden ones.
+
+    Args:
+        root: the folder.
+        unlabelled: whether the files of a folder without folders are samples that wait for their labels.
+    """
     inside, listed = root.resolve(), []
 
     def closed(error: OSError) -> None:
@@ -34,6 +41,8 @@ def images_of(root: Path) -> list[Listed]:
         links = [name for name in folders if (Path(directory) / name).is_symlink()]  # os.walk does not follow them
         paths = [Path(directory) / name for name in (*names, *links) if not name.startswith(".")]
         listed += [_listed(path, root, inside) for path in paths]
+    if unlabelled and all(entry.fault for entry in listed):
+        listed = [entry._replace(fault=None) if entry.fault == LOOSE else entry for entry in listed]
     depth = 1 if splits(entry.name for entry in listed if not entry.fault) else 0
     return sorted((_labelled(entry, depth) for entry in listed), key=lambda entry: entry.name)
 
@@ -64,7 +73,7 @@ def _misplaced(path: Path, parts: list[str], inside: Path) -> Fault | None:
         if target.is_dir():
             return Fault("link to a folder", "Put the images themselves there.")
     if len(parts) == 1:
-        return Fault("no class folder", "Move the image into the folder of its class: class/image.")
+        return LOOSE
     return None
 
 

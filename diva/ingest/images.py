@@ -128,19 +128,22 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def inspect(listed: Listed, content: str | None) -> Sample | Refused:
-    """A listed file as a row of the manifest or of the quarantine; ``content`` is its sha256."""
+def inspect(listed: Listed, content: str | None, unlabelled: bool = False) -> Sample | Refused:
+    """A listed file as a row of the manifest or of the quarantine; ``content`` is its sha256.
+
+    ``unlabelled``: it may wait for its label.
+    """
     path, label = _printable(listed.path.as_posix()), listed.label and _printable(listed.label)
     sample_id = content[:ID_LENGTH] if content else None
     seen = listed.fault or header(listed.path)
     if isinstance(seen, Fault):
         return Refused(sample_id, path, label, *seen)
-    if not label:
+    if not label and not unlabelled:
         return Refused(sample_id, path, None, "no label", "Give it a label in the list, or take its line out.")
     if sample_id is None:
         return Refused(None, path, label, "not readable", "Copy the file again, and give read permission.")
     group = listed.group and _printable(listed.group)
-    return Sample(sample_id, path, label, *seen, group=group, pixels=pixels(listed.path))
+    return Sample(sample_id, path, label or None, *seen, group=group, pixels=pixels(listed.path))
 
 
 def pixels(path: Path) -> str | None:

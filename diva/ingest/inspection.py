@@ -28,13 +28,14 @@ class SourceContents:
         options: of the source.
         source: opened.
         kind: "images", "features" or "none".
-        samples: usable ones; None where only ``download`` will tell.
+        samples: usable ones, with a label or waiting for it; None where only ``download`` will tell.
         classes: among them.
         unusable: files without label, out of place, or otherwise refused already.
         files: paths of the images, or of the ready features, where they lie on this disk.
         width: p of ready features.
         labels: usable samples by class, where that is known.
         notes: what people should know of it before anything runs.
+        unlabelled: samples that wait for their labels.
     """
 
     name: str
@@ -48,12 +49,16 @@ class SourceContents:
     width: int | None = None
     labels: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    unlabelled: int = 0
 
 
-def inspect_source(name: str, options: Mapping[str, Any], option: str) -> SourceContents:
-    """What a source holds; ValueError that names the command's ``option`` where it holds nothing usable."""
+def inspect_source(name: str, options: Mapping[str, Any], option: str, unlabelled: bool = False) -> SourceContents:
+    """What a source holds; ValueError that names the command's ``option`` where it holds nothing usable.
+
+    ``unlabelled``: its samples may wait for their labels.
+    """
     try:
-        contents = _inspect_source(name, options, sources.open_source(name, options))
+        contents = _inspect_source(name, options, sources.open_source(name, options, unlabelled=unlabelled))
     except (ValueError, OSError) as error:
         raise ValueError(f"{option}: {error}") from None
     if contents.kind != "none" and contents.samples == 0:
@@ -65,9 +70,9 @@ def inspect_source(name: str, options: Mapping[str, Any], option: str) -> Source
     return contents
 
 
-def inspect_batch(entry: ledger.Batch, option: str) -> SourceContents:
+def inspect_batch(entry: ledger.Batch, option: str, unlabelled: bool = False) -> SourceContents:
     """What all deliveries of a batch hold together."""
-    first, *more = [inspect_source(part.source, part.options, option) for part in entry.deliveries]
+    first, *more = [inspect_source(part.source, part.options, option, unlabelled) for part in entry.deliveries]
     for other in more:
         labels = Counter(first.labels) + Counter(other.labels)
         first = replace(
@@ -108,9 +113,9 @@ def labels_of(source: Source) -> Counter[str]:
     """Usable samples by class; nothing where only ``download`` will tell."""
     if isinstance(source, readers.ImageSource):
         return Counter(str(listed.label) for listed in source.listed if listed.label and not listed.fault)
-    return Counter(
-        filter(None, open_ready(source.path).labels.tolist() if isinstance(source, readers.FeatureSource) else ())
-    )
+    if isinstance(source, readers.FeatureSource):
+        return Counter(filter(None, open_ready(source.path, source.unlabelled).labels.tolist()))
+    return Counter()
 
 
 def _first_fault(source: Source) -> str:
@@ -124,20 +129,24 @@ def _first_fault(source: Source) -> str:
 
 def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> SourceContents:
     if isinstance(source, readers.ImageSource):
-        usable = [listed for listed in source.listed if listed.label and not listed.fault]
+        usable = [listed for listed in source.listed if (listed.label or source.unlabelled) and not listed.fault]
         files = tuple(listed.path.as_posix() for listed in usable)
         labels = labels_of(source)
         counts = (len(usable), len(labels), len(source.listed) - len(usable))
         notes = (*_layout(name, source), *_probe(name, usable, source.table is not None))
-        return SourceContents(name, options, source, "images", *counts, files, labels=labels, notes=notes)
+        wait = len(usable) - labels.total()
+        return SourceContents(
+            name, options, source, "images", *counts, files, labels=labels, notes=notes, unlabelled=wait
+        )
     if isinstance(source, readers.FeatureSource):
-        ready, files = open_ready(source.path), (source.path.as_posix(),)
+        ready, files = open_ready(source.path, source.unlabelled), (source.path.as_posix(),)
         named = ready.labels if ready.sample_id is None else source.contents.samples["label"]
         labels = Counter(str(label) for label in named if label)
-        unusable, width = len(ready.labels) - labels.total(), int(ready.features.shape[1])
-        counts, fault = (labels.total(), len(labels), unusable), _first_fault(source) if unusable else ""
+        wait = len(named) - labels.total() if source.unlabelled else 0
+        unusable, width = len(ready.labels) - labels.total() - wait, int(ready.features.shape[1])
+        counts, fault = (labels.total() + wait, len(labels), unusable), _first_fault(source) if unusable else ""
         notes = (f"{name}: {unusable} of {len(ready.labels)} rows cannot be used{fault}.",) * bool(unusable)
-        return SourceContents(name, options, source, "features", *counts, files, width, labels, notes)
+        return SourceContents(name, options, source, "features", *counts, files, width, labels, notes, wait)
     if isinstance(source, embedded.Slice):
         return SourceContents(name, options, source, "images", len(source.true), len(source.classes))
     if isinstance(source, readers.EmptySource):

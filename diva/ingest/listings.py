@@ -1,5 +1,7 @@
 """Lists of images: a .csv or .parquet file with the columns path and label; relative paths start at its folder.
 
+Where samples may wait for their labels, the latter may be empty, or missing.
+
 A .csv may be separated by commas, semicolons, tabs or bars, in UTF-8 or UTF-16, and begin with ``sep=;``.
 """
 
@@ -33,8 +35,8 @@ class ListOptions(BaseModel):
     columns: dict[Literal["path", "label"], str] = {}
 
 
-def images_of(table: Path, columns: Mapping[Any, str] | None = None) -> list[Listed]:
-    """The files that a list names, in its order.
+def images_of(table: Path, columns: Mapping[Any, str] | None = None, unlabelled: bool = False) -> list[Listed]:
+    """The files that a list names, in its order; ``unlabelled``: it need not have labels.
 
     Raises:
         ValueError: no such columns, or a line that is no row: it is named.
@@ -43,15 +45,17 @@ def images_of(table: Path, columns: Mapping[Any, str] | None = None) -> list[Lis
     read = _csv_rows if table.suffix.lower() == ".csv" else _parquet_rows
     rows = tables.parse(lambda path: list(read(path)), table, "list")
     header = rows[0][1]
-    missing = [name for name in names.values() if header.count(name) != 1]
+    bare = unlabelled and not columns and not {"label", *LIKELY["label"]} & set(header)
+    wanted = [names["path"]] if bare else list(names.values())
+    missing = [name for name in wanted if header.count(name) != 1]
     if missing:
         got = ", ".join(map(str, header)) or "none"
         got += "".join(f"; {name} must be there once" for name in names.values() if header.count(name) > 1)
         raise ValueError(f"{table} must have the columns {' and '.join(names.values())}, got {got}{_offer(header)}.")
-    path, label = (header.index(name) for name in names.values())
+    path, label = header.index(names["path"]), None if bare else header.index(names["label"])
     group = next((header.index(name) for name in manifest.GROUPS if name in header), None)
     return [
-        _entry(table, line, row[path], row[label], None if group is None else plain_text(row[group]))
+        _entry(table, line, *(None if column is None else row[column] for column in (path, label, group)))
         for line, row in rows[1:]
     ]
 
@@ -111,7 +115,7 @@ def _csv_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
         raise ValueError(f"line {following}: {error}; quote cells with separators, and double quotes in them") from None
 
 
-def _entry(table: Path, line: int, path: Any, label: Any, group: str | None) -> Listed:
+def _entry(table: Path, line: int, path: Any, label: Any, group: Any) -> Listed:
     name = "" if path is None else str(path)
     if not name.strip():
         fault = Fault(f"no path: line {line} of {table.name}", "Give it a path, or take the line out.")
@@ -119,7 +123,7 @@ def _entry(table: Path, line: int, path: Any, label: Any, group: str | None) -> 
     if name.startswith(("http://", "https://")):
         fault = Fault("address on the network: a list names files", "Fetch the image, and give its path.")
         return Listed(table, name, normalized(label), fault)
-    return Listed(_located(table.parent, name), name, normalized(label), group=group)
+    return Listed(_located(table.parent, name), name, normalized(label), group=plain_text(group))
 
 
 def _located(folder: Path, name: str) -> Path:

@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from diva.ingest.inspection import SourceContents, few_of, inspect_batch, inspect_source, require_shared_classes
+from diva.ingest.sources import waits
 from diva.store import ledger, paths
 
 CROP = 224
@@ -43,7 +44,8 @@ def gather(
     """
     names = {"core": core, "test": test, **{f"b{number:03d}": name for number, name in enumerate(pool, 1)}}
     contents = {
-        batch: inspect_source(name, options_of(name, batch, columns), _option(batch)) for batch, name in names.items()
+        batch: inspect_source(name, options_of(name, batch, columns), _option(batch), waits(batch))
+        for batch, name in names.items()
     }
     start = contents["core"]
     if start.kind == "none":
@@ -63,7 +65,7 @@ def fitting(
     book: ledger.Ledger, source: str, to: str, columns: Mapping[str, str] | None = None, new_classes: bool = False
 ) -> SourceContents:
     """What a further delivery holds; ValueError where it cannot stand beside the core."""
-    contents = inspect_source(source, options_of(source, to, columns), "SOURCE")
+    contents = inspect_source(source, options_of(source, to, columns), "SOURCE", waits(to))
     if contents.kind == "none":
         raise ValueError("SOURCE must hold samples, got none.")
     core = inspect_batch(book.batches["core"], "batches.core")

@@ -55,10 +55,19 @@ class ImageSource:
         workers: threads that read them.
         max_pixels: images with more are set aside.
         table: the list that names the files, itself part of the delivery.
+        unlabelled: whether files without a label are samples that wait for theirs.
     """
 
-    def __init__(self, listed: list[Listed], workers: int, max_pixels: int, table: Path | None = None) -> None:
+    def __init__(
+        self,
+        listed: list[Listed],
+        workers: int,
+        max_pixels: int,
+        table: Path | None = None,
+        unlabelled: bool = False,
+    ) -> None:
         self.listed, self.workers, self.max_pixels, self.table = listed, workers, max_pixels, table
+        self.unlabelled = unlabelled
 
     @cached_property
     def _digests(self) -> dict[Path, str | None]:
@@ -73,10 +82,10 @@ class ImageSource:
         return images.checksum(lines.items())
 
     def read(self, folder: Path) -> Delivery:  # noqa: ARG002 - they stay where they are
-        """One row per readable image with a label, each content once."""
+        """One row per readable image with a label (or one that may wait for it), each content once."""
 
         def inspect(listed: Listed) -> Sample | Refused:
-            return images.inspect(listed, self._digests.get(listed.path))
+            return images.inspect(listed, self._digests.get(listed.path), self.unlabelled)
 
         with images.size_limit(self.max_pixels):
             return delivery(images.in_threads(inspect, self.listed, self.workers, "images"))
@@ -94,10 +103,11 @@ class FeatureSource:
 
     Args:
         path: the file; beside an .npy lie its labels, NAME_labels.npy.
+        unlabelled: whether rows without a label are samples that wait for theirs.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, unlabelled: bool = False) -> None:
+        self.path, self.unlabelled = path, unlabelled
 
     def checksum(self) -> str:
         """Of the file, or of the two files of an .npy."""
@@ -115,7 +125,7 @@ class FeatureSource:
         """One row per labelled sample; ids as given, or the hash of the row's numbers, which reads all of them."""
         from diva.ingest.ready import open_ready
 
-        ready = open_ready(self.path)
+        ready = open_ready(self.path, self.unlabelled)
         ids = _hashes(ready.features) if ready.sample_id is None else map(plain_text, ready.sample_id)
         groups = [""] * len(ready.labels) if ready.group is None else ready.group.tolist()
         rows = enumerate(zip(ids, ready.labels.tolist(), groups, strict=True))
@@ -128,7 +138,7 @@ class FeatureSource:
             return Refused(
                 None, path, label, f"no ASCII sample_id: {sample_id!r} in row {row}", "Give it one in ASCII."
             )
-        if label is None:
+        if label is None and not self.unlabelled:
             return Refused(sample_id, path, None, f"no label: row {row}", "Give it a label, or take the row out.")
         return Sample(sample_id, path, label, row=row, group=group)
 
@@ -141,10 +151,14 @@ class ArchiveSource:
         limits: what it may unpack to.
         workers: threads that read the files.
         max_pixels: images with more are set aside.
+        unlabelled: whether images of an archive without folders wait for their labels.
     """
 
-    def __init__(self, source: str, limits: archives.Limits, workers: int, max_pixels: int) -> None:
+    def __init__(
+        self, source: str, limits: archives.Limits, workers: int, max_pixels: int, unlabelled: bool = False
+    ) -> None:
         self.source, self.limits, self.workers, self.max_pixels = source, limits, workers, max_pixels
+        self.unlabelled = unlabelled
         self.sha256 = None
         if "://" in source:
             self.sha256 = _checksum_of_url(source)
@@ -166,8 +180,9 @@ class ArchiveSource:
 
         archive = fetch.by_url(self.source, self.sha256) if self.sha256 else Path(self.source)
         aside = archives.sift(archive, folder, self.limits)
-        listed = folders.images_of(folders.root_of(folder))
-        result = ImageSource([*listed, *aside], self.workers, self.max_pixels).read(folder)
+        listed = folders.images_of(folders.root_of(folder), self.unlabelled)
+        images = ImageSource([*listed, *aside], self.workers, self.max_pixels, unlabelled=self.unlabelled)
+        result = images.read(folder)
         if archive.parent == fetch.CACHE:
             archive.unlink()
         return result

@@ -2,7 +2,8 @@
 
 One file holds ``features`` (n, p), ``labels`` (n,) and, if it likes, ``sample_id`` (n,) and ``group`` (n,), what is
 left out together: npz arrays, HDF5 data sets, or columns of a parquet (``features`` a list, or one column per feature,
-``f0`` to ``f<p-1>``); an npy holds features alone, its labels lie beside it in ``<name>_labels.npy``.
+``f0`` to ``f<p-1>``); an npy holds features alone, its labels lie beside it in ``<name>_labels.npy``. Where samples may
+wait for their labels, these may be empty, or missing.
 """
 
 import itertools
@@ -67,8 +68,8 @@ class StoredRows:
         return values
 
 
-def open_ready(path: str | Path) -> Ready:
-    """Open a file of ready features.
+def open_ready(path: str | Path, unlabelled: bool = False) -> Ready:
+    """Open a file of ready features; ``unlabelled``: it need not have labels.
 
     Raises:
         ValueError: the file is absent, damaged, of another kind, or its arrays are missing or do not fit together.
@@ -76,7 +77,7 @@ def open_ready(path: str | Path) -> Ready:
     path = Path(path)
     readers: dict[str, Callable[[Path], Mapping[str, Any]]] = {
         ".npz": _npz,
-        ".npy": _npy,
+        ".npy": lambda path: _npy(path, unlabelled),
         ".parquet": _parquet,
         ".h5": _hdf5,
         ".hdf5": _hdf5,
@@ -86,7 +87,8 @@ def open_ready(path: str | Path) -> Ready:
     if not path.is_file():
         raise ValueError(f"source must be an existing file, got {path}.")
     arrays = readers[path.suffix.lower()](path)
-    missing = [name for name in ("features", "labels") if arrays.get(name) is None]
+    bare = unlabelled and not {"labels", *LIKELY["labels"]} & set(arrays)
+    missing = [name for name in ("features", "labels")[: 1 if bare else 2] if arrays.get(name) is None]
     if missing:
         absent, names = " and ".join(missing), ", ".join(arrays) or "nothing"
         raise ValueError(
@@ -109,7 +111,7 @@ def read_ready(paths: Sequence[str], rows: Sequence[int], chunk_size: int = 8192
     """Rows of files of ready features, block by block, in the order given: row ``rows[i]`` of ``paths[i]``."""
     where = np.asarray(rows, dtype=np.int64)
     for path, group in itertools.groupby(range(len(paths)), key=paths.__getitem__):
-        features = open_ready(path).features
+        features = open_ready(path, unlabelled=True).features
         members = np.fromiter(group, dtype=np.int64)
         asked = where[members]
         if asked.min() < 0 or asked.max() >= len(features):
@@ -135,7 +137,7 @@ def _checked(path: Path, arrays: Mapping[str, Any]) -> Ready:
         raise ValueError(f"features of {path} must have shape (n, p), got {tuple(features.shape)}.")
     if np.dtype(features.dtype).kind not in "fiub":
         raise ValueError(f"features of {path} must be real numbers, got {features.dtype}.")
-    labels = as_text(arrays["labels"], "labels", path)
+    labels = as_text(arrays["labels"], "labels", path) if "labels" in arrays else np.full(len(features), "")
     sample_id = as_text(arrays["sample_id"], "sample_id", path) if "sample_id" in arrays else None
     names = [name for name in manifest.GROUPS if name in arrays]
     group = as_text(arrays[names[0]], names[0], path) if names else None
@@ -194,9 +196,11 @@ def _member(file: Any, name: str, path: Path) -> Any:
     return values
 
 
-def _npy(path: Path) -> Mapping[str, Any]:
+def _npy(path: Path, unlabelled: bool) -> Mapping[str, Any]:
     beside = path.with_name(f"{path.stem}_labels.npy")
     if not beside.is_file():
+        if unlabelled:
+            return {"features": _loaded(path, mmap_mode="r")}
         raise ValueError(f"{path} must have its labels beside it in {beside.name}, got nothing there.")
     return {"features": _loaded(path, mmap_mode="r"), "labels": _loaded(beside)}
 

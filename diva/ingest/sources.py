@@ -29,7 +29,12 @@ class NoOptions(BaseModel):
 
 
 def open_source(
-    source: str, options: Mapping[str, Any], *, workers: int = 4, max_pixels: int = images.MAX_PIXELS
+    source: str,
+    options: Mapping[str, Any],
+    *,
+    workers: int = 4,
+    max_pixels: int = images.MAX_PIXELS,
+    unlabelled: bool = False,
 ) -> Source:
     """The source that a ledger's entry names.
 
@@ -38,6 +43,7 @@ def open_source(
         options: of the embedded default, of archives and of data sets by name; empty otherwise.
         workers: threads that read files.
         max_pixels: images with more are set aside.
+        unlabelled: whether samples may wait for their labels, as those of a pool may.
 
     Raises:
         ValueError: no such source, or options that it does not have.
@@ -55,7 +61,8 @@ def open_source(
         options = {**options, "root": root} if root else options
         return DataSetSource(name, _options(options, DataSetOptions, source), workers, max_pixels)
     if "://" in source or archives.is_archive(source):
-        return ArchiveSource(source, _options(options, archives.Limits, redacted(source)), workers, max_pixels)
+        limits = _options(options, archives.Limits, redacted(source))
+        return ArchiveSource(source, limits, workers, max_pixels, unlabelled)
     if source == "none":
         _options(options, NoOptions, source)
         return EmptySource()
@@ -67,12 +74,13 @@ def open_source(
     kind = path.suffix.lower()
     if path.is_file() and (kind == ".csv" or (kind == ".parquet" and listings.is_list(path, options))):
         columns = _options(options, listings.ListOptions, source).columns
-        return ImageSource(listings.images_of(path, columns), workers, max_pixels, path)
+        return ImageSource(listings.images_of(path, columns, unlabelled), workers, max_pixels, path, unlabelled)
     _options(options, NoOptions, source)
     if path.is_dir():
-        return ImageSource(folders.images_of(path), workers, max_pixels)
+        listed = folders.images_of(path, unlabelled)
+        return ImageSource(listed, workers, max_pixels, unlabelled=unlabelled)
     if kind in (*READY, ".parquet"):
-        return FeatureSource(path)
+        return FeatureSource(path, unlabelled)
     raise ValueError(f"source must be {KINDS}, got {source!r}.")
 
 
@@ -87,7 +95,7 @@ def _options(options: Mapping[str, Any], model: type[O], source: str) -> O:
 
 def checksum(source: str, options: Mapping[str, Any]) -> str:
     """Checksum of a delivery as it lies there now."""
-    return open_source(source, options).checksum()
+    return open_source(source, options, unlabelled=True).checksum()
 
 
 def accept(book: ledger.Ledger, name: str | None, source: str, options: Mapping[str, Any]) -> ledger.Ledger:
@@ -97,11 +105,17 @@ def accept(book: ledger.Ledger, name: str | None, source: str, options: Mapping[
 
 def open_batch(entry: ledger.Batch, batch: str, *, workers: int = 4, max_pixels: int = images.MAX_PIXELS) -> Source:
     """The source of a batch, several deliveries as one; ValueError where one has changed since it was accepted."""
-    opened = []
+    opened: list[Source] = []
+    settings = {"workers": workers, "max_pixels": max_pixels, "unlabelled": waits(batch)}
     for part in entry.deliveries:
-        opened.append(open_source(part.source, part.options, workers=workers, max_pixels=max_pixels))
+        opened.append(open_source(part.source, part.options, **settings))  # type: ignore[arg-type]
         verify(opened[-1], part, batch)
     return opened[0] if len(opened) == 1 else JoinedSource(opened)
+
+
+def waits(batch: str) -> bool:
+    """Whether samples of a batch may wait for their labels: those of the pool may."""
+    return batch not in ("core", "test")
 
 
 def verify(source: Source, entry: ledger.Batch, batch: str) -> None:

@@ -70,6 +70,6 @@ def samples(book: ledger.Ledger) -> pl.DataFrame:
     """
     columns = ["path", "sample_id"]
     manifests = (manifest.read(paths.manifest(name)).filter(pl.col("row").is_null()) for name in ledger.order(book))
-    newest = (index.read(paths.pool(ledger.newest_pool(book))), curated.read(book.latest))
+    newest = (index.whole(paths.pool(ledger.newest_pool(book))), curated.read(book.latest))
     rows = pl.concat([frame.select(columns) for frame in (*manifests, *newest)]).unique(maintain_order=True)
     return rows.join(takedowns.read(), on="sample_id", how="anti", maintain_order="left")

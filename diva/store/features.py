@@ -1,9 +1,9 @@
 """Features on disk: one immutable HDF5 file per batch; `diva.store.streams` reads several as one.
 
-A file holds ``features`` (n, p) float16 or float32, ``labels`` (n,) int32 codes into ``classes``, ``sample_id`` (n,)
-ASCII; its attributes say how the features were made. It is written once: rows first gather in a folder beside it (raw
-numbers plus a journal, so that a killed run continues where it stopped), then go into a file of a temporary name that
-takes its real one when whole. An empty batch gives a file of n = 0 rows of width p = 0.
+A file holds ``features`` (n, p) float16 or float32, ``labels`` (n,) int32 codes into ``classes`` (−1: none yet),
+``sample_id`` (n,) ASCII; its attributes say how the features were made. It is written once: rows first gather in a
+folder beside it (raw numbers plus a journal, so that a killed run continues where it stopped), then go into a file of a
+temporary name that takes its real one when whole. An empty batch gives a file of n = 0 rows of width p = 0.
 """
 
 import hashlib
@@ -84,11 +84,11 @@ class FeatureWriter:
         rounded, lost = _stored(features, rows, self.dtype)
         self._journal(rounded, sorted(failed + lost), done)
 
-    def finish(self, labels: Sequence[str], sample_id: Sequence[str], *, spare: bool = False) -> list[Failure]:
+    def finish(self, labels: Sequence[str | None], sample_id: Sequence[str], *, spare: bool = False) -> list[Failure]:
         """Write the file for all ``done`` rows of the manifest; return the failures.
 
         Args:
-            labels: of the rows.
+            labels: of the rows; None of one that has none yet.
             sample_id: of the rows.
             spare: whether the batch may turn out empty, where what it brought is unusable; never where it is absent.
         """
@@ -101,8 +101,9 @@ class FeatureWriter:
             raise ValueError(f"all {self.done} rows failed; the first: {first.reason}. {first.remedy}")
         gone = {failure.row for failure in self.failures}
         rows = [row for row in range(self.done) if row not in gone]
+        classes = sorted({label for label in labels if label is not None})
         with replacing(self.path) as temporary:
-            self._write(temporary, [labels[row] for row in rows], [sample_id[row] for row in rows], sorted(set(labels)))
+            self._write(temporary, [labels[row] for row in rows], [sample_id[row] for row in rows], classes)
         self.discard()
         return self.failures
 
@@ -143,8 +144,8 @@ class FeatureWriter:
         self.done, self.width = done, width
         self.failures += failures
 
-    def _write(self, path: Path, labels: list[str], sample_id: list[str], classes: list[str]) -> None:
-        code = {label: index for index, label in enumerate(classes)}
+    def _write(self, path: Path, labels: list[str | None], sample_id: list[str], classes: list[str]) -> None:
+        code = {None: -1} | {label: index for index, label in enumerate(classes)}
         shape = (len(labels), self.width)
         with h5py.File(path, "w") as file:
             file.attrs.update(self.attributes)
@@ -198,7 +199,7 @@ class FeatureFile:
         dtype: of the features.
         attributes: how they were made.
         classes: names that the codes stand for.
-        labels: (n,) codes.
+        labels: (n,) codes, −1 of a row that has none yet.
 
     Raises:
         ValueError: the file is absent, cut short, or no file of features.

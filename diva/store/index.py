@@ -14,7 +14,7 @@ SCHEMA: tables.Schema = {
     "batch": pl.String,
     "features": pl.String,  # path of the file
     "row": pl.Int64,  # within that file
-    "label": pl.String,
+    "label": pl.String,  # null where the sample waits for one
     "path": pl.String,  # of the image, or of the ready features
     "group": pl.String,  # what is left out together with it; null where it stands by itself
     "pixels": pl.String,  # hash of the decoded image; null where the manifest has none
@@ -26,8 +26,26 @@ MAKING = ("backbone", "weights_sha256", "transform")  # what features of one pro
 
 
 def read(path: Path) -> pl.DataFrame:
-    """The index at ``path``."""
+    """The index at ``path``, without the samples that wait for their labels: these never train."""
+    return labelled(whole(path))
+
+
+def whole(path: Path) -> pl.DataFrame:
+    """The index at ``path``, with the samples that wait for their labels."""
     return tables.read(path, SCHEMA)
+
+
+def labelled(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows that have a label."""
+    return rows.filter(pl.col("label").is_not_null())
+
+
+def without_answered(rows: pl.DataFrame, samples: pl.DataFrame) -> pl.DataFrame:
+    """Rows of an index less those that wait for the label that ``samples``, a later delivery, bring."""
+    answered = pl.lit(value=False)
+    for key in ("sample_id", "pixels"):
+        answered |= pl.col(key).is_in(labelled(samples)[key].drop_nulls().implode()).fill_null(value=False)
+    return rows.filter(pl.col("label").is_not_null() | ~answered)
 
 
 def write(path: Path, frame: pl.DataFrame) -> None:
@@ -158,7 +176,9 @@ def admit(
         spelling = Spelling(classes)
         joined = joined.with_columns(pl.col("label").map_elements(spelling, pl.String))
     repeated = pl.col("earlier").is_not_null()
-    foreign = ~pl.col("label").is_in(sorted(classes)) if classes is not None else pl.lit(value=False)
+    foreign = (~pl.col("label").is_in(sorted(classes)) if classes is not None else pl.lit(value=False)).fill_null(
+        value=False
+    )
     reason = pl.format("already delivered: in {}", "earlier")
     repeats = manifest.set_aside(joined.filter(repeated), reason, "Nothing to do.")
     strange = manifest.set_aside(

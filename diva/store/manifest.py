@@ -16,7 +16,7 @@ from diva.text.labels import Spelling
 SCHEMA: tables.Schema = {
     "sample_id": pl.String,
     "path": pl.String,
-    "label": pl.String,
+    "label": pl.String,  # null where the sample waits for one, which a pool's may
     "width": pl.Int32,
     "height": pl.Int32,
     "row": pl.Int64,  # within a file of ready features
@@ -41,7 +41,7 @@ class Sample(NamedTuple):
 
     sample_id: str
     path: str
-    label: str
+    label: str | None
     width: int | None = None
     height: int | None = None
     row: int | None = None
@@ -137,29 +137,30 @@ def grouped(samples: pl.DataFrame, by: str | None) -> pl.DataFrame:
 def distinct(rows: Iterable[Sample], kind: str = "same content") -> tuple[list[Sample], list[Refused]]:
     """Each ``sample_id`` once: the first stays, later ones are refused, and whether their labels agree is said.
 
-    Equal pixels are one content, too, in whatever file they are.
+    Equal pixels are one content, too, in whatever file they are. A sample without a label takes that of a later copy.
 
     Args:
         rows: samples.
         kind: what two of one ``sample_id`` have in common.
     """
     unique: list[Sample] = []
-    first: dict[str, Sample] = {}
+    first: dict[str, int] = {}
     refused = []
     for sample in rows:
         names = [f"id {sample.sample_id}", *([f"pixels {sample.pixels}"] if sample.pixels else [])]
         same = next((first[name] for name in names if name in first), None)
         if same is None:
+            first |= dict.fromkeys(names, len(unique))
             unique.append(sample)
-            first |= dict.fromkeys(names, sample)
         else:
-            refused.append(_copy(sample, same, kind))
+            unique[same] = unique[same]._replace(label=unique[same].label or sample.label)
+            refused.append(_copy(sample, unique[same], kind))
     return unique, refused
 
 
 def _copy(sample: Sample, same: Sample, kind: str) -> Refused:
     source = same.path if same.row is None else f"row {same.row} of {same.path}"
-    if same.label == sample.label:
+    if sample.label in (same.label, None):
         return Refused(sample.sample_id, sample.path, sample.label, f"{kind}: as {source}", "Nothing to do.")
     reason = f"{kind}{CONTRARY}: as {source}, which is labelled {same.label!r}"
     return Refused(sample.sample_id, sample.path, sample.label, reason, "Keep the copy whose label is right.")

@@ -159,13 +159,16 @@ class FeatureRows:
         """All rows of some files, one after the other, with the labels they bring as codes into ``classes``.
 
         Raises:
-            ValueError: a file has a label that is none of the classes.
+            ValueError: a file has a label that is none of the classes, or a row without one.
         """
         files = [FeatureFile(path) for path in paths]
         codes = {label: code for code, label in enumerate(classes)}
         unknown = sorted({label for file in files for label in file.classes} - set(codes))
         if unknown:
             raise ValueError(f"classes must hold every label, got none for {unknown[0]!r}.")
+        bare = [file.path for file in files if len(file.labels) and file.labels.min() < 0]
+        if bare:
+            raise ValueError(f"{bare[0]} must have a label in each row, got some without; leave these rows out.")
         labels = [np.array([codes[label] for label in file.classes], dtype=np.int32)[file.labels] for file in files]
         lengths = [len(part) for part in labels]
         runs = Runs(np.cumsum([0, *lengths]), np.arange(len(files)), np.zeros(len(files), dtype=np.int64))

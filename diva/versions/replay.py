@@ -2,7 +2,7 @@
 
 code     the files that stages ran are those of the commit
 batch    every row of the manifest has features or a reason why not
-pool     index(b) = index(b−1) and, after it, all of batch b but what was set aside
+pool     index(b) = index(b−1), less what b brings the missing label of, and, after it, all of b but what was set aside
 round    set(r) = apply(set(r−1), decisions, review): the fold of the ledger
 release  the newest set with its weights
 test     none of its samples in any of them
@@ -67,7 +67,8 @@ def batch(files: VersionFiles, name: str) -> Iterator[FileFault]:
     if (got := stored.attributes.get("manifest_sha256")) not in (made, None):
         yield FileFault(where, f"features of the manifest with sha256 {made}", f"of {got}")
     yield from _covered(where, rows["sample_id"], [*stored.sample_id, *refused["sample_id"]])
-    labels = pl.DataFrame({"sample_id": stored.sample_id, "label": [stored.classes[code] for code in stored.labels]})
+    names = [stored.classes[code] if code >= 0 else None for code in stored.labels]
+    labels = pl.DataFrame({"sample_id": stored.sample_id, "label": pl.Series(names, dtype=pl.String)})
     pairs = rows.select("sample_id", "label").join(labels, on="sample_id", how="semi", maintain_order="right")
     yield from differ(where, pairs, labels.join(rows, on="sample_id", how="semi", maintain_order="left"))
 
@@ -84,7 +85,8 @@ def pool(files: VersionFiles, name: str) -> Iterator[FileFault]:
     aside = paths.quarantine("pool", name)
     if not files.first_time(f"pool {name}", path, before, aside, paths.manifest(name), paths.features(name)):
         return
-    now, previous = files.table(path, index.SCHEMA), files.table(before, index.SCHEMA)
+    now = files.table(path, index.SCHEMA)
+    previous = index.without_answered(files.table(before, index.SCHEMA), now.filter(pl.col("batch") == name))
     yield from differ(path.as_posix(), previous, now.head(len(previous)))
     refused = files.table(aside, manifest.QUARANTINE)
     yield from _indexed(files, name, path, now.slice(len(previous)), refused)
@@ -158,7 +160,7 @@ def released(files: VersionFiles) -> Iterator[FileFault]:
     book, settings = files.book, files.stages["release"]["params"][str(paths.PARAMS)]["release"]
     setting, flagged = settings["weights"], settings.get("flagged")
     weights = files.table(paths.WEIGHTS, release.WEIGHTS)
-    rows = files.table(paths.pool(ledger.newest_pool(book)), index.SCHEMA)
+    rows = index.labelled(files.table(paths.pool(ledger.newest_pool(book)), index.SCHEMA))
     said = files.table(paths.review(ledger.obeyed_review(book)), curated.REVIEW)
     calls = files.table(paths.CALLS, curated.CHANGES) if paths.CALLS.as_posix() in files.files else None
     state = release.complete(files.table(paths.curated(book.latest), curated.SCHEMA), weights, rows, said, calls)

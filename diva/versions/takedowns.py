@@ -48,9 +48,9 @@ def add(rows: pl.DataFrame) -> None:
 
 
 def indexed() -> pl.DataFrame:
-    """Samples of core and pool, as far as their indices are here."""
+    """Samples of core and pool, those too that wait for their labels, as far as their indices are here."""
     places = (paths.CORE, paths.pool(ledger.newest_pool(ledger.read())))
-    return pl.concat([tables.empty(index.SCHEMA), *(index.read(path) for path in places if path.is_file())])
+    return pl.concat([tables.empty(index.SCHEMA), *(index.whole(path) for path in places if path.is_file())])
 
 
 def contents(rows: pl.DataFrame) -> pl.DataFrame:

@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from diva.store import paths
+from diva.store import ledger, paths
+from flows import provenance
 from stages import evaluate
 from tests.faults.case import REFUSED, SET_ASIDE, UNHARMED, Case
 from tests.faults.conftest import GOOD, MORE, Undisturbed
@@ -241,7 +242,6 @@ FILES = [
     refused("three axes", "an array of another shape", lambda: project.pack(BAD, GOOD, features=np.zeros((9, 2, 3))), "must have shape"),
     refused("complex", "numbers with an imaginary part", lambda: project.pack(BAD, GOOD, features=rows() * 1j), "must be real numbers"),
     refused("too few labels", "8 labels of 9 rows", lambda: project.pack(BAD, GOOD, labels=LABELS[1:]), "one entry per row"),
-    refused("no labels", "features alone", lambda: hdf5(labels=None), "labels missing"),
     refused("truncated HDF5", "a file cut after two thirds", truncated, "must be a whole HDF5 file"),
     refused("truncated npz", "an archive cut after two thirds", cut_npz, "must be a whole numpy file"),
     refused("damaged parquet", "zeros among its pages, at which polars panics", damaged_parquet, "must be a readable parquet file"),
@@ -267,6 +267,15 @@ def test_a_file_that_is_no_features_is_refused_and_the_next_delivery_is_taken(
     project.half_night("good.npz")
     project.night("more.npz")
     assert project.same(project.released(), pack.released)
+
+
+@Case("no labels", "features", "features alone, for the core", REFUSED).test
+def test_a_core_without_labels_is_refused(pack: Undisturbed) -> None:
+    with pytest.raises(ValueError, match=r"bad\.h5 must hold features and labels; labels missing"):
+        provenance.require_same_source(ledger.read(), str(hdf5(labels=None)), "core")
+    project.half_night(hdf5(labels=None))
+    project.night("more.npz")
+    assert project.released()["origin"].to_list().count("pool") == 4, "of more.npz alone"
 
 
 @Case("HDF5 of another backbone", "features", "features of resnet50, where the core's are of resnet18", REFUSED).test

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from diva.ingest import sources
-from diva.store import index, manifest, paths
+from diva.store import index, ledger, manifest, paths
 from tests.faults.case import REFUSED, SET_ASIDE, UNHARMED, Case
 from tests.faults.conftest import GOOD, Undisturbed
 from tests.projects import real_stages as project
@@ -87,8 +87,6 @@ def of_the_test_set_with_names() -> Path:
 
 
 PLANTED = [
-    bad("missing", "no label in a row", labelled(None), "no label"),
-    bad("empty", "a label of nothing, and one of blanks", labelled("", "  "), "no label", "no label"),
     bad("unknown", "a class that the core lacks", labelled("wolf"), "class the core lacks"),
     bad("100,000 classes", "a delivery with a class of its own for every row", hundred_thousand, *["class the core lacks"] * 100_000),
     bad("conflicting", "equal content under two labels", conflicting, "same content under another label", "same content"),
@@ -112,6 +110,33 @@ def test_a_row_whose_label_cannot_be_used_is_set_aside_and_changes_nothing(
     assert project.alike(project.released(), pack.released)
     tested = index.of_batch("test", manifest.read(paths.manifest("test")), paths.features("test"))["sample_id"]
     assert not set(tested) & set(project.released()["sample_id"])
+
+
+WAITING = [
+    Case("missing", "labels", "no label in a row of the pool: it waits for one", UNHARMED).param(labelled(None), 1),
+    Case("empty", "labels", "labels of nothing and of blanks in the pool", UNHARMED).param(labelled("", "  "), 2),
+]
+
+
+@pytest.mark.parametrize(("fault", "plant", "waiting"), WAITING)
+def test_rows_of_the_pool_without_a_label_wait_for_theirs_and_change_nothing(
+    pack: Undisturbed, fault: Case, plant: Callable[[], Path], waiting: int
+) -> None:
+    batch = project.half_night(plant())
+    assert project.quarantine(batch).is_empty()
+    project.night("more.npz")
+    assert project.alike(project.released(), pack.released)
+    pool = index.whole(paths.pool(ledger.newest_pool(ledger.read())))
+    assert pool["label"].null_count() == waiting
+    assert index.labelled(pool).equals(index.read(paths.pool(ledger.newest_pool(ledger.read()))))
+
+
+@Case("missing in the core", "labels", "no label in some rows of the core", SET_ASIDE).test
+def test_a_row_of_the_core_without_a_label_is_set_aside(place: Path) -> None:
+    project.begin(*core_of([*(CLASSES[number % 3] for number in range(18)), "", "  "]))
+    refused = project.quarantine("core", "download")
+    assert refused["reason"].str.split(":").list.first().to_list() == ["no label", "no label"]
+    assert refused["remedy"].str.ends_with(".").all()
 
 
 @Case("equal in other words", "labels", "classes 1, 1.0 and '1', with blanks around", UNHARMED).test

@@ -381,3 +381,33 @@ def test_several_deliveries_are_one_batch_each_content_once_in_the_spelling_of_t
     (tmp_path / "b/ Cat/3.png").unlink()
     with pytest.raises(ValueError, match=r"batches.core.checksum must be that of 'b'"):
         sources.open_batch(batch, "core")
+
+
+def test_what_the_pool_brings_without_labels_waits_and_what_the_core_brings_is_refused(tmp_path: Path) -> None:
+    for number in range(3):
+        png(tmp_path / "flat" / f"{number}.png", number)
+    (tmp_path / "flat" / "notes.txt").write_text("no image")
+    (tmp_path / "bare.csv").write_text("path\nflat/0.png\nflat/1.png\n")
+    (tmp_path / "partly.csv").write_text("path,label\nflat/0.png,\nflat/1.png,a\nflat/2.png,b\nflat/0.png,b\n")
+    np.savez(tmp_path / "bare.npz", features=np.eye(4))
+    np.save(tmp_path / "bare.npy", np.eye(4))
+    expected = {  # samples, of which without a label, and what is set aside
+        "flat": (3, 3, ["not an image"]),
+        "bare.csv": (2, 2, []),
+        "partly.csv": (3, 0, ["same content"]),  # a copy brought the label
+        "bare.npz": (4, 4, []),
+        "bare.npy": (4, 4, []),
+    }
+    for name, (samples, waiting, reasons) in expected.items():
+        brought = sources.open_source(str(tmp_path / name), {}, unlabelled=True).read(tmp_path / "raw")
+        assert (len(brought.samples), brought.samples["label"].null_count()) == (samples, waiting), name
+        assert brought.refused["reason"].str.split(":").list.first().to_list() == reasons, name
+        contents = inspection.inspect_source(str(tmp_path / name), {}, "--pool", unlabelled=True)
+        assert contents.unlabelled == (1 if name == "partly.csv" else waiting + (name == "flat")), name
+    assert read(tmp_path / "partly.csv", tmp_path / "raw").samples["label"].to_list() == ["a", "b", "b"]
+    for name in ("flat", "bare.csv", "bare.npz", "bare.npy"):
+        with pytest.raises(ValueError, match=r"must hold labelled samples|columns path and label|labels"):
+            inspection.inspect_source(str(tmp_path / name), {}, "--core")
+    png(tmp_path / "flat" / "a" / "4.png", 4)
+    mixed = sources.open_source(str(tmp_path / "flat"), {}, unlabelled=True).read(tmp_path / "raw")
+    assert mixed.samples["label"].to_list() == ["a"], "beside folders of classes, what lies loose has no class folder"

@@ -191,3 +191,40 @@ def test_near_relatives_in_a_delivery_join_the_groups_of_the_core_where_it_has_s
     assert fresh[::2] == fresh[1::2]
     assert len(set(fresh)) == 10
     assert all(name.endswith(" of b001") for name in fresh)
+
+
+def test_what_has_no_label_waits_and_takes_the_one_that_a_later_delivery_brings(workplace: Path) -> None:
+    names = ["core/a/1", "core/a/2", "core/b/3", "core/b/4", *(f"more/{number}" for number in range(5, 10))]
+    for number, name in enumerate(names):
+        (workplace / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (2, 2), 20 * number).save(workplace / f"{name}.png")
+    small.write_params()
+    answers = workplace / "answers.csv"
+    answers.write_text("path,label\nmore/5.png,a\nmore/6.png,z\nmore/7.png, b \nmore/8.png,\ncore/a/1.png,\n")
+    small.write_ledger(core=("core", {}), b001=("more", {}), b002=(str(answers), {}))
+    for name in ("core", "b001", "b002"):
+        download(name)
+        small.extract(name)
+    assert json.loads((paths.METRICS / "download" / "b001.json").read_text()) == {
+        "samples": 5, "classes": 0, "quarantined": 0, "reasons": {}, "unlabelled": 5
+    }  # fmt: skip
+    small.fit()
+    index.write(paths.pool("b000"), tables.empty(index.SCHEMA))
+    pool("b001")
+    pool("b002")
+    first, second = index.whole(paths.pool("b001")), index.whole(paths.pool("b002"))
+    assert (first["label"].null_count(), len(index.read(paths.pool("b001")))) == (5, 0)
+    assert second.select("path", "label", "batch").rows() == [
+        ("more/6.png", None, "b001"),  # z is no class of the core, so it still waits
+        ("more/8.png", None, "b001"),
+        ("more/9.png", None, "b001"),
+        (f"{workplace}/more/5.png", "a", "b002"),
+        (f"{workplace}/more/7.png", "b", "b002"),
+    ]
+    assert index.read(paths.pool("b002"))["label"].to_list() == ["a", "b"]
+    refused = tables.read(paths.quarantine("pool", "b002"), manifest.QUARANTINE)
+    assert refused["reason"].str.split(":").list.first().to_list() == [
+        "already delivered", "already delivered", "class the core lacks"
+    ]  # fmt: skip
+    metrics = json.loads((paths.METRICS / "pool" / "b002.json").read_text())
+    assert (metrics["pool"], metrics["unlabelled"]) == (5, 3)
