@@ -5,11 +5,13 @@ import shutil
 
 from diva.ingest import readers, sources
 from diva.store import ledger, manifest, paths, tables
+from diva.text.words import amount
 from stages.command import run
 from stages.params import section
 from stages.params.download import Download
 
 logger = logging.getLogger(__name__)
+IN_PLACE = "Nothing was copied: the samples of this batch lie where they were delivered; data/manifests lists them.\n"
 TAKE_BACK = (
     "Put the delivery right, or, while no round has drawn from it, take it back: `git checkout data/ledger.yaml`."
 )
@@ -28,12 +30,17 @@ def download(batch: str) -> None:
 
 
 def bring(source: readers.Source, batch: str) -> manifest.Delivery:
-    """Read a source; nothing stays in the batch's folder where it turns out to be unusable."""
+    """Read a source; nothing stays in the batch's folder where it turns out to be unusable.
+
+    A folder without samples says why: of an empty one, DVC warns whenever it looks.
+    """
     folder = paths.raw(batch)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
         delivery = source.read(folder)
+        if not any(folder.iterdir()):
+            (folder / "README.txt").write_text(IN_PLACE, encoding="utf-8")
         return manifest.for_core(delivery) if batch == "core" else delivery
     except BaseException:
         shutil.rmtree(folder)
@@ -56,7 +63,8 @@ def write(batch: str, delivery: manifest.Delivery) -> None:
         counts["unlabelled"] = waiting
     tables.write_json(paths.METRICS / "download" / f"{batch}.json", counts)
     aside = manifest.describe_refused(delivery.refused) + (f", {waiting} wait for their labels" if waiting else "")
-    logger.info("%s: %d samples of %d classes, %s", batch, counts["samples"], counts["classes"], aside)
+    size = f"{amount(counts['samples'], 'sample')} of {amount(counts['classes'], 'class')}"
+    logger.info("%s: %s, %s", batch, size, aside)
 
 
 if __name__ == "__main__":

@@ -18,12 +18,13 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """data/report/index.html and data/metrics/plots."""
+    """data/report/index.html, and data/metrics/plots, which DVC draws and lists."""
     settings = section.read("report", Report)
     data = read()
     atomic.write_text(paths.REPORT, page.render(data, page.PageLimits(**settings.model_dump())))
     for name, frame in plots.tables(data).items():
         atomic.write_text(paths.PLOTS / f"{name}.csv", frame.write_csv())
+    tables.write_json(paths.FIGURES, plots.figures(data.run))
     logger.info("%s: %.1f MB", paths.REPORT, paths.REPORT.stat().st_size / 1e6)
 
 

@@ -8,6 +8,7 @@ import polars as pl
 from diva.curation import rows, weighed_sets
 from diva.numerics.precision import fit_ridge
 from diva.store import curated, index, ledger, paths, release, tables
+from diva.text.words import amount
 from stages.command import run
 from stages.params import section
 from stages.params.release import ReleaseSettings
@@ -40,7 +41,7 @@ def main() -> None:
     tables.write_json(paths.metrics("reweight"), metrics)
     if result.warning:
         logger.warning(result.warning)
-    logger.info("%d steps over %d samples", len(history), len(frame))
+    logger.info("%s over %s", amount(len(history), "step"), amount(len(frame), "sample"))
 
 
 def weigh(over: str, settings: Reweight, asked: ReleaseSettings) -> weighed_sets.WeighedSet:

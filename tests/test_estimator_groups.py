@@ -107,7 +107,7 @@ def test_bad_groups_are_told(sample):
 
 def test_a_class_that_lies_in_one_group_is_not_judged(sample):
     x, y, images, _ = sample
-    with pytest.warns(UserWarning, match=r"1 classes of one group are not judged \(2\): add a second group of each"):
+    with pytest.warns(UserWarning, match=r"classes of one group \(1: 2\) are not judged: add a second group of each"):
         found = detect(x, y, groups=np.where(y == 2, -5, images))
     assert np.isnan(found.score[y == 2]).all()
     assert not found.flagged[y == 2].any()

@@ -438,7 +438,7 @@ def test_a_class_of_one_sample_cannot_be_learnt_leaving_one_out(entry):
 
 def test_a_class_of_one_sample_is_not_judged():
     X, y = blobs()
-    with pytest.warns(UserWarning, match=r"1 classes of one sample are not judged \(9\): add a second"):
+    with pytest.warns(UserWarning, match=r"classes of one sample \(1: 9\) are not judged: add a second"):
         found = detect(X, np.r_[9, y[1:]])
     assert not found.flagged[0]
     assert np.isnan(found.score[0])

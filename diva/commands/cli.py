@@ -16,7 +16,10 @@ Mistakes are one message on stderr: exit code 2 where the command line is wrong,
 Each command imports what it needs itself, so that none waits for what another needs (torch takes seconds).
 """
 
+import functools
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,6 +42,23 @@ def main() -> None:
     except (ValueError, OSError) as error:
         sys.stderr.write(plain(f"diva: {error}\n"))
         sys.exit(1)
+
+
+def _in_project(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, refused in one sentence where no project lies: each is about what lies here."""
+
+    @functools.wraps(command)
+    def checked(*arguments: object, **options: object) -> None:
+        from diva.store import paths
+
+        if not (paths.PARAMS.exists() or paths.LEDGER.exists()):
+            raise ValueError(
+                f"{Path.cwd()} must be a project's folder, got none of {paths.PARAMS} and {paths.LEDGER}; go to your "
+                "clone of DIVA's repository."
+            )
+        command(*arguments, **options)
+
+    return checked
 
 
 def _version(asked: bool) -> None:
@@ -64,7 +84,7 @@ for command in (
     *(reviews.review, reviews.forget, reviews.relabel),
     *(versions.compact, versions.sync),
 ):
-    app.command()(command)
+    app.command()(_in_project(command))
 
 
 if __name__ == "__main__":

@@ -18,12 +18,12 @@ def show(
     from diva.text import terminal
 
     console = Console(highlight=False)
-    if facts:
-        console.print(terminal.facts(facts))
+    for line in terminal.facts(facts, console.width):
+        console.print(line, soft_wrap=True)
     for number, table in enumerate(tables):
         console.print(Text("\n" * bool(facts or number) + table.title, style="bold"))
         console.print(terminal.table(table, console.width))
         for note in table.notes:
             console.print(Text(note, style="dim"))
     for caveat in caveats:
-        console.print(Text(f"! {caveat}", style="yellow"))
+        console.print(Text(f"! {terminal.wrapped(caveat, console.width, 2)}", style="yellow"), soft_wrap=True)

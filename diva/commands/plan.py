@@ -18,7 +18,7 @@ from diva.ingest.inspection import SourceContents, inspect_batch
 from diva.ingest.sources import waits
 from diva.store import ledger, manifest, paths
 from diva.store.features import FeatureFile
-from diva.text.words import Column, Row, Table, count
+from diva.text.words import Column, Row, Table, amount, count
 from diva.vision.revision import NETWORK, TRANSFORM
 
 SAMPLE = 64  # images that are measured
@@ -183,7 +183,7 @@ def facts(batches: Sequence[Load], cost: Cost | None, extract: Mapping[str, Any]
 def _costs(cost: Cost) -> list[tuple[str, str]]:
     time = f"about {duration(cost.seconds)} for the images" if cost.seconds else "images are counted once downloaded"
     return [
-        ("speed", f"{cost.speed:.0f} images/s, measured on {cost.images} images"),
+        ("speed", f"{cost.speed:.0f} images/s, measured on {amount(cost.images, 'image')}"),
         ("time", f"{time}; the rest takes seconds to minutes"),
         ("memory", f"{size(cost.memory)} at the peak of the measurement"),
     ]
@@ -200,7 +200,7 @@ def _closed_forms(batches: Sequence[Load], width: int, dtype: str) -> list[tuple
 def duration(seconds: float) -> str:
     """Seconds, minutes or hours, whichever reads well."""
     if seconds < 90:
-        return f"{seconds:.0f} seconds"
+        return amount(round(seconds), "second")
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 

@@ -155,14 +155,14 @@ def _network(backbone: str, weights: str, values: Mapping[str, Any]) -> dict[str
 
 def _described(contents: "SourceContents") -> str:
     """What a source holds, in words."""
-    from diva.text.words import count
+    from diva.text.words import amount, count
 
     if contents.kind == "none":
         return "none"
     if contents.samples is None:
         return f"{contents.name}: counted once it is downloaded"
-    rows = "images" if contents.kind == "images" else f"rows of {contents.width} features"
+    rows = "image" if contents.kind == "images" else f"row of {amount(contents.width or 0, 'feature')}"
     unusable = f" ({count(contents.unusable)} unusable: quarantine)" if contents.unusable else ""
     waiting = f", {count(contents.unlabelled)} of them without a label: they wait for theirs (diva label)"
-    classes = f", {count(contents.classes or 0)} classes" + (waiting if contents.unlabelled else "")
-    return f"{contents.name}: {count(contents.samples)} {rows}{classes}{unusable}"
+    classes = f", {amount(contents.classes or 0, 'class')}" + (waiting if contents.unlabelled else "")
+    return f"{contents.name}: {amount(contents.samples, rows)}{classes}{unusable}"

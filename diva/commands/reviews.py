@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diva.commands import console
+from diva.text.words import amount
 
 if TYPE_CHECKING:
     import polars as pl
@@ -66,7 +67,8 @@ def _apply(file: Path | None) -> None:
                 _decide(reviews.fresh(book, said), "review")
             paths.PENDING.unlink()
             if gone:
-                console.show([("set aside", f"{len(gone):,} decisions on samples taken down since: {', '.join(gone)}")])
+                decisions = amount(len(gone), "decision")
+                console.show([("set aside", f"{decisions} on samples taken down since: {', '.join(gone)}")])
     console.show([("pushed", note) for note in notes])
 
 
@@ -93,7 +95,7 @@ def _standing() -> None:
 
 def _waiting(number: int) -> None:
     if number:
-        console.show([("waiting", f"{number:,} decisions; publish them: diva review --finish")])
+        console.show([("waiting", f"{amount(number, 'decision')}; publish them: diva review --finish")])
 
 
 def forget(
@@ -111,7 +113,7 @@ def forget(
 
     if listed or not sample_id:
         gone = reviews.forgotten(ledger.read())
-        console.show([("taken down", f"{len(gone)} samples"), *((name, note) for name, note in gone.iter_rows())])
+        console.show([("taken down", amount(len(gone), "sample")), *((name, note) for name, note in gone.iter_rows())])
         return
     with sync.in_step() as notes:
         ids = reviews.identified(sample_id)
@@ -138,4 +140,4 @@ def _decide(said: "pl.DataFrame", what: str) -> None:
         console.show([("unchanged", "all of this was decided before")])
         return
     name = reviews.publish(said, what)
-    console.show([("review", f"{name}, {what}: {len(said):,} decisions; {NEXT}")])
+    console.show([("review", f"{name}, {what}: {amount(len(said), 'decision')}; {NEXT}")])

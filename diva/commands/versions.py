@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diva.commands import console
+from diva.text.words import amount
 
 if TYPE_CHECKING:
     from diva.versions.verify import Verification
@@ -62,8 +63,8 @@ def verify(
         lost = content.lost_images(published_version, images)
         faults.append(len(lost) * images)
         if lost:
-            how = "gone or changed" if images else "gone"
-            said = f"{len(lost):,} images of {published_version.name} are {how} (first: {lost[0]})"
+            how = f"{'is' if len(lost) == 1 else 'are'} gone" + " or changed" * images
+            said = f"{amount(len(lost), 'image')} of {published_version.name} {how} (first: {lost[0]})"
             console.show((), caveats=(said,))
     if any(faults):
         raise typer.Exit(1)
@@ -72,9 +73,10 @@ def verify(
 def _judged(verdict: "Verification") -> int:
     """A line on a version, and what is wrong with it; how many faults there are."""
     faults = len(verdict.faults)
-    outcome = f"{faults} {'faults' if faults > 1 else 'fault'}" if faults else "as published"
+    outcome = amount(faults, "fault") if faults else "as published"
+    work = f"{amount(verdict.files, 'file')} hashed, {amount(verdict.rounds, 'round')} applied again"
     console.show(
-        [(verdict.version.name, f"{outcome}: {verdict.files:,} files hashed, {verdict.rounds} rounds applied again")],
+        [(verdict.version.name, f"{outcome}: {work}")],
         caveats=tuple(f"{fault.path} must be {fault.expected}, got {fault.got}" for fault in verdict.faults),
     )
     return faults
@@ -90,7 +92,7 @@ def rollback(version: Annotated[str, typer.Argument()]) -> None:
     with sync.in_step(strict=True) as notes:
         target = published.find(version)
         takedowns = reviews.roll_back(target)
-    stay = "all versions, later ones too" + (f"; {takedowns} takedowns since then" if takedowns else "")
+    stay = "all versions, later ones too" + (f"; {amount(takedowns, 'takedown')} since then" if takedowns else "")
     console.show(
         [
             *(("here now", f"{target.name}, {target.round}"), ("kept", stay)),
@@ -112,7 +114,7 @@ def export(
 
     source = published.find(version)
     count = content.export(source, form, to, copy=copy)
-    console.show([("wrote", f"{to}: {count:,} samples of {source.name} as {form}")])
+    console.show([("wrote", f"{to}: {amount(count, 'sample')} of {source.name} as {form}")])
 
 
 def compact() -> None:

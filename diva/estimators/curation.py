@@ -66,11 +66,11 @@ def detect(
     if single.any():
         scores = np.where(single[codes], np.nan, scores)
         names = ", ".join(map(repr, data.classes[single][:5].tolist()))
-        messages.append(f"{single.sum()} classes of one sample are not judged ({names}): add a second sample of each")
+        messages.append(f"classes of one sample ({single.sum()}: {names}) are not judged: add a second sample of each")
     if undivided:
         scores = np.where(np.isin(codes, undivided), np.nan, scores)
         names = ", ".join(map(repr, data.classes[undivided[:5]].tolist()))
-        messages.append(f"{len(undivided)} classes of one group are not judged ({names}): add a second group of each")
+        messages.append(f"classes of one group ({len(undivided)}: {names}) are not judged: add a second group of each")
     message = "; ".join(messages)
     if message:
         warnings.warn(message, stacklevel=2)

@@ -7,7 +7,7 @@ import polars as pl
 
 from diva.report.charts import GREY, MAIN, SOFT, Chart, Figure, axis, plain
 from diva.report.gallery import natural
-from diva.text.words import count
+from diva.text.words import amount, count
 
 MOST_CLASSES = 40  # rows of a chart; the greatest changes where there are more
 
@@ -76,7 +76,7 @@ def errors(frame: pl.DataFrame, used: str) -> Chart | None:
     percents = axis("test error, %", rangemode="tozero")
     figure, height, cut = dumbbells(pairs, ("core", "release"), percents, ".1f")
     better, worse = (sum((pair.after - pair.before) * sign > 0 for pair in pairs) for sign in (-1, 1))
-    caption = f"{better} classes have a lower error than with the core, {worse} a higher one." + _said(cut, len(pairs))
+    caption = f"Lower error than the core in {amount(better, 'class')}, higher in {worse}." + _said(cut, len(pairs))
     return Chart("classes", "Error by class", caption, figure, height)
 
 

@@ -1,4 +1,4 @@
-"""The tables that DVC plots, as ``dvc.yaml`` names them: data/metrics/plots/<table>.csv."""
+"""What DVC draws and lists, as ``dvc.yaml`` names it: data/metrics/plots/<table>.csv and figures.json."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,6 +29,19 @@ def tables(data: ReportData) -> dict[str, pl.DataFrame]:
         "classes": data.classes.select(harmless("label"), "samples", "core", release=data.run.used),
         "balance": balance(data).select(harmless("label"), "core", "release"),
         "steps": data.steps,
+    }
+
+
+def figures(run: summary.RunMetrics) -> dict[str, Any]:
+    """The few figures that tell one run from another, for ``dvc metrics`` and ``dvc exp show``."""
+    sets = {name: run.evaluate["sets"][key] for name, key in (("core", "core"), ("release", run.used))}
+    return {
+        "samples": run.release.get("samples", run.release["members"]),
+        "added": run.release["added"],
+        "removed": run.release["removed"],
+        "called_wrong": run.release["flagged"],
+        "error": {name: result["error"] for name, result in sets.items()},
+        "all_learners": {name: result["panel"]["mean"]["error"] for name, result in sets.items() if "panel" in result},
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from diva.report import aside
 from diva.store import evaluation, ledger, manifest, paths, tables
 from diva.store.features import FeatureFile
-from diva.text.words import NOTHING, Column, Row, Table, count, number, percent, with_interval
+from diva.text.words import NOTHING, Column, Row, Table, amount, count, number, percent, with_interval
 
 SETS = {
     "core": "core",
@@ -110,12 +110,12 @@ def facts(run: RunMetrics) -> tuple[tuple[str, str], ...]:
     """What the run started from, what it made, and where that lies."""
     release, weights = run.release, run.release["weights"]
     size = release.get("samples", release["members"])
-    made = f"{count(size)} samples: core {count(release['core'])}, added {count(release['added'])}"
+    made = f"{amount(size, 'sample')}: core {count(release['core'])}, added {count(release['added'])}"
     gone = {"removed": release["removed"], "relabelled": release["relabelled"]}
     left_out = {"removed": release["removed"], "called wrong and left out": release.get("left_out", 0)}
     return (
         ("verdict", verdict(run)),
-        ("core", f"{count(run.fit['samples'])} samples of {count(run.fit['classes'])} classes"),
+        ("core", f"{amount(run.fit['samples'], 'sample')} of {amount(run.fit['classes'], 'class')}"),
         ("called wrong", f"{count(release['flagged'])} of {count(release['members'])}, flagged" + _listed(gone)),
         ("release", made + _listed(left_out)),
         *((("set", f"{release['set']['name']}: {release['set']['reason']}"),) if "set" in release else ()),

@@ -63,8 +63,9 @@ class Current:
 
 
 def _stamp() -> tuple[tuple[int, int, int] | None, ...]:
-    """Tells one state of ledger and takedowns from another: they are only ever replaced, never written over."""
-    return tuple(_state(path) for path in (paths.LEDGER, takedowns.FILE))
+    """Tells one state of ledger, takedowns and tables from another: files are replaced, never written over."""
+    tables = (paths.manifest("core").parent, paths.pool("b000").parent, paths.curated("r000").parent)
+    return tuple(_state(path) for path in (paths.LEDGER, takedowns.FILE, *tables))
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:

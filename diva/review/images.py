@@ -69,7 +69,9 @@ def samples(book: ledger.Ledger) -> pl.DataFrame:
     What was taken down is not among them.
     """
     columns = ["path", "sample_id"]
-    manifests = (manifest.read(paths.manifest(name)).filter(pl.col("row").is_null()) for name in ledger.order(book))
-    newest = (index.whole(paths.pool(ledger.newest_pool(book))), curated.read(book.latest))
+    stored = filter(Path.is_file, map(paths.manifest, ledger.order(book)))
+    manifests = (manifest.read(path).filter(pl.col("row").is_null()) for path in stored)
+    newest_pool = ledger.newest_stored(ledger.pools(book), paths.pool)
+    newest = (index.whole(newest_pool), curated.read(ledger.newest_stored(ledger.sets(book), paths.curated)))
     rows = pl.concat([frame.select(columns) for frame in (*manifests, *newest)]).unique(maintain_order=True)
     return rows.join(takedowns.read(), on="sample_id", how="anti", maintain_order="left")

@@ -10,7 +10,7 @@ round that a shortened history starts from (its data lie in data/base).
 Everything here is a value: functions return a new ledger, ``write`` puts it on disk.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,6 +75,11 @@ def sets(book: Ledger) -> list[str]:
 def pools(book: Ledger) -> list[str]:
     """All indices of the pool there are: the empty one, the base's where there is one, then one per batch."""
     return [ORIGIN["pool"], *(base.pool for base in book.base.values()), *chain(book.pool, "pool")]
+
+
+def newest_stored(names: Sequence[str], path: Callable[[str], Path]) -> Path:
+    """The file of the newest of ``names`` that lies here: what the ledger plans is not made yet."""
+    return next(filter(Path.is_file, map(path, reversed(names))), path(names[-1]))
 
 
 def truths(book: Ledger) -> list[str]:

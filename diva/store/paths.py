@@ -19,6 +19,7 @@ REMOVED = DATA / "release" / "removed.parquet"
 SUMMARY = DATA / "release" / "summary.json"
 METRICS = DATA / "metrics"
 PLOTS = METRICS / "plots"
+FIGURES = PLOTS / "figures.json"
 PENDING = DATA / "reviews" / "pending.csv"
 REPORT = DATA / "report" / "index.html"
 RESULTS = Path(".dvc", "tmp", "results")  # of evaluations, on this machine alone

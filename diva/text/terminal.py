@@ -1,8 +1,10 @@
 """Facts and tables as rich draws them; the command prints them."""
 
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Iterator
 
 from rich import box
+from rich.cells import cell_len, set_cell_size
 from rich.table import Table as Drawing
 from rich.text import Text
 
@@ -13,14 +15,18 @@ WIDE = 110  # columns of a terminal that shows every column of a table
 COLOURS = {"better": "green", "worse": "red", "": ""}
 
 
-def facts(pairs: Iterable[tuple[str, str]]) -> Drawing:
+def facts(pairs: Iterable[tuple[str, str]], width: int) -> Iterator[Text]:
     """Names in bold, and what is said of each."""
-    grid = Drawing.grid(padding=(0, 2))
-    grid.add_column(overflow="fold")
-    grid.add_column(overflow="fold")  # a checksum is worth nothing without its end
-    for name, text in pairs:
-        grid.add_row(plain(name, "bold"), plain(text))
-    return grid
+    named = [(shown(name), text) for name, text in pairs]
+    margin = max((cell_len(name) for name, _ in named), default=0) + 2
+    for name, text in named:
+        yield Text.assemble((set_cell_size(name, margin), "bold"), wrapped(text, width, margin))
+
+
+def wrapped(text: str, width: int, margin: int) -> str:
+    """Text in lines of this width, behind a margin from the second on; no path or checksum is broken, however long."""
+    lines = textwrap.wrap(shown(text), max(width - margin, 1), break_long_words=False, break_on_hyphens=False)
+    return ("\n" + " " * margin).join(lines)
 
 
 def table(content: Table, width: int) -> Drawing:

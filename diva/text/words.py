@@ -74,3 +74,10 @@ def number(value: float | None) -> str:
 def count(value: int) -> str:
     """A count with its thousands set apart."""
     return f"{value:,}"
+
+
+def amount(value: int, noun: str) -> str:
+    """A count with its noun, of which the first word takes the plural: ``1 class of one sample``, ``2,000 samples``."""
+    word, *rest = noun.split(" ")
+    plural = word if value == 1 else word + ("es" if word.endswith(("s", "ch")) else "s")
+    return " ".join([count(value), plural, *rest])

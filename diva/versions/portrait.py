@@ -8,7 +8,7 @@ import yaml
 
 from diva.store import ledger, paths, release, tables
 from diva.store.features import FeatureFile
-from diva.text.words import NOTHING, Column, Row, Table, count, number, percent, with_interval
+from diva.text.words import NOTHING, Column, Row, Table, amount, count, number, percent, with_interval
 from diva.versions import contents, difference
 from diva.versions.published import Version
 
@@ -22,7 +22,7 @@ def shown(version: Version) -> tuple[Facts, list[Table]]:
     summary = tables.read_json(contents.fetch(version, paths.SUMMARY))
     book = ledger.validated(yaml.safe_load(contents.git_text(version, paths.LEDGER)), f"{version.name}:{paths.LEDGER}")
     figures = {"error": version.error, "low": version.low, "high": version.high}
-    made = f"{count(summary['members'])} samples: core {count(summary['core'])}, added {count(summary['added'])}"
+    made = f"{amount(summary['members'], 'sample')}: core {count(summary['core'])}, added {count(summary['added'])}"
     changed = ", ".join(f"{name} {count(summary[name])}" for name in ("removed", "relabelled", "flagged"))
     facts = [
         ("version", f"{version.name}, {version.date[:16].replace('T', ' ')}, commit {version.commit[:12]}"),
@@ -107,4 +107,4 @@ def changed(before: Version, after: Version, rows: pl.DataFrame) -> tuple[Facts,
 
 
 def _sized(version: Version) -> str:
-    return f"{version.name}, {count(version.size or 0)} samples, {version.round}"
+    return f"{version.name}, {amount(version.size or 0, 'sample')}, {version.round}"

@@ -36,6 +36,10 @@ REMEDIES = {
     "requires 'dvc-": "The driver of the DVC remote's storage must be installed, got none; `pip install 'dvc[s3]'` "
     "brings that of s3, others alike.",
 }
+NO_REPOSITORY = (
+    "The project must be a git repository with a commit, got none; `git init && git add -A && git commit -m 'Our data'`"
+    " makes it one, in which nights publish versions."
+)
 TAIL = 30  # lines of a failed command that its error repeats
 
 Log = Callable[[str], None]
@@ -70,6 +74,8 @@ def git_bytes(*arguments: str, check: bool = True, given: bytes = b"") -> bytes:
     )  # fmt: skip
     if done.returncode == 0:
         return done.stdout
+    if check and b"fatal: not a git repository" in done.stderr:
+        raise PermanentError(NO_REPOSITORY)
     if check:
         output = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
         message = f"{remedy(output)}git {' '.join(arguments)} failed:\n{output}{room()}"

@@ -102,6 +102,8 @@ def take_tags(remote: str) -> None:
 def unanswered(remote: str, error: Exception) -> str:
     """What to say where a remote cannot be asked."""
     reason = re.sub(r"\s+", " ", str(error).partition("failed:")[2]).strip()
+    if not reason:
+        return str(error)
     return (
         f"{remote} must answer, as versions may lie there that are not here, got: {reason} Run once more when it does; "
         f"where it is none of this project's, `git remote remove {remote}`."

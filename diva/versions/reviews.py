@@ -96,8 +96,8 @@ def merged(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
 
 
 def samples(book: ledger.Ledger) -> pl.DataFrame:
-    """All samples that a round may train on: sample_id, label as given, batch."""
-    pool = index.read(paths.pool(ledger.newest_pool(book)))
+    """All samples that a round may train on, as far as they are indexed here: sample_id, label as given, batch."""
+    pool = index.read(ledger.newest_stored(ledger.pools(book), paths.pool))
     return pl.concat([index.read(paths.CORE), pool]).select("sample_id", "label", "batch")
 
 

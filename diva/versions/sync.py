@@ -14,6 +14,7 @@ import polars as pl
 from diva.store import curated, ledger, paths, tables
 from diva.store.decisions import FORGOTTEN_ROW
 from diva.store.ledger import Ledger, number
+from diva.text.words import amount
 from diva.versions import contents, operations, published, remote, repository, reviews, rounds, takedowns
 from diva.versions.cache import LOCK
 from diva.versions.locks import exclusive
@@ -127,7 +128,8 @@ def sync(target: str) -> list[str]:
         # but for batches and rounds, which nobody else can make: they go with the version that a night publishes
         git(*repository.author(), "commit", "--quiet", "--no-verify", "--message", message)
     said = [f"{name} is what {target} has; what had that name here is made again" for name in moved]
-    counts = f"{len(own.batches)} batches, {len(own.rounds)} rounds planned, {len(own.decisions)} decisions"
+    pairs = ((own.batches, "batch"), (own.rounds, "round planned"), (own.decisions, "decision"))
+    counts = ", ".join(amount(len(part), noun) for part, noun in pairs)
     return [*said, f"on top of {target}: {counts}; the next night publishes from {book.latest}"]
 
 

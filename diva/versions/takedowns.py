@@ -49,7 +49,7 @@ def add(rows: pl.DataFrame) -> None:
 
 def indexed() -> pl.DataFrame:
     """Samples of core and pool, those too that wait for their labels, as far as their indices are here."""
-    places = (paths.CORE, paths.pool(ledger.newest_pool(ledger.read())))
+    places = (paths.CORE, ledger.newest_stored(ledger.pools(ledger.read()), paths.pool))
     return pl.concat([tables.empty(index.SCHEMA), *(index.whole(path) for path in places if path.is_file())])
 
 

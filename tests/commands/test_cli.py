@@ -316,6 +316,35 @@ def test_without_params_the_remedy_is_named(clone: Path) -> None:
         run("init", "--core", vectors(clone / "core.npz"))
 
 
+COMMANDS = (
+    "init --core x.npz", "add x.npz --to pool", "plan", "summary", "versions", "show", "diff a", "verify", "rollback a",
+    "export a --to b", "review", "review --serve", "review --finish", "review --apply a.csv", "forget a",
+    "relabel a.csv", "compact", "sync", "sync origin",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_outside_a_project_every_command_says_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^/\S+ must be a project's folder, got none of params\.yaml and [^\n]+$"):
+        run(*command.split())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["versions", "show", "verify", "export a --to b", "sync origin"])
+def test_outside_git_what_concerns_versions_says_one_sentence(clone: Path, command: str) -> None:
+    with pytest.raises(ValueError, match=r"^The project must be a git repository with a commit, got none; [^\n]+$"):
+        run(*command.split())
+
+
+def test_long_paths_are_not_broken(clone: Path) -> None:
+    folder = clone / ("a folder " + 90 * "x")
+    text = run("init", "--core", photos(folder).replace(folder.name, str(folder)))
+    assert str(folder.name.split()[-1]) in text
+
+
 @pytest.mark.parametrize("text", ["extract: [", "just text", "extract: {}\n"])
 def test_params_that_cannot_be_used_are_refused(clone: Path, text: str) -> None:
     paths.PARAMS.write_text(text)

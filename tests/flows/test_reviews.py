@@ -98,13 +98,13 @@ def test_decisions_that_wait_are_published_and_wait_no_more(published: Project) 
     assert "must have decisions to publish" in published.run("diva", "review", "--finish", check=False).stderr
     paths.PENDING.write_text(f"sample_id,decision,label,note\n{first},reject,,\n")
     assert "data" not in published.git("status", "--porcelain"), "git does not see it"
-    assert "1 decisions" in published.run("diva", "review").stdout
+    assert "1 decision" in published.run("diva", "review").stdout
     with paths.PENDING.open("a") as file:
         file.write(f"{second},accept,,\n")
     published.run("diva", "forget", second)
     assert "2 decisions" in published.run("diva", "review").stdout
     told = " ".join(published.run("diva", "review", "--finish").stdout.split())
-    assert f"set aside 1 decisions on samples taken down since: {second}" in told
+    assert f"set aside 1 decision on samples taken down since: {second}" in told
     said = reviews.read(ledger.read()).select("sample_id", "decision", "note")
     assert set(said.rows()) == {(first, "reject", None), (second, "reject", "forgotten")}
     assert not paths.PENDING.exists()

@@ -101,7 +101,7 @@ def test_verify_says_which_images_in_place_are_gone(published: Project) -> None:
     first, second = pl.read_parquet(paths.TRAIN).filter(pl.col("path").str.starts_with("deliveries/"))["path"].head(2)
     Path(first).unlink()
     said = " ".join(published.diva("verify").stdout.split())
-    assert f"1 images of curated@v0.1.0 are gone (first: {first})" in said
+    assert f"1 image of curated@v0.1.0 is gone (first: {first})" in said
     Path(second).write_bytes(b"another")
     done = published.diva("verify", "--images", check=False)
     assert done.returncode == 1

@@ -95,8 +95,15 @@ def test_dvc_shows_the_metrics_and_plots_of_the_run(rerun: Project) -> None:
     rerun.run("git", "-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "Run")
     evaluate = json.loads((rerun.root / "data/metrics/evaluate.json").read_text())
     shown = json.loads(rerun.run("dvc", "exp", "show", "--json").stdout)
-    metrics = shown[0]["data"]["metrics"]["data/metrics/evaluate.json"]["data"]
-    assert metrics["sets"] == evaluate["sets"]
+    (figures,) = shown[0]["data"]["metrics"].values()
+    used = evaluate["sets"][evaluate["release"]]
+    assert figures["data"]["error"] == {"core": evaluate["sets"]["core"]["error"], "release": used["error"]}
+    assert figures["data"]["all_learners"]["release"] == used["panel"]["mean"]["error"]
+    line = rerun.run("dvc", "metrics", "show").stdout.splitlines()[0]
+    assert len(line.split()) <= 10, "a screen wide"
+    target = "data/metrics/evaluate.json"
+    every = json.loads(rerun.run("dvc", "metrics", "show", "--json", target).stdout)
+    assert every[""]["data"][target]["data"]["sets"] == evaluate["sets"]
     plots = json.loads(rerun.run("dvc", "plots", "show", "--json").stdout)["data"]
     rows = plots["rounds"][0]["content"]["data"]["values"]
     errors = [float(row["error"]) for row in rows if row["field"] == "error"]

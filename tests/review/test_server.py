@@ -267,7 +267,7 @@ def test_a_review_goes_on_where_it_was_left(tmp_path: Path, project: Path) -> No
     finally:
         first.process.kill()
     assert first.process.returncode == 0
-    assert "1 decisions" in said
+    assert "1 decision" in said
     assert "Traceback" not in said
     assert first.token not in said
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -280,6 +280,34 @@ def test_a_review_goes_on_where_it_was_left(tmp_path: Path, project: Path) -> No
     finally:
         second.process.kill()
         second.process.communicate()
+
+
+def test_what_is_planned_or_accepted_but_not_made_yet_is_in_nobodys_way(
+    tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A night that stopped at --max-rounds leaves a planned round; `diva add` leaves a batch without tables."""
+    root = tmp_path / "project"
+    root.mkdir()
+    ids = build(root)
+    monkeypatch.chdir(root)
+    book = ledger.accept(ledger.read(), None, "more", {}, "none")
+    book = ledger.plan_round(book, {"extend": {"per_round": 0.1}, "curate": {"action": "weigh"}})
+    ledger.write(paths.LEDGER, book)
+    served = start(root, ids, project)
+    try:
+        assert served.ask("GET", urljoin(page(served), "../../../photos/0.png")).status == 200
+        assert served.put(ids[0], "reject") == 204
+        new = arrive("b001")
+        assert served.put(new, "reject") == 204
+    finally:
+        served.end()
+    assert reviews.reviewed(book, write_review(ids[1])).height == 1
+    assert reviews.forget(book, [ids[2]]).height == 1
+
+
+def write_review(sample_id: str) -> Path:
+    Path("review.csv").write_text(f"sample_id,decision,label,note\n{sample_id},accept,,\n")
+    return Path("review.csv")
 
 
 def test_an_open_server_knows_what_came_and_what_was_taken_down(
@@ -311,5 +339,6 @@ def test_an_open_server_knows_what_came_and_what_was_taken_down(
 
 
 def test_without_a_report_there_is_nothing_to_serve(tmp_path: Path, project: Path) -> None:
+    (tmp_path / "params.yaml").touch()
     with pytest.raises(AssertionError, match=r"data/report/index\.html must exist, got nothing; `make curate`"):
         start(tmp_path, [], project)

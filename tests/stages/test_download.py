@@ -106,7 +106,8 @@ def test_images_in_place_are_set_aside_but_never_stop_the_run(workplace: Path) -
     (workplace / "photos" / "a" / "broken.png").touch()
     small.write_ledger(core=("photos", {}))
     download("core")
-    assert not list(paths.raw("core").iterdir())
+    (note,) = paths.raw("core").iterdir()
+    assert "lie where they were delivered" in note.read_text()
     assert manifest.read(paths.manifest("core"))["path"].to_list() == [
         f"photos/{n}.png" for n in ("a/0", "a/2", "b/1", "b/3")
     ]

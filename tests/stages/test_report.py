@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from diva.store import paths
+from diva.report import summary
+from diva.store import paths, tables
 from stages import report
 from stages.params.report import Report
 from tests.projects import stage_inputs as small
@@ -32,7 +33,7 @@ def test_page_and_plots_are_written_the_same_every_time(finished: Path) -> None:
 
 def test_plots_count_every_sample_and_hold_a_row_per_set_and_round(finished: Path) -> None:
     report.main()
-    frames = {path.stem: pl.read_csv(path) for path in paths.PLOTS.iterdir()}
+    frames = {path.stem: pl.read_csv(path) for path in paths.PLOTS.glob("*.csv")}
     assert {name: frame.columns for name, frame in frames.items()} == {
         "scores": ["score", "unflagged", "flagged"],
         "weights": ["weight", "unflagged", "flagged"],
@@ -44,6 +45,9 @@ def test_plots_count_every_sample_and_hold_a_row_per_set_and_round(finished: Pat
     }
     assert (len(frames["sets"]), len(frames["rounds"])) == (7, 2)
     assert frames["balance"].rows() == [("cat", 8, 10), ("dog", 8, 10), ("owl", 8, 10)]
+    figures, run = tables.read_json(paths.FIGURES), summary.read()
+    assert figures["error"]["release"] == run.evaluate["sets"][run.used]["error"]
+    assert (figures["added"], figures["called_wrong"]) == (run.release["added"], run.release["flagged"])
     counted = {
         name: int(frames[name].select("unflagged", "flagged").sum().sum_horizontal()[0])
         for name in ("scores", "weights")
