@@ -9,6 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from numpy.testing import assert_allclose
+from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
@@ -19,10 +21,11 @@ from diva.curation.detect import detect as detect_rows
 from diva.curation.extend import RoundSettings
 from diva.curation.extend import extend as extend_rows
 from diva.curation.reweight import reweight as reweight_rows
-from diva.estimators import DivaClassifier, Extension, RoundSummary, detect, extend, reweight
+from diva.estimators import DivaClassifier, Extension, RoundSummary, detect, explain, extend, reweight
 from diva.numerics.chunks import InMemory
 from diva.numerics.derivative import dataset_derivative
 from diva.numerics.grid import RIDGES
+from diva.numerics.leave_one_out import temperatures
 from diva.numerics.losses import Loss
 from diva.numerics.precision import fit_ridge
 from tests.problems import relative_error
@@ -59,14 +62,14 @@ def planted(n=600, share=0.2, seed=0):
 
 WEIGHT_TWO = {
     "check_sample_weight_equivalence_on_dense_data": (
-        "a weight of 2 leaves both copies out together, where a row given twice leaves out one, so λ may differ"
+        "a weight of 2 leaves both copies out together, where a row given twice leaves out one, so λ and T* may differ"
     )
 }
 
 
 @pytest.mark.parametrize(
     ("estimator", "expected"),
-    [(DivaClassifier(ridge=1.0, dtype="float64"), {}), (DivaClassifier(), WEIGHT_TWO)],
+    [(DivaClassifier(ridge=1.0, dtype="float64"), WEIGHT_TWO), (DivaClassifier(), WEIGHT_TWO)],
     ids=["ridge given", "defaults"],
 )
 def test_scikit_learns_own_checks_pass(estimator, expected):
@@ -77,6 +80,99 @@ def test_scikit_learns_own_checks_pass(estimator, expected):
 
 
 # The classifier
+
+
+def test_of_a_given_ridge_a_weight_of_two_is_a_row_given_twice():
+    X, y, _, _ = planted(120)
+    weights = np.random.default_rng(0).integers(0, 3, len(y))
+    weighted = DivaClassifier(ridge=1.0, dtype="float64").fit(X, y, sample_weight=weights)
+    repeated = DivaClassifier(ridge=1.0, dtype="float64").fit(X.repeat(weights, 0), y.repeat(weights))
+    assert_allclose(weighted.decision_function(X), repeated.decision_function(X), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_probabilities_are_those_of_the_outputs_at_the_temperature_of_leave_one_out(classes):
+    X, y, _, _ = planted(400)
+    X, y = X[y < classes], y[y < classes]
+    model = DivaClassifier(dtype="float64").fit(X, y)
+    naive_entropies = [
+        -np.log(softmax(t * model.loo_predictions_, axis=1)[np.arange(len(y)), y]).mean() for t in temperatures()
+    ]
+    assert model.temperature_ == float(temperatures()[int(np.argmin(naive_entropies))])
+    assert_allclose(model.loo_proba_, softmax(model.temperature_ * model.loo_predictions_, axis=1))
+    probabilities = model.predict_proba(X)
+    assert_allclose(probabilities.sum(1), 1)
+    assert (model.classes_[probabilities.argmax(1)] == model.predict(X)).all()
+    if classes > 2:
+        assert_allclose(probabilities, softmax(model.temperature_ * model.decision_function(X), axis=1))
+    assert len(model.fit(X[:60], y[:60]).loo_proba_) == 60  # of the new fit
+
+
+# Why
+
+
+def test_an_explanation_names_the_wrong_label_and_whom_it_harms():
+    X, y, wrong, truth = planted(600)
+    doubtful = int(np.flatnonzero(wrong)[1])
+    reasons = explain(X, y, doubtful, top=7, dtype="float64", groups="never")
+    assert (reasons.label, reasons.suggested) == (y[doubtful], truth[doubtful])
+    assert reasons.derivative > 0  # more of it harms
+    assert (reasons.helped.influence < 0).all()
+    assert (reasons.harmed.influence > 0).all()
+    assert len(reasons.helped.index) == len(reasons.harmed.index) == 7
+    assert reasons.without[truth[doubtful]] > reasons.probabilities[truth[doubtful]]
+    assert (y[reasons.same.index] == y[doubtful]).all()
+    assert (y[reasons.other.index] == truth[doubtful]).all()
+    assert doubtful not in reasons.same.index
+    z = X / np.linalg.norm(X, axis=1, keepdims=True)
+    assert_allclose(reasons.other.cosine, z[reasons.other.index] @ z[doubtful], rtol=1e-9)
+    assert reasons.other.cosine[0] == pytest.approx((z @ z[doubtful])[y == truth[doubtful]].max())
+    assert reasons.group.tolist() == [doubtful]
+
+
+def test_an_explanation_leaves_a_group_out_together():
+    X, y, _, _ = planted(300)
+    groups = np.arange(300) // 3
+    reasons = explain(X, y, 10, groups=groups, top=300, dtype="float64", loss="all", ridge=1.0)
+    assert reasons.group.tolist() == [9, 10, 11]
+    rest = np.ones(300, dtype=bool)
+    rest[9:12] = False
+    alone = DivaClassifier(ridge=1.0, dtype="float64").fit(X[rest], y[rest], groups=groups[rest])
+    assert reasons.suggested == alone.predict(X[10:11])[0]
+    model = DivaClassifier(ridge=1.0, dtype="float64").fit(X, y, groups=groups)
+    assert reasons.derivative == pytest.approx(model.derivative_[10], rel=1e-9)
+    assert not {9, 10, 11} & {*reasons.helped.index, *reasons.harmed.index, *reasons.same.index}
+    parts = [*reasons.helped.influence, *reasons.harmed.influence]
+    assert sum(parts) / 300 == pytest.approx(reasons.derivative, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"index": 300}, "index"), ({"index": -1}, "index"), ({"index": 0, "top": 0}, "top")]
+)
+def test_an_explanation_asks_for_a_row_that_is_there(options, message):
+    X, y, _, _ = planted(300)
+    with pytest.raises(ValueError, match=message):
+        explain(X, y, **options)
+
+
+# Results are easy to look at
+
+
+def test_results_are_a_line_a_table_and_a_frame():
+    X, y, _, _ = planted(300)
+    detection, weights = detect(X, y), reweight(X, y, steps=1)
+    added = extend(X[:100], y[:100], X[100:], y[100:], budget=5)
+    assert repr(detection) == f"Detection({detection.flagged.sum()} of 300 labels flagged)"
+    assert repr(weights).startswith("Reweighting(300 weights from ")
+    assert repr(weights).endswith("after 1 steps)")
+    assert repr(added).startswith("Extension(5 samples to add, in ")
+    frame = detection.to_frame()
+    assert frame.columns == ["row", "score", "margin", "flagged", "suggested"]
+    assert frame["suggested"].to_list() == detection.suggested.tolist()
+    assert weights.to_frame()["weight"].to_list() == weights.weights.tolist()
+    assert added.to_frame()["row"].to_list() == added.index.tolist()
+    assert detection._repr_html_().startswith("<p>Detection(")
+    assert "<table" in detection._repr_html_()
 
 
 @pytest.mark.parametrize("classes", [2, 3])

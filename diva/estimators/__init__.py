@@ -1,4 +1,4 @@
-"""The front door for notebooks: a scikit-learn classifier, and detect, reweight, extend and suggest on plain arrays.
+"""The front door for notebooks: a scikit-learn classifier; detect, reweight, extend, suggest, explain on plain arrays.
 
     f(x) = Wᵀ[z(x), 1],    z(x) = x / ‖x‖ by default (normalize),    W from weighted ridge regression (ridge)
 
@@ -26,18 +26,20 @@ Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022
 """
 
 from diva.estimators.classifier import DivaClassifier
-from diva.estimators.curation import detect, extend, reweight
+from diva.estimators.curation import detect, explain, extend, reweight
 from diva.estimators.labelling import suggest
-from diva.estimators.results import Detection, Extension, NextLabels, Reweighting, RoundSummary
+from diva.estimators.results import Detection, Explanation, Extension, NextLabels, Reweighting, RoundSummary
 
 __all__ = [
     "Detection",
     "DivaClassifier",
+    "Explanation",
     "Extension",
     "NextLabels",
     "Reweighting",
     "RoundSummary",
     "detect",
+    "explain",
     "extend",
     "reweight",
     "suggest",

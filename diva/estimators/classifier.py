@@ -1,16 +1,18 @@
 """A scikit-learn classifier: ridge regression with its leave-one-out predictions and its dataset derivative."""
 
+from bisect import bisect_left
 from typing import Any, Self
 
 import numpy as np
 import torch
+from scipy.special import logsumexp, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from diva import inputs
 from diva.inputs import Array, Engine, Groups, Precision, Ridge, Size
 from diva.numerics.derivative import dataset_derivative
-from diva.numerics.leave_one_out import predictions_and_leverage
+from diva.numerics.leave_one_out import predictions_and_leverage, temperatures
 from diva.numerics.losses import Loss
 from diva.numerics.threads import single_threaded_libraries
 from diva.text.choices import Normalization
@@ -37,6 +39,8 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         loo_predictions_: f (n, k), the outputs for each sample of the model trained without it.
         derivative_: ∂L/∂α (n,) at α = ``sample_weight``, L the mean loss `all` of the leave-one-out predictions of
             the rows of positive weight: positive where more weight on the sample would harm the others.
+        temperature_: T*, by which outputs become probabilities; chosen by the leave-one-out predictions when asked for.
+        loo_proba_: softmax(T*·f) (n, k), each row's probabilities by the model trained without it (and its group).
         n_features_in_: p.
         feature_names_in_: (p,) names, where X has them and all are strings.
     """
@@ -76,7 +80,26 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         self.coef_, self.intercept_ = head[:, :-1].copy(), head[:, -1].copy()
         self.loo_predictions_, self.leverage_ = (column.numpy() for column in predictions_and_leverage(fitted))
         self.derivative_ = derivative.values.numpy()
+        self._judged = inputs.to_codes(inputs.read_labels(y), data.classes).numpy(), present.numpy()
         return self
+
+    @property
+    def temperature_(self) -> float:  # noqa: D102 - the class says
+        check_is_fitted(self, "derivative_")
+        codes, present = self._judged
+        f, codes = self.loo_predictions_[present].astype(float), codes[present]
+        grid: list[float] = temperatures().tolist()
+        above = f - f[np.arange(len(f)), codes][:, None]
+
+        def entropy(at: int) -> float:
+            return float(logsumexp(grid[at] * above, axis=1).sum())
+
+        # It is convex in T, so that a bisection finds the grid's minimum.
+        return grid[bisect_left(range(len(grid) - 1), True, key=lambda at: entropy(at) <= entropy(at + 1))]
+
+    @property
+    def loo_proba_(self) -> Array:  # noqa: D102 - the class says
+        return np.asarray(softmax(self.temperature_ * self.loo_predictions_.astype(float), axis=1))
 
     def decision_function(self, X: Any) -> Array:
         """Outputs (n, k) float64; of two classes (n,), positive for ``classes_[1]``."""
@@ -93,6 +116,12 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         outputs = self.decision_function(X)
         codes = (outputs > 0).astype(int) if outputs.ndim == 1 else outputs.argmax(1)
         return self.classes_[codes]  # type: ignore[no-any-return]
+
+    def predict_proba(self, X: Any) -> Array:
+        """softmax(T*·f) (n, k), in the order of ``classes_``."""
+        outputs = self.decision_function(X)
+        both = np.column_stack([np.zeros(len(outputs)), outputs]) if outputs.ndim == 1 else outputs
+        return np.asarray(softmax(self.temperature_ * both, axis=1))
 
     def _engine(self) -> Engine:
         return Engine(self.ridge, self.normalize, self.chunk_size, self.device, self.dtype)

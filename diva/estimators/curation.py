@@ -1,5 +1,6 @@
-"""Detect, reweight and extend on plain arrays; `diva.estimators` has the arguments that all of them take."""
+"""Detect, reweight, extend and explain on plain arrays; `diva.estimators` has the arguments that all of them take."""
 
+import operator
 import warnings
 from typing import Any, Literal
 
@@ -8,14 +9,26 @@ import torch
 from sklearn.utils import check_consistent_length
 
 from diva import inputs
+from diva.curation import why
 from diva.curation.detect import detect as detect_rows
 from diva.curation.extend import RoundSettings
 from diva.curation.extend import extend as extend_rows
 from diva.curation.noise import assess_noise
 from diva.curation.reweight import reweight as reweight_rows
-from diva.estimators.results import Detection, Extension, Reweighting, RoundSummary
-from diva.inputs import Engine, Groups, Precision, Ridge, Size
+from diva.estimators.results import (
+    Detection,
+    Explanation,
+    Extension,
+    Influenced,
+    Neighbours,
+    Reweighting,
+    RoundSummary,
+)
+from diva.inputs import Array, Engine, Groups, Precision, Ridge, Size
+from diva.numerics.chunks import Subset
 from diva.numerics.groups import undivided_classes
+from diva.numerics.leave_one_out import choose_temperature
+from diva.numerics.losses import Loss
 from diva.numerics.threads import single_threaded_libraries
 from diva.text.choices import LossName, Normalization, Rule, Score, ValidateOn
 
@@ -179,3 +192,68 @@ def extend(
     added = extend_rows(core, pool, loss=loss, budget=budget, settings=settings, groups=of_pool)
     history = tuple(RoundSummary(len(r.index), r.candidates, r.validating, r.loss) for r in added.history)
     return Extension(added.index.numpy(), added.derivative.numpy(), added.round.numpy(), history, added.stop)
+
+
+@single_threaded_libraries()
+def explain(
+    X: Any,
+    y: Any,
+    index: int,
+    *,
+    groups: Groups = None,
+    top: int = 10,
+    loss: LossName = "calibrated",
+    ridge: Ridge = "loo",
+    normalize: Normalization = "unit",
+    chunk_size: Size = "auto",
+    device: str = "auto",
+    dtype: Precision = "auto",
+) -> Explanation:
+    """Why a row of X is thought helpful or harmful (`diva.curation.why`).
+
+    Args:
+        X: (n, p).
+        y: (n,).
+        index: the row, from 0.
+        groups: (n,) of numbers or strings; rows of one group are left out together.
+        top: how many rows are named each time.
+        loss: `calibrated`, `hard_margin`, `trimmed` or `all`: which rows validate, and how sharply.
+        ridge: λ > 0, or `loo`.
+        normalize: `unit`, `none` or `standardize`.
+        chunk_size: rows in memory at a time, or `auto`.
+        device: `auto`, or a torch device.
+        dtype: `auto`, `float32` or `float64`.
+
+    Raises:
+        ValueError: as `DivaClassifier.fit`, and on an index that is no row, an unknown loss, or ``top`` below 1.
+    """
+    rows = inputs.read_features(X)
+    if not 0 <= operator.index(index) < len(rows):
+        raise ValueError(f"index must be a row of X (0 to {len(rows) - 1}), got {index}.")
+    data = inputs.read(Engine(ridge, normalize, chunk_size, device, dtype), rows, y, None, groups)
+    fitted = data.fitted
+    itself = torch.arange(len(rows)) == index
+    together = (
+        itself if fitted.groups is None else itself | ((fitted.groups == fitted.groups[index]) & (fitted.groups >= 0))
+    )
+    features, labels, _ = next(iter(Subset(fitted.chunks, itself)))
+    temperature = choose_temperature(fitted)
+    validation = Loss(loss, temperature) if loss == "calibrated" else Loss(loss)
+    reasons = why.explain(fitted, why.Query(features[0], int(labels[0]), together), validation, temperature, top=top)
+    return Explanation(
+        label=data.classes[int(labels[0])],
+        suggested=data.classes[reasons.suggested],
+        derivative=reasons.derivative,
+        helped=Influenced(*_arrays(reasons.helped)),
+        harmed=Influenced(*_arrays(reasons.harmed)),
+        classes=data.classes,
+        probabilities=reasons.probabilities.numpy(),
+        without=reasons.without.numpy(),
+        group=together.nonzero()[:, 0].numpy(),
+        same=Neighbours(*_arrays(reasons.same)),
+        other=Neighbours(*_arrays(reasons.other)),
+    )
+
+
+def _arrays(ranked: why.Ranked) -> tuple[Array, Array]:
+    return ranked.rows.numpy(), ranked.values.numpy()

@@ -1,13 +1,42 @@
 """What the functions for notebooks return: frozen dataclasses of numpy arrays."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
 
 from diva.curation.reweight import Step
 from diva.inputs import Array
 
 
-@dataclass(frozen=True)
-class Detection:
+class Tabular:
+    """A result that is easy to look at: a line of text, a table in notebooks, a data frame."""
+
+    def _columns(self) -> Mapping[str, Array]:
+        """Columns of one length."""
+        raise NotImplementedError
+
+    def _summary(self) -> str:
+        """What came of it, in a few words."""
+        raise NotImplementedError
+
+    def to_frame(self) -> Any:
+        """A polars data frame with a row per entry; ``.to_pandas()`` of it where pandas is installed."""
+        import polars as pl  # the closed forms run without it
+
+        return pl.DataFrame({name: np.asarray(values) for name, values in self._columns().items()})
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._summary()})"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self))}</p>{self.to_frame().head(10)._repr_html_()}"
+
+
+@dataclass(frozen=True, repr=False)
+class Detection(Tabular):
     """Which labels are probably wrong.
 
     Attributes:
@@ -24,13 +53,29 @@ class Detection:
     suggested: Array
     message: str = ""
 
+    def _columns(self) -> Mapping[str, Array]:
+        columns = {"score": self.score, "margin": self.margin, "flagged": self.flagged, "suggested": self.suggested}
+        return {"row": np.arange(len(self.score)), **columns}
 
-@dataclass(frozen=True)
-class Reweighting:
+    def _summary(self) -> str:
+        return f"{self.flagged.sum():,} of {len(self.flagged):,} labels flagged" + ("; " + self.message) * bool(
+            self.message
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class Reweighting(Tabular):
     """Weights (n,), at least 0, and one `Step` (loss, validating, largest) per step that was taken."""
 
     weights: Array
     history: tuple[Step, ...]
+
+    def _columns(self) -> Mapping[str, Array]:
+        return {"row": np.arange(len(self.weights)), "weight": self.weights}
+
+    def _summary(self) -> str:
+        w = self.weights
+        return f"{len(w):,} weights from {w.min():.2g} to {w.max():.2g} after {len(self.history)} steps"
 
 
 @dataclass(frozen=True)
@@ -43,8 +88,8 @@ class RoundSummary:
     loss: float
 
 
-@dataclass(frozen=True)
-class Extension:
+@dataclass(frozen=True, repr=False)
+class Extension(Tabular):
     """What to add.
 
     Attributes:
@@ -61,9 +106,15 @@ class Extension:
     history: tuple[RoundSummary, ...]
     stop: str
 
+    def _columns(self) -> Mapping[str, Array]:
+        return {"row": self.index, "derivative": self.derivative, "round": self.round}
 
-@dataclass(frozen=True)
-class NextLabels:
+    def _summary(self) -> str:
+        return f"{len(self.index):,} samples to add, in {len(self.history)} rounds; {self.stop}"
+
+
+@dataclass(frozen=True, repr=False)
+class NextLabels(Tabular):
     """What to label next.
 
     Attributes:
@@ -85,3 +136,59 @@ class NextLabels:
     history: Array
     rule: str
     message: str = ""
+
+    def _columns(self) -> Mapping[str, Array]:
+        columns = {"row": self.index, "gain": self.gain, "expected": self.expected}
+        if self.suggested is None:
+            return columns
+        return {**columns, "suggested": self.suggested, "probability": self.probability}
+
+    def _summary(self) -> str:
+        return f"{len(self.index):,} rows to label, by {self.rule}" + ("; " + self.message) * bool(self.message)
+
+
+@dataclass(frozen=True)
+class Influenced:
+    """Rows of X, the foremost first, with v_i ∂ℓ_i/∂α_j of each: what more of the sample does to their loss."""
+
+    index: Array
+    influence: Array
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Rows of X, the nearest first, with their cosine to the sample."""
+
+    index: Array
+    cosine: Array
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a sample is thought helpful or harmful.
+
+    Attributes:
+        label: its own.
+        suggested: what the model says that was trained without it and its group.
+        derivative: ∂L/∂α of it: positive where more weight on it harms the others.
+        helped: rows whose leave-one-out loss falls most with its weight.
+        harmed: rows whose loss rises most.
+        classes: (k,) labels, in the order of the probabilities.
+        probabilities: (k,) of the model with it.
+        without: (k,) of the model without it and its group.
+        group: rows that are left out with it, itself among them.
+        same: its nearest neighbours of its own label.
+        other: those of the suggested label, of the runner-up where that is its own.
+    """
+
+    label: Any
+    suggested: Any
+    derivative: float
+    helped: Influenced
+    harmed: Influenced
+    classes: Array
+    probabilities: Array
+    without: Array
+    group: Array
+    same: Neighbours
+    other: Neighbours
