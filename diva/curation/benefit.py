@@ -3,8 +3,11 @@
 Each fold of the core's rows is held out, and with it all that shares a group with one of them. On the rest of the set
 weights are fitted, labels called wrong leave as in the release, and two learners train with and without weights: the
 ridge head and logistic regression. Only rows of the core test: those that Extend chose are easy for the head by
-construction and flatter its weights; labels called wrong do not test either. Weights are kept where the mean gain
-exceeds its standard error, and more samples are taken where theirs does.
+construction and flatter its weights. Labels called wrong do test: without them only rows would be left that the head
+without weights tells right. Weights are kept where the mean gain exceeds its standard error, and more samples are taken
+where theirs does. Errors are soft: 0 or 1 differ on few rows, and their standard error hides most gains.
+
+    error of a row with margin m:  σ(−m / s),  s = `BLUR` · the median |m| of its learner
 """
 
 from dataclasses import dataclass
@@ -13,16 +16,27 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor
 
 from diva.curation.evaluation import train
-from diva.curation.learners import MOST_ROWS, Array, TrainingSet, answer, choose_penalty, mean_gain, sample_rows
+from diva.curation.learners import (
+    MOST_ROWS,
+    Array,
+    TrainingSet,
+    choose_penalty,
+    logistic_outputs,
+    mean_gain,
+    sample_rows,
+)  # fmt: skip
 from diva.curation.reweight import reweight
 from diva.numerics.chunks import Chunks, Subset
+from diva.numerics.losses import margins
 from diva.numerics.precision import fit_ridge
 from diva.text.progress import track
 
 LEARNERS = ("ridge", "logistic")  # that judge
+BLUR = 0.2  # of the step from right to wrong, in median margins
 
 
 @dataclass(frozen=True)
@@ -46,7 +60,7 @@ class Members:
         n = len(self.core)
         groups = torch.full((n,), -1) if self.groups is None else self.groups
         unit = torch.where(groups < 0, int(groups.max()) + 1 + torch.arange(n), groups)
-        tested = torch.unique(unit[self.core & ~self.flagged])
+        tested = torch.unique(unit[self.core])
         fold = torch.full((int(unit.max()) + 1,), -1)
         fold[tested] = torch.randperm(len(tested), generator=torch.Generator().manual_seed(seed)) % count
         return fold[unit]
@@ -54,38 +68,46 @@ class Members:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """1 for each held-out row that is misclassified, by learner and whether it trained with weights; how many folds."""
+    """Margins of held-out rows, by learner and whether it trained with weights; how many folds."""
 
-    errors: dict[tuple[str, bool], Array]
+    margins: dict[tuple[str, bool], Array]
     folds: int
 
     def of(self, weighted: bool) -> list[Array]:
-        """Errors of each learner."""
-        return [self.errors[name, weighted] for name in LEARNERS]
+        """Soft errors of each learner."""
+        return [soft_errors(self.margins[name, weighted]) for name in LEARNERS]
 
     def figures(self) -> dict[str, Any]:
         """Mean errors with and without weights, the gain, its standard error, and the errors of each learner."""
-        if not self.errors:
+        if not self.margins:
             return {"folds": self.folds, "rows": 0}
-        gain, deviation = mean_gain(self.of(weighted=True), self.of(weighted=False))
-        names = {"with_weights": True, "without_weights": False}
+        errors = {"with_weights": self.of(weighted=True), "without_weights": self.of(weighted=False)}
+        gain, deviation = mean_gain(*errors.values())
         return {
-            **{name: float(np.mean(self.of(weighted))) for name, weighted in names.items()},
+            **{name: float(np.mean(values)) for name, values in errors.items()},
             "gain": gain,
             "standard_error": deviation,
-            "rows": len(self.errors[LEARNERS[0], True]),
+            "rows": len(self.margins[LEARNERS[0], True]),
             "folds": self.folds,
             "learners": {
-                learner: {name: float(self.errors[learner, weighted].mean()) for name, weighted in names.items()}
-                for learner in LEARNERS
+                learner: {name: float(values[i].mean()) for name, values in errors.items()}
+                for i, learner in enumerate(LEARNERS)
             },
         }
+
+
+def soft_errors(margins: Array) -> Array:
+    """σ(−m/s) of margins (m,); they may be infinite."""
+    finite = np.abs(margins[np.isfinite(margins)])
+    scale = BLUR * np.median(finite) if len(finite) else 0.0
+    with np.errstate(over="ignore"):
+        return expit(-margins / max(scale, np.finfo(float).tiny))  # type: ignore[no-any-return]
 
 
 def hold_out(
     members: Members, folds: int, seed: int, *, flagged_out: bool, most: int = MOST_ROWS, **weighing: Any
 ) -> HeldOut:
-    """Errors on held-out rows of the core, in an order that depends on these and the seed alone.
+    """Margins of held-out rows of the core, in an order that depends on these and the seed alone.
 
     Args:
         members: the set.
@@ -95,49 +117,47 @@ def hold_out(
         most: rows that train the logistic regression at most, drawn with the seed.
         weighing: loss, steps (a number: those that the whole set took) and step_size of Reweight.
     """
-    tests = members.core & ~members.flagged
-    if not tests.any():
+    if not members.core.any():
         return HeldOut({}, folds)
     fold = members.folds(folds, seed)
-    core = in_memory(members.chunks, drawn(members.labels, tests, most, seed))
-    penalty = choose_penalty("logistic", core, seed, most)
-    wrong: dict[tuple[str, bool], list[Array]] = {}
+    unflagged = in_memory(members.chunks, drawn(members.labels, members.core & ~members.flagged, most, seed))
+    penalty = choose_penalty("logistic", unflagged, seed, most)
+    made: dict[tuple[str, bool], list[Array]] = {}
     for number in track(range(folds), folds, "folds"):
         out = fold == number
         if out.any():
-            for key, errors in _held_out(members, out, tests, flagged_out, penalty, seed, most, weighing).items():
-                wrong.setdefault(key, []).append(errors)
-    return HeldOut({key: np.concatenate(parts) for key, parts in wrong.items()}, folds)
+            for key, part in _held_out(members, out, flagged_out, penalty, seed, most, weighing).items():
+                made.setdefault(key, []).append(part)
+    return HeldOut({key: np.concatenate(parts) for key, parts in made.items()}, folds)
 
 
 def _held_out(
     members: Members,
     out: Tensor,
-    tests: Tensor,
     flagged_out: bool,
     penalty: float,
     seed: int,
     most: int,
     weighing: dict[str, Any],
 ) -> dict[tuple[str, bool], Array]:
-    """1 where a row of ``tests`` that is ``out`` is misclassified, by learner and whether it trained with weights."""
-    chunks, k, rest = members.chunks, members.classes, ~out
+    """Margins of the core's rows that are ``out``, by learner and whether it trained with weights."""
+    chunks, k, rest, tests = members.chunks, members.classes, ~out, out & members.core
     together = None if members.groups is None else members.groups[rest]
     start = fit_ridge(Subset(chunks, rest), k, members.ridge, groups=together)
     weights = torch.zeros(len(rest), dtype=torch.float64)
     weights[rest] = reweight(start, seed=seed, **weighing).weights
     trains = trainable(members.labels, rest, members.flagged) if flagged_out else rest
-    judging, set_ = Subset(chunks, out & tests), Subset(chunks, trains)
+    judging, set_ = Subset(chunks, tests), Subset(chunks, trains)
     chosen = drawn(members.labels, trains, most, seed)
-    test, rows = in_memory(chunks, out & tests), in_memory(chunks, chosen)
-    errors: dict[tuple[str, bool], Array] = {}
+    test, rows = in_memory(chunks, tests), in_memory(chunks, chosen)
+    made: dict[tuple[str, bool], Array] = {}
     for weighted in (True, False):
         head = train(set_, k, members.ridge, weights[trains] if weighted else None)
-        errors["ridge", weighted] = (~head.correct(judging)).double().numpy()
+        made["ridge", weighted] = head.margins(judging).double().numpy()
         training = TrainingSet(rows.features, rows.labels, weights[chosen].numpy() if weighted else None)
-        predicted = answer("logistic", training, test.features, penalty=penalty, seed=seed, most=most).predicted
-        errors["logistic", weighted] = (predicted != test.labels).astype(float)
-    return errors
+        outputs = torch.from_numpy(logistic_outputs(training, test.features, k, penalty))
+        made["logistic", weighted] = margins(outputs, torch.from_numpy(test.labels).long()).numpy()
+    return made
 
 
 def trainable(labels: Tensor, rest: Tensor, flagged: Tensor) -> Tensor:

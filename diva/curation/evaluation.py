@@ -17,6 +17,7 @@ from torch import Tensor
 from diva.numerics import products
 from diva.numerics.chunks import Chunks
 from diva.numerics.grid import choose_ridge
+from diva.numerics.losses import margins
 from diva.numerics.precision import fit_ridge
 from diva.numerics.ridge import RidgeModel
 
@@ -40,6 +41,11 @@ class Head:
         """Which rows the head classifies as labelled (n,), on the CPU."""
         parts = [products.times(z, self.model.head.to(z)).argmax(1) == labels for z, labels, _ in chunks]
         return torch.cat(parts).cpu() if parts else torch.zeros(0, dtype=torch.bool)
+
+    def margins(self, chunks: Chunks) -> Tensor:
+        """The given label's output less the best other one (n,), on the CPU."""
+        parts = [margins(products.times(z, self.model.head.to(z)), labels) for z, labels, _ in chunks]
+        return torch.cat(parts).cpu() if parts else torch.zeros(0)
 
 
 def train(chunks: Chunks, classes: int, ridge: float, weights: Tensor | None = None) -> Head:

@@ -13,7 +13,8 @@ among them are significantly less confident than the others (Mann–Whitney, lev
 Two predictors, both leaving one out, can judge: the head, or the nearest class mean where that is right significantly
 more often (sign test, level .01), as with two samples a class. No label is called wrong where the one that judges is
 near chance (its error within the interval of 95 % of the largest class's), nor where ε̂ is above one half: then either
-most labels are wrong, or these features cannot tell. A class of one sample is not judged.
+most labels are wrong, or these features cannot tell. A class of one sample is not judged. Of up to fifty rows ε̂ is the
+leave-one-out error: weak features flag right labels then, because nothing sets their errors apart from noise.
 """
 
 import math

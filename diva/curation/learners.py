@@ -130,8 +130,27 @@ def _ridge(training: TrainingSet, test: Array, penalty: float, seed: int) -> Arr
 
 def _logistic(training: TrainingSet, test: Array, penalty: float, seed: int) -> Array:
     del seed
-    model = LogisticRegression(C=penalty, max_iter=200).fit(training.features, training.labels, training.weights)
-    return model.predict(test)  # type: ignore[no-any-return]
+    return _fit_logistic(training, penalty).predict(test)  # type: ignore[no-any-return]
+
+
+def _fit_logistic(training: TrainingSet, penalty: float) -> LogisticRegression:
+    model = LogisticRegression(C=penalty, max_iter=200)
+    return model.fit(training.features, training.labels, training.weights)
+
+
+def logistic_outputs(training: TrainingSet, test: Array, classes: int, penalty: float) -> Array:
+    """Logits (m, k) of logistic regression, −inf of a class without a row of positive weight."""
+    rows, outputs = training.present(), np.full((len(test), classes), -np.inf)
+    present = np.unique(rows.labels)
+    if len(present) == 1:
+        outputs[:, present] = 0
+        return outputs
+    with warnings.catch_warnings(), single_threaded_libraries():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = _fit_logistic(rows, penalty)
+        logits = model.decision_function(test)
+    outputs[:, present] = np.column_stack([-logits / 2, logits / 2]) if logits.ndim == 1 else logits
+    return outputs
 
 
 def _svm(training: TrainingSet, test: Array, penalty: float, seed: int) -> Array:
@@ -170,7 +189,7 @@ TRAINERS: dict[str, Callable[[TrainingSet, Array, float, int], Array]] = {
 
 
 def mean_gain(with_: Sequence[Array], without: Sequence[Array]) -> tuple[float, float]:
-    """How much lower the mean error of several learners (each (m,) of 0 and 1) is, and its standard error, in pairs."""
+    """How much lower the mean error of several learners (each (m,) in [0, 1]) is, and its standard error, in pairs."""
     gains = np.mean([b - a for a, b in zip(with_, without, strict=True)], axis=0)
     if len(gains) < 2:
         return 0.0, float("inf")

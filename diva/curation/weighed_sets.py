@@ -23,12 +23,12 @@ CLEAN_UP = CleanUp("soft", "rate", "weigh", second_round=False, by_class=True)  
 
 @dataclass(frozen=True)
 class WeighedSet:
-    """Rows with weights, and errors on held-out rows of the core.
+    """Rows with weights, and margins of held-out rows of the core.
 
     Attributes:
         frame: the rows.
         result: of Reweight.
-        held_out: errors with the weights and without.
+        held_out: margins with the weights and without.
         calls: labels called wrong of samples that no round chose (`diva.store.curated.CHANGES`); None: none is judged.
     """
 
@@ -91,7 +91,7 @@ def choose(sets: Mapping[str, WeighedSet], weights: str) -> dict[str, str]:
     name = next(iter(sets))
     if len(sets) == 1:
         return {"name": name, "reason": "release.set says so"}
-    if not all(weighed.held_out.errors for weighed in sets.values()):
+    if not all(weighed.held_out.margins for weighed in sets.values()):
         return {"name": name, "reason": "no held-out comparison was made"}
     errors = {
         name: weighed.held_out.of(release.verdict(weights, weighed.held_out.figures()).weighted)

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from diva.curation import trials
-from diva.curation.benefit import Members, drawn, hold_out, trainable
+from diva.curation.benefit import Members, drawn, hold_out, soft_errors, trainable
 from diva.curation.evaluation import bootstrap
-from diva.curation.learners import TrainingSet, answer, choose_penalty, mean_gain
+from diva.curation.learners import TrainingSet, answer, choose_penalty, logistic_outputs, mean_gain
 from diva.numerics.chunks import InMemory
 from diva.numerics.normalize import Prepared
 from diva.numerics.precision import fit_ridge
@@ -83,15 +83,34 @@ def test_the_gain_is_paired():
     assert error == pytest.approx(np.std([1, 0, 0], ddof=1) / 3**0.5)
 
 
-def test_weights_are_judged_on_unflagged_rows_of_the_core_alone():
+def test_weights_are_judged_on_rows_of_the_core_alone_those_called_wrong_among_them():
     x, y = blobs(200)
     chunks = Prepared(InMemory(torch.from_numpy(x), torch.from_numpy(y), 64))
     core, flagged = torch.arange(200) < 90, torch.arange(200) % 10 == 0
     benefit = hold_out(Members(chunks, 3, 0.1, core, flagged), 3, 0, flagged_out=True, steps=2).figures()
-    assert benefit["rows"] == 81
+    assert benefit["rows"] == 90
     assert benefit["folds"] == 3
     assert set(benefit["learners"]) == {"ridge", "logistic"}
     assert benefit["gain"] == pytest.approx(benefit["without_weights"] - benefit["with_weights"])
+
+
+def test_soft_errors_blur_right_and_wrong_by_the_learners_own_scale():
+    margins = np.array([-np.inf, -1.0, 0.0, 0.1, 3.0, np.inf])
+    errors = soft_errors(margins)
+    assert errors[[0, 2, 5]].tolist() == [1, 0.5, 0]
+    assert errors[1] == pytest.approx(1 / (1 + np.exp(-1 / (0.2 * 0.55))))  # the median of 1, 0, 0.1 and 3
+    assert soft_errors(7 * margins) == pytest.approx(errors)
+    assert soft_errors(np.array([-2.0, 0, 0, 0, 5])).tolist() == [1, 0.5, 0.5, 0.5, 0]
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_logits_are_those_of_the_learner_and_minus_infinite_of_a_class_that_no_row_trains(classes):
+    x, y = blobs(classes=classes)
+    weights = np.where(np.arange(120) < 100, 1.5, 0)
+    outputs = logistic_outputs(TrainingSet(x, 2 * y, weights), x, 6, penalty=10.0)
+    assert (outputs.argmax(1) == answer("logistic", TrainingSet(x, 2 * y, weights), x, penalty=10.0).predicted).all()
+    assert np.isneginf(outputs[:, 1::2]).all()
+    assert np.isfinite(outputs[:, : 2 * classes : 2]).all()
 
 
 def test_a_class_that_would_keep_fewer_than_two_rows_trains_whole():
@@ -129,9 +148,9 @@ def test_a_fold_holds_whole_groups_and_takes_what_shares_a_group_with_it_along()
 def test_without_groups_folds_are_a_permutation_of_the_rows_that_test():
     core, flagged = torch.arange(20) < 12, torch.arange(20) % 5 == 0
     chunks = InMemory(torch.zeros(20, 2), torch.zeros(20, dtype=torch.int64), 4)
-    fold, tests = Members(chunks, 2, 0.1, core, flagged).folds(3, 7), core & ~flagged
-    assert fold[tests].tolist() == (torch.randperm(9, generator=torch.Generator().manual_seed(7)) % 3).tolist()
-    assert (fold[~tests] == -1).all()
+    fold = Members(chunks, 2, 0.1, core, flagged).folds(3, 7)
+    assert fold[core].tolist() == (torch.randperm(12, generator=torch.Generator().manual_seed(7)) % 3).tolist()
+    assert (fold[~core] == -1).all()
 
 
 def test_samples_of_a_group_are_drawn_together():
