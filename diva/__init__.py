@@ -1,13 +1,12 @@
 """Curated training sets by the dataset derivative; see README.md in this folder for the derivation.
 
-``diva.DivaClassifier``, ``diva.detect``, ``reweight``, ``extend``, ``suggest`` and ``explain`` are those of
-`diva.estimators`, which is imported when one of them is asked for: importing one part of the package must not cost
-another's seconds.
+``diva.detect``, ``diva.DivaClassifier`` and what else `ESTIMATORS` names are those of `diva.estimators`, which is
+imported when one of them is asked for: importing one part of the package must not cost another's seconds.
 """
 
 from typing import Any
 
-ESTIMATORS = ("DivaClassifier", "detect", "explain", "extend", "reweight", "suggest")
+ESTIMATORS = ("DivaClassifier", "consensus", "detect", "explain", "extend", "reweight", "suggest")
 
 
 def __getattr__(name: str) -> Any:

@@ -185,3 +185,29 @@ def suggested(z: Tensor, pool: Tensor, uncertainty: Tensor, ridge: float, budget
         chosen.append((best, values[best]))
         z = rows[best]
     return chosen
+
+
+def vote_posterior(prior: Tensor, votes: Tensor, quality: Tensor) -> Tensor:
+    """P(class | votes) (n, k) by Bayes' rule, class by class, vote by vote."""
+    n, k = prior.shape
+    p = torch.ones(n, k).double()
+    for i in range(n):
+        for c in range(k):
+            p[i, c] = prior[i, c]
+            for a, vote in enumerate(votes[i].tolist()):
+                if vote >= 0:
+                    p[i, c] *= quality[a] if vote == c else (1 - quality[a]) / (k - 1)
+    return p / p.sum(1, keepdim=True)
+
+
+def value_of_a_vote(p: Tensor, quality: float) -> Tensor:
+    """How much likelier the likeliest class is right after one more vote (n,), over all that the vote may say."""
+    k = p.shape[1]
+    values = []
+    for row in p:
+        after = 0.0
+        for said in range(k):
+            joint = [float(row[c]) * (quality if said == c else (1 - quality) / (k - 1)) for c in range(k)]
+            after += max(joint)
+        values.append(after - float(row.max()))
+    return torch.tensor(values, dtype=torch.float64)

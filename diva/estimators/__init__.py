@@ -25,12 +25,22 @@ for ``reweight``, and for ``extend`` with ``validate_on="members"`` beside it.
 Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022.
 """
 
+from diva.estimators.annotations import consensus
 from diva.estimators.classifier import DivaClassifier
 from diva.estimators.curation import detect, explain, extend, reweight
 from diva.estimators.labelling import suggest
-from diva.estimators.results import Detection, Explanation, Extension, NextLabels, Reweighting, RoundSummary
+from diva.estimators.results import (
+    ConsensusLabels,
+    Detection,
+    Explanation,
+    Extension,
+    NextLabels,
+    Reweighting,
+    RoundSummary,
+)
 
 __all__ = [
+    "ConsensusLabels",
     "Detection",
     "DivaClassifier",
     "Explanation",
@@ -38,6 +48,7 @@ __all__ = [
     "NextLabels",
     "Reweighting",
     "RoundSummary",
+    "consensus",
     "detect",
     "explain",
     "extend",

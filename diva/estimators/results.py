@@ -192,3 +192,40 @@ class Explanation:
     group: Array
     same: Neighbours
     other: Neighbours
+
+
+@dataclass(frozen=True, repr=False)
+class ConsensusLabels(Tabular):
+    """What several annotators and the model agree on.
+
+    Attributes:
+        label: (n,), the likeliest of the labels that somebody gave: what `fit`, `detect`, `reweight` and `extend` take.
+        plurality: (n,), what most said.
+        soft: (n, k), the probability of each class.
+        classes: (k,), of the columns of ``soft``.
+        wrong: (n,), how probable it is that most were wrong.
+        quality: (A,), how often each annotator is right; NaN of who gave no label.
+        interval: (A, 2), where that lies with 95 %, as if annotators erred independently of each other.
+        votes: (A,), labels given.
+        next_vote: (n,) positions, those worth another vote most first.
+        value: (n,), how much more probably right one more vote would make the likeliest label.
+    """
+
+    label: Array
+    plurality: Array
+    soft: Array
+    classes: Array
+    wrong: Array
+    quality: Array
+    interval: Array
+    votes: Array
+    next_vote: Array
+    value: Array
+
+    def _columns(self) -> Mapping[str, Array]:
+        columns = {"label": self.label, "plurality": self.plurality, "wrong": self.wrong, "value": self.value}
+        return {"row": np.arange(len(self.label)), **columns}
+
+    def _summary(self) -> str:
+        changed = int((self.label != self.plurality).sum())
+        return f"{len(self.label):,} labels by {len(self.votes)} annotators; {changed:,} are not what most said"

@@ -1,0 +1,77 @@
+"""Several annotators, on plain arrays; `diva.estimators` has the arguments that all of them take."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_consistent_length
+
+from diva import inputs
+from diva.curation.annotators import consensus as consensus_of_rows
+from diva.estimators.results import ConsensusLabels
+from diva.inputs import Array, Engine, Precision, Ridge, Size
+from diva.numerics.threads import single_threaded_libraries
+from diva.text.choices import Normalization
+
+
+@single_threaded_libraries()
+def consensus(
+    X: Any,
+    annotations: Any,
+    *,
+    groups: Any = None,
+    ridge: Ridge = "loo",
+    normalize: Normalization = "unit",
+    chunk_size: Size = "auto",
+    device: str = "auto",
+    dtype: Precision = "auto",
+) -> ConsensusLabels:
+    """Agree on labels that several annotators gave (`diva.curation.annotators`).
+
+    Args:
+        X: (n, p).
+        annotations: (n, A) labels, one column an annotator; None, NaN or an empty text where one gave none.
+        groups: (n,) of numbers or strings; rows of one group are left out together.
+        ridge: λ > 0, or `loo`.
+        normalize: `unit`, `none` or `standardize`.
+        chunk_size: rows in memory at a time, or `auto`.
+        device: `auto`, or a torch device.
+        dtype: `auto`, `float32` or `float64`.
+
+    Raises:
+        ValueError: on a row without a label, fewer than two classes, or a setting out of range.
+    """
+    engine, rows = Engine(ridge, normalize, chunk_size, device, dtype), inputs.read_features(X)
+    votes, classes = _votes(annotations)
+    check_consistent_length(rows, votes)
+    nothing = torch.zeros(len(votes), dtype=torch.int64)
+    chunks = engine.chunks(rows, nothing, engine.scaling(rows, nothing, nothing == 0))
+    together = None if groups is None else inputs.group_codes(inputs.read_groups(groups, len(votes)))
+    agreed = consensus_of_rows(
+        chunks, votes, len(classes), ridge=None if ridge == "loo" else float(ridge), groups=together
+    )
+    return ConsensusLabels(
+        classes[agreed.label.numpy()],
+        classes[agreed.plurality.numpy()],
+        agreed.probability.numpy(),
+        classes,
+        agreed.wrong.numpy(),
+        agreed.quality.numpy(),
+        agreed.interval.numpy(),
+        agreed.votes.numpy(),
+        agreed.next_vote.numpy(),
+        agreed.value.numpy(),
+    )
+
+
+def _votes(annotations: Any) -> tuple[torch.Tensor, Array]:
+    """Codes (n, A), −1 where there is none, and the classes."""
+    table = np.asarray(annotations)
+    if table.ndim != 2 or not table.shape[1]:
+        raise ValueError(f"annotations must have shape (n, annotators), got {table.shape}.")
+    absent = np.array([[vote is None or vote != vote or vote == "" for vote in row] for row in table.tolist()], bool)
+    codes = torch.full(table.shape, -1)
+    given = table[~absent]
+    classes, numbers = np.unique(inputs.read_labels(given, "annotations"), return_inverse=True)
+    codes[torch.from_numpy(~absent)] = torch.from_numpy(numbers)
+    return codes, classes
