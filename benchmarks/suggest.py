@@ -1,0 +1,158 @@
+"""What to label next: every rule by the test error that its labels bring, and what the default rule costs.
+
+    python -m benchmarks.suggest --features FILE.npz [--start 2] [--per-round 89] [--seeds 3] [--out FILE.json]
+    python -m benchmarks.suggest --pool 100000 --budget 500 [--threads 2] [--out FILE.json]
+
+FILE.npz holds x_train (n, p), y_train, x_test, y_test. A run starts with so many rows of each class, drawn by its seed,
+and asks for so many more in each of five rounds; they come with the label that the file gives them. Errors are those of
+the ridge head on all that is labelled, λ by leave-one-out, in percent, after each round.
+
+The cost is held against one pass that scores the pool (leverage and pull of every row), and against the products that
+an exact greedy choice of b rows needs beyond it, 4npb flops, at the rate at which this machine does thin products. Rows
+are made anew, chunk by chunk, in every pass, so that the peak of memory is that of the choice; that time is subtracted.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.accuracy import Pack, load
+from benchmarks.machine import description, threads
+from benchmarks.measured import peak_since, reset_peak
+from diva.curation.acquisition import BLOCK
+from diva.curation.suggest import suggest
+from diva.methods.names import RULES, names
+from diva.numerics import products
+from diva.numerics.chunks import Chunk, InMemory
+from diva.numerics.expected_variance import row_variances
+from diva.numerics.grid import choose_ridge
+from diva.numerics.precision import fit_ridge
+
+P, K, LABELLED, ROUNDS = 512, 100, 2000, 5
+
+
+def run(pack: Pack, rule: str, start: int, per_round: int, seed: int) -> tuple[list[float], float]:
+    """Test errors at the start and after each round, and the seconds that choosing took."""
+    rng, seconds = np.random.default_rng(seed), 0.0
+    labelled = np.concatenate([rng.permutation(np.flatnonzero(pack.y == c))[:start] for c in range(pack.classes)])
+    errors = []
+    for number in range(ROUNDS + 1):
+        core = choose_ridge(pack.rows(labelled, pack.y[labelled]), pack.classes).fit()
+        errors.append(pack.error(core.chunks, core.ridge))
+        if number == ROUNDS:
+            return errors, seconds
+        unlabelled = np.setdiff1d(np.arange(len(pack.y)), labelled)
+        pool = pack.rows(unlabelled, np.zeros(len(unlabelled), dtype=np.int64))
+        began = time.perf_counter()
+        chosen = suggest(core, pool, budget=per_round, rule=rule, seed=ROUNDS * seed + number)
+        seconds += time.perf_counter() - began
+        labelled = np.concatenate([labelled, unlabelled[chosen.index.numpy()]])
+    raise AssertionError
+
+
+def compare(pack: Pack, start: int, per_round: int, seeds: int) -> dict[str, Any]:
+    """Every rule: errors of each round and their mean, over the seeds."""
+    table: dict[str, Any] = {}
+    for rule in names(RULES):
+        runs = [run(pack, rule, start, per_round, seed) for seed in range(seeds)]
+        means = [statistics.mean(errors[1:]) for errors, _ in runs]
+        rounds = [statistics.mean(errors[i] for errors, _ in runs) for i in range(ROUNDS + 1)]
+        spread = statistics.stdev(means) if seeds > 1 else 0.0
+        table[rule] = {"mean": statistics.mean(means), "spread": spread, "rounds": rounds, "runs": runs}
+        print(
+            f"{rule:18} {table[rule]['mean']:6.2f} ± {spread:.2f}  {' '.join(f'{e:6.2f}' for e in rounds)}", flush=True
+        )
+    return table
+
+
+class Made:
+    """n random rows of unit norm with a constant column, made anew in every pass."""
+
+    def __init__(self, n: int, chunk_size: int = 8192) -> None:
+        self.n, self.chunk_size, self.passes = n, chunk_size, 0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, p)."""
+        return self.n, P
+
+    def __iter__(self) -> Iterator[Chunk]:
+        self.passes += 1
+        for start in range(0, self.n, self.chunk_size):
+            size = min(self.chunk_size, self.n - start)
+            z = torch.randn(size, P, generator=torch.Generator().manual_seed(start)).clamp_min_(0)
+            z /= torch.linalg.vector_norm(z, dim=1, keepdim=True)
+            z[:, -1] = 1
+            yield Chunk(z, torch.zeros(size, dtype=torch.int64), slice(start, start + size))
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Wall seconds."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def cost(n: int, budget: int) -> dict[str, float]:
+    """Seconds of a pass over n rows, of choosing ``budget`` of them, and of the greedy products by their flops."""
+    rows = torch.cat([z for z, _, _ in Made(LABELLED)])
+    teacher = torch.randn(P, K, generator=torch.Generator().manual_seed(1))
+    core = fit_ridge(InMemory(rows, (rows @ teacher).argmax(1)), K, 1.0)
+    pool, inverse = Made(n), core.model.inverse
+    passing = timed(lambda: row_variances(pool, inverse, inverse))
+    making = min(timed(lambda: [None for _ in pool]) for _ in range(2))
+    thin = torch.randn(P, 2 * BLOCK)
+    part, out = rows.repeat(4, 1), torch.empty(4 * LABELLED, 2 * BLOCK)
+    rate = (
+        2 * part.numel() * thin.shape[1] / min(timed(lambda: out.copy_(products.times(part, thin))) for _ in range(9))
+    )
+    before, pool = reset_peak(), Made(n)
+    choosing = timed(lambda: suggest(core, pool, budget=budget, temperature=8.0))
+    peak = peak_since(before)
+    flops = 4.0 * n * P * budget
+    found = {"rows": n, "budget": budget, "pass": passing - making, "choice": choosing - pool.passes * making}
+    found |= {
+        "making": making,
+        "greedy_flops": flops,
+        "flops_per_second": rate,
+        "greedy": flops / rate,
+        "peak_mib": peak,
+    }
+    return found | {
+        "choice / pass": found["choice"] / found["pass"],
+        "(choice - greedy) / pass": (found["choice"] - found["greedy"]) / found["pass"],
+    }
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--features", type=Path)
+    parser.add_argument("--start", type=int, default=2)
+    parser.add_argument("--per-round", type=int, default=89)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--pool", type=int, help="measure the cost on so many made rows instead")
+    parser.add_argument("--budget", type=int, default=500)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    threads(options.threads)
+    if options.pool:
+        found: dict[str, Any] = cost(options.pool, options.budget)
+        print("\n".join(f"{name:26} {value:.4g}" for name, value in found.items()))
+    else:
+        settings = {"start": options.start, "per_round": options.per_round, "seeds": options.seeds}
+        found = settings | {"rules": compare(load(options.features), **settings)}
+    if options.out:
+        options.out.write_text(json.dumps({"machine": description(), **found}, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
