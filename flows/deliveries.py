@@ -3,6 +3,7 @@
     <watch>/2026-03-01/class/image.png   with  <watch>/2026-03-01/.complete      a folder of images, marked
     <watch>/2026-03-02/images/…          with  <watch>/2026-03-02/manifest.csv   a folder and its list (path, label)
     <watch>/2026-03-03.npz               with  <watch>/2026-03-03.npz.complete   a list, ready features, or an archive
+    <watch>/2026-03-04.json              with  …/2026-03-04.json.labels, then .complete   labels of samples that wait
 
 A delivery is the pool's, unless an empty file ``.core`` or ``.test``, written first, lies in the folder (of a single
 file: ``2026-03-03.npz.core``): then it joins the core or the test set (see ``diva.versions.batches``). Whoever delivers
@@ -14,23 +15,28 @@ machine is used where it lies. From any other URL (fsspec: s3, sftp, …) a comp
 import logging
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import fsspec  # type: ignore[import-untyped]
+import polars as pl
 
-from diva.ingest import archives, listings, sources
+from diva.ingest import annotations, archives, listings, sources
 from diva.store import ledger, paths
 from diva.store.ledger import Ledger
 from diva.text.harmless import plain
 from diva.text.redaction import redacted
-from diva.versions import batches
+from diva.versions import batches, labelling
 from flows import inspection
+from stages.params import section
+from stages.params.download import Download
 
 logger = logging.getLogger(__name__)
 MARKER = ".complete"
-JOINED: tuple[batches.Destination, ...] = ("core", "test")
+Destination = Literal[batches.Destination, "labels"]
+JOINED: tuple[Destination, ...] = ("core", "test", "labels")
 MANIFESTS = ("manifest.csv", "manifest.parquet")
 TABLES = (".csv", ".parquet", *sources.READY, *archives.SUFFIXES)
+FILES = (*TABLES, *(suffix for suffix in annotations.SUFFIXES if suffix not in TABLES))  # the last with labels alone
 COPIES = paths.DATA / "deliveries"
 
 
@@ -42,14 +48,14 @@ class Arrival(NamedTuple):
         url: where it lies.
         source: what the ledger will call it.
         waits: why it is not complete yet; "" where it is.
-        to: the set that it joins: pool, core or test.
+        to: the set that it joins: pool, core or test; labels: those of samples of the pool.
     """
 
     name: str
     url: str
     source: str
     waits: str = ""
-    to: batches.Destination = "pool"
+    to: Destination = "pool"
 
 
 class Watched:
@@ -73,7 +79,7 @@ class Watched:
             return []
         entries = {Path(entry["name"]).name: entry for entry in self.files.ls(self.root, detail=True)}
         parts = {name.removesuffix(".npy") + "_labels.npy" for name in entries}
-        markers = {f"{name}.{to}" for name in entries if name.lower().endswith(TABLES) for to in JOINED}
+        markers = {f"{name}.{to}" for name in entries if name.lower().endswith(FILES) for to in JOINED}
         parts |= {name for name in markers & entries.keys() if self.files.isfile(entries[name]["name"])}
         seen = (name for name in sorted(entries) if not name.startswith(".") and not name.endswith(MARKER))
         return [self._arrival(name, entries[name]) for name in seen if name not in parts]
@@ -87,9 +93,9 @@ class Watched:
             # of a delivery elsewhere, the copy is checked
             waits = (absent(Path(url) / inner) if self.here else "") if inner else self._unmarked(f"{url}/{MARKER}")
             return Arrival(name, url, self._source(name, inner), waits, self._destination(f"{url}/"))
-        if name.lower().endswith(TABLES):
-            waits = self._unmarked(f"{url}{MARKER}")
-            return Arrival(name, url, self._source(name), waits, self._destination(url))
+        to = self._destination(url)
+        if name.lower().endswith(annotations.SUFFIXES if to == "labels" else TABLES):
+            return Arrival(name, url, self._source(name), self._unmarked(f"{url}{MARKER}"), to)
         return Arrival(name, url, self._source(name), f"it is neither a folder nor one of {', '.join(TABLES)}")
 
     def _source(self, *parts: str) -> str:
@@ -98,7 +104,7 @@ class Watched:
     def _unmarked(self, marker: str) -> str:
         return "" if self.files.exists(marker) else f"{Path(marker).name} is not there yet"
 
-    def _destination(self, beside: str) -> batches.Destination:
+    def _destination(self, beside: str) -> Destination:
         return next((to for to in JOINED if self.files.isfile(f"{beside}.{to}")), "pool")
 
     def bring(self, arrival: Arrival) -> str:
@@ -133,7 +139,8 @@ def absent(manifest: Path) -> str:
 
 def new(book: Ledger, watch: str) -> list[Arrival]:
     """Complete deliveries that the ledger does not know; those that wait are logged with the reason."""
-    accepted_sources = {Path(entry.source).as_posix() for _, entry in ledger.deliveries(book)}
+    entries = [entry for _, entry in ledger.deliveries(book)]
+    accepted_sources = {Path(entry.options.get("file", entry.source)).as_posix() for entry in entries}
     fresh = [arrival for arrival in Watched(watch).arrivals() if arrival.source not in accepted_sources]
     for arrival in fresh:
         if arrival.waits:
@@ -152,10 +159,11 @@ def worth_a_run(book: Ledger, arrival: Arrival) -> bool:
 
 
 class Admission(NamedTuple):
-    """What became of a delivery: the ledger with it (None: it is no batch), and the outcome in words."""
+    """What became of a delivery: the ledger with it (None: it is no batch), the outcome in words, its record."""
 
     book: Ledger | None
     outcome: str
+    record: pl.DataFrame | None = None  # of labels
 
 
 def judge(book: Ledger, arrival: Arrival) -> Admission:
@@ -164,6 +172,8 @@ def judge(book: Ledger, arrival: Arrival) -> Admission:
         checksum = inspection.checksum(Path(arrival.source).absolute(), arrival.source, arrival.to)
     except (ValueError, OSError) as error:
         return Admission(None, plain(f"{arrival.name} is refused: {error}"))
+    if arrival.to == "labels":
+        return _labels(book, arrival)
     same = ledger.delivered(book, checksum)
     if same:
         return Admission(None, f"{plain(arrival.name)} was delivered before, as {same}; nothing is added")
@@ -174,3 +184,16 @@ def judge(book: Ledger, arrival: Arrival) -> Admission:
     what = ledger.newest_pool(accepted) if arrival.to == "pool" else f"of the {arrival.to}"
     effect = "" if arrival.to == "pool" else f": {batches.effect(book, arrival.to)}"
     return Admission(accepted, f"{plain(arrival.name)} is {what}{effect}")
+
+
+def _labels(book: Ledger, arrival: Arrival) -> Admission:
+    """Labels of samples that wait for one become a batch; what of them is refused is said, with its line."""
+    accepts = section.read("download", Download).new_classes == "accept"
+    try:
+        record = labelling.checked(book, Path(arrival.source), accepts)
+    except ValueError as error:
+        return Admission(None, plain(f"{arrival.name} is refused: {error}"))
+    accepted = labelling.accepted(book, record, arrival.source)
+    faults = labelling.faults(record)
+    said = f"{arrival.name} is {ledger.newest_pool(accepted)}: {labelling.described(record)}"
+    return Admission(accepted, plain(f"{said}\n{faults}" if faults else said), record)

@@ -18,7 +18,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from diva.store import ledger, paths
-from diva.versions import repository, takedowns
+from diva.versions import labelling, repository, takedowns
 from diva.versions.locks import RunningError, exclusive
 from flows import artifacts, cluster, deliveries, extend, work
 from flows.options import Address, Budget, Options, Rounds, Runner, Stale, Watch
@@ -42,7 +42,9 @@ def accept(arrivals: list[deliveries.Arrival]) -> list[str]:
     outcomes = []
     for arrival in arrivals:
         verdict = deliveries.judge(ledger.read(), arrival)
-        if verdict.book:
+        if verdict.book and verdict.record is not None:
+            labelling.publish(verdict.book, verdict.record)
+        elif verdict.book:
             ledger.write(paths.LEDGER, verdict.book)
         extend.log().info("Delivery %s.", verdict.outcome)
         outcomes.append(verdict.outcome)

@@ -8,6 +8,7 @@
     diva verify    hash and compute again what a version holds
     diva rollback  go back to a version;  diva export: its training set for other tools
     diva review    decide about samples in the report, on this machine or from its review.csv
+    diva label     bring labels of samples that wait for one
     diva forget    take samples down;  diva relabel: correct labels of accepted batches
     diva compact   start the history anew at the newest set
     diva sync      put what is yours on top of what other operators published
@@ -81,7 +82,7 @@ def diva(
 for command in (
     *(project.init, project.add, project.plan, project.summary),
     *(versions.versions, versions.show, versions.diff, versions.verify, versions.rollback, versions.export),
-    *(reviews.review, reviews.forget, reviews.relabel),
+    *(reviews.review, reviews.label, reviews.forget, reviews.relabel),
     *(versions.compact, versions.sync),
 ):
     app.command()(_in_project(command))

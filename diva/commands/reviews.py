@@ -1,17 +1,18 @@
-"""Commands about people's decisions: ``review``, ``forget``, ``relabel``."""
+"""Commands about people's decisions and labels: ``review``, ``forget``, ``relabel``, ``label``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diva.commands import console
+from diva.commands import console, params
 from diva.text.words import amount
 
 if TYPE_CHECKING:
     import polars as pl
 
 NEXT = "the next round obeys them (python -m flows.nightly)"
+NEXT_BATCH = "the next round draws from them (python -m flows.nightly)"
 
 
 def review(
@@ -130,6 +131,31 @@ def relabel(file: Annotated[Path, typer.Argument(metavar="FILE", help=".csv or .
     with sync.in_step() as notes:
         _decide(reviews.relabel(ledger.read(), file), f"relabel {file.name}")
     console.show([("pushed", note) for note in notes])
+
+
+def label(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help=".csv, .parquet (sample_id or path, label), Label Studio's .json, CVAT's .xml."
+        ),
+    ],
+) -> None:
+    """Bring labels of samples that wait for one: the pool's next batch, candidates of the next round like any other.
+
+    Labels that cannot be taken are listed with their lines, and stand in data/quarantine after the next run.
+    """
+    from diva.store import ledger
+    from diva.versions import labelling, sync
+
+    accepts = params.section(params.read()[1], "download").get("new_classes") == "accept"
+    with sync.in_step(strict=True):
+        record = labelling.checked(ledger.read(), file, accepts)
+        book = labelling.accepted(ledger.read(), record, file.as_posix())
+        labelling.publish(book, record)
+    console.show([("labels", f"{ledger.newest_pool(book)}: {labelling.described(record)}; {NEXT_BATCH}")])
+    if faults := labelling.faults(record):
+        console.show([("refused", faults.strip())])
 
 
 def _decide(said: "pl.DataFrame", what: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from diva.ingest import embedded, folders, images, readers, sources
+from diva.ingest.annotations import RecordSource
 from diva.ingest.images import Fault, Listed
 from diva.ingest.named import TorchvisionSource
 from diva.ingest.readers import Source
@@ -151,6 +152,11 @@ def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> So
         return SourceContents(name, options, source, "images", len(source.true), len(source.classes))
     if isinstance(source, readers.EmptySource):
         return SourceContents(name, options, source, "none")
+    if isinstance(source, RecordSource):
+        rows = source.read(Path()).samples
+        kind, labels = "features" if rows["row"].count() else "images", Counter(rows["label"].to_list())
+        files = tuple(rows["path"].unique(maintain_order=True))
+        return SourceContents(name, options, source, kind, len(rows), len(labels), files=files, labels=labels)
     if isinstance(source, TorchvisionSource):
         _require_torchvision(name)
     return SourceContents(name, options, source, "images", None, None)

@@ -42,9 +42,8 @@ def images_of(table: Path, columns: Mapping[Any, str] | None = None, unlabelled:
         ValueError: no such columns, or a line that is no row: it is named.
     """
     names = {name: name for name in COLUMNS} | dict(columns or {})
-    read = _csv_rows if table.suffix.lower() == ".csv" else _parquet_rows
-    rows = tables.parse(lambda path: list(read(path)), table, "list")
-    header = rows[0][1]
+    lines = tables.parse(lambda path: list(rows(path)), table, "list")
+    header = lines[0][1]
     bare = unlabelled and not columns and not {"label", *LIKELY["label"]} & set(header)
     wanted = [names["path"]] if bare else list(names.values())
     missing = [name for name in wanted if header.count(name) != 1]
@@ -56,7 +55,7 @@ def images_of(table: Path, columns: Mapping[Any, str] | None = None, unlabelled:
     group = next((header.index(name) for name in manifest.GROUPS if name in header), None)
     return [
         _entry(table, line, *(None if column is None else row[column] for column in (path, label, group)))
-        for line, row in rows[1:]
+        for line, row in lines[1:]
     ]
 
 
@@ -79,6 +78,11 @@ def _offer(header: list[str]) -> str:
         return ""
     meant = " and ".join(other for name, other in likely.items() if other != name)
     return f"; is {meant} meant? --columns {','.join(f'{name}={other}' for name, other in likely.items())}"
+
+
+def rows(table: Path) -> Iterator[tuple[int, list[Any]]]:
+    """The header, then the rows of a .csv or .parquet, each with its line."""
+    return _csv_rows(table) if table.suffix.lower() == ".csv" else _parquet_rows(table)
 
 
 def _parquet_rows(table: Path) -> Iterator[tuple[int, list[Any]]]:

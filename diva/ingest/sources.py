@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from diva.ingest import archives, embedded, folders, images, listings
+from diva.ingest import annotations, archives, embedded, folders, images, listings
 from diva.ingest.named import DataSetOptions, DataSetSource, TorchvisionOptions, TorchvisionSource
 from diva.ingest.readers import KINDS, ArchiveSource, EmptySource, FeatureSource, ImageSource, JoinedSource, Source
 from diva.store import documents, ledger
@@ -71,6 +71,9 @@ def open_source(
         raise ValueError(f"source must be {KINDS}, got {source!r}, and nothing lies there.")
     if not (path.is_dir() or path.is_file()):
         raise ValueError(f"source must be {KINDS}, got {source!r}, which is a named pipe or a device.")
+    if annotations.is_record(path):
+        _options(options, annotations.RecordOptions, source)
+        return annotations.RecordSource(path)
     kind = path.suffix.lower()
     if path.is_file() and (kind == ".csv" or (kind == ".parquet" and listings.is_list(path, options))):
         columns = _options(options, listings.ListOptions, source).columns

@@ -20,6 +20,8 @@ SUMMARY = DATA / "release" / "summary.json"
 METRICS = DATA / "metrics"
 PLOTS = METRICS / "plots"
 FIGURES = PLOTS / "figures.json"
+LABELS = DATA / "labels"  # records of labels that people gave, in git
+SUGGESTED = DATA / "suggested"
 PENDING = DATA / "reviews" / "pending.csv"
 REPORT = DATA / "report" / "index.html"
 RESULTS = Path(".dvc", "tmp", "results")  # of evaluations, on this machine alone
@@ -113,6 +115,11 @@ def curated(round_: str) -> Path:
 def base(table: str) -> Path:
     """A table that a compacted history starts from: curated, pool or truth."""
     return BASE / f"{table}.parquet"
+
+
+def suggested(round_: str) -> Path:
+    """Samples to label next, after a round."""
+    return SUGGESTED / f"{round_}.parquet"
 
 
 def metrics(stage: str) -> Path:

@@ -95,9 +95,12 @@ def merged(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
     return tables.conform(pl.concat([rest, new]).sort("sample_id"), curated.REVIEW, "review")
 
 
-def samples(book: ledger.Ledger) -> pl.DataFrame:
-    """All samples that a round may train on, as far as they are indexed here: sample_id, label as given, batch."""
-    pool = index.read(ledger.newest_stored(ledger.pools(book), paths.pool))
+def samples(book: ledger.Ledger, unlabelled: bool = False) -> pl.DataFrame:
+    """All samples that a round may train on, as far as they are indexed here, and those that wait for a label if asked.
+
+    Columns: sample_id, label as given, batch.
+    """
+    pool = (index.whole if unlabelled else index.read)(ledger.newest_stored(ledger.pools(book), paths.pool))
     return pl.concat([index.read(paths.CORE), pool]).select("sample_id", "label", "batch")
 
 
@@ -107,7 +110,7 @@ def forget(book: ledger.Ledger, sample_id: Sequence[str], why: str = "") -> pl.D
     Raises:
         ValueError: an id that is no sample of core or pool.
     """
-    _require(book, pl.Series(sample_id, dtype=pl.String))
+    _require(samples(book, unlabelled=True), pl.Series(sample_id, dtype=pl.String))
     before = set(read(book).filter(FORGOTTEN_ROW)["sample_id"])
     names = [name for name in dict.fromkeys(sample_id) if name not in before]
     note = f"{FORGOTTEN}: {why}" if why else FORGOTTEN
@@ -160,7 +163,7 @@ def relabel(book: ledger.Ledger, file: Path) -> pl.DataFrame:
     empty = frame.filter(pl.col("label").is_null() | pl.col("sample_id").is_null())
     if len(empty):
         raise ValueError(f"{file} must have a sample_id and a label in each row, got {len(empty)} without.")
-    _require(book, frame["sample_id"])
+    _require(samples(book), frame["sample_id"])
     classes = set(samples(book)["label"])
     frame = frame.with_columns(pl.col("label").map_elements(Spelling(classes), pl.String))
     strange = sorted(set(frame["label"]) - classes)
@@ -196,8 +199,8 @@ def _table(file: Path) -> pl.DataFrame:
     return frame.select(pl.col("sample_id", "label").cast(pl.String).str.strip_chars())
 
 
-def _require(book: ledger.Ledger, sample_id: pl.Series) -> None:
-    others = sorted(set(sample_id) - set(samples(book)["sample_id"]))
+def _require(present: pl.DataFrame, sample_id: pl.Series) -> None:
+    others = sorted(set(sample_id) - set(present["sample_id"]))
     if others:
         raise ValueError(
             f"sample_id must be that of a sample of core or pool (data/curated and data/pool list them; a test set "

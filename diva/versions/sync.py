@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from diva.ingest import annotations
 from diva.store import curated, ledger, paths, tables
 from diva.store.decisions import FORGOTTEN_ROW
 from diva.store.ledger import Ledger, number
@@ -189,6 +190,9 @@ def _merge(target: str, theirs: str) -> None:
 def _on_top(own: Own, target: str) -> Ledger:
     """The ledger that the remote has, with what is own; decisions are staged, batches and rounds are not."""
     book = _decided(ledger.read(), own, target)
+    records = [batch.source for batch in own.batches if annotations.is_record(batch.source)]
+    if records:  # what these batches are made of is in this clone's commits alone
+        git("checkout", "HEAD", "--", *records)
     git("add", "--all", "--", *repository.CONTENT)
     there = {(batch.source, batch.checksum) for batch in _batches(book)}
     for batch in own.batches:

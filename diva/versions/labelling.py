@@ -1,0 +1,152 @@
+"""Labels that come back: each is checked, and those that hold become the pool's next batch, by their file's record.
+
+A label is taken where its sample waits for one. One of an unknown sample, of one that was taken down or has its label
+already, of a class that the core lacks (unless `download.new_classes: accept`), and labels that contradict each other
+are refused, with their line and what to do; the sample goes on waiting.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from diva.ingest import annotations
+from diva.ingest.annotations import Annotation
+from diva.store import index, ledger, manifest, paths, suggested, tables
+from diva.store.decisions import shown
+from diva.text.labels import Spelling
+from diva.text.words import amount
+from diva.versions import takedowns
+from diva.versions.processes import git
+
+
+class Refusal(NamedTuple):
+    """Why a label is refused, and what to do about it."""
+
+    reason: str
+    remedy: str
+
+
+class Samples(NamedTuple):
+    """What labels may be of: rows that wait, by id; ids by name; ids taken down; ids of all samples; classes."""
+
+    waiting: pl.DataFrame
+    names: dict[str, str]
+    gone: set[str]
+    present: set[str]
+    classes: set[str] | None
+
+
+def waiting(book: ledger.Ledger) -> pl.DataFrame:
+    """Index rows that wait for their labels, without those that a record brings which no night has made a batch of."""
+    newest = ledger.newest_stored(ledger.pools(book), paths.pool)
+    if not newest.is_file():
+        return tables.empty(index.SCHEMA)
+    coming = [
+        annotations.stored(Path(entry.source)).filter(pl.col("reason").is_null())["sample_id"]
+        for name, entry in ledger.deliveries(book)
+        if annotations.is_record(entry.source) and name in book.pool and not paths.pool(name).is_file()
+    ]
+    gone = pl.concat([*coming, takedowns.read()["sample_id"]]).implode()
+    return index.whole(newest).filter(pl.col("label").is_null() & ~pl.col("sample_id").is_in(gone))
+
+
+def samples(book: ledger.Ledger, new_classes: bool) -> Samples:
+    """What labels may be of."""
+    rows, everything = waiting(book), takedowns.indexed()
+    names: dict[str, str] = {}
+    for sample_id, path in rows.filter(pl.col("path").is_unique()).select("sample_id", "path").iter_rows():
+        for name in (path, Path(path).name):
+            names[name] = "" if name in names else sample_id  # two files of one name are none
+    names |= {sample_id: sample_id for sample_id in [*everything["sample_id"], *takedowns.read()["sample_id"]]}
+    classes = None if new_classes else set(index.read(paths.CORE)["label"])
+    gone = set(takedowns.read()["sample_id"])
+    return Samples(rows, names, gone, set(everything["sample_id"]), classes)
+
+
+def checked(book: ledger.Ledger, file: Path, new_classes: bool = False) -> pl.DataFrame:
+    """The record of a file; ValueError with every line and its fault where none of its labels can be taken."""
+    about = samples(book, new_classes)
+    spelling = Spelling(about.classes or set(index.read(paths.CORE)["label"]))
+    said = [answer._replace(label=answer.label and spelling(answer.label)) for answer in annotations.read(file)]
+    ids = [about.names.get(answer.name) or about.names.get(Path(answer.name).name, "") for answer in said]
+    labels: dict[str, dict[str | None, str]] = {}
+    for name, answer in zip(ids, said, strict=True):
+        labels.setdefault(name, {}).setdefault(answer.label, answer.where)
+    waits, first = set(about.waiting["sample_id"]), dict[str, str]()
+    rows = []
+    for name, answer in zip(ids, said, strict=True):
+        refusal = _refusal(answer, name, labels[name], about, waits)
+        if refusal or first.setdefault(name, answer.where) == answer.where:  # the same label twice is one
+            rows.append((name or None, answer.name, answer.label, answer.where, *(refusal or (None, None))))
+    record = _record(rows, about.waiting)
+    if record["reason"].null_count() == 0:
+        raise ValueError(f"{file} must hold labels of samples that wait for one, got none:\n{faults(record)}")
+    return record
+
+
+def _refusal(
+    answer: Annotation, name: str, labels: dict[str | None, str], about: Samples, waits: set[str]
+) -> Refusal | None:
+    if not name:
+        remedy = "Take the sample_id from `diva export SUGGESTED`."
+        return Refusal(f"unknown sample: {shown(answer.name)} in {answer.where}", remedy)
+    if name in about.gone:
+        return Refusal(f"taken down: {answer.where}", "Leave it out: takedowns stay.")
+    if name not in waits:
+        return Refusal(f"labelled already: {answer.where}", "`diva relabel` corrects a label.")
+    if not answer.label:
+        return Refusal(f"no label: {answer.where}", "Give it one, or leave the line out.")
+    if len(labels) > 1:
+        said = ", ".join(f"{shown(label or '')} in {where}" for label, where in labels.items())
+        return Refusal(f"two labels: {said}", "Keep the one that is right.")
+    if about.classes is not None and answer.label not in about.classes:
+        remedy = "Add two samples of it to the core, or set download.new_classes: accept."
+        return Refusal(f"class the core lacks: {shown(answer.label)} in {answer.where}", remedy)
+    return None
+
+
+def _record(rows: Iterable[tuple[str | None, ...]], waits: pl.DataFrame) -> pl.DataFrame:
+    """Rows with what the index says of their samples, and what the model suggested."""
+    columns = ("sample_id", "named", "label", "line", "reason", "remedy")
+    frame = pl.DataFrame(list(rows), dict.fromkeys(columns, pl.String), orient="row")
+    delivered = [paths.manifest(batch) for batch in waits["batch"].unique(maintain_order=True)]
+    places = [manifest.read(path).select("sample_id", "row") for path in delivered if path.is_file()]
+    numbers = pl.concat([pl.DataFrame(schema={"sample_id": pl.String, "row": pl.Int64}), *places]).unique("sample_id")
+    model = suggested.newest().select("sample_id", "suggested_label", "probability")
+    for others in (waits.select("sample_id", "path", "group", "pixels"), numbers, model):
+        frame = frame.join(others, on="sample_id", how="left", maintain_order="left")
+    return frame.with_columns(path=pl.coalesce("path", "named")).select(list(annotations.RECORD))
+
+
+def faults(record: pl.DataFrame) -> str:
+    """What was refused of a file, a line each."""
+    refused = record.filter(pl.col("reason").is_not_null())
+    return "\n".join(f"  {reason}. {remedy}" for reason, remedy in refused.select("reason", "remedy").iter_rows())
+
+
+def accepted(book: ledger.Ledger, record: pl.DataFrame, file: str) -> ledger.Ledger:
+    """The ledger with the record of a file as the pool's next batch."""
+    path, checksum = annotations.named(record)
+    return ledger.accept(book, None, path.as_posix(), {"file": file}, checksum)
+
+
+def publish(book: ledger.Ledger, record: pl.DataFrame) -> None:
+    """Put a record on disk, where git takes it, then the ledger with its batch: from here on, the next round has it."""
+    git("add", "--force", "--", annotations.write(record).as_posix())
+    ledger.write(paths.LEDGER, book)
+
+
+def agreement(record: pl.DataFrame) -> tuple[int, int]:
+    """How many labels that were taken are what the model suggested, and of how many it suggested one."""
+    taken = record.filter(pl.col("reason").is_null() & pl.col("suggested_label").is_not_null())
+    return int((taken["label"] == taken["suggested_label"]).sum()), len(taken)
+
+
+def described(record: pl.DataFrame) -> str:
+    """``20 labels; 17 of 20 as suggested; 3 refused``: what came of a file."""
+    same, asked = agreement(record)
+    refused = len(record) - record["reason"].null_count()
+    parts = [amount(record["reason"].null_count(), "label"), f"{same:,} of {asked:,} as suggested" if asked else ""]
+    return "; ".join(filter(None, [*parts, f"{refused:,} refused" if refused else ""]))

@@ -1,0 +1,145 @@
+"""Labels that come back: what holds becomes a batch of the pool, what does not is refused with its line."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import polars as pl
+import pytest
+from PIL import Image
+
+from diva.ingest import annotations
+from diva.store import index, ledger, manifest, paths, suggested, tables
+from diva.versions import labelling, reviews, takedowns
+from flows import deliveries
+from stages.download import download
+from stages.pool import pool
+from tests.projects import stage_inputs as small
+
+
+@pytest.fixture
+def ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A core of the classes a and b, and six samples of the pool that wait, three of them suggested; their ids."""
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    names = ["core/a/1", "core/a/2", "core/b/3", "core/b/4", *(f"more/{number}" for number in range(6))]
+    for number, name in enumerate(names):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (2, 2), 20 * number).save(f"{name}.png")
+    small.write_params()
+    small.write_ledger(core=("core", {}), b001=("more", {}))
+    for name in ("core", "b001"):
+        download(name)
+        small.extract(name)
+    small.fit()
+    index.write(paths.pool("b000"), tables.empty(index.SCHEMA))
+    pool("b001")
+    waiting = index.whole(paths.pool("b001"))["sample_id"].to_list()
+    about = {"path": "", "rank": range(1, 4), "reason": "", "suggested_label": ["a", "a", "b"], "probability": 0.9}
+    rows = pl.DataFrame({"sample_id": waiting[:3], **about, "gain": 1.0})
+    tables.write(paths.suggested("r000"), rows, suggested.SCHEMA)
+    return waiting
+
+
+def reasons(record: pl.DataFrame) -> list[str]:
+    return record["reason"].drop_nulls().to_list()
+
+
+def test_labels_become_the_next_batch_and_what_cannot_be_is_refused_with_its_line(ids: list[str]) -> None:
+    takedowns.add(reviews.forget(ledger.read(), [ids[3]], "asked"))
+    lines = ["sample_id;label", f"{ids[0]}; a ", f"{ids[1]};b", f"{ids[1]};a", f"{ids[3]};a", "nobody;a", f"{ids[4]};z"]
+    lines += [f"{ids[5]};", "more/2.png;b", f"{ids[0]};a", f"{index.read(paths.CORE)['sample_id'][0]};a"]
+    Path("labels.csv").write_text("\n".join(lines))
+    record = labelling.checked(ledger.read(), Path("labels.csv"))
+    assert reasons(record) == [
+        "two labels: 'b' in line 3, 'a' in line 4",
+        "two labels: 'b' in line 3, 'a' in line 4",
+        "taken down: line 5",
+        "unknown sample: 'nobody' in line 6",
+        "class the core lacks: 'z' in line 7",
+        "no label: line 8",
+        "labelled already: line 11",
+    ]
+    assert labelling.described(record) == "2 labels; 2 of 2 as suggested; 7 refused"
+    labelling.publish(labelling.accepted(ledger.read(), record, "labels.csv"), record)
+    assert subprocess.check_output(["git", "ls-files", "data/labels"]).count(b"\n") == 1
+    assert labelling.waiting(ledger.read())["sample_id"].to_list() == [ids[1], ids[4], ids[5]], (
+        "0 and 2 are on their way"
+    )
+    for stage in (download, small.extract, pool):
+        stage("b002")
+    now = index.whole(paths.pool("b002"))
+    assert now.select("sample_id", "label", "batch").rows() == [
+        *((ids[number], None, "b001") for number in (1, 3, 4, 5)),
+        (ids[0], "a", "b002"),
+        (ids[2], "b", "b002"),
+    ]
+    aside = tables.read(paths.quarantine("download", "b002"), manifest.QUARANTINE)
+    assert aside["reason"].to_list() == reasons(record)
+    Path("gone.csv").write_text(f"sample_id,label\n{ids[3]},a\n")
+    with pytest.raises(ValueError, match=r"samples that wait for one, got none:\n  taken down: line 2\. Leave it out"):
+        labelling.checked(ledger.read(), Path("gone.csv"))
+
+
+def test_tasks_of_label_studio_and_images_of_cvat_bring_labels_too(ids: list[str]) -> None:
+    def task(number: int, data: dict[str, str], *choices: str, **more: bool) -> dict[str, object]:
+        result = [{"from_name": "label", "to_name": "image", "type": "choices", "value": {"choices": list(choices)}}]
+        return {"id": number, "data": data, "annotations": [{"result": result, "was_cancelled": False} | more]}
+
+    tasks = [
+        task(7, {"image": "/data/local-files/?d=x/more/0.png", "sample_id": ids[0]}, "a"),
+        task(8, {"image": "more/1.png"}, "b"),
+        task(9, {"image": "more/2.png"}, "b", was_cancelled=True),
+        task(10, {"image": "more/3.png"}, "a", "b"),
+        {"id": 11, "data": {"image": "more/4.png"}, "annotations": []},
+    ]
+    Path("export.json").write_text(json.dumps(tasks))
+    record = labelling.checked(ledger.read(), Path("export.json"))
+    assert record.filter(pl.col("reason").is_null())["sample_id"].to_list() == ids[:2]
+    assert reasons(record) == ["class the core lacks: 'a and b' in task 10"]
+    assert labelling.agreement(record) == (1, 2)
+    images = "".join(
+        f'<image id="{n}" name="more/{n}.png"><tag label="{label}"/></image>' for n, label in [(2, "b"), (5, "a")]
+    )
+    Path("cvat.xml").write_text(f'<?xml version="1.0"?>\n<annotations>{images}</annotations>')
+    assert [tuple(row) for row in annotations.read(Path("cvat.xml"))] == [
+        ("image 2", "more/2.png", "b"),
+        ("image 5", "more/5.png", "a"),
+    ]
+    bombs = {
+        "b.xml": '<!DOCTYPE x [<!ENTITY a "b">]><x/>',
+        "b.json": '{"a": 1}',
+        "b.csv": "id,name\n1,2\n",
+        "b.txt": "x",
+    }
+    for name, text in bombs.items():
+        Path(name).write_text(text)
+        with pytest.raises(ValueError, match=rf"{name}"):
+            annotations.read(Path(name))
+
+
+def test_a_marked_file_of_the_watched_folder_brings_labels_once(ids: list[str]) -> None:
+    Path("deliveries").mkdir()
+    watched = deliveries.Watched("deliveries")
+    Path("deliveries/x.json").write_text("[]")
+    assert [arrival.waits[:19] for arrival in watched.arrivals()] == ["it is neither a fol"], "of no use but for labels"
+    Path("deliveries/x.json.labels").touch()
+    assert [(arrival.to, arrival.waits) for arrival in watched.arrivals()] == [
+        ("labels", "x.json.complete is not there yet")
+    ]
+    Path("deliveries/x.json.complete").touch()
+    Path("deliveries/x.csv").write_text(f"sample_id,label\n{ids[0]},b\nnobody,a\n")
+    for marker in ("labels", "complete"):
+        Path(f"deliveries/x.csv.{marker}").touch()
+    small.write_params(download=small.PARAMS["download"])
+    good, bad = deliveries.new(ledger.read(), "deliveries")
+    assert "x.json must hold at least one label, got none" in deliveries.judge(ledger.read(), bad).outcome
+    assert deliveries.worth_a_run(ledger.read(), good)
+    assert not paths.LABELS.exists(), "a look writes nothing"
+    verdict = deliveries.judge(ledger.read(), good)
+    assert verdict.outcome.splitlines()[0] == "x.csv is b002: 1 label; 0 of 1 as suggested; 1 refused"
+    assert "unknown sample: 'nobody' in line 3" in verdict.outcome
+    assert verdict.book is not None
+    assert verdict.record is not None
+    labelling.publish(verdict.book, verdict.record)
+    assert [arrival.name for arrival in deliveries.new(ledger.read(), "deliveries")] == ["x.json"]
