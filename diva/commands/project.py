@@ -115,6 +115,19 @@ def summary() -> None:
     console.show(last.facts, last.tables, last.caveats)
 
 
+def why(
+    sample: Annotated[str, typer.Argument(help="Its id, or its file name.")],
+    top: Annotated[int, typer.Option(min=1, help="How many samples each table names.")] = 5,
+) -> None:
+    """Why a sample is thought helpful or harmful: what the others say of it, whom it helps and harms, what lies near.
+
+    Exact, by the model of the newest set that lies here.
+    """
+    from diva.report import why as content
+
+    console.show(*content.explained(sample, top))
+
+
 def _spare(names: list[str], force: bool) -> None:
     """Refuse to replace a ledger of other data."""
     from diva.ingest import project

@@ -9,7 +9,7 @@ from diva.numerics.chunks import Chunks, Subset
 from diva.numerics.influence import influences
 from diva.numerics.losses import Loss
 from diva.numerics.precision import RidgeFit
-from diva.numerics.ridge import RidgeModel, moments, solve
+from diva.numerics.ridge import EPSILON, RidgeModel, moments, solve
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Reasons:
         without: the same of the model without them.
         suggested: the class code of the largest of ``without``.
         same: the nearest rows of its label, by cosine, but for itself and its group.
-        other: the nearest of the suggested label; of the runner-up where that is its own.
+        other: the nearest of ``contrast``.
+        contrast: the class code of the suggested label; of the runner-up where that is its own.
     """
 
     derivative: float
@@ -59,6 +60,7 @@ class Reasons:
     suggested: int
     same: Ranked
     other: Ranked
+    contrast: int
 
 
 def explain(
@@ -102,6 +104,7 @@ def explain(
         suggested=ranking[0],
         same=same,
         other=other,
+        contrast=contrast,
     )
 
 
@@ -129,8 +132,8 @@ def _cosines(chunks: Chunks, z: Tensor) -> tuple[Tensor, Tensor]:
     """Of each row with z (n,), both without the constant column; and the rows' labels (n,)."""
     cosine, labels = torch.zeros(chunks.shape[0], dtype=torch.float64), torch.zeros(chunks.shape[0], dtype=torch.int64)
     for features, codes, rows in chunks:
-        parts = features[:, :-1].double()
-        size = torch.linalg.norm(parts, dim=1) * torch.linalg.norm(z[:-1])
-        cosine[rows] = torch.where(size > 0, parts @ z[:-1] / size, 0).cpu()
+        parts, direction = features[:, :-1], (z[:-1] / torch.linalg.norm(z[:-1]).clamp_min(EPSILON)).to(features)
+        size = torch.linalg.norm(parts, dim=1)
+        cosine[rows] = torch.where(size > 0, parts @ direction / size, 0).double().cpu()
         labels[rows] = codes.cpu()
     return cosine, labels
