@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 def base(round: str) -> None:  # noqa: A002 - the option's name
     """Curated set, pool index and planted truth of the ledger's base."""
     entry = ledger.read().base[round]
-    state, pool = curated.read(paths.base("curated")), index.whole(paths.base("pool"))
+    state, pool = curated.read(paths.base("curated")), index.whole(paths.base("pool"), further=True)
     index.require_same_making(paths.features("core"), pool["features"])
     curated.write(paths.curated(round), state)
     index.write(paths.pool(entry.pool), pool)

@@ -5,7 +5,7 @@ import logging
 from diva.curation import rows
 from diva.curation.neighbours import without_test
 from diva.curation.posing import Posed, pose
-from diva.store import index, manifest, paths, tables
+from diva.store import columns, index, manifest, paths, tables
 from stages.command import run
 from stages.params import section
 from stages.params.duplicates import Duplicates
@@ -22,7 +22,7 @@ def fit() -> None:
     core, refused = without_test(core, tested, test, duplicates.near_duplicate, duplicates.near_test)
     posed = pose(core, len(refused), duplicates.group, **settings.model_dump())
     rows.write_problem(posed.problem, posed.moments, posed.scaling)
-    index.write(paths.CORE, core)
+    index.write(paths.CORE, columns.described(core, manifest.read(paths.manifest("core"), further=True)))
     if posed.groups is not None:
         tables.write(paths.RELATIVES, posed.groups, index.RELATIVES)
     tables.write(paths.quarantine("fit", "core"), refused, manifest.QUARANTINE)

@@ -1,12 +1,13 @@
 """Stage ``pool``: the pool's index after one more batch."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from diva.curation.neighbours import deduplicated, untested
-from diva.store import index, ledger, manifest, paths, tables
+from diva.store import columns, index, ledger, manifest, paths, tables
 from stages.command import run
 from stages.params import section
 from stages.params.download import Download
@@ -20,7 +21,8 @@ def pool(batch: str) -> None:
     accept = section.read("download", Download).new_classes == "accept"
     duplicates = section.read("duplicates", Duplicates)
     book = ledger.read()
-    before = index.whole(paths.pool(ledger.link(book, batch).previous))
+    link = paths.pool(ledger.link(book, batch).previous)
+    before = index.whole(link)
     candidates = index.read_batch(batch)
     core = index.read(paths.CORE)
     index.require_same_making(paths.features(batch), pl.concat([core, before])["features"])
@@ -37,7 +39,7 @@ def pool(batch: str) -> None:
 
         admitted = name_relatives(admitted, index.with_groups(core, previous))
     refused = pl.concat([refused, tested_groups, saved_again, close])
-    index.write(paths.pool(batch), pl.concat([previous, admitted]))
+    index.write(paths.pool(batch), with_columns(previous, admitted, batch, link))
     tables.write(paths.quarantine("pool", batch), refused, manifest.QUARANTINE)
     counts: dict[str, Any] = {
         "candidates": len(candidates),
@@ -62,12 +64,19 @@ def pool(batch: str) -> None:
         logger.info("%s: %d samples share a group with the core, which does not vouch for them", batch, shared)
 
 
+def with_columns(previous: pl.DataFrame, admitted: pl.DataFrame, batch: str, before: Path) -> pl.DataFrame:
+    """The index, and what deliveries say of its samples beside path and label."""
+    delivered = manifest.read(paths.manifest(batch), further=True)
+    parts = ((previous, index.whole(before, further=True)), (admitted, delivered))
+    return tables.stacked(columns.described(rows, source) for rows, source in parts)
+
+
 def taken(book: ledger.Ledger, previous: pl.DataFrame) -> pl.DataFrame:
     """sample_id, pixels and batch of core, test set and the pool so far."""
     fixed = [name for name in ("core", "test") if name in book.batches]
-    columns = ("sample_id", "pixels")
-    frames = [manifest.read(paths.manifest(name)).select(*columns, batch=pl.lit(name)) for name in fixed]
-    return pl.concat([*frames, previous.select(*columns, "batch")])
+    content = ("sample_id", "pixels")
+    frames = [manifest.read(paths.manifest(name)).select(*content, batch=pl.lit(name)) for name in fixed]
+    return pl.concat([*frames, previous.select(*content, "batch")])
 
 
 def tested(book: ledger.Ledger) -> pl.DataFrame:

@@ -2,7 +2,7 @@
 
 import logging
 
-from diva.store import curated, index, ledger, paths, release, tables
+from diva.store import columns, curated, index, ledger, paths, release, tables
 from stages.command import run
 from stages.params import section
 from stages.params.release import ReleaseSettings
@@ -15,14 +15,14 @@ def main() -> None:
     settings, book = section.read("release", ReleaseSettings), ledger.read()
     newest = book.latest
     weights = tables.read(paths.WEIGHTS, release.WEIGHTS)
-    pool = index.read(paths.pool(ledger.newest_pool(book)))
-    core = index.read(paths.CORE)
+    sources = [index.read(path, further=True) for path in (paths.CORE, paths.pool(ledger.newest_pool(book)))]
+    core, pool = (source.select(list(index.SCHEMA)) for source in sources)
     state = release.complete(curated.read(newest), weights, pool, release.obeyed(book), release.read_calls())
     judged = tables.read_json(paths.metrics("reweight"))
     verdict, chosen = release.verdict(settings.weights, judged.get("held_out")), judged.get("set")
     train, removed = release.frames(state, weights, verdict.weighted, settings.flagged, index.group_names(core, pool))
-    tables.write(paths.TRAIN, train, release.TRAIN)
-    tables.write(paths.REMOVED, removed, release.REMOVED)
+    tables.write(paths.TRAIN, columns.described(train, *sources), release.TRAIN)
+    tables.write(paths.REMOVED, columns.described(removed, *sources), release.REMOVED)
     described = release.summary(newest, state, train, verdict, settings.weights, settings.flagged, chosen)
     tables.write_json(paths.SUMMARY, described)
     counts = curated.counts(state)

@@ -5,7 +5,7 @@ import logging
 import polars as pl
 
 from diva.report import aside, page, plots, reviewed, summary
-from diva.report.data import ReportData
+from diva.report.data import ReportData, captions
 from diva.store import atomic, curated, evaluation, ledger, manifest, paths, release, tables
 from diva.versions import reviews
 from stages.command import run
@@ -34,13 +34,14 @@ def read() -> ReportData:
     others = [name for name in section.read("score", Score).methods if name != method]
     review = reviews.read(book)
     judging = ledger.sets(book) if len(review) else [book.latest]
+    train = tables.read(paths.TRAIN, release.TRAIN, further=True)
     return ReportData(
         run=summary.read(),
         fit=tables.read_json(paths.FIT),
         book=book,
         state=curated.read(book.latest),
         before=curated.read(book.rounds[book.latest].previous) if book.latest in book.rounds else None,
-        train=tables.read(paths.TRAIN, release.TRAIN),
+        train=train.select(list(release.TRAIN)),
         scores={name: tables.read(paths.scores(name), curated.SCORES) for name in (method, *others)},
         weights=tables.read(paths.WEIGHTS, release.WEIGHTS),
         truth=pl.concat([tables.read(paths.truth(name), manifest.TRUTH) for name in ledger.truths(book)]),
@@ -51,6 +52,7 @@ def read() -> ReportData:
         remaining=evaluation.read("left"),
         review=review,
         unreviewed=reviewed.said([curated.read(name) for name in judging]),
+        captions=captions(train, release.read_removed(paths.REMOVED, further=True)),
     )
 
 

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
+import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from diva.ingest.images import Fault, Listed
 from diva.store import manifest, tables
+from diva.store.columns import further
 from diva.text.labels import normalized, plain_text
 
 COLUMNS = ("path", "label")
@@ -36,7 +38,19 @@ class ListOptions(BaseModel):
 
 
 def images_of(table: Path, columns: Mapping[Any, str] | None = None, unlabelled: bool = False) -> list[Listed]:
-    """The files that a list names, in its order; ``unlabelled``: it need not have labels.
+    """The files that a list names, in its order; as `rows_of`."""
+    return rows_of(table, columns, unlabelled)[0]
+
+
+def rows_of(
+    table: Path, columns: Mapping[Any, str] | None = None, unlabelled: bool = False
+) -> tuple[list[Listed], pl.DataFrame]:
+    """The files that a list names, in its order, and what it says of them beside path, label and group.
+
+    Args:
+        table: the list.
+        columns: what it calls its columns path and label.
+        unlabelled: whether it need not have labels.
 
     Raises:
         ValueError: no such columns, or a line that is no row: it is named.
@@ -53,16 +67,19 @@ def images_of(table: Path, columns: Mapping[Any, str] | None = None, unlabelled:
         raise ValueError(f"{table} must have the columns {' and '.join(names.values())}, got {got}{_offer(header)}.")
     path, label = header.index(names["path"]), None if bare else header.index(names["label"])
     group = next((header.index(name) for name in manifest.GROUPS if name in header), None)
-    return [
+    listed = [
         _entry(table, line, *(None if column is None else row[column] for column in (path, label, group)))
         for line, row in lines[1:]
     ]
+    used = (*names.values(), *manifest.GROUPS)
+    if table.suffix.lower() != ".csv":
+        return listed, further(tables.read_parquet(table), used)
+    cells = {name: [row[number] or None for _, row in rows[1:]] for number, name in enumerate(header)}
+    return listed, further(pl.DataFrame(cells, schema=dict.fromkeys(cells, pl.String)), used)
 
 
 def is_list(table: Path, options: Mapping[str, Any]) -> bool:
     """Whether a parquet file lists images; otherwise it holds features."""
-    import polars as pl
-
     if options.get("columns"):
         return True
     names = set(tables.parse(pl.read_parquet_schema, table, "parquet file"))

@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+import polars as pl
+
 from diva.ingest import archives, folders, images
 from diva.ingest.images import Listed
 from diva.store import digests, manifest, tables
@@ -56,6 +58,7 @@ class ImageSource:
         max_pixels: images with more are set aside.
         table: the list that names the files, itself part of the delivery.
         unlabelled: whether files without a label are samples that wait for theirs.
+        further: what the list says of each file beside path and label, a row each.
     """
 
     def __init__(
@@ -65,9 +68,10 @@ class ImageSource:
         max_pixels: int,
         table: Path | None = None,
         unlabelled: bool = False,
+        further: pl.DataFrame | None = None,
     ) -> None:
         self.listed, self.workers, self.max_pixels, self.table = listed, workers, max_pixels, table
-        self.unlabelled = unlabelled
+        self.unlabelled, self.further = unlabelled, further
 
     @cached_property
     def _digests(self) -> dict[Path, str | None]:
@@ -88,14 +92,26 @@ class ImageSource:
             return images.inspect(listed, self._digests.get(listed.path), self.unlabelled)
 
         with images.size_limit(self.max_pixels):
-            return delivery(images.in_threads(inspect, self.listed, self.workers, "images"))
+            rows = images.in_threads(inspect, self.listed, self.workers, "images")
+        return delivery(rows, further=self.further)
 
 
-def delivery(rows: list[Sample | Refused], kind: str = "same content") -> Delivery:
-    """Rows as manifest and quarantine, each ``sample_id`` (``kind``) once; nothing is known of the truth."""
+def delivery(rows: list[Sample | Refused], kind: str = "same content", further: pl.DataFrame | None = None) -> Delivery:
+    """Rows as manifest and quarantine, each ``sample_id`` once; nothing is known of the truth.
+
+    Args:
+        rows: of the delivery.
+        kind: what two rows of one ``sample_id`` have in common.
+        further: what the delivery says of each row beside.
+    """
     unique, copies = manifest.distinct((row for row in rows if isinstance(row, Sample)), kind)
     refused = [row for row in rows if isinstance(row, Refused)]
-    return EMPTY._replace(samples=manifest.samples(unique), refused=manifest.refusals(refused + copies))
+    samples = manifest.samples(unique)
+    if further is not None and further.width:
+        ids = pl.Series("sample_id", [row.sample_id if isinstance(row, Sample) else None for row in rows], pl.String)
+        first = further.with_columns(ids).drop_nulls("sample_id").unique("sample_id", keep="first")
+        samples = samples.join(first, on="sample_id", how="left", maintain_order="left")
+    return EMPTY._replace(samples=samples, refused=manifest.refusals(refused + copies))
 
 
 class FeatureSource:
@@ -124,13 +140,15 @@ class FeatureSource:
     def contents(self) -> Delivery:
         """One row per labelled sample; ids as given, or the hash of the row's numbers, which reads all of them."""
         from diva.ingest.ready import open_ready
+        from diva.ingest.ready_columns import columns_of
 
         ready = open_ready(self.path, self.unlabelled)
         ids = _hashes(ready.features) if ready.sample_id is None else map(plain_text, ready.sample_id)
         groups = [""] * len(ready.labels) if ready.group is None else ready.group.tolist()
         rows = enumerate(zip(ids, ready.labels.tolist(), groups, strict=True))
         samples = [self._row(row, name, label or None, group or None) for row, (name, label, group) in rows]
-        return delivery(samples, "same content" if ready.sample_id is None else "same sample_id")
+        kind = "same content" if ready.sample_id is None else "same sample_id"
+        return delivery(samples, kind, columns_of(self.path, len(samples)))
 
     def _row(self, row: int, sample_id: str | None, label: str | None, group: str | None) -> Sample | Refused:
         path = self.path.as_posix()

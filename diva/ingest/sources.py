@@ -77,7 +77,8 @@ def open_source(
     kind = path.suffix.lower()
     if path.is_file() and (kind == ".csv" or (kind == ".parquet" and listings.is_list(path, options))):
         columns = _options(options, listings.ListOptions, source).columns
-        return ImageSource(listings.images_of(path, columns, unlabelled), workers, max_pixels, path, unlabelled)
+        listed, further = listings.rows_of(path, columns, unlabelled)
+        return ImageSource(listed, workers, max_pixels, path, unlabelled, further)
     _options(options, NoOptions, source)
     if path.is_dir():
         listed = folders.images_of(path, unlabelled)

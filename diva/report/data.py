@@ -8,6 +8,7 @@ import polars as pl
 
 from diva.report.summary import RunMetrics
 from diva.store import ledger, tables
+from diva.store.columns import CAPTIONS
 from diva.store.curated import called_wrong
 from diva.store.decisions import FORGOTTEN_ROW
 
@@ -30,7 +31,9 @@ SAMPLES: tables.Schema = {
     "derivative": pl.Float64,
     "weight": pl.Float64,  # null but for what was weighed
     "reason": pl.String,
+    "caption": pl.String,  # what the delivery says of it in words
 }
+LONGEST = 500  # characters of a caption that the page shows
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class ReportData:
         remaining: what the pool still holds, and why.
         review: people's newest decisions.
         unreviewed: the sets before people judged, oldest first: what the scores said of each sample.
+        captions: sample_id and caption of samples that have one.
     """
 
     run: RunMetrics
@@ -72,6 +76,7 @@ class ReportData:
     remaining: pl.DataFrame
     review: pl.DataFrame
     unreviewed: pl.DataFrame
+    captions: pl.DataFrame
 
     @property
     def taken_down(self) -> pl.DataFrame:
@@ -97,8 +102,20 @@ def samples(data: ReportData) -> pl.DataFrame:
     frame = frame.join(data.taken_down, on="sample_id", how="anti", maintain_order="left")
     joined = frame.join(truth, on="sample_id", how="left", maintain_order="left")
     joined = joined.join(weighed, on="sample_id", how="left", maintain_order="left")
+    joined = joined.join(data.captions, on="sample_id", how="left", maintain_order="left")
     newest = joined.with_columns(derivative=pl.coalesce("new_derivative", "derivative"))
     return tables.conform(newest.select(list(SAMPLES)), SAMPLES, "samples")
+
+
+def captions(*frames: pl.DataFrame) -> pl.DataFrame:
+    """sample_id and caption of the rows of releases that have one."""
+    columns = [pl.col(name).cast(pl.String) for name in CAPTIONS]
+    empty = pl.DataFrame(schema=dict.fromkeys(("sample_id", *CAPTIONS), pl.String))
+    whole = tables.stacked([frame.select(pl.col({*empty.columns} & {*frame.columns})) for frame in (*frames, empty)])
+    caption = pl.coalesce(columns).str.slice(0, LONGEST)
+    return (
+        whole.select("sample_id", caption=caption).drop_nulls().unique("sample_id", keep="first", maintain_order=True)
+    )
 
 
 def shown(frame: pl.DataFrame, most: int) -> pl.DataFrame:

@@ -87,6 +87,8 @@ def content(
     columns["called"] = [int(value) for value in frame["called"]]
     columns |= {name: figures(frame[name]) for name in ("score", "margin", "derivative", "weight")}
     columns["others"] = {name: other(frame, scores) for name, scores in list(methods.items())[1:]}
+    if frame["caption"].count():
+        columns["captions"] = frame["caption"].to_list()
     row_of = {name: row for row, name in enumerate(columns["ids"])}
     columns["evidence"] = {
         row_of[name]: neighbour_rows(sides, row_of) for name, sides in evidence.items() if name in row_of

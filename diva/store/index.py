@@ -9,7 +9,7 @@ from diva.store import digests, manifest, paths, tables
 from diva.store.features import FeatureFile
 from diva.text.labels import Spelling
 
-SCHEMA: tables.Schema = {
+SCHEMA: tables.Schema = tables.OpenSchema({
     "sample_id": pl.String,
     "batch": pl.String,
     "features": pl.String,  # path of the file
@@ -19,20 +19,20 @@ SCHEMA: tables.Schema = {
     "group": pl.String,  # what is left out together with it; null where it stands by itself
     "pixels": pl.String,  # hash of the decoded image; null where the manifest has none
     "checksum": pl.String,  # sha256 of the file of features
-}
+})  # fmt: skip
 
 RELATIVES: tables.Schema = {"sample_id": pl.String, "group": pl.String}  # of samples that are left out together
 MAKING = ("backbone", "weights_sha256", "transform")  # what features of one project have in common
 
 
-def read(path: Path) -> pl.DataFrame:
-    """The index at ``path``, without the samples that wait for their labels: these never train."""
-    return labelled(whole(path))
+def read(path: Path, *, further: bool = False) -> pl.DataFrame:
+    """The index at ``path``, without the samples that wait for their labels: these never train; as `whole`."""
+    return labelled(whole(path, further=further))
 
 
-def whole(path: Path) -> pl.DataFrame:
-    """The index at ``path``, with the samples that wait for their labels."""
-    return tables.read(path, SCHEMA)
+def whole(path: Path, *, further: bool = False) -> pl.DataFrame:
+    """The index at ``path``, with the samples that wait for their labels; ``further``: with what deliveries say beside."""
+    return tables.read(path, SCHEMA, further=further)
 
 
 def labelled(rows: pl.DataFrame) -> pl.DataFrame:

@@ -13,7 +13,7 @@ import polars as pl
 from diva.store import digests, tables
 from diva.text.labels import Spelling
 
-SCHEMA: tables.Schema = {
+SCHEMA: tables.Schema = tables.OpenSchema({
     "sample_id": pl.String,
     "path": pl.String,
     "label": pl.String,  # null where the sample waits for one, which a pool's may
@@ -22,7 +22,7 @@ SCHEMA: tables.Schema = {
     "row": pl.Int64,  # within a file of ready features
     "group": pl.String,  # what is left out together with it; null where it stands by itself
     "pixels": pl.String,  # hash of the decoded image: equal pictures are one content in whatever file; null of others
-}
+})  # fmt: skip
 QUARANTINE: tables.Schema = {
     "sample_id": pl.String,  # null where the content could not be read
     "path": pl.String,
@@ -77,9 +77,9 @@ def refusals(rows: Iterable[Refused]) -> pl.DataFrame:
     return pl.DataFrame(list(rows), schema=dict(QUARANTINE), orient="row")
 
 
-def read(path: Path) -> pl.DataFrame:
-    """The manifest at ``path``."""
-    return tables.read(path, SCHEMA)
+def read(path: Path, *, further: bool = False) -> pl.DataFrame:
+    """The manifest at ``path``; ``further``: with what the delivery says beside."""
+    return tables.read(path, SCHEMA, further=further)
 
 
 def write(path: Path, frame: pl.DataFrame) -> None:
@@ -169,11 +169,13 @@ def _copy(sample: Sample, same: Sample, kind: str) -> Refused:
 def joined(parts: Sequence[Delivery]) -> Delivery:
     """Deliveries to one set as one: the first of equal contents stays, labels take the first delivery's spelling."""
     spelling = Spelling(parts[0].samples["label"].unique())
-    rows = pl.concat([part.samples for part in parts]).with_columns(pl.col("label").map_elements(spelling, pl.String))
+    whole = tables.stacked(part.samples for part in parts)
+    rows = whole.select(list(SCHEMA)).with_columns(pl.col("label").map_elements(spelling, pl.String))
     unique, copies = distinct(map(Sample._make, rows.iter_rows()))
+    beside = whole.drop(name for name in SCHEMA if name != "sample_id").unique("sample_id", keep="first")
     refused = pl.concat([*(part.refused for part in parts), refusals(copies)])
     truth = pl.concat([part.truth for part in parts]).unique("sample_id", keep="first", maintain_order=True)
-    return Delivery(samples(unique), refused, truth)
+    return Delivery(samples(unique).join(beside, on="sample_id", how="left", maintain_order="left"), refused, truth)
 
 
 def for_core(delivery: Delivery, batch: str = "core") -> Delivery:

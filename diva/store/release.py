@@ -8,7 +8,7 @@ import polars as pl
 
 from diva.store import curated, index, ledger, paths, tables
 
-TRAIN: tables.Schema = {
+TRAIN: tables.Schema = tables.OpenSchema({
     "sample_id": pl.String,
     "path": pl.String,
     "label": pl.String,
@@ -23,8 +23,10 @@ TRAIN: tables.Schema = {
     "derivative": pl.Float64,
     "reason": pl.String,
     "group": pl.String,  # what was left out together with it; null where it stood by itself
-}
-REMOVED: tables.Schema = {**{name: dtype for name, dtype in TRAIN.items() if name != "weight"}, "score": pl.Float64}
+})  # fmt: skip
+REMOVED: tables.Schema = tables.OpenSchema(
+    {**{name: dtype for name, dtype in TRAIN.items() if name != "weight"}, "score": pl.Float64}
+)
 WEIGHTS: tables.Schema = {
     "sample_id": pl.String,
     "weight": pl.Float64,
@@ -172,12 +174,12 @@ def left_out(members: pl.DataFrame) -> pl.DataFrame:
     return order.filter(pl.col("flagged") & (position >= FEWEST)).select("sample_id")
 
 
-def read_removed(path: Path) -> pl.DataFrame:
-    """Removed samples; those of versions of old come without a score."""
+def read_removed(path: Path, *, further: bool = False) -> pl.DataFrame:
+    """Removed samples; those of versions of old come without a score; ``further``: with what deliveries say beside."""
     frame = tables.parse(tables.read_parquet, path, "parquet file")
     if "score" not in frame.columns:
         frame = frame.with_columns(score=pl.lit(None, pl.Float64))
-    return tables.conform(frame, REMOVED, str(path))
+    return tables.conform(frame, REMOVED, str(path), further=further)
 
 
 def summary(

@@ -2,7 +2,7 @@
 
 import codecs
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,30 +17,53 @@ FORMULA = "=+-@"  # begins a formula in a spreadsheet
 OPTIONAL = ("group", "pixels")  # columns that are stored only where a row has a value in them
 
 
+class OpenSchema(dict[str, type[pl.DataType]]):
+    """Columns that a table has, and after which it may have further ones, of any type."""
+
+
 def empty(schema: Schema) -> pl.DataFrame:
     """The header alone."""
     return pl.DataFrame(schema=dict(schema))
 
 
-def conform(frame: pl.DataFrame, schema: Schema, where: str) -> pl.DataFrame:
-    """``frame`` with the schema's columns, in its order and types; ValueError where it cannot be."""
+def conform(frame: pl.DataFrame, schema: Schema, where: str, *, further: bool = False) -> pl.DataFrame:
+    """``frame`` with the schema's columns, in its order and types; ValueError where it cannot be.
+
+    Args:
+        frame: a table.
+        schema: its columns.
+        where: what the table is, for the message.
+        further: keep the columns beside those of an open schema; otherwise they are dropped.
+    """
     absent = [name for name in OPTIONAL if name in schema and name not in frame.columns]
     frame = frame.with_columns(pl.lit(None, schema[name]).alias(name) for name in absent)
     missing = [name for name in schema if name not in frame.columns]
     unknown = [name for name in frame.columns if name not in schema]
-    if missing or unknown:
+    if missing or (unknown and not isinstance(schema, OpenSchema)):
         raise ValueError(f"{where} must have the columns {', '.join(schema)}; missing {missing}, unknown {unknown}.")
     try:
-        return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+        own = [pl.col(name).cast(dtype) for name, dtype in schema.items()]
+        return frame.select(*own, *(unknown if further else ()))
     except pl.exceptions.PolarsError as error:
         raise ValueError(f"{where} must have the types of {dict(schema)}: {error}") from None
 
 
-def read(path: Path, schema: Schema) -> pl.DataFrame:
-    """The table at ``path``; ValueError where it is missing, unreadable or has other columns."""
+def stacked(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Frames one after the other; a column that some lack is empty there, one that has several types becomes text."""
+    frames = list(frames)
+    types: dict[str, set[pl.DataType]] = {}
+    for name, dtype in (column for frame in frames for column in frame.schema.items()):
+        types.setdefault(name, set()).add(dtype)
+    mixed = {name for name, several in types.items() if len(several) > 1}
+    texts = [frame.with_columns(pl.col(mixed & {*frame.columns}).cast(pl.String)) for frame in frames]
+    return pl.concat(texts, how="diagonal")
+
+
+def read(path: Path, schema: Schema, *, further: bool = False) -> pl.DataFrame:
+    """The table at ``path``; ValueError where it is missing, unreadable or has other columns; as in `conform`."""
     if not path.exists():
         raise ValueError(f"{path} must exist, got nothing; `dvc repro` or `dvc pull` makes it.")
-    return conform(parse(read_parquet, path, "parquet file"), schema, str(path))
+    return conform(parse(read_parquet, path, "parquet file"), schema, str(path), further=further)
 
 
 def read_parquet(path: Path) -> pl.DataFrame:
@@ -101,7 +124,7 @@ def without_empty(frame: pl.DataFrame) -> pl.DataFrame:
 
 def write(path: Path, frame: pl.DataFrame, schema: Schema) -> None:
     """Write ``frame`` whole or not at all; equal frames give equal bytes (one row group layout, no time stamps)."""
-    whole = without_empty(conform(frame, schema, str(path))).rechunk()
+    whole = without_empty(conform(frame, schema, str(path), further=True)).rechunk()
     with atomic.replacing(path) as temporary:
         whole.write_parquet(temporary, compression="zstd", statistics=True, row_group_size=1 << 17)
 

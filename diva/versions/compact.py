@@ -78,7 +78,7 @@ def gather(book: ledger.Ledger) -> Path:
     Raises:
         ValueError: a table, a file of features or an image is missing, or features are not those of the index.
     """
-    state, pool = curated.read(book.latest), index.whole(paths.pool(ledger.newest_pool(book)))
+    state, pool = curated.read(book.latest), index.whole(paths.pool(ledger.newest_pool(book)), further=True)
     for path, checksum in pool.select("features", "checksum").unique(maintain_order=True).iter_rows():
         if digests.sha256(Path(path)) != checksum:
             raise ValueError(f"{path} must be what the pool was indexed with, got other bytes; `dvc checkout` it.")

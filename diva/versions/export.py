@@ -41,8 +41,8 @@ def export(version: Version, form: str, folder: Path, *, copy: bool = False) -> 
         raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {form}.")
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise ValueError(f"--to must be a new or an empty folder, got {folder}.")
-    train = tables.read(contents.fetch(version, paths.TRAIN), release.TRAIN)
-    frames = {"train": train, "removed": release.read_removed(contents.fetch(version, paths.REMOVED))}
+    train = tables.read(contents.fetch(version, paths.TRAIN), release.TRAIN, further=True)
+    frames = {"train": train, "removed": release.read_removed(contents.fetch(version, paths.REMOVED), further=True)}
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     fresh.mkdir(parents=True)
     try:

@@ -270,3 +270,20 @@ def test_the_page_shows_every_learner_and_on_which_the_gain_rests(place: Path) -
     assert "The release is better than the core for ridge (−2.0)." in table
     assert "The release is worse than the core for no learner." in table
     assert table.count("12.50") >= len(content["sets"])
+
+
+def test_what_a_delivery_says_of_an_image_in_words_is_on_the_page_and_what_was_taken_down_is_not(place: Path) -> None:
+    finish()
+    train = pl.read_parquet(paths.TRAIN)
+    words = ["</script><b>a cat", "=1+1", *[None] * (len(train) - 2)]
+    train.with_columns(text=pl.Series(words), iso=pl.lit(100)).write_parquet(paths.TRAIN)
+    html = rendered()
+    content = known(html)
+    says = {content["ids"][row]: caption for row, caption in enumerate(content["captions"]) if caption}
+    assert says == dict(zip(train["sample_id"], words[:2], strict=False))
+    assert "<b>a cat" not in html
+    assert "captions" not in known(rendered(dataclasses.replace(report.read(), captions=report.captions())))
+    forgotten = train.head(1).select("sample_id", decision=pl.lit("reject"), label=pl.lit(None, pl.String))
+    data = report.read()
+    review = pl.concat([data.review, forgotten.with_columns(note=pl.lit(FORGOTTEN)).select(data.review.columns)])
+    assert "a cat" not in json.dumps(known(rendered(dataclasses.replace(data, review=review))))

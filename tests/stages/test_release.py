@@ -4,13 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 
-from diva.store import paths, release, tables
+from diva.store import index, manifest, paths, release, tables
 from stages.curate import curate
 from stages.download import download
 from stages.release import main
 from stages.start import start
+from tests.projects import real_stages
 from tests.projects import stage_inputs as small
 
 
@@ -82,3 +85,27 @@ def test_labels_called_wrong_leave_with_reason_score_and_suggestion(newest: Path
     told = json.loads(paths.SUMMARY.read_text())
     assert (told["members"], told["samples"], told["left_out"], told["removed"]) == (59, 58, 1, 1)
     assert json.loads(paths.metrics("release").read_text())["flagged_out"] is True
+
+
+def test_columns_of_deliveries_stand_in_the_release_with_the_types_they_came_with(workplace: Path) -> None:
+    real_stages.begin(
+        str(real_stages.pack(Path("in/core.npz"), range(40), site=np.array(["north", "south"] * 20))),
+        str(real_stages.pack(Path("in/test.npz"), range(40, 60))),
+    )
+    assert [name for name in index.read(paths.CORE, further=True).columns if name not in index.SCHEMA] == ["site"]
+    real_stages.night(
+        real_stages.pack(Path("in/one.npz"), range(60, 72), iso=np.arange(12), site=np.array(["east"] * 12))
+    )
+    batch = real_stages.night(real_stages.pack(Path("in/two.npz"), range(72, 84)))
+    pool = index.read(paths.pool(batch), further=True)
+    assert (pool["iso"].dtype, pool["iso"].count(), len(pool)) == (pl.Int64, 12, 24)
+    train = tables.read(paths.TRAIN, release.TRAIN, further=True)
+    removed = release.read_removed(paths.REMOVED, further=True)
+    rows = pl.concat([frame.select("sample_id", "path", "batch", "site", "iso") for frame in (train, removed)])
+    assert len(rows.filter(batch="core")) == 40
+    assert set(rows.filter(batch="core")["site"]) == {"north", "south"}
+    for sample, site, iso in rows.filter(batch="b001").select("sample_id", "site", "iso").iter_rows():
+        assert site == "east"
+        assert manifest.read(paths.manifest("b001")).filter(sample_id=sample)["row"].item() == iso
+    assert rows.filter(batch="b002")["site"].null_count() == len(rows.filter(batch="b002")) > 0
+    assert tables.read(paths.TRAIN, release.TRAIN).columns == list(release.TRAIN)

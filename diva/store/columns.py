@@ -1,0 +1,40 @@
+"""Further columns: what a delivery says of its samples beside path, label and group, kept with its types.
+
+They stand after a table's own columns in manifests, indices and the release; what computes does not read them.
+"""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from diva.store import curated, index, manifest, release, tables
+
+OWN = frozenset({*manifest.SCHEMA, *index.SCHEMA, *release.TRAIN, *release.REMOVED, *curated.SCHEMA, "groups"})
+MOST = 64  # further columns of a delivery
+CAPTIONS = ("text", "caption")  # shown beside an image
+
+
+def further(frame: pl.DataFrame, used: Sequence[str] = ()) -> pl.DataFrame:
+    """The columns of a delivery's table that are kept: text, numbers, times, truth values; the first `MOST` of them.
+
+    One that is called as a column of this project is stored under that name with an underscore after it.
+
+    Args:
+        frame: the table.
+        used: columns that mean something already.
+    """
+    names = [name for name, dtype in frame.schema.items() if name not in used and name.strip() and _is_plain(dtype)]
+    stored = frame.select(pl.col(name).alias(f"{name}_" if name in OWN else name) for name in names[:MOST])
+    return stored.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String))
+
+
+def _is_plain(dtype: pl.DataType) -> bool:
+    named = dtype.base_type() in (pl.String, pl.Boolean, pl.Categorical, pl.Enum)
+    return named or dtype.is_numeric() or dtype.is_temporal()
+
+
+def described(rows: pl.DataFrame, *sources: pl.DataFrame) -> pl.DataFrame:
+    """Rows with the further columns that ``sources`` (manifests, indices) have of them; the first to know a sample."""
+    named = [source.select("sample_id", *(name for name in source.columns if name not in OWN)) for source in sources]
+    columns = tables.stacked(named).unique("sample_id", keep="first", maintain_order=True)
+    return rows.join(columns, on="sample_id", how="left", maintain_order="left") if columns.width > 1 else rows
