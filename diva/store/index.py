@@ -31,7 +31,7 @@ def read(path: Path, *, further: bool = False) -> pl.DataFrame:
 
 
 def whole(path: Path, *, further: bool = False) -> pl.DataFrame:
-    """The index at ``path``, with the samples that wait for their labels; ``further``: with what deliveries say beside."""
+    """The index at ``path``, with samples that wait for their labels; ``further``: with what deliveries say beside."""
     return tables.read(path, SCHEMA, further=further)
 
 
