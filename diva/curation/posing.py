@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy.typing as npt
 import polars as pl
 import torch
 
@@ -10,6 +11,7 @@ from diva.curation import rows
 from diva.curation.relatives import SEARCHED, Relatives, candidate_groups, explanation, group_relatives, usable_groups
 from diva.numerics import device as devices
 from diva.numerics.grid import RidgeChoice, choose_ridge
+from diva.numerics.groups import undivided_classes
 from diva.numerics.leave_one_out import choose_temperature
 from diva.numerics.normalize import Prepared, Scaling
 from diva.numerics.normalize import scaling as scaling_of
@@ -27,7 +29,8 @@ CHUNK = 8192  # rows read at once
 class Posed:
     """The problem, the core's moments, the scaling of its features, its model.
 
-    And where samples belong together though nobody said so: the groups (sample_id, group), figures, and words.
+    And where samples belong together though nobody said so: the groups (sample_id, group), figures, and words; words
+    too where a class lies in one group.
     """
 
     problem: rows.Problem
@@ -56,7 +59,7 @@ def pose(
         dtype: of the products with rows; `auto` by the device, and float64 where float32 is not enough.
 
     Raises:
-        ValueError: fewer than two classes.
+        ValueError: fewer than two classes, or the core's groups leave no class in two of them.
     """
     classes = sorted(core["label"].unique())
     if len(classes) < 2:
@@ -70,6 +73,7 @@ def pose(
     scaling = scaling_of(raw) if normalize == "standardize" else None
     chunks = rows.spread(raw, lambda part: Prepared(part, normalize, scaling=scaling, device=where, dtype=kind))
     named = rows.group_numbers(core, index.groups(core.select(list(index.SCHEMA)), stored=False))
+    message = "" if named is None else check_groups(named, rows.codes(core["label"], classes), classes)
     choice = choose_ridge(chunks, len(classes), ridges, groups=named)
     fitted, relation = choice.fit(), None
     if named is None:
@@ -82,8 +86,27 @@ def pose(
         grid=[{"ridge": ridge, "loo_error": error, "loo_loss": loss} for ridge, error, loss in choice.grid],
         dtype="float64" if kind == torch.float64 else "float32",
     )  # fmt: skip
-    posed = Posed(problem, fitted.moments, scaling, fitted.model)
+    posed = Posed(problem, fitted.moments, scaling, fitted.model, message=message)
     return posed if relation is None else told_relatives(posed, relation, core, fitted.groups is not None)
+
+
+def check_groups(groups: torch.Tensor, codes: npt.NDArray[Any], classes: list[str]) -> str:
+    """What to say where all samples of a class lie in one group: without it nothing can predict them.
+
+    Raises:
+        ValueError: that is so of every class, as with groups that are the classes, or with a single one.
+    """
+    labels = torch.from_numpy(codes).long()
+    undivided = undivided_classes(groups, labels)
+    if not undivided:
+        return ""
+    names = ", ".join(classes[code] for code in undivided[:5])
+    if len(undivided) == int((torch.bincount(labels) > 1).sum()):
+        raise ValueError(
+            f"groups of batches.core must spread classes over at least 2 groups, got one for each of {names}: a label "
+            "that is left out cannot be predicted; name smaller groups (the column group, --group-by), or none."
+        )
+    return f"classes of one group ({len(undivided)}: {names}) are not judged: add a second group of each"
 
 
 def leave_relatives_out(
