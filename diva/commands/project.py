@@ -1,6 +1,7 @@
 """Commands about a project: ``init``, ``plan``, ``summary``."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -112,7 +113,23 @@ def summary() -> None:
     from diva.report import summary as content
 
     last = content.summarise(content.read())
-    console.show(last.facts, last.tables, last.caveats)
+    console.show(last.facts, last.tables, (*last.caveats, *_outdated()))
+
+
+def _outdated() -> list[str]:
+    """A caveat where rounds were made with settings that were edited since, which a plain `dvc repro` does not see."""
+    from diva.store import ledger
+    from diva.versions import published, rounds
+    from diva.versions.processes import CommandError
+
+    values = params.read()[1]
+    settings = {name: params.section(values, name) for name in ("extend", "curate")}
+    with suppress(CommandError):  # without git, nothing is published, and nothing follows
+        if names := rounds.outdated(ledger.read(), published.by_round(), settings):
+            how = "`make curate` or a night makes them anew, a plain `dvc repro` keeps the old settings"
+            said = f"{', '.join(names)}: not published yet, and params.yaml was edited since they were planned"
+            return [f"{said}; {how}."]
+    return []
 
 
 def why(

@@ -140,6 +140,8 @@ def inspect(listed: Listed, content: str | None, unlabelled: bool = False) -> Sa
         return Refused(sample_id, path, label, *seen)
     if not label and not unlabelled:
         return Refused(sample_id, path, None, "no label", "Give it a label in the list, or take its line out.")
+    if label and "\0" in label:
+        return Refused(sample_id, path, label, "label with NUL bytes", "Write the name of its class alone.")
     if sample_id is None:
         return Refused(None, path, label, "not readable", "Copy the file again, and give read permission.")
     group = listed.group and _printable(listed.group)

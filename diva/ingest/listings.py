@@ -91,6 +91,8 @@ def _offer(header: list[str]) -> str:
     likely = {name: next((other for other in (name, *LIKELY[name]) if other in header), "") for name in COLUMNS}
     if "f0" in header or "features" in header:
         return "; features belong into an .npz, .parquet or .h5"
+    if not any(likely.values()):
+        return "; where the first line is a row, write path,label above it"
     if not all(likely.values()) or list(likely.values()) == list(COLUMNS):
         return ""
     meant = " and ".join(other for name, other in likely.items() if other != name)

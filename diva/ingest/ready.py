@@ -156,7 +156,12 @@ def as_text(values: Any, name: str, path: Path) -> Text:
         hint = "; one-hot rows become labels by .argmax(1)" if values.ndim == 2 else ""
         raise ValueError(f"{name} of {path} must have shape (n,), got {values.shape}{hint}.")
     convert = normalized if name == "labels" else plain_text
-    return np.array([convert(_decoded(value, row, name, path)) or "" for row, value in enumerate(values.tolist())], "U")
+    texts = [convert(_decoded(value, row, name, path)) or "" for row, value in enumerate(values.tolist())]
+    broken = next((row for row, text in enumerate(texts) if "\0" in text), None)
+    if broken is not None:
+        got = f"{texts[broken]!r} in row {broken}"
+        raise ValueError(f"{name} of {path} must be text without NUL bytes, got {got}; write the name alone.")
+    return np.array(texts, "U")
 
 
 def _decoded(value: Any, row: int, name: str, path: Path) -> Any:

@@ -33,14 +33,14 @@ def tables(data: ReportData) -> dict[str, pl.DataFrame]:
 
 
 def figures(run: summary.RunMetrics) -> dict[str, Any]:
-    """The few figures that tell one run from another, for ``dvc metrics`` and ``dvc exp show``."""
+    """The few figures that tell one run from another; DVC takes a key ``error`` for one of its own."""
     sets = {name: run.evaluate["sets"][key] for name, key in (("core", "core"), ("release", run.used))}
     return {
         "samples": run.release.get("samples", run.release["members"]),
         "added": run.release["added"],
         "removed": run.release["removed"],
         "called_wrong": run.release["flagged"],
-        "error": {name: result["error"] for name, result in sets.items()},
+        "test_error": {name: result["error"] for name, result in sets.items()},
         "all_learners": {name: result["panel"]["mean"]["error"] for name, result in sets.items() if "panel" in result},
     }
 

@@ -80,15 +80,21 @@ def following(book: Ledger, published: Mapping[int, VersionNumber], settings: Se
     return ledger.validated(content)
 
 
+def outdated(book: Ledger, published: Mapping[int, VersionNumber], settings: Settings) -> list[str]:
+    """Unpublished rounds that were planned with other settings."""
+    after = following(book, published, settings)
+    return [name for name, entry in book.rounds.items() if entry != after.rounds[name]]
+
+
 def follow(published: Mapping[int, VersionNumber], settings: Settings) -> list[str]:
     """Give unpublished rounds these settings, those that wait too; return the names of the ledger's that had others."""
-    before = ledger.read()
+    names = outdated(ledger.read(), published, settings)
     for path in filter(Path.is_file, (paths.LEDGER, PLANNED)):
         book = ledger.read(path)
         after = following(book, published, settings)
         if after != book:
             ledger.write(path, after)
-    return [name for name, entry in ledger.read().rounds.items() if entry != before.rounds[name]]
+    return names
 
 
 def set_plan_aside(book: Ledger, name: str) -> Ledger:

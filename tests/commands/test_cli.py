@@ -126,6 +126,16 @@ def test_rounds_say_what_was_added_and_how_many_were_planted_wrong(clone: Path) 
     assert "r001: no candidate is left." in text
 
 
+def test_rounds_planned_with_other_settings_than_those_of_params_are_named(clone: Path) -> None:
+    finish()
+    assert "a plain `dvc repro`" not in run("summary", width=240)
+    for command in ("init -q", "add -A", "-c user.name=T -c user.email=t@example.org commit -qm Data"):
+        subprocess.run(["git", *command.split()], check=True)
+    said = run("summary", width=240)
+    assert "! r001: not published yet, and params.yaml was edited since they were planned" in said
+    assert "a plain `dvc repro` keeps the old settings" in said
+
+
 def test_precision_and_recall_are_printed_where_the_truth_is_known(clone: Path) -> None:
     finish()
     assert re.search(r"core +6 +4 +4 +66\.7 +100\.0", run("summary"))

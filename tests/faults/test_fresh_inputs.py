@@ -177,6 +177,7 @@ GOOD = [
     good("layouts", "training and testing", "the long names of the two parts", lambda: split(("training", "testing"))),
     good("layouts", "years below classes", "cat/2021, cat/2022, dog/2021, …", years),
     good("layouts", "notes beside classes", "a README, a list of labels, an empty class", beside("README.md", "labels.txt")),
+    good("layouts", "a pool without folders", "images only, which wait for their labels", flat, [TWO, {}]),
     good("layouts", "a zip of Windows", "backslashes in the names of members", lambda: classes(archive("a.zip", "photos/", "\\"))[0]),
     good("layouts", "a tar with dots", "./photos/cat/0.png", lambda: classes(archive("a.tar.gz", "./photos/"))[0]),
     good(
@@ -279,6 +280,13 @@ def npy() -> str:
     return "x.npy"
 
 
+def nul_labels() -> Any:
+    with h5py.File("h.h5", "w") as file:
+        file["features"] = np.arange(24.0).reshape(8, 3)
+        file["labels"] = np.array([b"cat\0\0x", b"dog"] * 4, dtype="S8")
+    return classes("h.h5")
+
+
 def wrapped() -> Any:
     folders("photos/images")
     return classes("photos")
@@ -295,7 +303,6 @@ def other_width() -> Any:
 BAD = [
     bad("layouts", "a folder around the classes", "photos/images/cat", wrapped, "two classes", "photos/images"),
     bad("layouts", "another case", "Cat and Dog in the core, cat and dog in the pool", lambda: two_pools(("Cat", "Dog"), ("cat", "dog")), "--pool", "Cat", "cat"),
-    bad("layouts", "a pool without folders", "images only", flat, "--pool", "class/image"),
     bad("layouts", "a zip without folders", "images only", lambda: classes(archive_flat()), "class folder"),
     bad("layouts", "a zip with a password", "members that are encrypted", encrypted, "secret.zip", "encrypted"),
     bad("layouts", "the core once more", "as its own pool", lambda: own.ledger_of(own.gather(folders("core"), ["core"], "none"), 1, {}), "--pool", "core"),
@@ -306,6 +313,8 @@ BAD = [
     bad("lists", "labels that are all empty", "a column without values", lambda: classes(table(lines("{},{}", labels=("", "")))), "label"),
     bad("lists", "a class for every row", "ids taken for labels", lambda: classes(table("path,label\n" + "".join(f"i/{i}.png,id{i}\n" for i in range(8)))), "two samples"),
     bad("lists", "features in a .csv", "numbers by column", lambda: classes(table("f0,f1,label\n1,2,cat\n3,4,dog\n")), "f0", ".npz"),
+    bad("ready features", "NUL bytes in labels", "fixed-width text of C, its padding in the middle", nul_labels, "h.h5 must be text without NUL bytes", "in row 0; write the name alone"),
+    bad("lists", "no header", "rows from the first line on", lambda: classes(table(lines("{},{}").partition("\n")[2])), "must have the columns path and label", "where the first line is a row, write path,label above it"),
     bad("ready features", "a label less than rows", "eight rows, seven labels", lambda: classes(pack(labels=np.array(["cat"] * 7))), "one entry per row", "8", "7"),
     bad("ready features", "maps instead of vectors", "(n, 2, 2)", lambda: classes(pack(features=np.zeros((8, 2, 2)))), r"\(n, p\)", r"\(8, 2, 2\)"),
     bad("ready features", "a vector column", "vector and label in a parquet", lambda: classes(parquet(vector=[[1.0]] * 4, label=["a", "b"] * 2)), "save vector as features and label as labels"),

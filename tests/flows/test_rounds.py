@@ -109,7 +109,10 @@ def test_rounds_that_are_not_published_follow_settings_edited_since_also_those_t
 
 def test_make_curate_says_which_rounds_follow_the_settings(fresh, capsys):
     ledger.write(paths.LEDGER, book(2))
+    edited = {name: section.load()[name] for name in ("extend", "curate")}
+    assert rounds.outdated(book(2), known((0, 1)), edited) == ["r002"]
     assert validation.main() == 0
+    assert rounds.outdated(ledger.read(), {}, edited) == []
     assert "r001, r002: not published yet, so they follow params.yaml" in capsys.readouterr().out
     content = section.load()
     assert ledger.read().rounds["r002"].settings == {name: content[name] for name in ("extend", "curate")}

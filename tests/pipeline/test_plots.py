@@ -97,7 +97,7 @@ def test_dvc_shows_the_metrics_and_plots_of_the_run(rerun: Project) -> None:
     shown = json.loads(rerun.run("dvc", "exp", "show", "--json").stdout)
     (figures,) = shown[0]["data"]["metrics"].values()
     used = evaluate["sets"][evaluate["release"]]
-    assert figures["data"]["error"] == {"core": evaluate["sets"]["core"]["error"], "release": used["error"]}
+    assert figures["data"]["test_error"] == {"core": evaluate["sets"]["core"]["error"], "release": used["error"]}
     assert figures["data"]["all_learners"]["release"] == used["panel"]["mean"]["error"]
     line = rerun.run("dvc", "metrics", "show").stdout.splitlines()[0]
     assert len(line.split()) <= 10, "a screen wide"

@@ -236,6 +236,22 @@ def test_evidence_shows_core_images_of_both_classes_beside_the_sample(place: Pat
         assert panel.locator("a").get_attribute("href") == "../../data/raw/core/00000.png"
 
 
+def test_what_is_left_in_the_pool_shows_its_evidence_and_is_decided_by_keys(place: Path, browser: Any) -> None:
+    finish()
+    with Reader(browser, written()) as reader:
+        reader.see_everything()
+        reader.page.locator("#left").get_by_role("button", name="Show all").first.click()
+        reader.press("j", "a")
+        assert reader.page.locator("#progress").inner_text().startswith("1 accepted")
+        reader.press("k")
+        panel = reader.page.locator("#panel")
+        assert "in the pool" in panel.inner_text()
+        given, suggested = panel.locator("h4").all_inner_texts()
+        assert given.startswith("Nearest labelled")
+        assert suggested == "Nearest labelled owl"
+        assert panel.locator(".evidence img").count() >= 3
+
+
 def test_hostile_names_are_shown_as_text_and_never_run(place: Path, browser: Any) -> None:
     finish()
     labels = pl.Series([HOSTILE[row % len(HOSTILE)] for row in range(30)])

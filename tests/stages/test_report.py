@@ -46,7 +46,7 @@ def test_plots_count_every_sample_and_hold_a_row_per_set_and_round(finished: Pat
     assert (len(frames["sets"]), len(frames["rounds"])) == (7, 2)
     assert frames["balance"].rows() == [("cat", 8, 10), ("dog", 8, 10), ("owl", 8, 10)]
     figures, run = tables.read_json(paths.FIGURES), summary.read()
-    assert figures["error"]["release"] == run.evaluate["sets"][run.used]["error"]
+    assert figures["test_error"]["release"] == run.evaluate["sets"][run.used]["error"]
     assert (figures["added"], figures["called_wrong"]) == (run.release["added"], run.release["flagged"])
     counted = {
         name: int(frames[name].select("unflagged", "flagged").sum().sum_horizontal()[0])
