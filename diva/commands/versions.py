@@ -103,15 +103,28 @@ def rollback(version: Annotated[str, typer.Argument()]) -> None:
 
 
 def export(
-    version: Annotated[str, typer.Argument()],
+    version: Annotated[str, typer.Argument(metavar="VERSION|SUGGESTED")],
     to: Annotated[Path, typer.Option(metavar="DIR", help="A new or an empty folder.")],
-    form: Annotated[str, typer.Option("--format", metavar="imagefolder|fiftyone|csv|parquet")] = "imagefolder",
+    form: Annotated[
+        str | None, typer.Option("--format", metavar="imagefolder|fiftyone|csv|parquet, or labelstudio|csv")
+    ] = None,
     copy: Annotated[bool, typer.Option("--copy", help="Copy images instead of linking them.")] = False,
+    prefix: Annotated[str | None, typer.Option(help="Of SUGGESTED: before image paths, such as a URL.")] = None,
 ) -> None:
-    """Write a version's training set for other tools: a folder per class, what FiftyOne imports, or a table."""
+    """Write a version's training set for other tools: a folder per class, what FiftyOne imports, or a table.
+
+    SUGGESTED: the samples to label next, as tasks for Label Studio with the model's predictions, or as a table.
+    """
+    if version == "SUGGESTED":
+        from diva.versions import tasks
+
+        count = tasks.export_tasks(form or "labelstudio", to, copy=copy, prefix=prefix)
+        console.show([("wrote", f"{to}: {amount(count, 'task')}"), ("next", "diva label FILE brings the labels back")])
+        return
     from diva.versions import export as content
     from diva.versions import published
 
+    form = form or "imagefolder"
     source = published.find(version)
     count = content.export(source, form, to, copy=copy)
     console.show([("wrote", f"{to}: {amount(count, 'sample')} of {source.name} as {form}")])

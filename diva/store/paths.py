@@ -117,9 +117,9 @@ def base(table: str) -> Path:
     return BASE / f"{table}.parquet"
 
 
-def suggested(round_: str) -> Path:
-    """Samples to label next, after a round."""
-    return SUGGESTED / f"{round_}.parquet"
+def suggested(batch: str) -> Path:
+    """Samples to label next, of a batch, or of the whole pool by the name ``pool``."""
+    return SUGGESTED / f"{batch}.parquet"
 
 
 def metrics(stage: str) -> Path:

@@ -1,4 +1,4 @@
-"""Samples that were suggested for labelling: data/suggested/<round>.parquet, the most useful first."""
+"""Samples that were suggested for labelling: data/suggested/<pool or batch>.parquet, the most useful first."""
 
 from pathlib import Path
 
@@ -23,6 +23,19 @@ def read(path: Path) -> pl.DataFrame:
 
 
 def newest() -> pl.DataFrame:
-    """The suggestions that stand, if any."""
-    files = sorted(paths.SUGGESTED.glob("*.parquet"))
-    return read(files[-1]) if files else tables.empty(SCHEMA)
+    """The suggestions that stand, each sample once, those of the whole pool first."""
+    files = sorted(paths.SUGGESTED.glob("*.parquet"), key=lambda file: (file.stem != "pool", file.stem))
+    return pl.concat([tables.empty(SCHEMA), *map(read, files)]).unique("sample_id", keep="first", maintain_order=True)
+
+
+def reason(rule: str, share: float, gain: float) -> str:
+    """Why a sample was chosen, in words.
+
+    Args:
+        rule: that chose.
+        share: its gain, as a part of what the rule had before; NaN where it has no such figure.
+        gain: what the rule saw in it.
+    """
+    if share == share:
+        return f"its label, whatever it is, takes {share:.2%} of the uncertainty of all that wait"
+    return f"{rule.replace('_', ' ')}: {gain:.3g}"

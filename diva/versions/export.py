@@ -9,7 +9,8 @@ import json
 import os
 import shutil
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -39,23 +40,30 @@ def export(version: Version, form: str, folder: Path, *, copy: bool = False) -> 
     """
     if form not in FORMATS:
         raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {form}.")
-    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-        raise ValueError(f"--to must be a new or an empty folder, got {folder}.")
     train = tables.read(contents.fetch(version, paths.TRAIN), release.TRAIN, further=True)
     frames = {"train": train, "removed": release.read_removed(contents.fetch(version, paths.REMOVED), further=True)}
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    fresh.mkdir(parents=True)
-    try:
+    with new_folder(folder) as fresh:
         if form == "imagefolder":
             image_folder(frames["train"], fresh, version, copy=copy)
         elif form == "fiftyone":
             fifty_one(frames["train"], fresh, version, copy=copy)
         else:
             write_tables(frames, fresh, form)
+    return len(frames["train"])
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which is ``folder``, a new or an empty one, once the block has ended well."""
+    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+        raise ValueError(f"--to must be a new or an empty folder, got {folder}.")
+    fresh = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    fresh.mkdir(parents=True)
+    try:
+        yield fresh
         fresh.replace(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    return len(frames["train"])
 
 
 def write_tables(frames: dict[str, pl.DataFrame], folder: Path, form: str) -> None:
@@ -70,7 +78,7 @@ def write_tables(frames: dict[str, pl.DataFrame], folder: Path, form: str) -> No
 
 def image_folder(train: pl.DataFrame, folder: Path, version: Version, *, copy: bool = False) -> None:
     """class/sample_id.ext, and index.csv: file, label, given label and weight of each sample."""
-    _require_images(train, "imagefolder")
+    require_images(train, "imagefolder")
     named = zip(train["label"], _names(train), strict=True)
     files = [f"{class_name(label)}/{name}" for label, name in named]
     _put(train, files, folder, version, copy=copy)
@@ -84,7 +92,7 @@ def fifty_one(train: pl.DataFrame, folder: Path, version: Version, *, copy: bool
     ``fiftyone.Dataset.from_dir(folder, fiftyone.types.FiftyOneImageClassificationDataset)`` reads it; what has no value
     is left out, so that each attribute is of one type.
     """
-    _require_images(train, "fiftyone")
+    require_images(train, "fiftyone")
     _put(train, [f"data/{name}" for name in _names(train)], folder, version, copy=copy)
     labels = {}
     for row in train.select("sample_id", "label", *FIELDS).iter_rows(named=True):
@@ -97,7 +105,8 @@ def fifty_one(train: pl.DataFrame, folder: Path, version: Version, *, copy: bool
     (folder / "labels.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _require_images(train: pl.DataFrame, form: str) -> None:
+def require_images(train: pl.DataFrame, form: str) -> None:
+    """Refuse features made elsewhere where a form is of images."""
     ready = train.filter(pl.col("path").map_elements(_is_ready, pl.Boolean))
     if len(ready):
         raise ValueError(f"--format {form} must have images, got features made elsewhere ({ready['path'][0]}).")
@@ -105,7 +114,7 @@ def _require_images(train: pl.DataFrame, form: str) -> None:
 
 def _names(train: pl.DataFrame) -> list[str]:
     rows = train.select("sample_id", "path").iter_rows()
-    return [f"{class_name(sample_id)}{_suffix(path)}" for sample_id, path in rows]
+    return [f"{class_name(sample_id)}{suffix(path)}" for sample_id, path in rows]
 
 
 def _put(train: pl.DataFrame, files: list[str], folder: Path, version: Version, *, copy: bool) -> None:
@@ -127,9 +136,10 @@ def class_name(label: str) -> str:
     return f"{short}%{hashlib.sha256(label.encode()).hexdigest()[:16]}"
 
 
-def _suffix(path: str) -> str:
-    suffix = Path(path).suffix.lower()
-    return suffix if suffix[1:].isalnum() and suffix.isascii() and len(suffix) <= 6 else ""
+def suffix(path: str) -> str:
+    """The end of a file's name, in lower case, where it is short and plain; else nothing."""
+    end = Path(path).suffix.lower()
+    return end if end[1:].isalnum() and end.isascii() and len(end) <= 6 else ""
 
 
 def _is_ready(path: str) -> bool:

@@ -2,19 +2,24 @@
 
 import json
 import subprocess
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 import pytest
 from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from diva.ingest import annotations
 from diva.store import index, ledger, manifest, paths, suggested, tables
-from diva.versions import labelling, reviews, takedowns
+from diva.versions import labelling, reviews, takedowns, tasks
 from flows import deliveries
 from stages.download import download
 from stages.pool import pool
 from tests.projects import stage_inputs as small
+
+STRICT = ConfigDict(extra="forbid", strict=True)
 
 
 @pytest.fixture
@@ -35,7 +40,13 @@ def ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     index.write(paths.pool("b000"), tables.empty(index.SCHEMA))
     pool("b001")
     waiting = index.whole(paths.pool("b001"))["sample_id"].to_list()
-    about = {"path": "", "rank": range(1, 4), "reason": "", "suggested_label": ["a", "a", "b"], "probability": 0.9}
+    about = {
+        "path": [f"more/{number}.png" for number in range(3)],
+        "rank": range(1, 4),
+        "reason": "",
+        "suggested_label": ["a", "a", "b"],
+        "probability": 0.9,
+    }
     rows = pl.DataFrame({"sample_id": waiting[:3], **about, "gain": 1.0})
     tables.write(paths.suggested("r000"), rows, suggested.SCHEMA)
     return waiting
@@ -143,3 +154,67 @@ def test_a_marked_file_of_the_watched_folder_brings_labels_once(ids: list[str]) 
     assert verdict.record is not None
     labelling.publish(verdict.book, verdict.record)
     assert [arrival.name for arrival in deliveries.new(ledger.read(), "deliveries")] == ["x.json"]
+
+
+class Value(BaseModel):
+    model_config = STRICT
+    choices: list[str] = Field(min_length=1)
+
+
+class Region(BaseModel):
+    """A result of a pre-annotation, as Label Studio documents it for the control tag Choices."""
+
+    model_config = STRICT
+    id: str
+    type: Literal["choices"]
+    from_name: str
+    to_name: str
+    value: Value
+
+
+class Prediction(BaseModel):
+    model_config = STRICT
+    model_version: str
+    score: float = Field(ge=0, le=1)
+    result: list[Region] = Field(min_length=1)
+
+
+class ImportTask(BaseModel):
+    """A task of Label Studio's import format: labelstud.io/guide/predictions."""
+
+    model_config = STRICT
+    data: dict[str, str | int]
+    predictions: list[Prediction] = []
+
+
+def test_suggestions_become_tasks_of_label_studio_and_a_table_and_come_back(ids: list[str]) -> None:
+    takedowns.add(reviews.forget(ledger.read(), [ids[1]], "asked"))
+    assert tasks.export_tasks("labelstudio", Path("studio")) == 2
+    first, second = TypeAdapter(list[ImportTask]).validate_json(Path("studio/tasks.json").read_text())
+    assert [task.data["sample_id"] for task in (first, second)] == [ids[0], ids[2]]
+    assert first.data["image"] == f"/data/local-files/?d={Path('more/0.png').absolute().as_posix()[1:]}"
+    assert (first.predictions[0].score, first.predictions[0].result[0].value.choices) == (0.9, ["a"])
+    view = ElementTree.fromstring(Path("studio/config.xml").read_text())  # noqa: S314 - our own
+    image, control = view.find("Image"), view.find("Choices")
+    assert image is not None
+    assert control is not None
+    region = first.predictions[0].result[0]
+    assert (
+        (region.from_name, region.to_name)
+        == (control.get("name"), image.get("name"))
+        == ("label", control.get("toName"))
+    )
+    assert [choice.get("value") for choice in control] == ["a", "b"]
+    assert image.get("value") == "$image"
+    assert tasks.export_tasks("csv", Path("table"), copy=True, prefix="https://host/") == 2
+    table = pl.read_csv("table/tasks.csv")
+    assert table["path"][0] == f"https://host/table/images/{ids[0]}.png"
+    assert Path(f"table/images/{ids[0]}.png").read_bytes() == Path("more/0.png").read_bytes()
+    table.with_columns(label=pl.Series(["a", "b"])).write_csv("back.csv")
+    record = labelling.checked(ledger.read(), Path("back.csv"))
+    assert labelling.described(record) == "2 labels; 2 of 2 as suggested"
+    labelling.publish(labelling.accepted(ledger.read(), record, "back.csv"), record)
+    with pytest.raises(ValueError, match=r"data/suggested must hold samples to label, got none; set suggest\.of"):
+        tasks.export_tasks("csv", Path("more"))
+    with pytest.raises(ValueError, match="--format of SUGGESTED must be one of labelstudio, csv, got coco"):
+        tasks.export_tasks("coco", Path("other"))

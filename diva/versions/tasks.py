@@ -1,0 +1,102 @@
+"""Samples to label next as tasks for other tools: what Label Studio imports, or a table to fill in.
+
+    labelstudio   tasks.json (data.image, data.sample_id; a prediction with its score) and config.xml, the interface
+    csv           tasks.csv: sample_id, path, an empty label, and what the model would say
+
+Images are named by their path, or by a URL; they are copied only where that is asked for. What comes back, filled in or
+exported as JSON, is taken by ``diva label``.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from xml.sax.saxutils import quoteattr
+
+import polars as pl
+
+from diva.store import index, ledger, paths, suggested
+from diva.versions import labelling
+from diva.versions.export import class_name, new_folder, require_images, suffix
+
+FORMATS = ("labelstudio", "csv")
+LOCAL = (
+    "/data/local-files/?d="  # by which Label Studio serves files of its own machine, from the root that it was given
+)
+
+
+def export_tasks(form: str, folder: Path, *, copy: bool = False, prefix: str | None = None) -> int:
+    """Write the suggestions that still wait for their label into ``folder``; return how many there are.
+
+    Args:
+        form: one of ``FORMATS``.
+        folder: a new or an empty one; it is there when everything is.
+        copy: copy images to folder/images.
+        prefix: what stands before the path of an image; None for ``LOCAL`` in tasks of Label Studio, else nothing.
+
+    Raises:
+        ValueError: another form, no suggestions, ready features as tasks of images.
+    """
+    if form not in FORMATS:
+        raise ValueError(f"--format of SUGGESTED must be one of {', '.join(FORMATS)}, got {form}.")
+    waits = labelling.waiting(ledger.read()).select("sample_id")
+    rows = suggested.newest().join(waits, on="sample_id", how="semi", maintain_order="left")
+    if rows.is_empty():
+        raise ValueError(
+            f"{paths.SUGGESTED} must hold samples to label, got none; set suggest.of: [pool] in {paths.PARAMS}, then "
+            "`dvc repro`."
+        )
+    if form == "labelstudio" or copy:
+        require_images(rows, form)
+    with new_folder(folder) as fresh:
+        if copy:
+            rows = rows.with_columns(path=pl.Series(_copied(rows, fresh, folder), dtype=pl.String))
+        if form == "csv":
+            columns = ["sample_id", pl.format("{}{}", pl.lit(prefix or ""), "path").alias("path")]
+            empty = pl.lit("").alias("label")
+            rows.select(*columns, empty, "suggested_label", "probability", "rank", "reason").write_csv(
+                fresh / "tasks.csv"
+            )
+        else:
+            tasks = [task(row, LOCAL if prefix is None else prefix) for row in rows.iter_rows(named=True)]
+            text = json.dumps(tasks, ensure_ascii=False, allow_nan=False, indent=1)
+            (fresh / "tasks.json").write_text(text + "\n", encoding="utf-8")
+            classes = sorted(set(index.read(paths.CORE)["label"]))
+            (fresh / "config.xml").write_text(interface(classes), encoding="utf-8")
+    return len(rows)
+
+
+def task(row: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """A sample as a task of Label Studio, with what the model would say as its prediction."""
+    image = prefix + quote(Path(row["path"]).absolute().as_posix().removeprefix("/"))
+    about = {"image": image, "sample_id": row["sample_id"], "rank": row["rank"], "reason": row["reason"]}
+    if row["suggested_label"] is None:
+        return {"data": about}
+    choice = {
+        "id": "label",
+        "type": "choices",
+        "from_name": "label",
+        "to_name": "image",
+        "value": {"choices": [row["suggested_label"]]},
+    }
+    prediction = {"model_version": "diva", "score": row["probability"], "result": [choice]}
+    return {"data": about, "predictions": [prediction]}
+
+
+def interface(classes: list[str]) -> str:
+    """Label Studio's labelling interface of these classes."""
+    choices = "\n".join(f"    <Choice value={quoteattr(name)}/>" for name in classes)
+    return (
+        '<View>\n  <Image name="image" value="$image"/>\n  <Choices name="label" toName="image" choice="single" '
+        f'showInLine="true">\n{choices}\n  </Choices>\n</View>\n'
+    )
+
+
+def _copied(rows: pl.DataFrame, fresh: Path, folder: Path) -> list[str]:
+    """Copies of the images in ``fresh``; their paths once it is ``folder``."""
+    (fresh / "images").mkdir()
+    files = [f"images/{class_name(name)}{suffix(path)}" for name, path in rows.select("sample_id", "path").iter_rows()]
+    for source, file in zip(rows["path"], files, strict=True):
+        shutil.copyfile(source, fresh / file)
+    return [(folder / file).as_posix() for file in files]
