@@ -1,6 +1,7 @@
 """How a stage is run from the command line: its option, its log, and its mistakes as messages."""
 
 import argparse
+import gc
 import logging
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ def run(stage: Callable[..., None], *options: str) -> NoReturn:
 
     A mistake in the input is one message on stderr and exit code 1; a traceback is left to faults of the program.
     """
+    gc.freeze()  # what was imported stays
+    gc.enable()
     log = logging.StreamHandler(sys.stderr)
     log.setFormatter(Lines("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[log])

@@ -5,6 +5,7 @@ Nothing is downloaded, nothing is copied: the pictures are this project's own.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -70,12 +71,17 @@ def _noise(rng: Generator, slope: float = 1.0, band: tuple[float, float] = (0, 1
         band: cycles per pixel.
         stretch: below 1, the field is drawn out along the vertical.
     """
+    field = np.fft.ifft2(np.fft.fft2(rng.standard_normal((SIDE, SIDE))) * _amplitude(slope, band, stretch)).real
+    return np.asarray(field / field.std())
+
+
+@lru_cache(maxsize=8)
+def _amplitude(slope: float, band: tuple[float, float], stretch: float) -> Array:
+    """Of each frequency (SIDE, SIDE)."""
     frequencies = np.fft.fftfreq(SIDE)
     radius = np.hypot(frequencies[None], frequencies[:, None] / stretch)
     radius[0, 0] = np.inf  # the mean
-    amplitude = np.where((radius > band[0]) & (radius < band[1]), radius**-slope, 0.0)
-    field = np.fft.ifft2(np.fft.fft2(rng.standard_normal((SIDE, SIDE))) * amplitude).real
-    return np.asarray(field / field.std())
+    return np.where((radius > band[0]) & (radius < band[1]), radius**-slope, 0.0)
 
 
 def _grid(x: Array, y: Array, shift: float, rng: Generator) -> Array:

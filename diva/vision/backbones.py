@@ -10,11 +10,10 @@ from urllib.error import URLError
 from urllib.parse import urlparse
 
 import torch
-import torchvision
 from torch import nn
 
 from diva.store.digests import sha256
-from diva.vision import clip, efficientnet_lite, hugging_face, timm_networks
+from diva.vision import efficientnet_lite, hugging_face, timm_networks
 from diva.vision.backbone import Backbone
 from diva.vision.weights import State, misfit, read_state, renamed
 
@@ -46,6 +45,8 @@ def load_backbone(
     """
     build = builder(name)
     if name.startswith("open_clip:"):
+        from diva.vision import clip
+
         return _checked(clip.load_image_tower(name, str(weights), seed), name, seed, checksum)
     if name.startswith(hugging_face.PREFIX):
         return _checked(hugging_face.load(name, str(weights), seed), name, seed, checksum)
@@ -74,6 +75,8 @@ def _checked(backbone: Backbone, name: str, seed: int, checksum: str | None) -> 
 def builder(name: str) -> Builder:
     """The function that makes a network; ValueError with near names where there is none."""
     if name.startswith("open_clip:"):
+        from diva.vision import clip
+
         return partial(clip.create, name)
     if name.startswith(timm_networks.PREFIX):
         return timm_networks.builder(name)
@@ -89,6 +92,10 @@ def builder(name: str) -> Builder:
         except (ImportError, AttributeError) as error:
             raise ValueError(f"backbone must be an importable package.module:function, got {name}: {error}.") from None
         return build  # type: ignore[no-any-return]
+    import torchvision  # seconds that other networks need not wait
+
+    from diva.vision import clip
+
     networks = torchvision.models.list_models(module=torchvision.models)
     if name not in networks:
         similar = difflib.get_close_matches(name.lower(), networks, cutoff=0.5)
@@ -124,6 +131,8 @@ def _with_default(build: Builder, name: str, size: int) -> Backbone:
         backbone = _cut(build(), name, size)
         backbone.weights = "DEFAULT"
         return backbone
+    import torchvision
+
     weights = torchvision.models.get_model_weights(name).DEFAULT
     try:
         network = build(weights=weights)

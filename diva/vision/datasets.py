@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-import torchvision
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -131,6 +130,8 @@ def torchvision_data_set(name: str, root: str | Path, split: str = "train", down
     Raises:
         ValueError: torchvision has no data set of that name.
     """
+    import torchvision  # seconds that other images need not wait
+
     if name not in torchvision.datasets.__all__:
         folded = {data_set.lower(): data_set for data_set in torchvision.datasets.__all__}
         similar = [folded[word] for word in difflib.get_close_matches(name.lower(), folded)]

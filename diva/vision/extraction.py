@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 import torch
-import torchvision
 from torch import Tensor
 
 from diva.numerics import cores
@@ -165,7 +164,7 @@ def joined(parts: Sequence[Block]) -> Block:
 def attributes(backbone: Backbone, transform: Transform) -> dict[str, str | int]:
     """What a file of features says of its making; equal settings and versions give equal text."""
     versions = {"numpy": np.__version__, "pillow": PIL.__version__, "torch": torch.__version__}
-    versions["torchvision"] = torchvision.__version__
+    versions["torchvision"] = metadata.version("torchvision")
     library = {"timm": "timm", "hf": "transformers"}.get(backbone.name.partition(":")[0])
     versions |= {library: metadata.version(library)} if library else {}
     later = {"revision": revision.FEATURES} if revision.FEATURES > 1 else {}

@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torchvision
 from PIL import ExifTags, Image
 from torch import Tensor
-from torchvision.transforms.functional import center_crop, resize
 
 from diva.vision.decoding import own_limit, require_pixels
 from diva.vision.transforms import Steps
@@ -30,6 +28,8 @@ class Encoded(NamedTuple):
 
 def available() -> bool:
     """Whether this torchvision still has a decoder; it announces that it will part with it."""
+    import torchvision  # seconds that the CPU need not wait
+
     return hasattr(torchvision.io, "decode_jpeg")
 
 
@@ -53,6 +53,8 @@ def _is_upright(image: Image.Image) -> bool:
 
 def decoded(files: Sequence[Encoded], steps: Steps, device: torch.device) -> list[Tensor | None]:
     """(3, crop, crop) bytes each, on the device; None for those that its decoder refuses."""
+    import torchvision
+
     try:
         colour = torchvision.io.ImageReadMode.RGB
         images = torchvision.io.decode_jpeg([file.data for file in files], colour, device=device)
@@ -65,5 +67,7 @@ def decoded(files: Sequence[Encoded], steps: Steps, device: torch.device) -> lis
 
 
 def _square(image: Tensor, steps: Steps) -> Tensor:
+    from torchvision.transforms.functional import center_crop, resize
+
     side: Tensor = center_crop(resize(image, [steps.resize], steps.interpolation, antialias=True), [steps.crop])
     return side

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms._presets import ImageClassification
 
 from diva.vision.backbone import Backbone
 
@@ -62,6 +60,8 @@ def cut(network: Any) -> Backbone:
 def transform_of(network: nn.Module) -> tuple[int, Any]:
     """Side and making of what the network sees: in torchvision's form where timm cuts the centre of a square."""
     import timm.data
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms._presets import ImageClassification
 
     config = timm.data.resolve_model_data_config(network)  # type: ignore[no-untyped-call]
     _, height, width = config["input_size"]

@@ -1,16 +1,15 @@
-"""From an RGB image to the tensor a network reads: resizing, cropping, normalising."""
+"""From an RGB image to the tensor a network reads: resizing, cropping, normalising; imports no torchvision."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from PIL.Image import Resampling
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms._presets import ImageClassification
-from torchvision.transforms.functional import center_crop, resize
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 Transform = Callable[[Image.Image], Tensor]
@@ -35,9 +34,9 @@ class ResizeCrop:
             raise ValueError(f"mean and std must be three numbers each, std > 0, got {self.mean} and {self.std}.")
 
     @property
-    def interpolation(self) -> InterpolationMode:
+    def interpolation(self) -> Resampling:
         """How ``resize`` computes pixels."""
-        return InterpolationMode.BILINEAR
+        return Resampling.BILINEAR
 
     def __call__(self, image: Image.Image) -> Tensor:
         """RGB image to (3, crop, crop) float32."""
@@ -58,7 +57,7 @@ class Preset:
     def __init__(self, preset: Any) -> None:
         self.preset = preset
         self.resize, self.crop = int(preset.resize_size[0]), int(preset.crop_size[0])
-        self.interpolation: InterpolationMode = preset.interpolation
+        self.interpolation = Resampling[preset.interpolation.name]
 
     def pixels(self, image: Image.Image) -> Tensor:
         """As of ``ResizeCrop``."""
@@ -76,12 +75,15 @@ def steps(transform: Any) -> Steps | None:
     """The two parts of a transform; None where it is one that only works as a whole."""
     if isinstance(transform, ResizeCrop):
         return transform
-    return Preset(transform) if isinstance(transform, ImageClassification) else None
+    return Preset(transform) if type(transform).__name__ == "ImageClassification" else None  # torchvision's
 
 
-def _square(image: Image.Image, side: int, crop: int, interpolation: InterpolationMode) -> Tensor:
-    """Bytes of the central square, the shorter side resized."""
-    square = center_crop(resize(image, [side], interpolation), [crop])
+def _square(image: Image.Image, side: int, crop: int, interpolation: Resampling) -> Tensor:
+    """Bytes of the central square, the shorter side resized: to the bit torchvision's."""
+    short = min(image.size)
+    sizes = [int(side * length / short) for length in image.size]
+    left, top = (round((size - crop) / 2) for size in sizes)
+    square = image.resize((sizes[0], sizes[1]), interpolation).crop((left, top, left + crop, top + crop))
     return torch.from_numpy(np.array(square)).permute(2, 0, 1)
 
 
@@ -99,7 +101,7 @@ def describe(transform: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, InterpolationMode):
+    if isinstance(value, Enum):
         return value.value
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]

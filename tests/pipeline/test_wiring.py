@@ -102,6 +102,29 @@ def test_imports_go_one_way(name):
         assert not upward, f"{file.relative_to(ROOT)} imports {sorted(upward)}"
 
 
+def test_features_of_other_networks_need_no_torchvision():
+    """Nothing that `diva.vision.image_features` imports at once imports it at once."""
+    seen, files = set(), [ROOT / "diva/vision/image_features.py"]
+    for file in files:
+        statements = ast.parse(file.read_text(encoding="utf-8")).body
+        modules = {name for node in statements for name in imported(node)}
+        seen |= {name.partition(".")[0] for name in modules}
+        paths = [ROOT / f"{name.replace('.', '/')}.py" for name in modules]
+        files += [path for path in paths if path.is_file() and path not in files]
+    assert len(files) > 15
+    assert "torch" in seen
+    assert "torchvision" not in seen
+
+
+def imported(node: ast.stmt) -> set[str]:
+    """Modules that a statement imports, or may import: `from a import b` gives a and a.b."""
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        return {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return set()
+
+
 def test_every_package_has_its_place():
     assert {package(file.relative_to(ROOT).as_posix()) for file in ROOT.glob("diva/**/*.py")} == MAY_IMPORT.keys() | {
         "__init__"

@@ -9,7 +9,7 @@ import torchvision
 from PIL import Image
 
 from diva.vision.decoding import ChangedFileError, read_image, to_rgb
-from diva.vision.transforms import MEAN, STD, ResizeCrop, describe
+from diva.vision.transforms import MEAN, STD, ResizeCrop, describe, steps
 
 RAMP = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 
@@ -20,10 +20,16 @@ def saved(tmp_path, image, name="image.png", **options):
     return path
 
 
-def test_resize_crop_is_torchvisions_own_for_the_same_numbers():
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8))
+@pytest.mark.parametrize("size", [(90, 120), (120, 91), (37, 301), (40, 40), (41, 47), (8, 8)])
+def test_resize_crop_is_torchvisions_own_for_the_same_numbers(size):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
     preset = torchvision.transforms._presets.ImageClassification(crop_size=32, resize_size=40)
-    torch.testing.assert_close(ResizeCrop(40, 32)(image), preset(image))
+    assert torch.equal(ResizeCrop(40, 32)(image), preset(image))
+    bicubic = torchvision.transforms._presets.ImageClassification(
+        crop_size=31, resize_size=40, interpolation=torchvision.transforms.InterpolationMode.BICUBIC
+    )
+    parts = steps(bicubic)
+    assert torch.equal(parts.normalize(parts.pixels(image)[None])[0], bicubic(image))
 
 
 @pytest.mark.parametrize("size", [(8, 8), (8, 200), (300, 9), (33, 33)])
