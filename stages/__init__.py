@@ -6,5 +6,5 @@ import sys
 from diva.numerics import cores
 
 cores.reserve()  # before torch and BLAS are loaded
-if sys.argv[0] == "-m":  # a process of its own: imports leave no garbage, and looking for it takes a tenth of their time
+if sys.argv[0] == "-m":  # a process of its own: looking for garbage takes a tenth of the time of imports
     gc.disable()  # until `command.run`

@@ -1,6 +1,7 @@
 """What a training set is worth: the test error of the linear head that it trains, with an interval.
 
 The head is ridge regression on the same features, whatever the set; its λ is chosen by leave-one-out on that set.
+Of fewer rows than features it is trained in their own coordinates, n × n.
 Intervals come from a bootstrap over test samples: draw them with replacement, those of a group together, take the 2.5 %
 and 97.5 % quantiles of the mean error; differences between two sets are drawn in pairs, on the same test samples.
 """
@@ -19,6 +20,7 @@ from diva.numerics.chunks import Chunks
 from diva.numerics.grid import choose_ridge
 from diva.numerics.losses import margins
 from diva.numerics.precision import fit_ridge
+from diva.numerics.residence import in_own_span
 from diva.numerics.ridge import RidgeModel
 
 Errors = npt.NDArray[np.float64]
@@ -32,14 +34,17 @@ class Head:
     Attributes:
         model: W and C.
         loo_error: leave-one-out error of its training set at its ridge; NaN where the ridge was given.
+        basis: Q (p, n) of the training rows' own coordinates, where the model is in these; None: in the features'.
     """
 
     model: RidgeModel
     loo_error: float
+    basis: Tensor | None = None
 
     def correct(self, chunks: Chunks) -> Tensor:
         """Which rows the head classifies as labelled (n,), on the CPU."""
-        parts = [products.times(z, self.model.head.to(z)).argmax(1) == labels for z, labels, _ in chunks]
+        head = self.model.head if self.basis is None else self.basis @ self.model.head
+        parts = [products.times(z, head.to(z)).argmax(1) == labels for z, labels, _ in chunks]
         return torch.cat(parts).cpu() if parts else torch.zeros(0, dtype=torch.bool)
 
     def margins(self, chunks: Chunks) -> Tensor:
@@ -50,7 +55,8 @@ class Head:
 
 def train(chunks: Chunks, classes: int, ridge: float, weights: Tensor | None = None) -> Head:
     """The head at a given ridge."""
-    return Head(fit_ridge(chunks, classes, ridge, weights).model, float("nan"))
+    rows, basis = in_own_span(chunks)
+    return Head(fit_ridge(rows, classes, ridge, weights).model, float("nan"), basis)
 
 
 def train_by_leave_one_out(chunks: Chunks, classes: int, grid: Sequence[float], weights: Tensor | None = None) -> Head:
@@ -59,9 +65,10 @@ def train_by_leave_one_out(chunks: Chunks, classes: int, grid: Sequence[float], 
     The ridge is chosen with every row counting once, so that a set with weights and the same set without differ in
     the weights alone.
     """
-    choice = choose_ridge(chunks, classes, grid)
-    fitted = choice.fit() if weights is None else fit_ridge(chunks, classes, choice.ridge, weights)
-    return Head(fitted.model, choice.error)
+    rows, basis = in_own_span(chunks)
+    choice = choose_ridge(rows, classes, grid)
+    fitted = choice.fit() if weights is None else fit_ridge(rows, classes, choice.ridge, weights)
+    return Head(fitted.model, choice.error, basis)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
     Zᵀ = QR,    Z ← Rᵀ (n, n)    where n < p
 
 Ridge regression, leverages and the dataset derivative know rows by their inner products ZZᵀ = RᵀR alone, so these rows
-have the same α, f, e, h and ∂L/∂α, and what was p×p is n×n. Their heads are of another basis.
+have the same α, f, e, h and ∂L/∂α, and what was p×p is n×n. Their heads are of another basis, the columns of Q.
 """
 
 from collections.abc import Iterator
@@ -66,12 +66,13 @@ def memory(device: torch.device) -> int:
 
 
 class Turned:
-    """The rows of chunks in coordinates of their own span: Rᵀ (n, n)."""
+    """The rows of chunks in coordinates of their own span: Rᵀ (n, n); ``basis`` is Q (p, n) where it is asked for."""
 
-    def __init__(self, chunks: Chunks) -> None:
+    def __init__(self, chunks: Chunks, *, with_basis: bool = False) -> None:
         self.parts = list(chunks)
         z = torch.cat([z for z, _, _ in self.parts])
-        self.features: Tensor = torch.linalg.qr(z.T.double(), mode="r").R.T.to(z.dtype).contiguous()
+        self.basis, upper = torch.linalg.qr(z.T.double(), mode="reduced" if with_basis else "r")
+        self.features: Tensor = upper.T.to(z.dtype).contiguous()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -85,7 +86,18 @@ class Turned:
 
 def turned(fitted: RidgeFit) -> RidgeFit:
     """The same fit in the coordinates of its rows, where there are fewer rows than features; else as it is."""
-    n, p = fitted.chunks.shape
-    if not 0 < n < p or isinstance(fitted.chunks, Parts):
+    if not _fewer_than_features(fitted.chunks):
         return fitted
     return fit_ridge(Turned(fitted.chunks), fitted.classes, fitted.ridge, fitted.weights, groups=fitted.groups)
+
+
+def in_own_span(chunks: Chunks) -> tuple[Chunks, Tensor | None]:
+    """Rows in their own coordinates and Q (p, n), where there are fewer than features; else as they are, and None."""
+    if not _fewer_than_features(chunks):
+        return chunks, None
+    own = Turned(chunks, with_basis=True)
+    return own, own.basis
+
+
+def _fewer_than_features(chunks: Chunks) -> bool:
+    return 0 < chunks.shape[0] < chunks.shape[1] and not isinstance(chunks, Parts)

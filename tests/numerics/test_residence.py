@@ -2,10 +2,12 @@ import pytest
 import torch
 
 from diva.curation.benefit import Members, hold_out
+from diva.curation.evaluation import train, train_by_leave_one_out
 from diva.curation.reweight import reweight
 from diva.numerics import residence
 from diva.numerics.chunks import InMemory
 from diva.numerics.derivative import dataset_derivative
+from diva.numerics.grid import choose_ridge
 from diva.numerics.leave_one_out import predictions_and_leverage
 from diva.numerics.losses import Loss
 from diva.numerics.normalize import Prepared
@@ -92,6 +94,23 @@ def test_weights_of_fewer_rows_than_features_are_steps_down_the_autograd_gradien
     assert relative_error(path.weights, naive.reweight(z, labels, q.classes, q.ridge, path.loss, 2, 0.3)) < 1e-9
     assert path.start is fitted.model
     assert torch.equal(turned(fitted).chunks.features.tril(), turned(fitted).chunks.features)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_heads_of_fewer_rows_than_features_are_those_of_the_features(weighted):
+    q = problem(1, n=60, p=40)
+    z, labels, weights = q.z[:20], q.labels[:20], q.weights[:20] + 0.1 if weighted else None
+    rows, grid = InMemory(z, labels, 7), [0.01, 0.1, 1.0]
+    given = train(rows, q.classes, q.ridge, weights)
+    expected = fit_ridge(rows, q.classes, q.ridge, weights).model.head
+    assert (given.model.head.shape[0], given.basis.shape) == (20, (40, 20))
+    assert relative_error(given.basis @ given.model.head, expected) < 1e-9
+    chosen, choice = train_by_leave_one_out(rows, q.classes, grid, weights), choose_ridge(rows, q.classes, grid)
+    assert (chosen.model.ridge, chosen.loo_error) == (choice.ridge, choice.error)
+    head = fit_ridge(rows, q.classes, choice.ridge, weights).model.head
+    assert relative_error(chosen.basis @ chosen.model.head, head) < 1e-9
+    assert torch.equal(chosen.correct(InMemory(q.z, q.labels, 9)), (q.z @ head).argmax(1) == q.labels)
+    assert train(InMemory(q.z, q.labels, 7), q.classes, q.ridge).basis is None
 
 
 def test_rows_as_many_as_features_stay_in_their_coordinates():
