@@ -82,8 +82,8 @@ def _square(image: Image.Image, side: int, crop: int, interpolation: Resampling)
     """Bytes of the central square, the shorter side resized: to the bit torchvision's."""
     short = min(image.size)
     sizes = [int(side * length / short) for length in image.size]
-    left, top = (round((size - crop) / 2) for size in sizes)
-    square = image.resize((sizes[0], sizes[1]), interpolation).crop((left, top, left + crop, top + crop))
+    x, y = (round((size - crop) / 2) for size in sizes)
+    square = image.resize((sizes[0], sizes[1]), interpolation).crop((x, y, x + crop, y + crop))
     return torch.from_numpy(np.array(square)).permute(2, 0, 1)
 
 
