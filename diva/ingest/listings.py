@@ -74,7 +74,7 @@ def rows_of(
     used = (*names.values(), *manifest.GROUPS)
     if table.suffix.lower() != ".csv":
         return listed, further(tables.read_parquet(table), used)
-    cells = {name: [row[number] or None for _, row in rows[1:]] for number, name in enumerate(header)}
+    cells = {name: [row[number] or None for _, row in lines[1:]] for number, name in enumerate(header)}
     return listed, further(pl.DataFrame(cells, schema=dict.fromkeys(cells, pl.String)), used)
 
 
