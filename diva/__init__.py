@@ -6,7 +6,19 @@ imported when one of them is asked for: importing one part of the package must n
 
 from typing import Any
 
-ESTIMATORS = ("DivaClassifier", "consensus", "detect", "explain", "extend", "reweight", "suggest")
+ESTIMATORS = (
+    "DivaClassifier",
+    "consensus",
+    "detect",
+    "detect_multilabel",
+    "detect_regression",
+    "explain",
+    "extend",
+    "reweight",
+    "reweight_multilabel",
+    "reweight_regression",
+    "suggest",
+)
 
 
 def __getattr__(name: str) -> Any:

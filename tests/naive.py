@@ -211,3 +211,31 @@ def value_of_a_vote(p: Tensor, quality: float) -> Tensor:
             after += max(joint)
         values.append(after - float(row.max()))
     return torch.tensor(values, dtype=torch.float64)
+
+
+def target_head(z: Tensor, y: Tensor, ridge: float, weights: Tensor) -> Tensor:
+    """The minimiser of Σ α ‖y − Wᵀz‖² + λ‖W‖² for any targets (n, q)."""
+    d = torch.diag(weights)
+    return torch.linalg.solve(z.T @ d @ z + ridge * torch.eye(z.shape[1]).double(), z.T @ d @ y)
+
+
+def target_predictions_by_refits(z: Tensor, y: Tensor, ridge: float, weights: Tensor) -> Tensor:
+    """f (n, q): n models, each trained without one row."""
+    without = [weights * (torch.arange(len(z)) != i) for i in range(len(z))]
+    return torch.stack([z[i] @ target_head(z, y, ridge, alpha) for i, alpha in enumerate(without)])
+
+
+def target_loss(
+    z: Tensor, y: Tensor, ridge: float, weights: Tensor, kind: str, temperature: float, trim: bool
+) -> Tensor:
+    """L(α) of entries or squares, by the n×n hat matrix; which entries validate is not differentiated."""
+    inverse = torch.linalg.inv(z.T @ (weights[:, None] * z) + ridge * torch.eye(z.shape[1]).double())
+    hat = z @ inverse @ (z * weights[:, None]).T
+    f = y - (y - hat @ y) / (1 - hat.diagonal())[:, None]
+    if kind == "squared":
+        losses = (f - y) ** 2 / 2
+    else:
+        p = torch.sigmoid(temperature * (f - 0.5))
+        losses = -(y * p.log() + (1 - y) * (1 - p).log())
+    v = ((2 * y - 1) * (2 * f.detach() - 1) > -0.25) | torch.tensor(not trim)
+    return (v * losses).sum() / v.sum()

@@ -38,20 +38,28 @@ from diva.estimators.results import (
     Reweighting,
     RoundSummary,
 )
+from diva.estimators.target_results import EntryDetection, NumberDetection
+from diva.estimators.targets import detect_multilabel, detect_regression, reweight_multilabel, reweight_regression
 
 __all__ = [
     "ConsensusLabels",
     "Detection",
     "DivaClassifier",
+    "EntryDetection",
     "Explanation",
     "Extension",
     "NextLabels",
+    "NumberDetection",
     "Reweighting",
     "RoundSummary",
     "consensus",
     "detect",
+    "detect_multilabel",
+    "detect_regression",
     "explain",
     "extend",
     "reweight",
+    "reweight_multilabel",
+    "reweight_regression",
     "suggest",
 ]

@@ -1,0 +1,219 @@
+"""Several labels a sample, or a number, on plain arrays; `diva.estimators` has the arguments that all of them take.
+
+Rows are left out one by one here: what belongs together is not left out together.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.preprocessing import MultiLabelBinarizer
+from sklearn.utils import check_array, check_consistent_length
+
+from diva import inputs
+from diva.curation.target_detection import detect_entries, detect_numbers
+from diva.estimators.target_results import EntryDetection, NumberDetection
+from diva.inputs import Array, Engine, Ridge, Size
+from diva.numerics.grid import RIDGES, WIDER
+from diva.numerics.targets import (
+    TargetFit,
+    TargetLoss,
+    choose_entry_temperature,
+    fit_targets,
+    loo_predictions_of_targets,
+    reweight_targets,
+)
+from diva.numerics.threads import single_threaded_libraries
+from diva.text.choices import Normalization
+
+GRID = (*RIDGES, *(RIDGES[-1] * step for step in WIDER[:4]))  # standardised rows of many features want more
+
+
+@single_threaded_libraries()
+def detect_multilabel(
+    X: Any,
+    Y: Any,
+    *,
+    separator: str | None = None,
+    ridge: Ridge = "loo",
+    normalize: Normalization = "unit",
+    chunk_size: Size = "auto",
+    device: str = "auto",
+) -> EntryDetection:
+    """Find entries that are probably wrong: labels that a sample lacks, and such that it has and should not.
+
+    Args:
+        X: (n, p).
+        Y: (n, q) of 0 and 1 (a data frame names the labels); or n lists of labels; or n texts such as "cat|dog".
+        separator: of the labels in texts, such as "|".
+        ridge: λ > 0, or `loo`.
+        normalize: `unit`, `none` or `standardize`.
+        chunk_size: rows in memory at a time, or `auto`.
+        device: `auto`, or a torch device.
+
+    Raises:
+        ValueError: on entries other than 0 and 1, texts without a separator, lengths that differ, or a value of X that
+            is not finite.
+    """
+    entries, names = read_entries(Y, separator)
+    suspicion = detect_entries(_fit(X, entries, ridge, Engine(ridge, normalize, chunk_size, device, "float64")))
+    return EntryDetection(
+        suspicion.score.numpy(),
+        suspicion.margin.numpy(),
+        suspicion.flagged.numpy(),
+        suspicion.suggested.numpy(),
+        names,
+        suspicion.rate,
+    )
+
+
+@single_threaded_libraries()
+def reweight_multilabel(
+    X: Any,
+    Y: Any,
+    *,
+    separator: str | None = None,
+    trim: bool = False,
+    steps: int = 3,
+    step_size: float = 0.5,
+    ridge: Ridge = "loo",
+    normalize: Normalization = "unit",
+    chunk_size: Size = "auto",
+    device: str = "auto",
+) -> Array:
+    """Weights (n,) so that the leave-one-out loss of all entries falls.
+
+    Args:
+        X: (n, p).
+        Y: (n, q) of 0 and 1; or n lists of labels; or n texts.
+        separator: of the labels in texts.
+        trim: whether hopeless entries do not validate: better where labels are ranked, worse where they are counted.
+        steps: how many.
+        step_size: η, the largest change of a weight in a step.
+        ridge: λ > 0, or `loo`.
+        normalize: `unit`, `none` or `standardize`.
+        chunk_size: rows in memory at a time, or `auto`.
+        device: `auto`, or a torch device.
+
+    Raises:
+        ValueError: as `detect_multilabel`, and on steps out of range.
+    """
+    entries, _ = read_entries(Y, separator)
+    fitted = _fit(X, entries, ridge, Engine(ridge, normalize, chunk_size, device, "float64"))
+    temperature = choose_entry_temperature(loo_predictions_of_targets(fitted).values, fitted.targets)
+    return _weights(reweight_targets(fitted, TargetLoss("entries", temperature, trim), steps, step_size))
+
+
+@single_threaded_libraries()
+def detect_regression(
+    X: Any,
+    y: Any,
+    *,
+    false_discoveries: float = 0.1,
+    ridge: Ridge = "loo",
+    normalize: Normalization = "standardize",
+    chunk_size: Size = "auto",
+    device: str = "auto",
+) -> NumberDetection:
+    """Find numbers that are probably wrong, by their studentised leave-one-out residuals.
+
+    Args:
+        X: (n, p).
+        y: (n,) numbers.
+        false_discoveries: which share of those flagged may be right.
+        ridge: λ > 0, or `loo`.
+        normalize: `standardize`, `unit` or `none`.
+        chunk_size: rows in memory at a time, or `auto`.
+        device: `auto`, or a torch device.
+
+    Raises:
+        ValueError: on a number that is not finite, lengths that differ, or a setting out of range.
+    """
+    fitted, mean, scale = _fit_numbers(X, y, ridge, Engine(ridge, normalize, chunk_size, device, "float64"))
+    suspicion = detect_numbers(fitted, false_discoveries)
+    expected = mean + scale * suspicion.expected.numpy()
+    return NumberDetection(
+        suspicion.score.numpy(),
+        expected,
+        suspicion.q_value.numpy(),
+        suspicion.flagged.numpy(),
+        scale * suspicion.deviation,
+    )
+
+
+@single_threaded_libraries()
+def reweight_regression(
+    X: Any,
+    y: Any,
+    *,
+    steps: int = 3,
+    step_size: float = 0.5,
+    ridge: Ridge = "loo",
+    normalize: Normalization = "standardize",
+    chunk_size: Size = "auto",
+    device: str = "auto",
+) -> Array:
+    """Weights (n,) so that the squared leave-one-out loss of numbers (n,) falls.
+
+    Args:
+        X: (n, p).
+        y: (n,) numbers.
+        steps: how many.
+        step_size: η, the largest change of a weight in a step.
+        ridge: λ > 0, or `loo`.
+        normalize: `standardize`, `unit` or `none`.
+        chunk_size: rows in memory at a time, or `auto`.
+        device: `auto`, or a torch device.
+
+    Raises:
+        ValueError: as `detect_regression`, and on steps out of range.
+    """
+    fitted, _, _ = _fit_numbers(X, y, ridge, Engine(ridge, normalize, chunk_size, device, "float64"))
+    return _weights(reweight_targets(fitted, TargetLoss("squared"), steps, step_size))
+
+
+def read_entries(Y: Any, separator: str | None = None) -> tuple[torch.Tensor, tuple[Any, ...]]:
+    """Y (n, q) of 0 and 1 as float64, and the names of its labels: numbers where nobody named them."""
+    if separator is not None:
+        Y = [[name for name in str(text).split(separator) if name] for text in Y]
+    if isinstance(Y, list | tuple):
+        return _from_lists(Y)
+    table = check_array(Y.cpu().numpy() if isinstance(Y, torch.Tensor) else Y, input_name="Y", dtype=np.float64)
+    if not np.isin(table, (0, 1)).all():
+        raise ValueError("Y must be 0 or 1 in every entry, got other numbers; or give a list of labels for each row.")
+    return torch.from_numpy(table), tuple(getattr(Y, "columns", range(table.shape[1])))
+
+
+def _from_lists(lists: Any) -> tuple[torch.Tensor, tuple[Any, ...]]:
+    for row, labels in enumerate(lists):
+        if not isinstance(labels, list | tuple | set | frozenset):
+            raise ValueError(
+                f"Y must hold a list of labels for each row, got {labels!r} in row {row}; or name a separator."
+            )
+        if len(set(labels)) < len(labels):
+            raise ValueError(
+                f"Y must name each label of a row once, got {labels!r} in row {row}; 0 and 1 go into an array."
+            )
+    binarizer = MultiLabelBinarizer()
+    return torch.from_numpy(binarizer.fit_transform(lists)).double(), tuple(binarizer.classes_)
+
+
+def _fit(X: Any, targets: torch.Tensor, ridge: Ridge, engine: Engine) -> TargetFit:
+    rows = inputs.read_features(X)
+    check_consistent_length(rows, targets)
+    nothing = torch.zeros(len(targets), dtype=torch.int64)
+    chunks = engine.chunks(rows, nothing, engine.scaling(rows, nothing, nothing == 0))
+    return fit_targets(chunks, targets, None if ridge == "loo" else float(ridge), grid=GRID)
+
+
+def _fit_numbers(X: Any, y: Any, ridge: Ridge, engine: Engine) -> tuple[TargetFit, float, float]:
+    """The model of numbers less their mean, in standard deviations; mean and deviation."""
+    numbers = check_array(y, input_name="y", ensure_2d=False, dtype=np.float64)
+    if numbers.ndim != 1:
+        raise ValueError(f"y must have shape (n,), got {numbers.shape}.")
+    mean, scale = float(numbers.mean()), float(numbers.std()) or 1.0
+    return _fit(X, torch.from_numpy((numbers - mean) / scale)[:, None], ridge, engine), mean, scale
+
+
+def _weights(fitted: TargetFit) -> Array:
+    return np.ones(len(fitted.targets)) if fitted.weights is None else fitted.weights.numpy()

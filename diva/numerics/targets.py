@@ -1,0 +1,208 @@
+"""Any targets: several labels a sample, or numbers. All that comes before the loss holds for every Y (n, q).
+
+    W = C ZᵀDY,   e_i = (y_i − Wᵀz_i) / (1 − h_i),   f_i = y_i − e_i,   L(α) = Σ_ic v_ic ℓ(f_ic, y_ic) / Σ_ic v_ic
+
+What validates are entries, not rows. With G = ∂L/∂f and d, s, B and S as in `diva.numerics.derivative`, so is
+
+    ∂L/∂α_j = ⟨z_jᵀCB, r_j⟩ + z_jᵀCSCz_j − g_j s_j
+
+    entries   ℓ = −log σ(±T (f − ½)),     G = T (σ(T (f − ½)) − y)    y of 0 and 1, the sign that of y − ½
+    squared   ℓ = (f − y)² / 2,           G = f − y
+
+Targets stand beside the rows, whose labels play no part. n rows, p features, q targets, m rows in a chunk.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from diva.numerics import products
+from diva.numerics.chunks import Chunks
+from diva.numerics.grid import RIDGES
+from diva.numerics.leave_one_out import temperatures
+from diva.numerics.losses import THRESHOLD
+from diva.numerics.products import Workspace
+from diva.numerics.ridge import Moments, RidgeModel, solve, weighted
+from diva.numerics.threads import side_by_side
+
+TargetLossName = Literal["entries", "squared"]
+
+
+@dataclass(frozen=True)
+class TargetFit:
+    """Rows and targets with the model that they train.
+
+    Attributes:
+        chunks: n rows, float64.
+        targets: Y (n, q) float64.
+        model: the solution.
+        weights: α (n,), or None for ones.
+    """
+
+    chunks: Chunks
+    targets: Tensor
+    model: RidgeModel
+    weights: Tensor | None = None
+
+    def reweighted(self, weights: Tensor) -> "TargetFit":
+        """The model of the same rows with other weights, at the same ridge."""
+        sums = target_moments(self.chunks, self.targets, weights)
+        return replace(self, model=solve(sums, self.model.ridge), weights=weights)
+
+
+@dataclass(frozen=True)
+class TargetPredictions:
+    """Of all rows, float64: f (n, q), each without its row, and leverage h (n,)."""
+
+    values: Tensor
+    leverage: Tensor
+
+
+@dataclass(frozen=True)
+class TargetLoss:
+    """A loss of entries.
+
+    Attributes:
+        name: `entries` or `squared`.
+        temperature: T of `entries`.
+        trim: whether hopeless entries, of margin (2y − 1)(2f − 1) ≤ −¼, do not validate.
+    """
+
+    name: TargetLossName
+    temperature: float = 1.0
+    trim: bool = False
+
+    def validates(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """v (m, q) of 0 and 1."""
+        if not self.trim:
+            return torch.ones_like(predictions)
+        return (entry_margins(predictions, targets) > -THRESHOLD).to(predictions)
+
+    def values(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """ℓ (m, q)."""
+        if self.name == "squared":
+            return (predictions - targets).square() / 2
+        logits = self.temperature * (predictions - 0.5)
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+
+    def gradients(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """∂ℓ/∂f (m, q)."""
+        if self.name == "squared":
+            return predictions - targets
+        return self.temperature * (torch.sigmoid(self.temperature * (predictions - 0.5)) - targets)
+
+
+def entry_margins(predictions: Tensor, targets: Tensor) -> Tensor:
+    """(2y − 1)(2f − 1): how far each entry's prediction is on the side of its label."""
+    return (2 * targets - 1) * (2 * predictions - 1)
+
+
+def target_moments(chunks: Chunks, targets: Tensor, weights: Tensor | None = None) -> Moments:
+    """`gram` and `cross` of all rows with targets (n, q), in one pass."""
+    (n, p), work = chunks.shape, Workspace()
+    gram, cross = torch.zeros(p, p, dtype=torch.float64), torch.zeros(p, targets.shape[1], dtype=torch.float64)
+    for (z, _, rows), alpha in weighted(chunks, weights):
+        gram, cross = gram.to(z.device), cross.to(z.device)
+        products.add_gram(gram, z, None if weights is None else alpha, work)
+        products.add_cross(cross, z, alpha[:, None] * targets[rows].to(z), work)
+    return Moments(products.mirror(gram), cross, n)
+
+
+def fit_targets(
+    chunks: Chunks,
+    targets: Tensor,
+    ridge: float | None = None,
+    weights: Tensor | None = None,
+    grid: Sequence[float] = RIDGES,
+) -> TargetFit:
+    """The ridge model; λ is that of the least mean squared leave-one-out residual of a grid where it is not given.
+
+    Args:
+        chunks: n rows, float64.
+        targets: Y (n, q).
+        ridge: λ.
+        weights: α (n,), or None for ones.
+        grid: to choose from.
+
+    Raises:
+        ValueError: on targets of another length or not finite, and as `diva.numerics.ridge.solve`.
+    """
+    targets = targets.double()
+    if targets.ndim != 2 or len(targets) != chunks.shape[0]:
+        raise ValueError(f"targets must have shape ({chunks.shape[0]}, q), got {tuple(targets.shape)}.")
+    if not torch.isfinite(targets).all():
+        row = int((~torch.isfinite(targets)).any(1).nonzero()[0])
+        raise ValueError(f"targets must be finite, got NaN or infinity in row {row}.")
+    sums = target_moments(chunks, targets, weights)
+    fits = [TargetFit(chunks, targets, solve(sums, each), weights) for each in (grid if ridge is None else [ridge])]
+    return min(fits[::-1], key=mean_squared_residual) if len(fits) > 1 else fits[0]
+
+
+def mean_squared_residual(fitted: TargetFit) -> float:
+    """Of the leave-one-out predictions, rows by their weight."""
+    squares = (loo_predictions_of_targets(fitted).values - fitted.targets).square().mean(1)
+    return float(squares.mean() if fitted.weights is None else squares @ fitted.weights / fitted.weights.sum())
+
+
+def loo_predictions_of_targets(fitted: TargetFit) -> TargetPredictions:
+    """f and h of all rows, on the CPU, in one pass."""
+    values, leverage, work = torch.empty_like(fitted.targets), torch.empty(len(fitted.targets)).double(), Workspace()
+    for (z, _, rows), alpha in weighted(fitted.chunks, fitted.weights):
+        h = alpha * products.squares(z, fitted.model.root, work)
+        if len(h) and not h.max() < 1:
+            raise ValueError(f"leverage must be below 1, got {float(h.max())}; use a larger ridge.")
+        y = fitted.targets[rows].to(z)
+        f = y - (y - products.times(z, fitted.model.head)) / (1 - h)[:, None]
+        values[rows], leverage[rows] = f.cpu(), h.cpu()
+    return TargetPredictions(values, leverage)
+
+
+def choose_entry_temperature(predictions: Tensor, targets: Tensor, weights: Tensor | None = None) -> float:
+    """T* of `entries`: of the least mean loss of leave-one-out predictions (n, q), rows by their weight."""
+    alpha = torch.ones(len(targets)).double() if weights is None else weights
+    totals = [
+        float(alpha @ TargetLoss("entries", t).values(predictions, targets).sum(1)) for t in temperatures().tolist()
+    ]
+    return float(temperatures()[torch.tensor(totals).argmin()])
+
+
+def target_derivative(fitted: TargetFit, loss: TargetLoss) -> tuple[Tensor, float]:
+    """∂L/∂α (n,) float64 on the CPU, and L: two passes beside that of the predictions."""
+    model, (n, p), work = fitted.model, fitted.chunks.shape, Workspace()
+    predicted = loo_predictions_of_targets(fitted)
+    f, y, d = predicted.values, fitted.targets, 1 - predicted.leverage
+    v = loss.validates(f, y)
+    count = float(v.sum())
+    if not count:
+        return torch.zeros(n, dtype=torch.float64), float("nan")
+    scaled = v * loss.gradients(f, y) / count / d[:, None]  # G / d
+    own = torch.linalg.vecdot(scaled, y - f)  # s
+    gram, cross = model.head.new_zeros(p, p), torch.zeros_like(model.head)
+    for (z, _, rows), alpha in weighted(fitted.chunks, fitted.weights):
+        products.add_cross(cross, z, scaled[rows].to(z), work)
+        products.add_gram(gram, z, alpha * own[rows].to(z), work)
+    inverse = model.inverse
+    half = products.half(products.sandwich(inverse, products.mirror(gram), side_by_side))
+    pull, values = inverse @ cross, torch.empty(n, dtype=torch.float64)
+    for (z, _, rows), _ in weighted(fitted.chunks, None):
+        residuals = y[rows].to(z) - products.times(z, model.head)
+        first = torch.linalg.vecdot(products.times(z, pull), residuals)
+        g = products.squares(z, model.root, work)
+        values[rows] = (first + products.quadratics(z, half, work) - g * own[rows].to(z)).cpu()
+    return values, float((v * loss.values(f, y)).sum()) / count
+
+
+def reweight_targets(fitted: TargetFit, loss: TargetLoss, steps: int = 3, step_size: float = 0.5) -> TargetFit:
+    """α ← max(0, α − η ∂L/∂α / max|∂L/∂α|) from ones, T kept; the derivative is computed anew in each step."""
+    if steps < 0 or not 0 < step_size < float("inf"):
+        raise ValueError(f"steps must be at least 0 and step_size positive, got {steps} and {step_size}.")
+    for _ in range(steps):
+        derivative, _ = target_derivative(fitted, loss)
+        largest = float(derivative.abs().max())
+        alpha = torch.ones(len(derivative)).double() if fitted.weights is None else fitted.weights
+        if largest > 0:
+            fitted = fitted.reweighted((alpha - step_size * derivative / largest).clamp_min(0))
+    return fitted

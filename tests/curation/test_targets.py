@@ -1,0 +1,162 @@
+import numpy as np
+import pytest
+import torch
+from scipy.stats import t as student
+
+from diva.curation.target_detection import detect_entries, detect_numbers
+from diva.estimators import detect_multilabel, detect_regression, reweight_multilabel, reweight_regression
+from diva.numerics.chunks import InMemory
+from diva.numerics.leave_one_out import temperatures
+from diva.numerics.targets import (
+    TargetLoss,
+    choose_entry_temperature,
+    fit_targets,
+    loo_predictions_of_targets,
+    mean_squared_residual,
+    target_derivative,
+)
+from tests import naive
+from tests.problems import problem, relative_error
+
+pytestmark = pytest.mark.usefixtures("arithmetic")
+
+
+def targeted(kind="entries", seed=0):
+    """A small problem with targets (n, 3) that follow the rows but for some noise."""
+    q = problem(seed, condition=20)
+    g = torch.Generator().manual_seed(seed + 1)
+    y = q.z @ torch.randn(8, 3, generator=g).double() + torch.randn(30, 3, generator=g)
+    return q, (y > 0).double() if kind == "entries" else y, InMemory(q.z, torch.zeros(30, dtype=torch.int64), 7)
+
+
+@pytest.mark.parametrize("kind", ["entries", "squared"])
+def test_predictions_equal_those_of_refits(kind):
+    q, y, chunks = targeted(kind)
+    fitted = fit_targets(chunks, y, q.ridge, q.weights)
+    assert relative_error(fitted.model.head, naive.target_head(q.z, y, q.ridge, q.weights)) < 1e-10
+    expected = naive.target_predictions_by_refits(q.z, y, q.ridge, q.weights)
+    assert relative_error(loo_predictions_of_targets(fitted).values, expected) < 1e-10
+
+
+@pytest.mark.parametrize(("kind", "trim"), [("entries", False), ("entries", True), ("squared", False)])
+def test_the_derivative_equals_automatic_differentiation(kind, trim):
+    q, y, chunks = targeted(kind)
+    fitted = fit_targets(chunks, y, q.ridge, q.weights)
+    values, loss = target_derivative(fitted, TargetLoss(kind, 4.0 if kind == "entries" else 1.0, trim))
+
+    def of(alpha):
+        return naive.target_loss(q.z, y, q.ridge, alpha, kind, 4.0, trim)
+
+    assert relative_error(values, naive.gradient(of, q.weights)) < 1e-10
+    assert loss == pytest.approx(float(of(q.weights)), rel=1e-10)
+
+
+def test_ridge_and_temperature_are_those_of_least_leave_one_out_loss():
+    q, y, chunks = targeted("squared")
+    grid = (0.01, 0.3, 5.0, 100.0)
+    chosen = fit_targets(chunks, y, None, q.weights, grid)
+    errors = {}
+    for ridge in grid:
+        f = naive.target_predictions_by_refits(q.z, y, ridge, q.weights)
+        errors[ridge] = float((q.weights @ (f - y).square().mean(1)) / q.weights.sum())
+    assert chosen.model.ridge == min(errors, key=lambda ridge: errors[ridge])
+    assert mean_squared_residual(chosen) == pytest.approx(min(errors.values()))
+    q, y, chunks = targeted()
+    f = naive.target_predictions_by_refits(q.z, y, q.ridge, torch.ones(30).double())
+    losses = [torch.nn.functional.binary_cross_entropy(torch.sigmoid(t * (f - 0.5)), y) for t in temperatures()]
+    assert choose_entry_temperature(f, y) == float(temperatures()[torch.stack(losses).argmin()])
+
+
+def test_entries_are_scored_by_their_probability_and_few_flagged():
+    q, y, chunks = targeted()
+    fitted = fit_targets(chunks, y, q.ridge)
+    suspicion = detect_entries(fitted, 5.0)
+    f = naive.target_predictions_by_refits(q.z, y, q.ridge, torch.ones(30).double())
+    p = torch.sigmoid(5.0 * (f - 0.5))
+    assert relative_error(suspicion.score, 1 - (y * p + (1 - y) * (1 - p))) < 1e-10
+    assert torch.equal(suspicion.suggested, f > 0.5)
+    confident = sorted(range(90), key=lambda i: -abs(float(f.flatten()[i]) - 0.5))[:27]
+    wrong = ((f > 0.5) != (y > 0.5)).flatten()
+    assert suspicion.rate == pytest.approx(sum(bool(wrong[i]) for i in confident) / 27)
+    assert suspicion.flagged.sum() <= round(suspicion.rate * 90)
+    assert (wrong.view(30, 3) | ~suspicion.flagged).all()
+
+
+def test_residuals_are_studentised_by_what_the_middle_says():
+    q, y, chunks = targeted("squared")
+    y = y[:, :1]
+    suspicion = detect_numbers(fit_targets(chunks, y, q.ridge), 0.3)
+    hat = q.z @ torch.linalg.solve(q.z.T @ q.z + q.ridge * torch.eye(8).double(), q.z.T)
+    h, e = hat.diagonal(), (y - naive.target_predictions_by_refits(q.z, y, q.ridge, torch.ones(30).double()))[:, 0]
+    size, freedom = (e * (1 - h).sqrt()).abs(), 30 - float(h.sum()) - 1
+    scores = size / (size.median() / student.ppf(0.75, freedom))
+    assert relative_error(suspicion.score, scores) < 1e-10
+    tails = np.sort(2 * student.sf(scores.numpy(), freedom))
+    passing = [i for i in range(30) if tails[i] <= 0.3 * (i + 1) / 30]
+    assert int(suspicion.flagged.sum()) == (max(passing) + 1 if passing else 0)
+
+
+@pytest.fixture
+def animals():
+    """Rows that tell three labels each, some entries turned round."""
+    random = np.random.default_rng(0)
+    truth = random.random((300, 3)) < 0.4
+    X = np.column_stack([truth @ random.normal(size=(3, 8)) + 0.3 * random.normal(size=(300, 8)), np.ones(300)])
+    flipped = random.random(truth.shape) < 0.05
+    return X, truth ^ flipped, flipped
+
+
+def test_labels_are_found_to_be_missing_or_wrong_by_name(animals):
+    X, entries, flipped = animals
+    names = np.array(["cat", "dog", "eel"])
+    lists = [names[row].tolist() for row in entries]
+    detection = detect_multilabel(X, lists)
+    for Y, separator in ((["|".join(each) for each in lists], "|"), (entries.astype(int), None)):
+        other = detect_multilabel(X, Y, separator=separator)
+        assert np.array_equal(detection.score, other.score)
+    assert detection.names == ("cat", "dog", "eel")
+    assert flipped[detection.flagged].mean() > 0.9
+    assert detection.flagged[flipped].mean() > 0.8
+    words = detection.words()
+    assert len(words) == detection.flagged.sum()
+    for row, text in words:
+        name, finding = text.split(" ", 1)
+        given = entries[row, names.tolist().index(name)]
+        assert finding == ("is wrong" if given else "is missing")
+    assert detection.to_frame().columns == ["row", "finding", "score"]
+    weights = reweight_multilabel(X, lists, trim=True)
+    assert weights[flipped.any(1)].mean() < weights[~flipped.any(1)].mean()
+
+
+def test_wrong_numbers_are_found_and_weigh_less():
+    random = np.random.default_rng(1)
+    X = random.normal(size=(400, 5))
+    y = 50 + X @ [3, -2, 1, 0, 0] + random.normal(size=400)
+    wrong = random.random(400) < 0.08
+    detection = detect_regression(X, np.where(wrong, y + random.choice([-8, 8], 400), y))
+    assert detection.flagged[wrong].mean() > 0.9
+    assert (~wrong[detection.flagged]).mean() < 0.15
+    assert detection.deviation == pytest.approx(1, abs=0.2)
+    assert np.abs(detection.expected - y).mean() < 1.2
+    clean = detect_regression(X, y)
+    assert clean.flagged.sum() <= 2
+    shifted = detect_regression(X, 1000 - 7 * y)
+    assert np.allclose(shifted.score, clean.score)
+    weights = reweight_regression(X, np.where(wrong, y + 8, y))
+    assert weights[wrong].mean() < weights[~wrong].mean()
+
+
+@pytest.mark.parametrize(
+    ("function", "Y", "words"),
+    [
+        (detect_multilabel, np.array([[0, 2], [1, 0], [1, 1]]), "Y must be 0 or 1 in every entry"),
+        (detect_multilabel, ["a|b", "a", "b"], "Y must hold a list of labels for each row, got 'a|b' in row 0"),
+        (detect_multilabel, [[0, 0, 1], [1, 0, 0], [0, 1, 0]], "Y must name each label of a row once"),
+        (detect_regression, [1.0, np.nan, 2.0], "contains NaN"),
+        (detect_regression, [[1.0, 2.0]] * 3, r"y must have shape \(n,\)"),
+        (detect_regression, [1.0, 2.0], "inconsistent numbers of samples"),
+    ],
+)
+def test_targets_that_mean_nothing_are_refused(function, Y, words):
+    with pytest.raises(ValueError, match=words.replace("|", r"\|")):
+        function(np.eye(3), Y)
