@@ -23,6 +23,10 @@ def init(
     weights: Annotated[str | None, typer.Option(metavar=f"{WEIGHTS}|none|PATH", help="Of the backbone.")] = None,
     profile: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Settings, such as paper.")] = None,
     columns: Annotated[str, typer.Option(metavar="path=NAME,label=NAME", help="What lists call these columns.")] = "",
+    layout: Annotated[
+        str | None, typer.Option("--format", metavar="NAME|plain", help="Of the sources, where it is not recognised.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(metavar="NAME", help="Of data sets that have several.")] = None,
     group_by: Annotated[
         str | None, typer.Option(metavar="parent|REGEX", help="Images that belong together, by their path.")
     ] = None,
@@ -32,7 +36,8 @@ def init(
 
     SOURCE: a folder class/image; a .csv or .parquet list (path, label, and group where some
     belong together); ready features (.npz, .npy, .parquet, .h5 with
-    features, labels and, if you like, sample_id); dataset:NAME[@ROOT] (of the paper); or torchvision:NAME.
+    features, labels and, if you like, sample_id); a Hugging Face data set, WebDataset shards
+    (also name-{000..099}.tar) or COCO boxes; dataset:NAME[@ROOT] (of the paper); or torchvision:NAME.
     """
     from diva.ingest import project
     from diva.store import atomic, ledger, manifest, paths
@@ -45,7 +50,7 @@ def init(
     _spare([core, *(pool or []), test], force)
     with progress.shown("init"):
         accepts = params.section(values, "download").get("new_classes") == "accept"
-        contents = project.gather(core, pool or [], test, _columns(columns), accepts)
+        contents = project.gather(core, pool or [], test, _columns(columns), accepts, layout, split)
     chosen = backbone or weights or (core not in ("textures", "digits") and not profile)
     if contents["core"].kind == "images" and chosen:
         text = project.edited(text, "extract", _network(backbone or BACKBONE, weights or WEIGHTS, values))
@@ -67,6 +72,10 @@ def add(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="As for `diva init`.")],
     to: Annotated[Literal["core", "test", "pool"], typer.Option(help="The set that it joins.")],
     columns: Annotated[str, typer.Option(metavar="path=NAME,label=NAME", help="What a list calls these columns.")] = "",
+    layout: Annotated[
+        str | None, typer.Option("--format", metavar="NAME|plain", help="Where it is not recognised.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(metavar="NAME", help="Of a data set that has several.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask where published rounds are concerned.")] = False,
 ) -> None:
     """Accept one more delivery: to the pool from the next round on; to core or test set under a new major version.
@@ -81,7 +90,7 @@ def add(
     with sync.in_step(strict=True), progress.shown("add"):
         book = ledger.read()
         accepts = params.section(params.read()[1], "download").get("new_classes") == "accept"
-        contents = project.fitting(book, source, to, _columns(columns), accepts)
+        contents = project.fitting(book, source, to, _columns(columns), accepts, layout, split)
         checksum = contents.source.checksum()
         entry = ledger.Batch(source=source, checksum=checksum, options=dict(contents.options))
         grown = batches.added(book, to, entry)

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -176,8 +176,13 @@ def archive_kind(archive: Path) -> str:
         return "zip"
 
 
-def _of_tar(archive: Path) -> Iterator[Member]:
-    with tarfile.open(archive, "r:*", tarinfo=BoundedHeader) as file:
+def plain_tar(archive: Path) -> Iterator[Member]:
+    """Every entry of a tar that is not compressed, so that an entry lies in it byte by byte."""
+    return _of_tar(archive, "r:")
+
+
+def _of_tar(archive: Path, mode: Literal["r:*", "r:"] = "r:*") -> Iterator[Member]:
+    with tarfile.open(archive, mode, tarinfo=BoundedHeader) as file:
         while info := file.next():
             if sum(len(name) + len(value) for name, value in file.pax_headers.items()) > LONGEST:
                 raise ValueError(f"headers for all members of more than {LONGEST} bytes")

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
-from diva.store import digests
+from diva.store import digests, parts
 from diva.store.manifest import ID_LENGTH, Refused, Sample
 from diva.text.progress import track
 from diva.vision.decoding import pixel_digest
@@ -62,6 +62,8 @@ def in_threads(function: Callable[[T], R], items: Sequence[T], workers: int, uni
 def digest(path: Path) -> str | None:
     """Hexadecimal sha256 of a regular file; None where it cannot be read."""
     try:
+        if parts.part_of(path):
+            return hashlib.sha256(parts.read(path)).hexdigest()
         return digests.sha256(path) if path.is_file() else None  # a named pipe would wait for ever
     except (OSError, ValueError):
         return None
@@ -90,12 +92,12 @@ def size_limit(max_pixels: int) -> Iterator[None]:
 def header(path: Path) -> tuple[int, int] | Fault:
     """Width and height as the file's header gives them, or what is wrong with the file."""
     try:
-        seen = path.stat()
+        seen = parts.file_of(path).stat()
         if not stat.S_ISREG(seen.st_mode):
             return Fault("not a file: a folder, a named pipe or a device", "Put the image itself there.")
-        if seen.st_size == 0:
+        if seen.st_size == 0 or ((part := parts.part_of(path)) and not part.size):
             return Fault("zero bytes", "Copy the file again.")
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(parts.opened(path), formats=FORMATS) as image:
             size = image.size
             image.verify()
     except FileNotFoundError:
@@ -151,7 +153,7 @@ def inspect(listed: Listed, content: str | None, unlabelled: bool = False) -> Sa
 def pixels(path: Path) -> str | None:
     """Hash of the decoded image; None where it cannot be decoded, which ``extract`` says with the reason."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(parts.opened(path), formats=FORMATS) as image:
             return pixel_digest(image)[:ID_LENGTH]
     except Exception:  # a decoder fails in any way on a damaged file
         return None

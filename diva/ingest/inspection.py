@@ -10,6 +10,7 @@ import polars as pl
 
 from diva.ingest import embedded, folders, images, readers, sources
 from diva.ingest.annotations import RecordSource
+from diva.ingest.formats.registry import FormatSource, files_of
 from diva.ingest.images import Fault, Listed
 from diva.ingest.named import TorchvisionSource
 from diva.ingest.readers import Source
@@ -139,6 +140,8 @@ def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> So
         return SourceContents(
             name, options, source, "images", *counts, files, labels=labels, notes=notes, unlabelled=wait
         )
+    if isinstance(source, FormatSource):
+        return _inspect_format(name, options, source)
     if isinstance(source, readers.FeatureSource):
         ready, files = open_ready(source.path, source.unlabelled), (source.path.as_posix(),)
         named = ready.labels if ready.sample_id is None else source.contents.samples["label"]
@@ -160,6 +163,24 @@ def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> So
     if isinstance(source, TorchvisionSource):
         _require_torchvision(name)
     return SourceContents(name, options, source, "images", None, None)
+
+
+def _inspect_format(name: str, options: Mapping[str, Any], source: FormatSource) -> SourceContents:
+    listed = source.listed()
+    usable = [entry for entry in listed if (entry.label or source.unlabelled) and not entry.fault]
+    labels = Counter(str(entry.label) for entry in usable if entry.label)
+    counts = (len(usable), len(labels), len(listed) - len(usable))
+    faults = [f"{entry.name}: {'. '.join(entry.fault)}" for entry in listed if entry.fault]
+    split = f", split {options['split']}" if options.get("split") else ""
+    notes = [f"{name} is read as {source.layout.title}{split}; --format plain reads it as a folder or a list."]
+    notes += (
+        [f"{name}: {len(faults)} of {len(listed)} samples cannot be used; the first: {faults[0]}"] if faults else []
+    )
+    wait = len(usable) - labels.total()
+    files = files_of(usable)
+    return SourceContents(
+        name, options, source, "images", *counts, files, labels=labels, notes=tuple(notes), unlabelled=wait
+    )
 
 
 def _layout(name: str, source: readers.ImageSource) -> tuple[str, ...]:

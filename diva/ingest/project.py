@@ -13,6 +13,7 @@ from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
+from diva.ingest.formats import registry
 from diva.ingest.inspection import SourceContents, few_of, inspect_batch, inspect_source, require_shared_classes
 from diva.ingest.sources import waits
 from diva.store import ledger, paths
@@ -20,18 +21,45 @@ from diva.store import ledger, paths
 CROP = 224
 IMAGENET = {"resize": 256, "crop": CROP, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 INCEPTION = IMAGENET | {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}  # what the bundled network was trained on
+PLAIN = "plain"  # a folder, list, archive or ready features, whatever else lies there
 FRESH = ("textures", "digits", "none")  # sources of the ledgers that are shipped
 
 
-def options_of(name: str, batch: str, columns: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Options that a source takes when it becomes this batch: a data set has a test part, a list names of columns."""
+def options_of(
+    name: str,
+    batch: str,
+    columns: Mapping[str, str] | None = None,
+    layout: str | None = None,
+    split: str | None = None,
+) -> dict[str, Any]:
+    """Options that a source takes when it becomes this batch.
+
+    Args:
+        name: of the source.
+        batch: of the ledger: of a data set with several splits, the test set is ``test``, all others ``train``.
+        columns: what its columns path and label are called.
+        layout: its format; None to recognise it, ``plain`` for none of `diva.ingest.formats`.
+        split: which one; None for the batch's.
+    """
+    own = "test" if batch == "test" else "train"
     if name.startswith(("dataset:", "torchvision:")):
-        return {"split": "test" if batch == "test" else "train"}
+        return {"split": split or own}
+    if layout != PLAIN and name not in FRESH and "://" not in name:
+        given = {"format": layout, "columns": dict(columns or {}), "split": split}
+        options = registry.options_of(name, own, given)
+        if options:
+            return options
     return {"columns": dict(columns)} if columns and name.lower().endswith((".csv", ".parquet")) else {}
 
 
 def gather(
-    core: str, pool: Sequence[str], test: str, columns: Mapping[str, str] | None = None, new_classes: bool = False
+    core: str,
+    pool: Sequence[str],
+    test: str,
+    columns: Mapping[str, str] | None = None,
+    new_classes: bool = False,
+    layout: str | None = None,
+    split: str | None = None,
 ) -> dict[str, SourceContents]:
     """What the sources of core, test and pool hold, by batch; ValueError where they cannot make one project.
 
@@ -41,10 +69,12 @@ def gather(
         test: a source, or ``none``.
         columns: what lists call their columns path and label.
         new_classes: whether the pool may bring classes that the core lacks.
+        layout: the format of all sources; None to recognise it.
+        split: of all sources; None for ``test`` of the test set, ``train`` of others.
     """
     names = {"core": core, "test": test, **{f"b{number:03d}": name for number, name in enumerate(pool, 1)}}
     contents = {
-        batch: inspect_source(name, options_of(name, batch, columns), _option(batch), waits(batch))
+        batch: inspect_source(name, options_of(name, batch, columns, layout, split), _option(batch), waits(batch))
         for batch, name in names.items()
     }
     start = contents["core"]
@@ -62,10 +92,16 @@ def gather(
 
 
 def fitting(
-    book: ledger.Ledger, source: str, to: str, columns: Mapping[str, str] | None = None, new_classes: bool = False
+    book: ledger.Ledger,
+    source: str,
+    to: str,
+    columns: Mapping[str, str] | None = None,
+    new_classes: bool = False,
+    layout: str | None = None,
+    split: str | None = None,
 ) -> SourceContents:
-    """What a further delivery holds; ValueError where it cannot stand beside the core."""
-    contents = inspect_source(source, options_of(source, to, columns), "SOURCE", waits(to))
+    """What a further delivery holds; ValueError where it cannot stand beside the core; arguments as of `gather`."""
+    contents = inspect_source(source, options_of(source, to, columns, layout, split), "SOURCE", waits(to))
     if contents.kind == "none":
         raise ValueError("SOURCE must hold samples, got none.")
     core = inspect_batch(book.batches["core"], "batches.core")

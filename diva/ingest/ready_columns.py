@@ -3,6 +3,7 @@
 Further columns of a parquet file, arrays of an .npz, data sets of an .h5, those with one entry a row.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,14 @@ LARGEST = 1 << 26  # bytes of an array that is looked into
 
 def columns_of(path: Path, rows: int) -> pl.DataFrame:
     """The further columns of a file with so many rows; none of an .npy."""
-    readers = {".parquet": _parquet, ".npz": _npz, ".h5": _hdf5, ".hdf5": _hdf5}
-    arrays = readers.get(path.suffix.lower(), lambda *_: {})(path, rows)
-    return further(pl.DataFrame(arrays), USED)
+    readers: dict[str, Callable[[Path, int], dict[str, Any]]] = {
+        ".parquet": _parquet,
+        ".npz": _npz,
+        ".h5": _hdf5,
+        ".hdf5": _hdf5,
+    }
+    read = readers.get(path.suffix.lower())
+    return further(pl.DataFrame(read(path, rows) if read else {}), USED)
 
 
 def _parquet(path: Path, rows: int) -> dict[str, Any]:  # noqa: ARG001 - a table has as many everywhere
@@ -45,7 +51,7 @@ def _npz(path: Path, rows: int) -> dict[str, Any]:
                 continue
             with file.zip.open(entry) as content:  # the header alone: a column of Python objects is passed over
                 try:
-                    head = HEADERS[np.lib.format.read_magic(content)]  # type: ignore[arg-type]
+                    head = HEADERS[np.lib.format.read_magic(content)]
                     shape, _, dtype = head(content)
                 except (ValueError, KeyError):
                     continue

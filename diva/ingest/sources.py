@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from diva.ingest import annotations, archives, embedded, folders, images, listings
+from diva.ingest.formats import registry
+from diva.ingest.formats.listing import FormatOptions
 from diva.ingest.named import DataSetOptions, DataSetSource, TorchvisionOptions, TorchvisionSource
 from diva.ingest.readers import KINDS, ArchiveSource, EmptySource, FeatureSource, ImageSource, JoinedSource, Source
 from diva.store import documents, ledger
@@ -60,6 +62,9 @@ def open_source(
         name, _, root = source.removeprefix("dataset:").partition("@")
         options = {**options, "root": root} if root else options
         return DataSetSource(name, _options(options, DataSetOptions, source), workers, max_pixels)
+    if "format" in options:
+        layout = registry.opened(source, _options(options, FormatOptions, source))
+        return registry.FormatSource(layout, workers, max_pixels, unlabelled)
     if "://" in source or archives.is_archive(source):
         limits = _options(options, archives.Limits, redacted(source))
         return ArchiveSource(source, limits, workers, max_pixels, unlabelled)

@@ -13,6 +13,7 @@ import polars as pl
 from PIL import Image
 
 from diva.ingest.images import in_threads, size_limit
+from diva.store import parts
 from diva.store.manifest import ID_LENGTH
 from diva.text.progress import track
 from diva.vision.formats import FORMATS, upright
@@ -57,10 +58,10 @@ def thumbnail(path: str, side: int, sample_id: str | None = None) -> bytes | Non
         sample_id: hash of the content that it must have; None for any.
     """
     try:
-        file = Path(path)
-        if not file.is_file() or file.stat().st_size > MAX_BYTES:
+        part = parts.part_of(path)
+        if not parts.is_there(path) or (part.size if part else Path(path).stat().st_size) > MAX_BYTES:
             return None
-        content = file.read_bytes()
+        content = parts.read(path)
         if sample_id is not None and hashlib.sha256(content).hexdigest()[:ID_LENGTH] != sample_id:
             return None
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:

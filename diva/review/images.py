@@ -15,7 +15,7 @@ from typing import NamedTuple
 import polars as pl
 from PIL import Image
 
-from diva.store import curated, index, ledger, manifest, paths
+from diva.store import curated, index, ledger, manifest, parts, paths
 from diva.versions import takedowns
 from diva.vision.formats import FORMATS
 
@@ -46,7 +46,7 @@ class Gallery:
         """The image at a place; None where no sample has it, or the file is not what was curated."""
         file, sample_id = self._samples.get(path, (None, ""))
         try:
-            content = b"" if file is None else file.read_bytes()
+            content = b"" if file is None else parts.read(file)
         except (OSError, ValueError):
             return None
         if hashlib.sha256(content).hexdigest()[: manifest.ID_LENGTH] != sample_id:

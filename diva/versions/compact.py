@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 from ruamel.yaml import YAML
 
-from diva.store import atomic, curated, digests, documents, index, ledger, manifest, paths, tables
+from diva.store import atomic, curated, digests, documents, index, ledger, manifest, parts, paths, tables
 from diva.versions import cache, published, repository, takedowns
 from diva.versions.operations import recorded, removable, sweep
 from diva.versions.pipeline import dvc, up_to_date
@@ -103,7 +103,7 @@ def moves(rows: pl.DataFrame) -> Iterator[tuple[Path, Path]]:
         pairs = pl.DataFrame({"old": before[column], "new": after[column], "into": rows["batch"]})
         inside = pl.col("new").str.starts_with(f"{paths.BASE.as_posix()}/") & ~pl.col("into").is_in(["core", "test"])
         for old, new, _ in pairs.filter(inside).unique(maintain_order=True).iter_rows():
-            yield Path(old), Path(new)
+            yield parts.file_of(old), parts.file_of(new)
 
 
 def moved(rows: pl.DataFrame) -> pl.DataFrame:

@@ -16,7 +16,7 @@ from pathlib import Path
 import polars as pl
 
 from diva.ingest.sources import READY
-from diva.store import digests, manifest, paths, release, tables
+from diva.store import digests, manifest, parts, paths, release, tables
 from diva.versions import contents
 from diva.versions.published import Version
 
@@ -148,21 +148,26 @@ def _is_ready(path: str) -> bool:
 
 def _located(version: Version, path: Path) -> Path:
     """Images that the pipeline wrote, as the version has them; others where they lie."""
-    location = contents.fetch(version, path) if paths.DATA in path.parents else path
+    part = parts.part_of(path)
+    file = part.file if part else path
+    location = contents.fetch(version, file) if paths.DATA in path.parents else file
     if not location.is_file():
-        raise ValueError(f"{path} must be there, got nothing; put the image back where it was.")
-    return location.resolve()
+        raise ValueError(f"{file} must be there, got nothing; put the image back where it was.")
+    return parts.path_of(location.resolve(), part.start, part.size, path.name) if part else location.resolve()
 
 
 def _absolute(path: str) -> str:
     return Path(path).absolute().as_posix()
 
 
-def _link(source: Path, target: Path, sample_id: str) -> None:  # noqa: ARG001 - as _copy
-    target.symlink_to(source)
+def _link(source: Path, target: Path, sample_id: str) -> None:
+    if parts.part_of(source):  # a link leads to whole files
+        _copy(source, target, sample_id)
+    else:
+        target.symlink_to(source)
 
 
 def _copy(source: Path, target: Path, sample_id: str) -> None:
-    shutil.copyfile(source, target)
+    target.write_bytes(parts.read(source))
     if digests.sha256(target)[: manifest.ID_LENGTH] != sample_id:
         raise ValueError(f"{source} must be the image that was curated, got other content.")

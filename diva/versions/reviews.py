@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from diva.store import curated, decisions, digests, index, ledger, paths, tables
+from diva.store import curated, decisions, digests, index, ledger, parts, paths, tables
 from diva.store.decisions import FORGOTTEN, FORGOTTEN_ROW
 from diva.text.labels import Spelling
 from diva.versions import repository, takedowns
@@ -140,7 +140,7 @@ def remains(sample_id: Sequence[str]) -> list[str]:
     """Where samples still are after a takedown: files and versions, in words."""
     rows = takedowns.indexed().filter(pl.col("sample_id").is_in(list(sample_id)))
     batches = rows["batch"].unique(maintain_order=True).to_list()
-    places = [path for path in rows["path"].unique(maintain_order=True) if Path(path).exists()]
+    places = [path for path in rows["path"].unique(maintain_order=True) if parts.file_of(path).exists()]
     files = [path.as_posix() for name in batches for path in (paths.manifest(name), paths.features(name))]
     versions = [number.tag for number in numbers()]
     span = f"{versions[0]} to {versions[-1]}" if len(versions) > 1 else "".join(versions)

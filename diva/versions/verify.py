@@ -17,7 +17,7 @@ import polars as pl
 import yaml
 
 from diva.ingest import images
-from diva.store import ledger, paths, release, tables
+from diva.store import ledger, parts, paths, release, tables
 from diva.versions import cache, contents, replay
 from diva.versions.locks import SCRATCH
 from diva.versions.published import Version, number_of
@@ -71,7 +71,7 @@ def lost_images(version: Version, changed: bool = False) -> list[str]:
 
 
 def _is_lost(path: str, sample_id: str, changed: bool) -> bool:
-    if not Path(path).is_file():
+    if not parts.is_there(path):
         return True
     return changed and (images.digest(Path(path)) or "")[: len(sample_id)] != sample_id
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import stat
 import threading
 import warnings
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from diva.store import parts
+from diva.store.parts import NotAFileError as NotAFileError
 from diva.vision.formats import FORMATS, upright
 
 LIMIT = Image.MAX_IMAGE_PIXELS  # PIL's own
@@ -20,10 +21,6 @@ LIMIT = Image.MAX_IMAGE_PIXELS  # PIL's own
 
 class ChangedFileError(ValueError):
     """The bytes of a file are not those its manifest was made from."""
-
-
-class NotAFileError(ValueError):
-    """What lies at a path is no regular file."""
 
 
 def read_image(path: str | Path, checksum: str | None = None, max_pixels: int | None = None) -> Image.Image:
@@ -45,9 +42,7 @@ def read_image(path: str | Path, checksum: str | None = None, max_pixels: int | 
 
 def read_bytes(path: str | Path, checksum: str | None = None) -> bytes:
     """A file's bytes; errors as of ``read_image``."""
-    if not stat.S_ISREG(Path(path).stat().st_mode):  # a named pipe would wait for ever
-        raise NotAFileError("a folder, a named pipe or a device")
-    data = Path(path).read_bytes()
+    data = parts.read(path)
     if checksum is not None and not hashlib.sha256(data).hexdigest().startswith(checksum):
         raise ChangedFileError("the file's bytes are not those its manifest was made from")
     return data

@@ -4,6 +4,7 @@ Weights are safetensors files or state dicts, never pickled code. Needs ``pip in
 """
 
 import difflib
+import importlib
 import math
 from collections.abc import Callable
 from functools import partial
@@ -59,14 +60,14 @@ def cut(network: Any) -> Backbone:
 
 def transform_of(network: nn.Module) -> tuple[int, Any]:
     """Side and making of what the network sees: in torchvision's form where timm cuts the centre of a square."""
-    import timm.data
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms._presets import ImageClassification
 
-    config = timm.data.resolve_model_data_config(network)  # type: ignore[no-untyped-call]
+    data: Any = importlib.import_module("timm.data")
+    config = data.resolve_model_data_config(network)
     _, height, width = config["input_size"]
     if config["crop_mode"] != "center" or height != width:
-        return height, timm.data.create_transform(**config, is_training=False)
+        return height, data.create_transform(**config, is_training=False)
     side = math.floor(height / config["crop_pct"])
     interpolation = InterpolationMode(config["interpolation"])
     values = {"mean": config["mean"], "std": config["std"], "interpolation": interpolation}

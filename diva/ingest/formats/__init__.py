@@ -1,0 +1,1 @@
+"""Ways in which others lay out data sets, one a module."""

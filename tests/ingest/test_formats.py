@@ -1,0 +1,275 @@
+"""The data people have: each format gives the samples that a plain folder of the same images gives."""
+
+import json
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from diva.ingest import project, sources
+from diva.ingest.formats import registry
+from diva.ingest.inspection import inspect_source
+from diva.store import ledger, manifest, parts, paths
+from diva.store.features import FeatureFile, FeatureWriter
+from diva.vision.datasets import ImageFiles
+from diva.vision.transforms import ResizeCrop
+from tests.ingest import layouts
+from tests.projects import ledgers, real_stages
+
+WHOLE = ["sample_id", "label", "width", "height", "pixels"]
+
+
+def opened(source: Path | str, **given: object):
+    """A source as `diva init` takes it, and its options."""
+    options = project.options_of(str(source), "core", **given)
+    return sources.open_source(str(source), options), options
+
+
+def read(source: Path | str, folder: Path, **given: object) -> manifest.Delivery:
+    folder.mkdir(parents=True, exist_ok=True)
+    return opened(source, **given)[0].read(folder)
+
+
+def pixels(delivery: manifest.Delivery) -> dict[str, np.ndarray]:
+    """What a network sees of each sample, by its id."""
+    samples = delivery.samples
+    images = ImageFiles(samples["path"].to_list(), ResizeCrop(12, 12), samples["sample_id"].to_list())
+    return {name: images[row].numpy() for row, name in enumerate(samples["sample_id"])}
+
+
+@pytest.mark.parametrize("name", layouts.LAYOUTS)
+def test_the_same_images_are_the_same_samples_in_every_format(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    build, kind = layouts.LAYOUTS[name]
+    source = build(tmp_path / "in")
+    assert registry.recognised(str(source)) == kind
+    delivery, expected = read(source, tmp_path / "raw"), read(layouts.plain(tmp_path / "in"), tmp_path / "none")
+    assert delivery.refused.is_empty()
+    assert delivery.samples.select(WHOLE).sort("sample_id").equals(expected.samples.select(WHOLE).sort("sample_id"))
+    wanted, given = pixels(expected), pixels(delivery)
+    assert all(np.array_equal(given[sample], image) for sample, image in wanted.items())
+    assert set(delivery.samples["site"]) == {"site 0", "site 1"}
+    assert len(list((tmp_path / "raw").iterdir())) <= 1  # one shard at most, never a file an image
+    source_now, options = opened(source)
+    about = inspect_source(str(source), options, "--core")
+    assert (about.samples, about.classes, about.unusable) == (12, 3, 0)
+    assert f"is read as {source_now.layout.title}" in about.notes[0]
+    assert source_now.checksum() == opened(source)[0].checksum()
+
+
+def test_a_batch_of_a_format_comes_back_to_the_byte_and_one_that_changed_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = layouts.saved(tmp_path / "in")
+    options = project.options_of(str(source), "core")
+    entry = ledger.Batch(source=str(source), checksum=sources.checksum(str(source), options), options=options)
+    stored = []
+    for number in range(2):
+        folder = tmp_path / "raw"
+        folder.mkdir()
+        sources.open_batch(entry, "core").read(folder)
+        stored.append((folder / "images.tar").read_bytes())
+        with tarfile.open(folder / "images.tar") as file:
+            assert len(file.getmembers()) == 12
+        (folder / "images.tar").rename(tmp_path / f"{number}.tar")
+        folder.rmdir()
+    assert stored[0] == stored[1]
+    table = next(source.glob("*.arrow"))
+    table.write_bytes(table.read_bytes() + b" ")
+    with pytest.raises(ValueError, match="has changed since it was accepted"):
+        sources.open_batch(entry, "core")
+
+
+def test_splits_go_to_the_sets_of_their_names_or_as_asked(tmp_path):
+    source = str(layouts.split_folders(tmp_path))
+    assert project.options_of(source, "test") == {"format": "huggingface", "split": "test"}
+    assert project.options_of(source, "b001") == {"format": "huggingface", "split": "train"}
+    assert len(read(source, tmp_path / "raw", split="test").samples) == 3
+    with pytest.raises(ValueError, match=r"splits test, train: choose one by --split"):
+        sources.open_source(source, {"format": "huggingface", "split": "other"})
+
+
+def test_what_was_accepted_before_is_read_as_it_was(tmp_path):
+    """A folder class/image in which metadata.csv lies has no format in an old ledger."""
+    folder = layouts.plain(tmp_path)
+    (folder / "metadata.csv").write_text("file_name,label\ncat/000.png,dog\n")
+    assert len(sources.open_source(str(folder), {}).read(tmp_path).samples) == 12
+    assert project.options_of(str(folder), "core", layout="plain") == {}
+    assert read(folder, tmp_path, layout="huggingface").samples["label"].to_list() == ["dog"]
+    with pytest.raises(ValueError, match="format must be one of webdataset"):
+        opened(folder, layout="tfrecord")
+    (folder / "metadata.csv").write_text("taken,by\n2026,me\n")
+    assert registry.recognised(str(folder)) is None
+
+
+def test_boxes_are_samples_and_those_of_an_image_belong_together(tmp_path):
+    source, expected = layouts.boxes(tmp_path / "in")
+    delivery = read(source, tmp_path / "raw")
+    samples = delivery.samples
+    assert samples.select("label", "group").equals(expected.select("label", "group"))
+    for path, image, left in zip(samples["path"], expected["image"], expected["left"], strict=True):
+        whole = Image.open(tmp_path / "in" / "images" / f"{image}.png")
+        cut = Image.open(parts.opened(path))
+        assert np.array_equal(np.asarray(cut), np.asarray(whole)[5:35, left : left + 18])
+    assert samples["score_"].to_list() == [0.5] * 6
+    assert registry.recognised(str(tmp_path / "in")) == "coco"
+
+
+def test_boxes_that_are_none_are_set_aside_with_the_reason(tmp_path):
+    source, _ = layouts.boxes(tmp_path / "in")
+    content = json.loads(source.read_text())
+    wrong = [[0, 0, 1, 1], [500, 500, 9, 9], ["x", 0, 1, 1], [0, 0, float("inf"), 5], None]
+    content["annotations"] = [
+        {"id": number, "image_id": 10, "category_id": 1, "bbox": box} for number, box in enumerate(wrong)
+    ]
+    content["annotations"] += [
+        {"id": 10, "image_id": 10, "category_id": 1, "bbox": [0, 0, 9, 9], "iscrowd": 1},
+        {"id": 11, "image_id": 99, "category_id": 1, "bbox": [0, 0, 9, 9]},
+        {"id": 12, "image_id": 12, "category_id": 1, "bbox": [0, 0, 9, 9]},
+        {"id": 13, "image_id": 10, "category_id": 77, "bbox": [0, 0, 9, 9]},
+        {"id": 14, "image_id": 10, "category_id": 1, "bbox": [0, 0, 9, 9]},
+    ]
+    content["images"].append({"id": 12, "file_name": "../../outside.png"})
+    Image.new("RGB", (20, 20)).save(tmp_path / "outside.png")
+    source.write_text(json.dumps(content))
+    delivery = read(source, tmp_path / "raw")
+    reasons = [reason.partition(":")[0] for reason in delivery.refused["reason"]]
+    assert sorted(reasons) == sorted(
+        [*["box too small"] * 5, "crowd", "no image", "path outside of the delivery", "no label"]
+    )
+    assert len(delivery.samples) == 1
+
+
+def test_a_shard_that_is_cut_short_gives_its_whole_samples_and_a_reason(tmp_path):
+    layouts.shards(tmp_path)
+    shard = tmp_path / "shards" / "part-001.tar"
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    delivery = read(tmp_path / "shards", tmp_path / "raw")
+    (reason,) = delivery.refused["reason"]
+    assert reason.startswith("damaged shard: ")
+    assert 6 < len(delivery.samples) < 12
+    assert f"its first {len(delivery.samples) - 6} samples are used" in reason
+
+
+def test_members_of_a_shard_that_are_no_images_harm_nothing(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "touched",))
+
+    bomb = b"P6 90000 90000 255\n"
+    shard = layouts.tar(
+        tmp_path / "s" / "part-000.tar",
+        {
+            "a.png": layouts.png(0), "a.cls": b"0", "a.pickle": pickle.dumps(Evil()),
+            "../../climbs.png": layouts.png(1), "../../climbs.cls": b"1",
+            "bomb.ppm": bomb, "bomb.cls": b"0",
+            "empty.png": b"", "empty.cls": b"1",
+            "unnamed.png": layouts.png(2),
+            "wrong.png": layouts.png(3), "wrong.json": b"{not json",
+        },
+    )  # fmt: skip
+    (shard.parent / "classes.txt").write_text("cat\ndog\n")
+    with tarfile.open(shard, "a") as file:
+        link = tarfile.TarInfo("link.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        file.addfile(link)
+    delivery = read(shard.parent, tmp_path / "raw")
+    assert sorted(delivery.samples["label"]) == ["cat", "dog"]
+    assert all(str(tmp_path / "s") in path and ".." not in path for path in delivery.samples["path"])
+    kinds = sorted(reason.partition(":")[0] for reason in delivery.refused["reason"])
+    assert len(kinds) == 5
+    assert {"no label", "zero bytes", "no file in a shard"} <= set(kinds)
+    assert not (tmp_path / "touched").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["raw", "s"]
+
+
+def test_a_shard_whose_bytes_change_after_its_manifest_is_no_longer_those_samples(tmp_path):
+    delivery = read(layouts.shards(tmp_path), tmp_path / "raw")
+    shard = tmp_path / "shards" / "part-000.tar"
+    content = bytearray(shard.read_bytes())
+    start = parts.part_of(delivery.samples["path"][0]).start
+    content[start + 60] ^= 255
+    shard.write_bytes(content)
+    samples = delivery.samples
+    images = ImageFiles(samples["path"].to_list(), ResizeCrop(12, 12), samples["sample_id"].to_list())
+    assert images[0].reason.startswith("changed file")
+    assert not hasattr(images[1], "reason")
+    shard.write_bytes(content[: start + 10])
+    assert images[1].reason.startswith("damaged image: part-000.tar is cut short")
+
+
+def test_paths_of_a_table_that_lead_out_are_set_aside(tmp_path):
+    layouts.files(tmp_path / "in")
+    Image.new("RGB", (9, 9)).save(tmp_path / "secret.png")
+    (tmp_path / "in" / "link.png").symlink_to(tmp_path / "secret.png")
+    names = ["000.png", "../secret.png", str(tmp_path / "secret.png"), "link.png", "", "gone.png"]
+    rows = pl.DataFrame({"file_name": names, "label": ["cat"] * 6})
+    rows.write_csv(tmp_path / "in" / "metadata.csv")
+    delivery = read(tmp_path / "in", tmp_path / "raw")
+    assert len(delivery.samples) == 1
+    kinds = [reason.partition(":")[0] for reason in delivery.refused["reason"]]
+    assert sorted(kinds) == ["missing file", "no image", *["path outside of the delivery"] * 3]
+
+
+def test_columns_of_bytes_are_never_opened_and_cells_without_an_image_are_set_aside(tmp_path):
+    cells = [
+        {"bytes": layouts.png(0), "path": None},
+        None,
+        {"bytes": None, "path": "../x.png"},
+        {"bytes": b"no", "path": "a.png"},
+    ]
+    rows = pl.DataFrame({"image": cells, "label": ["cat", "dog", "cat", "dog"], "blob": [pickle.dumps(1)] * 4})
+    rows.write_parquet(tmp_path / "table.parquet")
+    delivery = read(tmp_path / "table.parquet", tmp_path / "raw")
+    assert delivery.samples["label"].to_list() == ["cat"]
+    assert "blob" not in delivery.samples.columns
+    kinds = sorted(reason.partition(":")[0] for reason in delivery.refused["reason"])
+    assert kinds == ["no image", "not an image", "path outside of the delivery"]
+    (tmp_path / "table.parquet").write_bytes((tmp_path / "table.parquet").read_bytes()[:-40])
+    assert registry.recognised(str(tmp_path / "table.parquet")) is None
+
+
+def test_a_label_among_several_is_chosen_by_its_column(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="the package datasets is not installed")
+    whole = layouts.hugging_face(tmp_path)
+    two = whole.add_column("coarse", [0, 1] * 6).cast_column("coarse", datasets.ClassLabel(names=["pet", "wild"]))
+    two.save_to_disk(tmp_path / "two")
+    with pytest.raises(ValueError, match="one column of labels, got label, coarse; choose by --columns label=NAME"):
+        read(tmp_path / "two", tmp_path / "raw")
+    chosen = read(tmp_path / "two", tmp_path / "raw", columns={"label": "coarse"})
+    assert set(chosen.samples["label"]) == {"pet", "wild"}
+
+
+def test_features_of_the_same_images_are_equal_to_the_bit_in_a_folder_a_shard_and_a_table(tmp_path, monkeypatch):
+    """Through the real stages, from sources in place; those of shards also after a run that was cut off."""
+    from stages.download import download
+    from stages.extract import extract
+
+    monkeypatch.chdir(tmp_path)
+    sets = {"core": layouts.plain(Path("in")), "b001": layouts.shards(Path("in")), "b002": layouts.saved(Path("in"))}
+    real_stages.write_params(extract={"batch_size": 4})
+    entries = {batch: (str(source), project.options_of(str(source), batch)) for batch, source in sets.items()}
+    ledgers.write(entries.pop("core"), **entries)
+    features = {}
+    for batch in sets:
+        download(batch)
+        if batch == "b001":
+            with monkeypatch.context() as patch:
+                patch.setattr(FeatureWriter, "append", _stop)
+                with pytest.raises(KeyboardInterrupt):
+                    extract(batch)
+        extract(batch)
+        stored = FeatureFile(paths.features(batch))
+        features[batch] = dict(zip(stored.sample_id, stored.read().tolist(), strict=True))
+    assert features["core"] == features["b001"] == features["b002"]
+    assert len(features["core"]) == 12
+
+
+def _stop(writer: FeatureWriter, *block: object, append=FeatureWriter.append) -> None:
+    """Append one block, and be killed at the second, within a shard."""
+    if writer.done:
+        raise KeyboardInterrupt
+    append(writer, *block)
