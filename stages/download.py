@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from typing import Any
 
 from diva.ingest import readers, sources
 from diva.store import ledger, manifest, paths, tables
@@ -52,7 +53,7 @@ def write(batch: str, delivery: manifest.Delivery) -> None:
     manifest.write(paths.manifest(batch), delivery.samples)
     tables.write(paths.quarantine("download", batch), delivery.refused, manifest.QUARANTINE)
     tables.write(paths.truth(batch), delivery.truth, manifest.TRUTH)
-    counts = {
+    counts: dict[str, Any] = {
         "samples": len(delivery.samples),
         "classes": delivery.samples["label"].drop_nulls().n_unique(),
         "quarantined": len(delivery.refused),

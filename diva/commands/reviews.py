@@ -159,9 +159,17 @@ def label(
 
 
 def _decide(said: "pl.DataFrame", what: str) -> None:
-    """Put decisions of people into the ledger as its newest review, and commit that."""
-    from diva.versions import reviews
+    """Put decisions of people into the ledger as its newest review, and commit that; labels become a batch."""
+    from diva.store import ledger
+    from diva.versions import labelling, reviews
 
+    record, said = labelling.reviewed(ledger.read(), said)
+    if len(record):
+        book = labelling.accepted(ledger.read(), record, what)
+        labelling.publish(book, record)
+        console.show([("labels", f"{ledger.newest_pool(book)}: {labelling.described(record)}; {NEXT_BATCH}")])
+        if said.is_empty():
+            return
     if said.is_empty():
         console.show([("unchanged", "all of this was decided before")])
         return

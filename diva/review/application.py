@@ -6,14 +6,17 @@
     PUT    /decisions                 {sample_id, decision, label, note}, saved when 204 is answered
     DELETE /decisions/<sample_id>     taken back
 
-The page learns from ``<meta name="diva-review" content="/decisions">`` that it may send decisions.
+The page learns from ``<meta name="diva-review" content="/decisions">`` that it may send decisions, and from the block
+``waiting`` which samples to label next.
 """
 
+import json
 import mimetypes
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -53,11 +56,19 @@ class ReviewRoutes:
         token: whoever has it may look and decide.
         root: the project's folder, absolute.
         is_overtaken: whether the page shows samples that were taken down since it was made.
+        suggestions: samples to label next, the first first.
     """
 
     def __init__(
-        self, pending: Pending, gallery: Callable[[], Gallery], token: str, root: Path, is_overtaken: Callable[[], bool]
+        self,
+        pending: Pending,
+        gallery: Callable[[], Gallery],
+        token: str,
+        root: Path,
+        is_overtaken: Callable[[], bool],
+        suggestions: Callable[[], list[dict[str, Any]]] = list,
     ) -> None:
+        self.suggestions = suggestions
         self.pending, self.gallery, self.token, self.is_overtaken = pending, gallery, token, is_overtaken
         self.page = root / paths.REPORT
         self.places = [folder.resolve() for folder in (self.page.parent, root / cache.cached("").parent.parent)]
@@ -102,7 +113,9 @@ class ReviewRoutes:
         head = HEAD.search(content)
         end = head.end() if head else 0
         policy = {"Content-Security-Policy": PAGE_POLICY}
-        return Response(content[:end] + META + content[end:], media_type="text/html", headers=policy)
+        rows = json.dumps(self.suggestions(), allow_nan=False).replace("<", "\\u003c")  # no name ends the block
+        block = f'<script type="application/json" id="waiting">{rows}</script>'.encode() if rows != "[]" else b""
+        return Response(content[:end] + META + block + content[end:], media_type="text/html", headers=policy)
 
     def _beside(self, path: str) -> Response:
         """A file of the report; what a link leads to elsewhere than DVC's cache is none of it."""

@@ -4,12 +4,13 @@ import threading
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from diva.review import images
 from diva.review.images import Gallery
 from diva.store import ledger, paths
 from diva.store.decisions import Reviewable
-from diva.versions import reviews, takedowns
+from diva.versions import labelling, reviews, takedowns
 
 HEAD = 10_000  # bytes of a report's beginning, in which what it leaves out is said
 
@@ -40,6 +41,11 @@ class Current:
         with self._lock:
             self._look()
             return self._gallery
+
+    def suggestions(self) -> list[dict[str, Any]]:
+        """Samples to label next that still wait, the first first."""
+        rows = labelling.asked(ledger.read())
+        return rows.select("sample_id", "path", "suggested_label", "probability", "reason").to_dicts()
 
     def _look(self) -> None:
         """Read anew; of a delivery that is on its way, the ledger knows before its tables are there: ask again then."""

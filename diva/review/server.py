@@ -33,7 +33,7 @@ def serve(port: int, say: Callable[[str], None]) -> int:
     current, root, token = Current(Path.cwd()), Path.cwd(), secrets.token_urlsafe(32)
     with one_review(), socket.create_server((HOST, port)) as listening:
         pending = Pending(current.about)
-        review = ReviewRoutes(pending, current.gallery, token, root, current.is_overtaken)
+        review = ReviewRoutes(pending, current.gallery, token, root, current.is_overtaken, current.suggestions)
         own = listening.getsockname()[1]
         say(f"http://{HOST}:{own}/?token={token}")
         run(Guard(review.asgi(), own), listening)

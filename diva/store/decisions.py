@@ -47,17 +47,21 @@ class Reviewable:
         given: label as given, by sample.
         classes: all labels there are.
         gone: samples that were taken down.
+        waiting: samples without a label, which wait for one.
     """
 
     given: Mapping[str, str]
     classes: frozenset[str]
     gone: frozenset[str]
+    waiting: frozenset[str] = frozenset()
 
 
 def reviewable(samples: pl.DataFrame, review: pl.DataFrame) -> Reviewable:
     """What there is to decide about: samples (sample_id, label as given) and the decisions so far."""
-    given = dict(samples.select("sample_id", "label").iter_rows())
-    return Reviewable(given, frozenset(given.values()), frozenset(review.filter(FORGOTTEN_ROW)["sample_id"]))
+    given = dict(samples.select("sample_id", pl.col("label").fill_null("")).iter_rows())
+    waiting = frozenset(samples.filter(pl.col("label").is_null())["sample_id"])
+    gone = frozenset(review.filter(FORGOTTEN_ROW)["sample_id"])
+    return Reviewable(given, frozenset(given.values()) - {""}, gone, waiting)
 
 
 def checked(raw: Decision, about: Reviewable) -> Decision:
@@ -77,6 +81,8 @@ def checked(raw: Decision, about: Reviewable) -> Decision:
         raise ValueError(f"sample_id must be of a sample that was not taken down, got {sample_id}; leave it out.")
     if decision not in get_args(choices.Decision):
         raise ValueError(f"decision must be {_any(get_args(choices.Decision))}, got {shown(decision)}.")
+    if decision == "accept" and sample_id in about.waiting:
+        raise ValueError(f"decision must be relabel where a sample has no label yet, got accept of {sample_id}.")
     label = _label(decision, raw.label or "", about.given[sample_id], about.classes)
     return Decision(sample_id, decision, label, _note(raw.note or ""))
 

@@ -52,6 +52,12 @@ def waiting(book: ledger.Ledger) -> pl.DataFrame:
     return index.whole(newest).filter(pl.col("label").is_null() & ~pl.col("sample_id").is_in(gone))
 
 
+def asked(book: ledger.Ledger) -> pl.DataFrame:
+    """The suggestions that still wait for their label."""
+    waits = waiting(book).select("sample_id")
+    return suggested.newest().join(waits, on="sample_id", how="semi", maintain_order="left")
+
+
 def samples(book: ledger.Ledger, new_classes: bool) -> Samples:
     """What labels may be of."""
     rows, everything = waiting(book), takedowns.indexed()
@@ -67,9 +73,24 @@ def samples(book: ledger.Ledger, new_classes: bool) -> Samples:
 
 def checked(book: ledger.Ledger, file: Path, new_classes: bool = False) -> pl.DataFrame:
     """The record of a file; ValueError with every line and its fault where none of its labels can be taken."""
+    record = judged(book, annotations.read(file), new_classes)
+    if record["reason"].null_count() == 0:
+        raise ValueError(f"{file} must hold labels of samples that wait for one, got none:\n{faults(record)}")
+    return record
+
+
+def reviewed(book: ledger.Ledger, said: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The record of the labels that a review gave to samples that wait for one, and the decisions on all others."""
+    labels = (pl.col("decision") == "relabel") & pl.col("sample_id").is_in(waiting(book)["sample_id"].implode())
+    rows = said.filter(labels).select("sample_id", "label").iter_rows()
+    return judged(book, [Annotation("review", *row) for row in rows], True), said.filter(~labels)
+
+
+def judged(book: ledger.Ledger, answers: list[Annotation], new_classes: bool) -> pl.DataFrame:
+    """The record of labels."""
     about = samples(book, new_classes)
     spelling = Spelling(about.classes or set(index.read(paths.CORE)["label"]))
-    said = [answer._replace(label=answer.label and spelling(answer.label)) for answer in annotations.read(file)]
+    said = [answer._replace(label=answer.label and spelling(answer.label)) for answer in answers]
     ids = [about.names.get(answer.name) or about.names.get(Path(answer.name).name, "") for answer in said]
     labels: dict[str, dict[str | None, str]] = {}
     for name, answer in zip(ids, said, strict=True):
@@ -80,10 +101,7 @@ def checked(book: ledger.Ledger, file: Path, new_classes: bool = False) -> pl.Da
         refusal = _refusal(answer, name, labels[name], about, waits)
         if refusal or first.setdefault(name, answer.where) == answer.where:  # the same label twice is one
             rows.append((name or None, answer.name, answer.label, answer.where, *(refusal or (None, None))))
-    record = _record(rows, about.waiting)
-    if record["reason"].null_count() == 0:
-        raise ValueError(f"{file} must hold labels of samples that wait for one, got none:\n{faults(record)}")
-    return record
+    return _record(rows, about.waiting)
 
 
 def _refusal(

@@ -174,7 +174,7 @@ def relabel(book: ledger.Ledger, file: Path) -> pl.DataFrame:
 
 def reviewable(book: ledger.Ledger) -> decisions.Reviewable:
     """What there is to decide about."""
-    return decisions.reviewable(samples(book), read(book))
+    return decisions.reviewable(samples(book, unlabelled=True), read(book))
 
 
 def reviewed(book: ledger.Ledger, file: Path) -> pl.DataFrame:

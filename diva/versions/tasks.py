@@ -16,7 +16,7 @@ from xml.sax.saxutils import quoteattr
 
 import polars as pl
 
-from diva.store import index, ledger, paths, suggested
+from diva.store import index, ledger, paths
 from diva.versions import labelling
 from diva.versions.export import class_name, new_folder, require_images, suffix
 
@@ -40,8 +40,7 @@ def export_tasks(form: str, folder: Path, *, copy: bool = False, prefix: str | N
     """
     if form not in FORMATS:
         raise ValueError(f"--format of SUGGESTED must be one of {', '.join(FORMATS)}, got {form}.")
-    waits = labelling.waiting(ledger.read()).select("sample_id")
-    rows = suggested.newest().join(waits, on="sample_id", how="semi", maintain_order="left")
+    rows = labelling.asked(ledger.read())
     if rows.is_empty():
         raise ValueError(
             f"{paths.SUGGESTED} must hold samples to label, got none; set suggest.of: [pool] in {paths.PARAMS}, then "

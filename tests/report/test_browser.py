@@ -12,9 +12,10 @@ import pytest
 from diva.report import page
 from diva.report.data import samples
 from diva.report.gallery import figures
-from diva.store import curated, index, manifest, paths
+from diva.store import curated, digests, index, ledger, manifest, paths, suggested, tables
+from diva.versions import labelling, reviews
 from stages import report
-from tests.projects.finished_run import CALLED, finish, indexed
+from tests.projects.finished_run import CALLED, draw, finish, indexed
 from tests.report.browser import Reader, applied, chromium
 from tests.review.conftest import Served, start
 
@@ -374,3 +375,53 @@ def saved(served: Served) -> dict[str, tuple[str, str]]:
     """Decision and label by sample, as the server holds them."""
     rows = json.loads(served.ask("GET", "/decisions").body)
     return {row["sample_id"]: (row["decision"], row["label"] or "") for row in rows}
+
+
+def test_what_to_label_next_is_a_queue_by_keyboard_whose_labels_become_a_batch(
+    place: Path, browser: Any, project: Path
+) -> None:
+    finish()
+    index.write(paths.CORE, indexed("core"))
+    names = [paths.DATA / "raw" / "b001" / f"new {number}.png" for number in range(4)]
+    draw(names, 77)
+    new = [digests.sha256(name)[: manifest.ID_LENGTH] for name in names]
+    rows = pl.DataFrame({"sample_id": new, "path": [name.as_posix() for name in names]}).with_row_index("row", 100)
+    others = {"batch": "b001", "features": "data/features/b001.h5", "checksum": "none", "label": None}
+    waiting = tables.conform(
+        rows.with_columns(**{key: pl.lit(value) for key, value in others.items()}), index.SCHEMA, ""
+    )
+    index.write(paths.pool("b001"), pl.concat([indexed("b001"), waiting]))
+    written()
+    about = {"rank": [1, 2, 3, 4], "reason": "</script>", "suggested_label": ["cat", "dog", None, "owl"]}
+    table = pl.DataFrame(
+        {**rows.reverse().select("sample_id", "path").to_dict(), **about, "probability": 0.75, "gain": 1.0}
+    )
+    tables.write(paths.suggested("pool"), table, suggested.SCHEMA)
+    asked = new[::-1]
+    served = start(place, [], project)
+    try:
+        assert served.put(asked[2], "accept") == 422, "there is no label to accept"
+        with Reader(browser, served.address) as reader:
+            reader.view("added")
+            assert reader.found() == 6
+            reader.view("next")
+            assert (reader.found(), reader.labels()) == (4, ["–→ cat", "–→ dog", "–", "–→ owl"])
+            reader.press("j")
+            image = "document.querySelector('#panel img')"
+            reader.page.wait_for_function(f"() => {image}.naturalWidth > 0")
+            reader.press("a", "s", "a")  # the third has no suggestion, and stays chosen
+            reader.press("l")
+            reader.page.locator("#panel select").select_option("cat")
+            reader.press("Enter", "r")
+            ends(reader, "· saved")
+            said = [("relabel", "cat"), ("relabel", "dog"), ("relabel", "cat"), ("reject", "")]
+            assert saved(served) == dict(zip(asked, said, strict=True))
+            assert reader.complaints == []
+    finally:
+        served.end()
+    record, rest = labelling.reviewed(ledger.read(), reviews.reviewed(ledger.read(), paths.PENDING))
+    assert record.select("sample_id", "label", "suggested_label").sort("label", "sample_id").rows() == sorted(
+        [(asked[0], "cat", "cat"), (asked[1], "dog", "dog"), (asked[2], "cat", None)], key=lambda row: (row[1], row[0])
+    )
+    assert rest["decision"].to_list() == ["reject"]
+    assert set(pl.concat([record["sample_id"], rest["sample_id"]])) == set(new)

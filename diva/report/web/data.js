@@ -1,5 +1,7 @@
 // What the page carries: samples as columns, thumbnails, and how to show them. Names become text, never markup.
 
+export const WAITING = 3; // of a label; before it: member, removed, left in the pool
+
 /** What the head says of the page, undefined where it says nothing. */
 export const meta = (key) => document.querySelector(`meta[name="${key}"]`)?.content;
 
@@ -24,14 +26,33 @@ export async function unpack(id) {
 /** Samples as the report wrote them; figures as typed arrays, NaN where there is none. */
 export async function samples() {
   const known = JSON.parse(await unpack("known"));
+  wait(known);
   const figures = (values) => {
     const found = new Float64Array(values.length);
     for (let row = 0; row < found.length; row++) found[row] = values[row] ?? NaN;
     return found;
   };
-  for (const name of ["score", "margin", "derivative", "weight"]) known[name] = figures(known[name]);
+  for (const name of ["score", "margin", "derivative", "weight", "rank"]) known[name] = figures(known[name]);
   for (const other of Object.values(known.others)) other.score = figures(other.score);
   return known;
+}
+
+/** Samples that wait for a label come after all others, as the review server names them: the first to label first. */
+function wait(known) {
+  const rows = JSON.parse(document.getElementById("waiting")?.textContent ?? "[]");
+  const code = (names, text) => (text === null ? -1 : names.indexOf(text) >= 0 ? names.indexOf(text) : names.push(text) - 1);
+  known.rank = known.ids.map(() => null);
+  rows.forEach((one, rank) => {
+    const says = { ids: one.sample_id, paths: one.path, linked: 1, status: WAITING, called: 0, score: one.probability, rank };
+    says.suggested = code(known.labels, one.suggested_label);
+    says.reason = code(known.reasons, one.reason);
+    says.origin = code(known.origins, "pool");
+    for (const name of ["label", "given", "true", "batch", "round"]) says[name] = -1;
+    for (const name of ["margin", "derivative", "weight"]) says[name] = null;
+    for (const [name, value] of Object.entries(says)) known[name].push(value);
+    known.captions?.push(null);
+    for (const other of Object.values(known.others)) [other.score.push(null), other.called.push(0)];
+  });
 }
 
 /** Rows by value times direction, equal ones as they come, those without one last: radix sort, three times 11 bits. */

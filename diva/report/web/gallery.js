@@ -1,14 +1,15 @@
 // The gallery: which samples are shown, in which order, page by page.
-import { make, button, label, labels, picture, figure, count, ordered, idle } from "./data.js";
+import { make, button, label, labels, picture, figure, count, ordered, idle, WAITING } from "./data.js";
 import { decided } from "./decisions.js";
 
 const PAGE = 48;
 const LEFT = 2; // in the pool; before it: member, removed
 const VIEWS = {
   called: ["Called wrong", (known, row, called) => called[row] === 1],
-  added: ["Added", (known, row) => known.origins[known.origin[row]] === "pool" && known.status[row] !== LEFT],
+  added: ["Added", (known, row) => known.origins[known.origin[row]] === "pool" && known.status[row] < LEFT],
   removed: ["Removed", (known, row) => known.status[row] === 1],
   left: ["Left in the pool", (known, row) => known.status[row] === LEFT],
+  next: ["Label next", (known, row) => known.status[row] === WAITING],
   all: ["All", () => true],
 };
 const SORTS = {
@@ -20,9 +21,10 @@ const SORTS = {
   light: ["weight, smallest first", "weight", 1],
   margin: ["margin, smallest first", "margin", 1],
   class: ["class", "label", 1],
+  asked: ["first to label", "rank", 1],
 };
 const DECISIONS = { open: "undecided", made: "decided", accept: "accepted", reject: "rejected", relabel: "relabelled" };
-export const STATUS = ["member", "removed", "in the pool"];
+export const STATUS = ["member", "removed", "in the pool", "without a label"];
 
 export class Gallery {
   constructor(known, decisions) {
@@ -48,6 +50,7 @@ export class Gallery {
   /** Choices of the filters, from what the samples hold. */
   options() {
     const { known } = this;
+    if (!known.status.includes(WAITING)) [delete VIEWS.next, delete SORTS.asked];
     const any = ["", "any"];
     const fill = (field, pairs) =>
       this.form[field].replaceChildren(...pairs.map(([value, text]) => make("option", { value }, text)));
@@ -68,7 +71,7 @@ export class Gallery {
   show(view, filters = {}) {
     this.view = view;
     this.form.reset();
-    const sort = { added: "wanted", left: "harmful" }[view] ?? "suspicious";
+    const sort = { added: "wanted", left: "harmful", next: "asked" }[view] ?? "suspicious";
     for (const [field, value] of Object.entries({ sort, ...filters })) this.form[field].value = value;
     this.refresh();
   }

@@ -1,5 +1,5 @@
 // The chosen sample: the decision, the evidence, its figures.
-import { make, button, name, labels, label, picture, figure, address } from "./data.js";
+import { make, button, name, labels, label, picture, figure, address, WAITING } from "./data.js";
 import { decided } from "./decisions.js";
 import { STATUS } from "./gallery.js";
 
@@ -66,8 +66,10 @@ export class Panel {
     if (made?.decision === "relabel" && document.activeElement !== this.select) this.select.value = made.label;
   }
 
+  /** Accept, of a sample that waits for a label, is to take the one that is suggested; false where there is none. */
   decide(decision, chosen = "") {
-    this.decisions.decide(this.row, decision, chosen, this.note.value);
+    if (decision === "accept" && this.known.status[this.row] === WAITING) return this.suggested();
+    return this.decisions.decide(this.row, decision, chosen, this.note.value);
   }
 
   relabel() {
