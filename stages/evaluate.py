@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from diva.curation import panel, planted, trials, unused
+from diva.curation import audit, panel, planted, trials, unused
 from diva.curation.network_panel import finetuned as judged
 from diva.curation.round import Basis
 from diva.curation.rows import read_problem
@@ -41,10 +41,13 @@ def main() -> None:
         for name, figures in finetuned(trial, core, pool, members, used, settings).items():
             trained[name]["finetuned"] = figures
     drawn = panel.Drawn(newest, len(members), errors["uniform"])
+    training = panel.training_sets(trial, core, pool, members)[used]
+    suspicious, audited = audit.audit(trial, training, trained[used]["ridge"])
     truths = [tables.read(paths.truth(name), manifest.TRUTH) for name in ledger.truths(book)]
     shown = state.join(review.filter(FORGOTTEN_ROW), on="sample_id", how="anti", maintain_order="left")
     metrics = {
         "test": exam.about,
+        "audit": audited,
         "sets": trained,
         "learners": learners,
         "release": used,
@@ -61,6 +64,7 @@ def main() -> None:
     latest = policy(book.rounds[book.latest]) if book.latest in book.rounds else None
     basis = Basis(state, pool, review, problem, *counted, groups)
     evaluation.write("left", unused.explain(basis, latest, registry))
+    evaluation.write("audit", suspicious)
     trial.results.prune()
     if metrics["warning"]:
         logger.warning("%s", metrics["warning"])

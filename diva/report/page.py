@@ -24,6 +24,7 @@ from diva.report import (
     links,
     reviewed,
     summary,
+    test_set,
     thumbnails,
 )
 from diva.report.charts import Chart
@@ -89,6 +90,8 @@ def render(data: ReportData, limits: PageLimits) -> str:
         sets=summary.sets(data.run),
         panel=summary.panel(data.run),
         rounds=summary.rounds(data.run),
+        audited=test_set.audited(data.audit),
+        test_labels=test_set.doubts(data.run.evaluate),
         changes=changes.compare(data.before, data.state, _previous(data.book)),
         aside=set_aside,
         copies=aside.copies(data.quarantine, frame),

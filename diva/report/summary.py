@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from diva.report import aside
+from diva.report import aside, test_set
 from diva.store import evaluation, ledger, manifest, paths, tables
 from diva.store.features import FeatureFile
 from diva.text.words import NOTHING, Column, Row, Table, amount, count, number, percent, with_interval
@@ -94,15 +94,13 @@ def read() -> RunMetrics:
 
 
 def _aside() -> Counter[str]:
-    amounts: Counter[str] = Counter()
-    for refused in aside.read(ledger.read()).values():
-        amounts.update(manifest.kinds(refused))
-    return amounts
+    kinds = map(manifest.kinds, aside.read(ledger.read()).values())
+    return sum((Counter(amounts) for amounts in kinds), Counter[str]())
 
 
 def summarise(run: RunMetrics) -> Summary:
     """Facts, tables and caveats of a run."""
-    shown = [called_wrong(run), rounds(run), sets(run), panel(run)]
+    shown = (called_wrong(run), rounds(run), sets(run), panel(run))
     return Summary(facts(run), tuple(table for table in shown if table.rows), caveats(run))
 
 
@@ -120,6 +118,7 @@ def facts(run: RunMetrics) -> tuple[tuple[str, str], ...]:
         ("release", made + _listed(left_out)),
         *((("set", f"{release['set']['name']}: {release['set']['reason']}"),) if "set" in release else ()),
         ("weights", f"{'kept' if weights['kept'] else 'not kept'}: {weights['reason']}"),
+        *((("test labels", doubts),) if (doubts := test_set.doubts(run.evaluate)) else ()),
         ("backbone", backbone(run.network)),
         ("lies in", f"{paths.TRAIN.parent.as_posix()}/"),
         ("report", paths.REPORT.as_posix()),

@@ -5,6 +5,7 @@ import polars as pl
 from diva.curation import set_model, why
 from diva.curation.set_model import SetModel
 from diva.curation.why import Ranked, Reasons
+from diva.report.names import shown_name
 from diva.store import curated, index, ledger, paths
 from diva.text.words import Column, Row, Table, amount, number, percent
 from diva.versions import reviews
@@ -88,12 +89,12 @@ def _tables(model: SetModel, query: why.Query, reasons: Reasons) -> list[Table]:
 
 def _table(title: str, ranked: Ranked, members: pl.DataFrame, measure: str) -> Table:
     """Members, the foremost first, with what they are ranked by."""
-    named = members[ranked.rows.tolist()].select("label", "path")
+    named = members[ranked.rows.tolist()].select("label", shown_name())
     body = [
-        Row((label, path, number(value)))
-        for (label, path), value in zip(named.iter_rows(), ranked.values.tolist(), strict=True)
+        Row((label, name, number(value)))
+        for (label, name), value in zip(named.iter_rows(), ranked.values.tolist(), strict=True)
     ]
     notes = () if body else ("none",)
     return Table(
-        title, (Column("label", number=False), Column("file", number=False), Column(measure)), tuple(body), notes
+        title, (Column("label", number=False), Column("sample", number=False), Column(measure)), tuple(body), notes
     )

@@ -1,4 +1,4 @@
-"""Tables beside the metrics of ``evaluate``: errors by class, the curve of Reweight, what the pool still holds."""
+"""Tables beside the metrics of ``evaluate``: errors by class, the curve of Reweight, rest of the pool, test set."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -44,7 +44,15 @@ REMAINING: tables.Schema = {
     "gain": pl.Float64,
     "reason": pl.String,
 }
-SCHEMAS = {"classes": CLASSES, "steps": STEPS, "left": REMAINING}
+AUDIT: tables.Schema = {
+    "sample_id": pl.String,  # of the test set
+    "path": pl.String,
+    "label": pl.String,
+    "suggested_label": pl.String,
+    "score": pl.Float64,  # 1 − probability of the given label
+    "margin": pl.Float64,
+}
+SCHEMAS = {"classes": CLASSES, "steps": STEPS, "left": REMAINING, "audit": AUDIT}
 
 
 def read(name: str) -> pl.DataFrame:

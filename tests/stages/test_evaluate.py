@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from diva.report import summary
-from diva.store import paths
+from diva.report import summary, test_set
+from diva.store import evaluation, index, paths
 from stages.evaluate import main as evaluate
 from tests.projects import real_stages as project
 
@@ -39,3 +40,45 @@ def test_ready_features_cannot_be_fine_tuned(workplace: Path):
     project.run()
     with pytest.raises(ValueError, match=r"evaluate\.finetune must be 0 where features were delivered ready, got 1"):
         evaluate()
+
+
+def separable(path: Path, seeds: range, labels: list[str] | None = None) -> None:
+    """Ready features whose classes, in turn, lie far apart."""
+    rows = [2 * np.eye(6)[seed % 3] + 0.3 * np.random.default_rng(seed).normal(size=6) for seed in seeds]
+    project.pack(path, seeds, labels=labels, features=np.array(rows, np.float32))
+
+
+def test_wrong_labels_of_the_test_set_are_named_and_change_nothing_that_trains(workplace: Path):
+    """Six of sixty test labels are wrong; the page and the summary name them, and the release is what it was."""
+    settings = {"draws": 20, "uniform": 1, "learners": ["ridge"], "steps": 0}
+    wrong, made = {3, 11, 20, 31, 44, 58}, []
+    for planted in (set(), wrong):
+        labels = [project.CLASSES[(seed + (seed - 200 in planted)) % 3] for seed in range(200, 260)]
+        separable(workplace / "core.npz", range(60))
+        separable(workplace / "pool.npz", range(100, 130))
+        separable(workplace / "test.npz", range(200, 260), labels=labels)
+        project.begin("core.npz", "test.npz", evaluate=settings)
+        project.accept("pool.npz")
+        project.run()
+        evaluate()
+        audit = json.loads(paths.metrics("evaluate").read_text())["audit"]
+        suspicious, files = evaluation.read("audit"), (paths.TRAIN, paths.WEIGHTS, paths.curated("r001"))
+        made.append(
+            (
+                suspicious,
+                audit,
+                [path.read_bytes() for path in files],
+                test_set.doubts(json.loads(paths.metrics("evaluate").read_text())),
+            )
+        )
+    clean, planted = made
+    assert clean[0].is_empty()
+    assert clean[1]["suspicious"] == 0
+    assert clean[3] == ""
+    rows = index.read_batch("test")["sample_id"].to_list()
+    assert {rows.index(name) for name in planted[0]["sample_id"]} == wrong
+    assert {row.cells[0] for row in test_set.audited(planted[0]).rows} == {rows[number] for number in wrong}
+    assert planted[1]["suspicious"] == 6
+    assert planted[1]["without"]["mean"] == 0 < planted[1]["with"]["mean"] == 0.1
+    assert "6 of 60 look wrong" in planted[3]
+    assert clean[2] == planted[2]
