@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -15,9 +16,11 @@ from prefect.artifacts import (
 )
 from prefect.context import TaskRunContext
 
+from diva.ingest import annotations
 from diva.store import curated, ledger, paths
 from diva.store.ledger import Ledger
 from diva.text.harmless import markdown
+from diva.versions import labelling
 from diva.versions.published import VersionNumber
 from flows import work
 
@@ -107,7 +110,8 @@ def summary(book: Ledger, name: str, label: str) -> str:
         f"- {errors(work.metrics('', 'evaluate') or {}, name)}",
         f"- pool {entry.pool}, review {entry.review}, code {entry.commit[:12]}",
         f"- {'more candidates are left' if figures.get('stop') == 'none' else figures.get('stop', 'unknown')}",
-        *(f"- {batch}: {extracted(batch)}" for batch in new_batches(book, name)),
+        *(f"- {batch}: {labelled(book, batch)}{extracted(batch)}" for batch in new_batches(book, name)),
+        *asked(),
     ]
     return "\n".join(lines) + "\n"
 
@@ -130,6 +134,22 @@ def new_batches(book: Ledger, name: str) -> list[str]:
     before = book.rounds.get(book.rounds[name].previous)
     since = ledger.number(before.pool if before else ledger.origin(book, "pool"))
     return [link for link in ledger.chain(book.pool, "pool") if ledger.number(link) > since]
+
+
+def labelled(book: Ledger, batch: str) -> str:
+    """What came of the labels that people gave, where a batch brought such."""
+    record = Path(book.batches[batch].source)
+    return f"{labelling.described(annotations.stored(record))}; " if annotations.is_record(record) else ""
+
+
+def asked() -> list[str]:
+    """What waits for labels, and how many of it are asked for next."""
+    counted = [work.metrics("suggest", file.stem) or {} for file in sorted(paths.SUGGESTED.glob("*.parquet"))]
+    return [
+        f"- {figures['waiting']} samples wait for a label, {figures['suggested']} are asked for, by {figures['rule']}"
+        for figures in counted
+        if figures.get("suggested")
+    ]
 
 
 def extracted(batch: str) -> str:

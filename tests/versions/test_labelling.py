@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from diva.ingest import annotations
 from diva.store import index, ledger, manifest, paths, suggested, tables
 from diva.versions import labelling, reviews, takedowns, tasks
-from flows import deliveries
+from flows import artifacts, deliveries
 from stages.download import download
 from stages.pool import pool
 from tests.projects import stage_inputs as small
@@ -48,7 +48,7 @@ def ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         "probability": 0.9,
     }
     rows = pl.DataFrame({"sample_id": waiting[:3], **about, "gain": 1.0})
-    tables.write(paths.suggested("r000"), rows, suggested.SCHEMA)
+    tables.write(paths.suggested("pool"), rows, suggested.SCHEMA)
     return waiting
 
 
@@ -154,6 +154,10 @@ def test_a_marked_file_of_the_watched_folder_brings_labels_once(ids: list[str]) 
     assert verdict.record is not None
     labelling.publish(verdict.book, verdict.record)
     assert [arrival.name for arrival in deliveries.new(ledger.read(), "deliveries")] == ["x.json"]
+    assert artifacts.labelled(ledger.read(), "b002") == "1 label; 0 of 1 as suggested; 1 refused; "
+    assert artifacts.labelled(ledger.read(), "b001") == ""
+    tables.write_json(paths.metrics("suggest/pool"), {"waiting": 5, "suggested": 3, "rule": "margin"})
+    assert artifacts.asked() == ["- 5 samples wait for a label, 3 are asked for, by margin"]
 
 
 class Value(BaseModel):
