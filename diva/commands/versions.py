@@ -106,12 +106,15 @@ def export(
     version: Annotated[str, typer.Argument(metavar="VERSION|SUGGESTED")],
     to: Annotated[Path, typer.Option(metavar="DIR", help="A new or an empty folder.")],
     form: Annotated[
-        str | None, typer.Option("--format", metavar="imagefolder|fiftyone|csv|parquet, or labelstudio|csv")
+        str | None,
+        typer.Option("--format", metavar="imagefolder|fiftyone|csv|parquet|hf|webdataset, or labelstudio|csv"),
     ] = None,
     copy: Annotated[bool, typer.Option("--copy", help="Copy images instead of linking them.")] = False,
     prefix: Annotated[str | None, typer.Option(help="Of SUGGESTED: before image paths, such as a URL.")] = None,
 ) -> None:
-    """Write a version's training set for other tools: a folder per class, what FiftyOne imports, or a table.
+    """Write a version's training set for other tools, and its data card, README.md.
+
+    A folder per class, what FiftyOne imports, a table, a Hugging Face data set, or WebDataset shards.
 
     SUGGESTED: the samples to label next, as tasks for Label Studio with the model's predictions, or as a table.
     """
@@ -122,11 +125,11 @@ def export(
         console.show([("wrote", f"{to}: {amount(count, 'task')}"), ("next", "diva label FILE brings the labels back")])
         return
     from diva.versions import export as content
-    from diva.versions import published
+    from diva.versions import portrait, published
 
     form = form or "imagefolder"
     source = published.find(version)
-    count = content.export(source, form, to, copy=copy)
+    count = content.export(source, form, to, copy=copy, facts=portrait.shown(source)[0])
     console.show([("wrote", f"{to}: {amount(count, 'sample')} of {source.name} as {form}")])
 
 

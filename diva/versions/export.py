@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,21 +19,27 @@ from diva.ingest.sources import READY
 from diva.store import digests, manifest, parts, paths, release, tables
 from diva.versions import contents
 from diva.versions.published import Version
+from diva.versions.writers import card, hugging_face, webdataset
+from diva.versions.writers.pictures import ExportedImage
 
-FORMATS = ("imagefolder", "fiftyone", "csv", "parquet")
+FORMATS = ("imagefolder", "fiftyone", "csv", "parquet", "hf", "webdataset")
 FIELDS = ("weight", "flagged", "given_label", "suggested_label", "origin", "round", "margin", "derivative", "reason")
 LENGTH = 120  # bytes of a folder's name; longer labels end in their hash
 
 
-def export(version: Version, form: str, folder: Path, *, copy: bool = False) -> int:
+def export(
+    version: Version, form: str, folder: Path, *, copy: bool = False, facts: Sequence[tuple[str, str]] = ()
+) -> int:
     """Write the release of a version into ``folder``; return how many samples it has.
 
     Args:
         version: which.
         form: ``imagefolder`` (class/sample_id.ext, and index.csv with labels and weights), ``fiftyone`` (its
-            FiftyOneImageClassificationDataset), ``csv`` or ``parquet`` (train and removed; paths absolute).
+            FiftyOneImageClassificationDataset), ``csv`` or ``parquet`` (train and removed; paths absolute), ``hf`` or
+            ``webdataset`` (the images themselves within). A data card, README.md, lies beside each.
         folder: a new or an empty one; it is there when everything is.
         copy: copy images, checking their content, instead of linking them.
+        facts: of data, network, settings and code, for the card.
 
     Raises:
         ValueError: another form, a folder that holds something, an image that is gone or changed.
@@ -47,9 +53,29 @@ def export(version: Version, form: str, folder: Path, *, copy: bool = False) -> 
             image_folder(frames["train"], fresh, version, copy=copy)
         elif form == "fiftyone":
             fifty_one(frames["train"], fresh, version, copy=copy)
+        elif form in ("hf", "webdataset"):
+            require_images(train, form)
+            whole = tables.without_empty(train)
+            within = pictures(whole, version)
+            hugging_face.write(whole, within, fresh) if form == "hf" else webdataset.write(within, fresh)
         else:
             write_tables(frames, fresh, form)
+        front = hugging_face.front(tables.without_empty(train)) if form == "hf" else None
+        summary = tables.read_json(contents.fetch(version, paths.SUMMARY))
+        (fresh / "README.md").write_text(
+            card.text(version.name, summary, train, frames["removed"], facts, front), encoding="utf-8"
+        )
     return len(frames["train"])
+
+
+def pictures(train: pl.DataFrame, version: Version) -> Iterator[ExportedImage]:
+    """The samples of a release with the bytes of their images; ValueError where one is gone or another."""
+    for name, row in zip(_names(train), train.iter_rows(named=True), strict=True):
+        source = _located(version, Path(row["path"]))
+        content = parts.read(source)
+        if hashlib.sha256(content).hexdigest()[: manifest.ID_LENGTH] != row["sample_id"]:
+            raise ValueError(f"{source} must be the image that was curated, got other content.")
+        yield ExportedImage(name, content, row)
 
 
 @contextmanager

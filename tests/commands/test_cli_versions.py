@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from diva.ingest import project, sources
 from diva.versions import export
 from tests.projects import checkout, forged, versioned
 from tests.projects.checkout import Project
@@ -242,6 +243,22 @@ def test_an_export_for_fiftyone_is_the_layout_that_it_documents(published: Proje
         assert {"weight", "flagged", "given_label", "origin", "round"} <= known.keys()
         assert all(known[name] == row[name] for name in known)
         assert all(row[name] is None for name in export.FIELDS if name not in known)
+
+
+@pytest.mark.parametrize("form", ["hf", "webdataset"])
+def test_an_export_with_the_images_within_is_a_delivery_of_the_same_samples(
+    published: Project, tmp_path: Path, form: str
+) -> None:
+    published.diva("export", "v0.2.0", "--to", str(tmp_path / "out"), "--format", form)
+    train = read(published, "release/train.parquet")
+    options = project.options_of(str(tmp_path / "out"), "core")
+    (tmp_path / "raw").mkdir()
+    samples = sources.open_source(str(tmp_path / "out"), options).read(tmp_path / "raw").samples
+    same = samples.select("sample_id", "label", weight="weight_").sort("sample_id")
+    assert same.equals(train.select("sample_id", "label", "weight").sort("sample_id"))
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert f"| samples | {len(train)} |" in text
+    assert "batch core" in text
 
 
 @pytest.mark.slow  # the soak in the suite goes on after a compaction, too

@@ -1,0 +1,27 @@
+"""A release as WebDataset: shards of images, beside each its label, weight and all else as JSON.
+
+``webdataset.WebDataset(".../train-{00000..00003}.tar")`` reads it, and so does `diva.ingest.formats.webdataset`.
+"""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from diva.versions.writers.pictures import ExportedImage, pieces
+
+
+def write(pictures: Iterable[ExportedImage], folder: Path) -> None:
+    """train-00000.tar and so on."""
+    position = 0
+    for number, piece in enumerate(pieces(pictures)):
+        with tarfile.open(folder / f"train-{number:05d}.tar", "w", format=tarfile.USTAR_FORMAT) as file:
+            for name, content, row in piece:
+                about = {key: value for key, value in row.items() if key != "path" and value is not None}
+                text = json.dumps(about, ensure_ascii=False, default=str).encode()
+                for ending, part in ((Path(name).suffix or ".png", content), (".json", text)):
+                    member = tarfile.TarInfo(f"{position:09d}{ending}")
+                    member.size = len(part)
+                    file.addfile(member, io.BytesIO(part))
+                position += 1
