@@ -1,4 +1,4 @@
-"""Out and in again: an export is a delivery of the same ids, labels and weights, also for the libraries of its format."""
+"""Out and in again: an export is a delivery of the same ids, labels and weights, also for its own library."""
 
 import datetime
 import json
