@@ -103,24 +103,56 @@ def forget(
     sample_id: Annotated[list[str] | None, typer.Argument(metavar="ID|FILE…")] = None,
     why: Annotated[str, typer.Option(help="Kept with the decision.")] = "",
     listed: Annotated[bool, typer.Option("--list", help="List what was taken down.")] = False,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Also rewrite what the project holds of all takedowns: a new major version.")
+    ] = False,
 ) -> None:
     """Take samples down: gone from every version published from now on, whatever scores or later reviews say.
 
     Rounds that are planned or half done are made again without them, and the same content under other ids goes with
     them, whenever it comes. Versions published before keep what they hold; where samples remain is listed.
+
+    A purge, with or without IDs, takes all that was taken down out of data/ and of DVC's cache, earlier versions' too,
+    which then are whole on DVC's remote alone; it says what that, git and other clones still have.
     """
     from diva.store import ledger
     from diva.versions import reviews, sync
 
-    if listed or not sample_id:
+    if listed or not (sample_id or purge):
         gone = reviews.forgotten(ledger.read())
         console.show([("taken down", amount(len(gone), "sample")), *((name, note) for name, note in gone.iter_rows())])
         return
-    with sync.in_step() as notes:
-        ids = reviews.identified(sample_id)
-        _decide(reviews.forget(ledger.read(), ids, why), "forget")
-        console.show([("remains in", where) for where in reviews.remains(ids)])
-    console.show([("pushed", note) for note in notes])
+    if sample_id:
+        with sync.in_step() as notes:
+            ids = reviews.identified(sample_id)
+            _decide(reviews.forget(ledger.read(), ids, why), "forget")
+            console.show([("remains in", where) for where in ([] if purge else reviews.remains(ids))])
+        console.show([("pushed", note) for note in notes])
+    if purge:
+        _purge()
+
+
+def _purge() -> None:
+    """A version of its own without what was taken down, where anything here has it; then DVC's cache without that."""
+    from diva.store import parts
+    from diva.versions import compact, reviews, sync, takedowns
+    from diva.versions import purge as content
+
+    with sync.in_step(strict=True) as notes:
+        reviews.enforce()
+        gone = takedowns.read()["sample_id"].to_list()
+        places = content.places(gone)
+        name = compact.compact(gone) if content.present(gone) else ""
+        content.sweep_cache(gone)
+    here = list(filter(parts.is_there, places))
+    where = [*here[:5], *([f"{len(here) - 5} more files"] if here[5:] else []), *content.beyond(gone)]
+    console.show(
+        [
+            ("purged", f"{len(gone)} samples, from data/ ({name or 'nothing there had any'}) and DVC's cache"),
+            *(("remains in", path) for path in where),
+            *(("pushed", note) for note in notes),
+        ]
+    )
 
 
 def relabel(file: Annotated[Path, typer.Argument(metavar="FILE", help=".csv or .parquet: sample_id, label.")]) -> None:

@@ -20,10 +20,15 @@ def outputs(lock: str) -> dict[str, str]:
 
 def cached(md5: str) -> Path:
     """Where DVC's cache has, or would have, the content of this md5."""
+    folder = Path(".dvc") / setting("cache", "dir", "cache")
+    return folder / "files" / "md5" / md5[:2] / md5[2:]
+
+
+def setting(section: str, name: str, otherwise: str = "") -> str:
+    """A setting of DVC's in this project."""
     config = ConfigParser()
     config.read([".dvc/config", ".dvc/config.local"])
-    folder = Path(".dvc") / config.get("cache", "dir", fallback="cache")
-    return folder / "files" / "md5" / md5[:2] / md5[2:]
+    return config.get(section, name, fallback=otherwise)
 
 
 def owner(outs: Mapping[str, str], path: Path) -> tuple[Path, str]:

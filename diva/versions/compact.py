@@ -4,12 +4,13 @@
 
 The stage ``base`` puts the tables where the next round looks for them; the stages of the rounds and batches so far are
 gone, and with them the time that ``dvc repro`` takes to look at each. Core and test set stay as they are. Earlier
-versions keep what they hold.
+versions keep what they hold. A purge does the same without the samples that were taken down, and takes them out of the
+core, too; it begins a new major version.
 """
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,8 +18,9 @@ import polars as pl
 from ruamel.yaml import YAML
 
 from diva.store import atomic, curated, digests, documents, index, ledger, manifest, parts, paths, tables
-from diva.versions import cache, published, repository, takedowns
-from diva.versions.operations import recorded, removable, sweep
+from diva.versions import cache, published, purge, repository, takedowns
+from diva.versions.contents import sweep
+from diva.versions.operations import recorded, removable
 from diva.versions.pipeline import dvc, up_to_date
 from diva.versions.processes import git
 
@@ -26,35 +28,51 @@ FRESH = paths.DATA / ".base.tmp"
 WRITTEN = (PurePosixPath("data/raw"), PurePosixPath("data/base/raw"))  # images that ``download`` wrote
 
 
-def compact() -> str:
+def compact(gone: Collection[str] = ()) -> str:
     """Start the chains anew at the newest set, and publish that; return the new version's name.
 
     What leaves the work tree lies in DVC's cache, so a run that was killed is undone by the next command or night.
+
+    Args:
+        gone: samples that nothing here is to hold any longer: a purge.
 
     Raises:
         ValueError: changes that are not committed or not published, stages that have not run, files that are not here.
     """
     repository.require_clean("before it is compacted")
-    book, version = ledger.read(), published.current()
+    book = ledger.read()
+    version = _newest(book) if gone else published.current()
     if version is None:
         raise ValueError("the ledger must be published before it is compacted, got one that no version has.")
-    if not up_to_date():
+    if not up_to_date(*(("--with-deps", "evaluate") if gone else ())):  # the report is made anew after a takedown
         raise ValueError("the pipeline must be up to date before it is compacted; see `dvc status`, run `dvc repro`.")
-    short = ledger.compacted(book, version)
-    lock, gone = split(cache.LOCK.read_text(encoding="utf-8"), book)
-    stale = removable({out["path"]: out["md5"] for stage in gone.values() for out in stage["outs"]})
-    takedowns.require_absent(book.latest)
-    name = published.next_name(version)
-    with recorded(f"{version}, compacted", publishes=name):
-        dvc("add", gather(book).as_posix())
+    short = book if gone and not book.rounds else ledger.compacted(book, version)
+    lock, leaving = split(cache.LOCK.read_text(encoding="utf-8"), book)
+    stale = removable({out["path"]: out["md5"] for stage in leaving.values() for out in stage["outs"]})
+    if not gone:
+        takedowns.require_absent(book.latest)
+    name = published.next_major(book.latest) if gone else published.next_name(version)
+    what = "Purge" if gone else "Compact"
+    with recorded(f"{version}, {'purged' if gone else 'compacted'}", publishes=name, purges=gone):
+        trimmed = bool(gone) and purge.trim_core(gone)
+        dvc("add", gather(book, gone).as_posix())
         ledger.write(paths.LEDGER, short)
         atomic.write_text(cache.LOCK, lock)
         git("add", "--", cache.LOCK.as_posix())  # or what is shorter than the index's counts as cut short
-        sweep([*stale, *metrics_of(gone, book.latest)])
+        if trimmed:
+            dvc("commit", "--quiet", "--force", "download@core", "extract@core")
+        sweep([*stale, *metrics_of(leaving, book.latest)])
         dvc("repro")
+        takedowns.require_absent(book.latest)
         dvc("push")
-        repository.commit(f"Compact {version}: the history starts at {book.latest} ({name})")
+        repository.commit(f"{what} {version}: the history starts at {book.latest} ({name})")
     return name
+
+
+def _newest(book: ledger.Ledger) -> str | None:
+    """The version of the newest round, which a review after it does not take away."""
+    number = published.by_round().get(ledger.number(book.latest))
+    return number.tag if number else None
 
 
 def split(lock: str, book: ledger.Ledger) -> tuple[str, dict[str, Any]]:
@@ -72,8 +90,8 @@ def metrics_of(gone: dict[str, Any], latest: str) -> list[str]:
     return [path for path in outs if path.startswith(f"{paths.METRICS.as_posix()}/")]
 
 
-def gather(book: ledger.Ledger) -> Path:
-    """data/base, built anew from the newest set and the pool; whole or not at all.
+def gather(book: ledger.Ledger, gone: Collection[str] = ()) -> Path:
+    """data/base, built anew from the newest set and the pool, but for these samples; whole or not at all.
 
     Raises:
         ValueError: a table, a file of features or an image is missing, or features are not those of the index.
@@ -82,15 +100,24 @@ def gather(book: ledger.Ledger) -> Path:
     for path, checksum in pool.select("features", "checksum").unique(maintain_order=True).iter_rows():
         if digests.sha256(Path(path)) != checksum:
             raise ValueError(f"{path} must be what the pool was indexed with, got other bytes; `dvc checkout` it.")
+    state, pool = (purge.without(frame, gone) for frame in (state, pool))
     shutil.rmtree(FRESH, ignore_errors=True)
+    files = [(paths.features("core").as_posix(), paths.features("core"))]
     for source, target in moves(pl.concat([frame.select("batch", "features", "path") for frame in (state, pool)])):
-        _link(source, FRESH / target.relative_to(paths.BASE))
-    _link(paths.moments(book.latest), FRESH / "moments.h5")
-    curated.write(FRESH / "curated.parquet", moved(state))
-    index.write(FRESH / "pool.parquet", moved(pool))
+        fresh = FRESH / target.relative_to(paths.BASE)
+        if gone and target.parent == paths.BASE / "features":
+            purge.trim(source, fresh, gone)
+            files.append((target.as_posix(), fresh))
+        else:
+            _link(source, fresh)
+    if not gone:  # the next round sums those of the smaller set anew
+        _link(paths.moments(book.latest), FRESH / "moments.h5")
+    state, pool = (purge.renumbered(moved(frame), files if gone else []) for frame in (state, pool))
+    curated.write(FRESH / "curated.parquet", state)
+    index.write(FRESH / "pool.parquet", pool)
     truths = [paths.truth(name) for name in ledger.truths(book) if name not in ("core", "test")]
     truth = [tables.empty(manifest.TRUTH), *(tables.read(path, manifest.TRUTH) for path in truths)]
-    tables.write(FRESH / "truth.parquet", pl.concat(truth), manifest.TRUTH)
+    tables.write(FRESH / "truth.parquet", purge.without(pl.concat(truth), gone), manifest.TRUTH)
     shutil.rmtree(paths.BASE, ignore_errors=True)
     FRESH.replace(paths.BASE)
     return paths.BASE

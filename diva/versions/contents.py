@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from diva.versions.locks import SCRATCH
 from diva.versions.pipeline import dvc_read
 from diva.versions.processes import CommandError, git
 from diva.versions.published import Version
-from diva.versions.repository import objects
+from diva.versions.repository import CONTENT, objects
 
 FETCHED = SCRATCH / "diva"  # files of versions that DVC's cache lacked
 
@@ -109,3 +110,24 @@ def outputs(commit: str) -> dict[str, str]:
     for path, content in zip(plain, added, strict=True):
         files |= {path.removesuffix(".dvc"): out["md5"] for out in yaml.safe_load(content)["outs"]}
     return files
+
+
+def tracked() -> set[str]:
+    """Files of the content that git keeps here."""
+    return set(git("ls-files", "--", *CONTENT).splitlines())
+
+
+def sweep(stale: Iterable[str]) -> None:
+    """Take outputs of no stage out of the work tree: some stages read whole folders."""
+    for path in map(Path, stale):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def sweep_former(before: str, after: str) -> None:
+    """Take what was an output at one commit and is none at another out of the work tree, which now is at the latter."""
+    now, of_git = outputs(after), tracked()
+    gone = {path: md5 for path, md5 in outputs(before).items() if path not in now and path not in of_git}
+    sweep(path for path, md5 in gone.items() if cache.holds(md5))

@@ -7,14 +7,14 @@ After the commit nothing is undone: the tag, where there is one, is set by whoev
 
 import json
 import logging
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from diva.store import atomic, paths, tables
-from diva.versions import cache, takedowns
-from diva.versions.contents import fetch_all, git_listing, outputs
+from diva.versions import cache, purge, takedowns
+from diva.versions.contents import fetch_all, git_listing, outputs, sweep, tracked
 from diva.versions.locks import SCRATCH
 from diva.versions.pipeline import dvc
 from diva.versions.processes import CommandError, git
@@ -28,15 +28,17 @@ REJECTED = "[rejected]"  # says git of a push to a branch that has gone on, or o
 
 
 @contextmanager
-def recorded(what: str, target: str = "", publishes: str = "") -> Iterator[None]:
+def recorded(what: str, target: str = "", publishes: str = "", purges: Iterable[str] = ()) -> Iterator[None]:
     """Within the block, an operation that fails leaves everything as it was; a killed one waits for ``settle``.
 
     Args:
         what: in words, also of the tag.
         target: commit whose content it brings, where it is another's.
         publishes: the tag it sets after its commit.
+        purges: samples that go from DVC's cache after that.
     """
-    entry = {"what": what, "before": git("rev-parse", "HEAD"), "target": target, "tag": publishes}
+    entry: dict[str, Any] = {"what": what, "before": git("rev-parse", "HEAD"), "target": target, "tag": publishes}
+    entry["purges"] = sorted(purges)
     SCRATCH.mkdir(parents=True, exist_ok=True)
     atomic.write_text(RECORD, json.dumps(entry))
     try:
@@ -70,7 +72,7 @@ def settle(strict: bool = False) -> str:
     return outcome or f"{entry['what']} is complete."
 
 
-def _unpublished(entry: Mapping[str, str]) -> str:
+def _unpublished(entry: Mapping[str, Any]) -> str:
     """Publish what an operation committed; why that cannot be, or "". What cannot be yet is tried by the next command.
 
     What the remote refuses as it has what is not here is never published: ``diva sync`` goes on from what is there.
@@ -80,6 +82,8 @@ def _unpublished(entry: Mapping[str, str]) -> str:
         if entry["tag"] and not git("tag", "--list", entry["tag"]):
             since = git("rev-list", "--first-parent", "--reverse", f"{entry['before']}..HEAD").split()
             publish(entry["tag"], entry["what"], since[0])  # a takedown may have come on top
+        if entry.get("purges"):
+            purge.sweep_cache(entry["purges"])
     except CommandError as error:
         if REJECTED not in str(error):
             return f"{entry['tag']} is not published yet; the next command tries again. {error}"
@@ -88,7 +92,7 @@ def _unpublished(entry: Mapping[str, str]) -> str:
     return refused
 
 
-def undo(entry: Mapping[str, str]) -> None:
+def undo(entry: Mapping[str, Any]) -> None:
     """Ledger, lock, metrics and data as the last commit has them."""
     if git("rev-parse", "--verify", "--quiet", "MERGE_HEAD", check=False):
         git("reset", "--quiet", "--hard")  # of a sync, which begins with nothing uncommitted
@@ -97,7 +101,7 @@ def undo(entry: Mapping[str, str]) -> None:
     sweep([*added.split(), *([paths.BASE.as_posix()] if added else [])])
     if entry["target"]:
         after = outputs(entry["before"])
-        sweep(path for path in outputs(entry["target"]) if path not in after and path not in _tracked())
+        sweep(path for path in outputs(entry["target"]) if path not in after and path not in tracked())
     try:
         dvc("checkout", "--force")
     except CommandError as error:  # what was not here before either; the next night fetches it
@@ -142,24 +146,11 @@ def _of_git(path: str, listing: Iterable[str]) -> bool:
     return any(name == path or name.startswith(f"{path}/") for name in listing)
 
 
-def _tracked() -> set[str]:
-    return set(git("ls-files", "--", *CONTENT).splitlines())
-
-
 def removable(outs: Mapping[str, str]) -> list[str]:
     """Which of these outputs lie in the work tree and not in git; ValueError where DVC's cache lacks one of them."""
-    tracked = _tracked()
-    here = [path for path in outs if path not in tracked and Path(path).exists()]
+    of_git = tracked()
+    here = [path for path in outs if path not in of_git and Path(path).exists()]
     lost = [path for path in here if not cache.cached(outs[path]).exists()]
     if lost:
         raise ValueError(f"{lost[0]} must be in DVC's cache before it goes; `dvc commit` puts it there.")
     return here
-
-
-def sweep(stale: Iterable[str]) -> None:
-    """Take outputs of no stage out of the work tree: some stages read whole folders."""
-    for path in map(Path, stale):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)

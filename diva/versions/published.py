@@ -133,6 +133,11 @@ def current() -> str | None:
     return next((name for name, ledger in zip(names, stored, strict=True) if ledger == content), None)
 
 
+def next_major(round_: str) -> str:
+    """The name of this round's state in a new major version."""
+    return VersionNumber(numbers()[-1].major + 1, int(round_[1:])).tag
+
+
 def next_name(version: str | None) -> str:
     """The name of another state of the same round: the patch number after that of all its versions.
 

@@ -5,14 +5,15 @@ comes after. So no name leads to two commits. Who is behind catches up; who has 
 
     diva.remote                   of git's configuration: the remote that nights push to
     refs/diva/<remote>/curated@*  tags of versions as the remote had them last
-    .dvc/tmp/behind               data of what was caught up with are still to be brought
+    .dvc/tmp/behind               the commit before what was caught up with, whose data are still to be brought
 """
 
 import logging
 import re
 from pathlib import Path
 
-from diva.store import ledger, paths
+from diva.store import atomic, ledger, paths
+from diva.versions import contents
 from diva.versions.locks import SCRATCH
 from diva.versions.pipeline import dvc, up_to_date
 from diva.versions.processes import CommandError, Log, git
@@ -70,8 +71,9 @@ def catch_up(remote: str) -> bool:
             "there."
         )
     SCRATCH.mkdir(parents=True, exist_ok=True)
-    BEHIND.touch()  # first: whoever is killed now brings the data next time
     before = git("rev-parse", "HEAD")
+    if not BEHIND.exists():  # first: whoever is killed now brings the data next time
+        atomic.write_text(BEHIND, before)
     git("merge", "--quiet", "--ff-only", theirs)
     logger.warning("Caught up with %s.", remote)
     if git("diff", "--name-only", before, "HEAD", "--", *PROGRAMS):
@@ -128,6 +130,8 @@ def bring(log: Log = logger.debug) -> None:
     """``dvc pull`` of what was published elsewhere, where it is missing here or differs."""
     if BEHIND.exists():
         dvc("pull", "--force", log=log)
+        if before := BEHIND.read_text(encoding="utf-8"):  # empty where an earlier program wrote it
+            contents.sweep_former(before, git("rev-parse", "HEAD"))
         BEHIND.unlink()
         return
     book = ledger.read()

@@ -105,14 +105,14 @@ def samples(book: ledger.Ledger, unlabelled: bool = False) -> pl.DataFrame:
 
 
 def forget(book: ledger.Ledger, sample_id: Sequence[str], why: str = "") -> pl.DataFrame:
-    """Decisions that take samples down; those taken down before are left out.
+    """Decisions that take samples down; those taken down before are left out, also where nothing has them any more.
 
     Raises:
         ValueError: an id that is no sample of core or pool.
     """
-    _require(samples(book, unlabelled=True), pl.Series(sample_id, dtype=pl.String))
     before = set(read(book).filter(FORGOTTEN_ROW)["sample_id"])
     names = [name for name in dict.fromkeys(sample_id) if name not in before]
+    _require(samples(book, unlabelled=True), pl.Series(names, dtype=pl.String))
     note = f"{FORGOTTEN}: {why}" if why else FORGOTTEN
     return _decisions(pl.DataFrame({"sample_id": names}, {"sample_id": pl.String}), "reject", None, note)
 

@@ -119,10 +119,12 @@ def sync(target: str) -> list[str]:
         remote.catch_up(target)
         remote.bring()
         return [f"caught up with {target}"]
-    own = _own(git("merge-base", "HEAD", theirs))
+    before, theirs = git("rev-parse", "HEAD", theirs).split()
+    own = _own(git("merge-base", before, theirs))
     with operations.recorded(f"Put what is own on top of {target}", theirs):
         _merge(target, theirs)
         dvc("pull", "--force")
+        contents.sweep_former(before, theirs)
         _join(target)
         book = _on_top(own, target)
         message = f"Put what is own on top of {target}"

@@ -1,5 +1,6 @@
 """Projects in which a core and a test set are ready, and what undisturbed nights make of them."""
 
+import shutil
 import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import NamedTuple
 import polars as pl
 import pytest
 
+from tests.flows import operators
+from tests.flows.operators import Clone
 from tests.projects import real_stages as project
 
 PATIENCE = 120  # seconds after which a case counts as hanging
@@ -90,3 +93,19 @@ def pack(numbers: Undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     project.copied(numbers.root, tmp_path)
     monkeypatch.chdir(tmp_path)
     return numbers._replace(root=tmp_path)
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clones after the first night, to be copied."""
+    return operators.template(tmp_path_factory.mktemp("operators") / "template")
+
+
+@pytest.fixture
+def pair(template: Path, tmp_path: Path) -> Iterator[tuple[Clone, Clone]]:
+    """Two clones after the first night."""
+    shutil.copytree(template, tmp_path / "project", symlinks=True)
+    with operators.in_this_process():
+        first, second = Clone(tmp_path / "project", "a"), Clone(tmp_path / "project", "b")
+        first.deliveries = 1
+        yield first, second

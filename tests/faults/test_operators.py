@@ -1,7 +1,5 @@
 """Faults of a shared git remote: two operators, tags that are lost or lie, a remote that does not answer."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -25,21 +23,6 @@ Pair = tuple[Clone, Clone]
 @pytest.fixture(autouse=True)
 def _never_hangs() -> None:
     """Every command ends by itself."""
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return operators.template(tmp_path_factory.mktemp("operators") / "template")
-
-
-@pytest.fixture
-def pair(template: Path, tmp_path: Path) -> Iterator[Pair]:
-    """Two clones after the first night."""
-    shutil.copytree(template, tmp_path / "project", symlinks=True)
-    with operators.in_this_process():
-        first, second = Clone(tmp_path / "project", "a"), Clone(tmp_path / "project", "b")
-        first.deliveries = 1
-        yield first, second
 
 
 def at_remote(clone: Clone) -> dict[str, str]:

@@ -400,6 +400,18 @@ class Operators(RuleBasedStateMachine):
 
         self.act(name, versions.compact, moment)
 
+    @rule(name=clone, moment=moment)
+    def purge(self, name: str, moment: int | None) -> None:
+        """Nothing here has what was taken down any longer."""
+        from diva.commands import reviews
+        from diva.versions import purge, takedowns
+
+        def action() -> None:
+            reviews.forget(purge=True)
+            assert not purge.present(takedowns.read()["sample_id"])
+
+        self.act(name, action, moment)
+
     @rule(which=st.sampled_from(["git", "remote"]))
     def goes_away(self, which: str) -> None:
         """A remote."""
@@ -475,15 +487,20 @@ def published_takedowns(tag: str) -> set[str]:
 
 
 def assert_complete(deliveries: list[tuple[str, int]]) -> None:
-    """Every image that was delivered is in the newest index of the pool, and in the set unless it was taken down."""
-    from diva.store import curated, index, ledger, paths
+    """Every image that was delivered is in the newest index of the pool and in the set, unless it was taken down."""
+    from diva.store import curated, digests, index, ledger, manifest, paths
+    from diva.versions import takedowns
 
     book = ledger.read()
     pool = index.read(paths.pool(ledger.newest_pool(book)))
     state = curated.read(book.latest)
     for name, number in deliveries:
         rows = pool.filter(pl.col("path").str.contains(f"deliveries/{name}{number}/", literal=True))
-        assert len(rows) == SIZE, f"{name}{number}: {len(rows)} of {SIZE} images in the pool"
+        images = list(Path("..", name, "deliveries", f"{name}{number}").rglob("*.png"))
+        ids = {digests.sha256(path)[: manifest.ID_LENGTH] for path in images}
+        lost = ids - set(rows["sample_id"]) - set(takedowns.read()["sample_id"])  # a purge takes it out of the index
+        assert len(ids) == SIZE
+        assert not lost, f"{name}{number}: {len(lost)} of {SIZE} images are not in the pool"
         missing = set(rows["sample_id"]) - set(state["sample_id"])
         assert not missing, f"{name}{number}: {len(missing)} images are in no set"
 
