@@ -8,9 +8,10 @@
     typiclust           from the largest cluster with fewest labels the most typical row: no label is needed
     uniform             chance
 
-`expected_variance` is greedy and exact: of a pool of more than `MOST` rows those of largest gain stay in memory, and
-after every `BLOCK` choices, or once none of them is as good as the best of the others was, all rows are judged anew by
-one thin product. `badge`, `k_center` and `typiclust` see a seeded sample of `MOST` rows of a larger pool.
+`expected_variance` is greedy and exact: of a pool of more than `MOST` rows those of largest gain stay in memory; once
+none of them is as good as the best of the others was, those of largest gain are read anew, and after every `BLOCK`
+choices all rows are judged anew by one thin product. Only a row whose gain grew meanwhile could be missed. `badge`,
+`k_center` and `typiclust` see a seeded sample of `MOST` rows of a larger pool.
 
 References: expected variance is ours, in the line of A-optimal design; Scheffer et al., Active Hidden Markov Models for
 Information Extraction, IDA 2001 (margin); Ash et al., Deep Batch Active Learning by Diverse, Uncertain Gradient Lower
@@ -43,7 +44,7 @@ from diva.numerics.ridge import Moments, RidgeModel
 
 MOST = 8192  # rows of the pool in memory at a time
 MOST_CLUSTERS, SMALL, NEIGHBOURS = 500, 5, 20  # of `typiclust`, as in the paper
-BLOCK = 64  # choices between two passes over a pool that has more
+BLOCK = 128  # choices between two products with a pool that has more
 
 
 class Pick(NamedTuple):
@@ -123,21 +124,26 @@ def expected_variance(data: Unlabelled, quota: Quota, budget: int) -> Iterator[P
     """The row that takes most from the expected variance, given those before it."""
     variance = LabelledVariance(data.model.inverse, data.judged[0].gram, budget)
     rows = row_variances(data.pool, variance.inverse, variance.pulled)
+    since, start = torch.zeros(len(quota.open), dtype=torch.int64), 0  # labels that each row's values hold, and all do
     while quota.open.any():
-        start, gain = variance.count, rows.gain.masked_fill(~quota.open.to(rows.pull.device), -torch.inf)
-        best = gain.argsort(descending=True, stable=True)[: min(MOST, int(quota.open.sum()))].sort().values
-        others = float(gain.index_fill(0, best, -torch.inf).max())
-        positions, z, inside = best.cpu(), rows_at(data.pool, best.cpu()), rows.at(best)
-        while quota.open[positions].any():
+        gain = rows.gain.masked_fill(~quota.open.to(rows.pull.device), -torch.inf)
+        best = gain.topk(min(MOST, int(quota.open.sum()))).indices.sort().values
+        others, positions, before = float(gain.index_fill(0, best, -torch.inf).max()), best.cpu(), variance.count
+        z = rows_at(data.pool, positions)
+        inside = rows.at(best).after(z, variance.directions[:, start:before], since[positions] - start)
+        while quota.open[positions].any() and (others == -torch.inf or variance.count - start < BLOCK):
             gain = inside.gain.masked_fill(~quota.open[positions].to(inside.pull.device), -torch.inf)
             j = int(gain.argmax())
-            passed = variance.count - start
-            if passed and others > -torch.inf and (passed == BLOCK or float(gain[j]) < others):
+            if float(gain[j]) < others:
                 break
             direction = variance.label(z[j])
             yield Pick(int(positions[j]), float(gain[j]), variance.value)
             inside = inside.after(z, direction)
-        rows = variances_after(data.pool, rows, variance.directions[:, start : variance.count])
+        rows.put(best, inside)
+        since[positions] = variance.count
+        if variance.count == before or variance.count - start >= BLOCK:
+            rows = variances_after(data.pool, rows, variance.directions[:, start : variance.count], since - start)
+            since, start = since.fill_(variance.count), variance.count
 
 
 def margin(data: Unlabelled, quota: Quota, _: int) -> Iterator[Pick]:

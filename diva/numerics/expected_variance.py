@@ -96,12 +96,27 @@ class RowVariances:
         """Of the rows at these positions."""
         return RowVariances(self.leverage_factor[rows], self.pull[rows])
 
-    def after(self, z: Tensor, directions: Tensor, work: Workspace | None = None) -> "RowVariances":
-        """The same once rows are labelled, of whose ``directions`` (2, t, p) `LabelledVariance.label` gave one each."""
+    def after(
+        self, z: Tensor, directions: Tensor, since: Tensor | None = None, work: Workspace | None = None
+    ) -> "RowVariances":
+        """The same once rows are labelled.
+
+        Args:
+            z: these rows (n, p).
+            directions: (2, t, p), of which `LabelledVariance.label` gave one for each label.
+            since: (n,), how many of them each row's values hold already; None for none.
+            work: buffers.
+        """
         both = products.times(z, directions.flatten(0, 1).T.to(z), work, "outputs").double()
         along, across = both.chunk(2, dim=1)
+        if since is not None:
+            along = along * (torch.arange(along.shape[1], device=along.device) >= since.to(along.device)[:, None])
         g = self.leverage_factor - along.square().sum(1)
         return RowVariances(g.clamp_min_(0), (self.pull - 2 * (along * across).sum(1)).clamp_min_(0))
+
+    def put(self, rows: Tensor, part: "RowVariances") -> None:
+        """Fill in the rows at these positions."""
+        self.leverage_factor[rows], self.pull[rows] = part.leverage_factor, part.pull
 
 
 @over_parts()
@@ -122,13 +137,15 @@ def row_variances(chunks: Chunks, inverse: Tensor, pulled: Tensor) -> RowVarianc
     return RowVariances(*columns)
 
 
-@over_parts("variances")
-def variances_after(chunks: Chunks, variances: RowVariances, directions: Tensor) -> RowVariances:
+@over_parts("variances", "since")
+def variances_after(chunks: Chunks, variances: RowVariances, directions: Tensor, since: Tensor) -> RowVariances:
     """`RowVariances.after` of every row, in one pass."""
     columns = torch.stack([variances.leverage_factor, variances.pull])
 
     def of_chunk(chunk: Chunk, _: Tensor, work: Workspace) -> tuple[slice, RowVariances]:
-        return chunk.rows, RowVariances(*columns[:, chunk.rows]).after(chunk.features, directions, work)
+        return chunk.rows, RowVariances(*columns[:, chunk.rows]).after(
+            chunk.features, directions, since[chunk.rows], work
+        )
 
     for rows, part in in_order(of_chunk, weighted(chunks, None)):
         columns[0, rows], columns[1, rows] = part.leverage_factor, part.pull
