@@ -5,9 +5,10 @@ is found with the views' groups given, with none given, and left out one by one,
 whether rows that are independent are told to belong together (never), in 20 draws of noise each. Then Extend: half of
 the images of each class as the core, the others the pool, 30 % of which are wrong.
 
-    python -m benchmarks.groups
+    python -m benchmarks.groups [--out FILE]
 """
 
+import argparse
 import json
 import warnings
 from collections.abc import Callable, Iterator
@@ -140,15 +141,23 @@ def alarms(features: Any, labels: Any) -> int:
 
 
 def main() -> None:
-    """Measure, print, and write the results."""
-    results: dict[str, Any] = {"machine": description()}
+    """Measure, print, and write the results after each part."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    out = parser.parse_args().out
+    results: dict[str, Any] = {"machine": description(), "alarms": {}}
+
+    def write() -> None:
+        out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
     results["detection"] = show("Wrong labels found", [detection(seed) for seed in SEEDS])
-    results["alarms"] = {}
+    write()
     for name, features, labels in independent():
         results["alarms"][name] = alarms(features, labels)
         print(f"{name}: told to belong together in {results['alarms'][name]} of {len(DRAWS)} draws", flush=True)
+        write()
     results["extension"] = show("Extend", [extension(seed) for seed in SEEDS])
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write()
 
 
 def show(title: str, draws: list[dict[str, dict[str, float]]]) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """Curated sets judged by several learners, and by whether they ever do worse than doing nothing.
 
     python -m benchmarks.panel flags | sets | gate | neighbours  [--features FOLDER] [--seeds N] [--first SEED]
-                              [--packs NAME ...] [--out FILE]
+                              [--sets NAME ...] [--out FILE]
 
     flags  F1 of the flag rule: digits, Flowers-102, CIFAR-10N, noise of several kinds; share flagged where clean
     sets   test error of the learners on all rows, flagged out, flagged out with weights, and a clean oracle; Extend
            with 30 % of the pool wrong, beside a uniform choice, everything and everything less flagged; whether what
            must hold does, and 3 steps of Reweight beside `auto`
     gate   whether weights are kept (`release.weights: auto`), and what keeping them does to the panel's test error
-           (mean of the five learners), of some packs or of all
+           (mean of the five learners), of some sets or of all
     neighbours  test error of votes of 1 to 15 neighbours on all rows, flagged out, and a clean oracle, 20 % wrong
 
 Each table is the mean and the standard deviation over seeds; each cell in which the release is worse than doing nothing
@@ -42,7 +42,7 @@ from diva.text.choices import Learner
 
 FOLDER = Path("../shared/data/features")
 ROWS = 3000  # of CIFAR-10N
-PACKS = ("flowers", "digits", "cifar10n")
+GATED = ("flowers clean", "flowers uniform 20 %", "digits clean", "cifar10n human")  # packs and noise
 WEIGHING: dict[str, Any] = {"loss": "calibrated", "step_size": 0.5}
 NOISY = (("flowers", "uniform 20 %"), ("cifar10n", "human"))
 KINDS = ("uniform 5 %", "uniform 20 %", "uniform 40 %", "one class 40 %", "a tenth of the classes 40 %", "clean")
@@ -189,12 +189,11 @@ def halves(labels: Array, seed: int) -> tuple[Array, Array]:
     return np.concatenate([o[: len(o) // 2] for o in order]), np.concatenate([o[len(o) // 2 :] for o in order])
 
 
-def gate(folder: Path, seed: int, packs: Sequence[str] = PACKS) -> dict[str, float]:
+def gate(folder: Path, seed: int, sets: Sequence[str] = GATED) -> dict[str, float]:
     """Whether weights are kept (1 or 0), and how much they lower the test error of each learner and of all."""
     figures: dict[str, float] = {}
-    for name, kind in (("flowers", "clean"), ("flowers", "uniform 20 %"), ("digits", "clean"), ("cifar10n", "human")):
-        if name not in packs:
-            continue
+    for about in sets:
+        name, _, kind = about.partition(" ")
         arrays = pack(name, folder, seed)
         truth = arrays.get("y_train_clean", arrays["y_train"])
         classes = int(truth.max()) + 1
@@ -213,7 +212,6 @@ def gate(folder: Path, seed: int, packs: Sequence[str] = PACKS) -> dict[str, flo
             both = core.subset(stays), TrainingSet(x, labels, weights).subset(stays)
             wrong = [answer(learner, some, x_test, penalty=c, seed=seed).predicted != arrays["y_test"] for some in both]
             gains[learner] = 100 * float(wrong[0].mean() - wrong[1].mean())
-        about = f"{name} {kind}"
         figures |= {
             f"{about}: kept": float(benefit["gain"] > benefit["standard_error"]),
             f"{about}: test gain": float(np.mean(list(gains.values()))),
@@ -353,12 +351,12 @@ def main() -> None:
     parser.add_argument("--features", type=Path, default=FOLDER)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="seed, of those that follow one another")
-    parser.add_argument("--packs", nargs="+", choices=PACKS, default=PACKS, help="of gate")
+    parser.add_argument("--sets", nargs="+", choices=GATED, default=GATED, help="of gate")
     parser.add_argument("--out", type=Path)
     told = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
     draws: list[dict[str, float]] = []
-    measure = partial(gate, packs=told.packs) if told.table == "gate" else TABLES[told.table]
+    measure = partial(gate, sets=told.sets) if told.table == "gate" else TABLES[told.table]
     for seed in range(told.first, told.first + told.seeds):
         draws.append(measure(told.features, seed))
         print(json.dumps({"seed": seed, **{key: round(value, 3) for key, value in draws[-1].items()}}), flush=True)
