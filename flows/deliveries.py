@@ -168,8 +168,9 @@ class Admission(NamedTuple):
 
 def judge(book: Ledger, arrival: Arrival) -> Admission:
     """Accept a delivery for the set it is meant for, unless its content was delivered before or cannot be read."""
+    where = (Path(arrival.source).absolute(), arrival.source, arrival.to)
     try:
-        checksum = inspection.checksum(Path(arrival.source).absolute(), arrival.source, arrival.to)
+        checksum = inspection.checksum(*where)
     except (ValueError, OSError) as error:
         return Admission(None, plain(f"{arrival.name} is refused: {error}"))
     if arrival.to == "labels":
@@ -178,7 +179,9 @@ def judge(book: Ledger, arrival: Arrival) -> Admission:
     if same:
         return Admission(None, f"{plain(arrival.name)} was delivered before, as {same}; nothing is added")
     try:
-        accepted = batches.added(book, arrival.to, ledger.Batch(source=arrival.source, checksum=checksum, options={}))
+        accepted = batches.added(
+            book, arrival.to, ledger.Batch(source=arrival.source, checksum=checksum, options=inspection.options(*where))
+        )
     except ValueError as error:
         return Admission(None, plain(f"{arrival.name} is refused: {error}"))
     what = ledger.newest_pool(accepted) if arrival.to == "pool" else f"of the {arrival.to}"

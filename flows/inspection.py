@@ -4,6 +4,7 @@ What comes from outside may be made to crash whatever reads it, or to keep it bu
 are large. A crash here, or an hour without an end, refuses the delivery, and the night goes on.
 """
 
+import json
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from diva.versions.locks import SCRATCH
 from diva.versions.processes import leashed
@@ -27,15 +29,20 @@ def checksum(path: Path, source: str, to: str = "pool") -> str:
     Raises:
         ValueError: it cannot, or its reader crashed; the message names it.
     """
-    digest, fault = look(path, source, to)
+    said, fault = look(path, source, to)
     if fault:
         raise ValueError(fault)
-    return digest
+    return said.partition("\t")[0]
+
+
+def options(path: Path, source: str, to: str = "pool") -> dict[str, Any]:
+    """The options with which a delivery that was looked at is read: its format, where it has one."""
+    return dict(json.loads(look(path, source, to)[0].partition("\t")[2] or "{}"))
 
 
 @cache
 def look(path: Path, source: str, to: str = "pool") -> tuple[str, str]:  # noqa: ARG001 - the key of the cache
-    """The checksum, or "" and what is wrong."""
+    """The checksum and, after a tab, the options as JSON; or "" and what is wrong."""
     with leashed([*COMMAND, source, to], LOCK) as process, _limited(process) as late:
         lines = [line for line in (process.stdout or "") if line.strip()]
         status = process.wait()
@@ -68,8 +75,8 @@ def _limited(process: "subprocess.Popen[str]") -> Iterator[threading.Event]:
 
 
 def main(source: str, to: str = "pool") -> int:
-    """0 and the checksum on standard output; 1 and why not."""
-    from diva.ingest import annotations, sources
+    """0, and checksum and options on standard output; 1 and why not."""
+    from diva.ingest import annotations, project, sources
     from diva.store import digests, ledger
     from flows import provenance
 
@@ -78,8 +85,9 @@ def main(source: str, to: str = "pool") -> int:
             annotations.read(Path(source))
             sys.stdout.write(digests.sha256(Path(source)) + "\n")
             return 0
-        provenance.require_same_source(ledger.read(), source, to)
-        sys.stdout.write(sources.checksum(source, {}) + "\n")
+        chosen = project.options_of(source, to)
+        provenance.require_same_source(ledger.read(), source, to, chosen)
+        sys.stdout.write(f"{sources.checksum(source, chosen)}\t{json.dumps(chosen)}\n")
     except (ValueError, OSError, MemoryError) as error:
         sys.stdout.write(f"{' '.join(str(error).split()) or 'memory does not suffice'}\n")
         return 1

@@ -95,13 +95,13 @@ def require_same_features(book: Ledger) -> None:
             raise ValueError(f"Features of {name} must be made as the core's were: {'; '.join(other)}. {TAKE_BACK}")
 
 
-def require_same_source(book: Ledger, source: str, to: str = "pool") -> None:
+def require_same_source(book: Ledger, source: str, to: str = "pool", options: Mapping[str, Any] | None = None) -> None:
     """Refuse ready features (HDF5) that say they were made in another way than the core's say of themselves."""
     core, new = attributes(Path(book.batches["core"].source)), attributes(Path(source))
     other = [f"{key} is {new[key]!r}, the core's {core[key]!r}" for key in new if core.get(key, new[key]) != new[key]]
     if other:
         raise ValueError(f"{source} must be made as the core's features were: {'; '.join(other)}; make it anew.")
-    content = sources.open_source(source, {}, unlabelled=sources.waits(to))
+    content = sources.open_source(source, options or {}, unlabelled=sources.waits(to))
     require_same_kind(made(paths.features("core")), source, content)
     require_shared_classes(source, content)
 

@@ -113,8 +113,9 @@ def require_shared_classes(
 
 def labels_of(source: Source) -> Counter[str]:
     """Usable samples by class; nothing where only ``download`` will tell."""
-    if isinstance(source, readers.ImageSource):
-        return Counter(str(listed.label) for listed in source.listed if listed.label and not listed.fault)
+    if isinstance(source, readers.ImageSource | FormatSource):
+        listed = source.listed() if isinstance(source, FormatSource) else source.listed
+        return Counter(str(entry.label) for entry in listed if entry.label and not entry.fault)
     if isinstance(source, readers.FeatureSource):
         return Counter(filter(None, open_ready(source.path, source.unlabelled).labels.tolist()))
     return Counter()

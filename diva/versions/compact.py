@@ -129,8 +129,8 @@ def moves(rows: pl.DataFrame) -> Iterator[tuple[Path, Path]]:
     for column in ("features", "path"):
         pairs = pl.DataFrame({"old": before[column], "new": after[column], "into": rows["batch"]})
         inside = pl.col("new").str.starts_with(f"{paths.BASE.as_posix()}/") & ~pl.col("into").is_in(["core", "test"])
-        for old, new, _ in pairs.filter(inside).unique(maintain_order=True).iter_rows():
-            yield parts.file_of(old), parts.file_of(new)
+        files = [(parts.file_of(old), parts.file_of(new)) for old, new, _ in pairs.filter(inside).iter_rows()]
+        yield from dict.fromkeys(files)
 
 
 def moved(rows: pl.DataFrame) -> pl.DataFrame:

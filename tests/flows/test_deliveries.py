@@ -5,11 +5,13 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
+from diva.ingest import sources
 from diva.ingest.ready import attributes
 from diva.store import ledger, manifest, paths
 from diva.store.features import FeatureWriter
 from flows import deliveries, inspection
 from flows.deliveries import Watched
+from tests.ingest import layouts
 
 
 def image(path, value=0):
@@ -66,6 +68,22 @@ def test_a_complete_delivery_from_a_url_is_copied_whole(fresh):
     assert (fresh.root / "data/deliveries/d1/cat/1.png").is_file()
     assert fresh.git("status", "--porcelain", "data") == ""
     assert deliveries.judge(ledger.read(), arrival).outcome == "d1 is b001"
+    memory.rm("/box", recursive=True)
+
+
+def test_shards_from_an_object_store_are_a_batch_whose_format_the_ledger_names(fresh):
+    memory = MemoryFileSystem()
+    shard = layouts.tar(fresh.root / "there/part-000.tar", {"a.png": layouts.png(0), "a.cls": b"cat"})
+    memory.put(str(shard), "/box/d1/part-000.tar")
+    memory.touch("/box/d1/.complete")
+    watched = Watched("memory://box")
+    (arrival,) = watched.arrivals()
+    assert watched.bring(arrival) == ""
+    (entry,) = deliveries.judge(ledger.read(), arrival).book.batches["b001"].deliveries
+    assert (entry.source, entry.options) == ("data/deliveries/d1", {"format": "webdataset"})
+    source = sources.open_batch(entry, "b001")
+    delivery = source.read(fresh.root)
+    assert delivery.samples["label"].to_list() == ["cat"]
     memory.rm("/box", recursive=True)
 
 

@@ -23,7 +23,7 @@ def write(train: pl.DataFrame, pictures: Iterable[ExportedImage], folder: Path) 
     classes = sorted(set(train["label"]))
     codes = {name: code for code, name in enumerate(classes)}
     rest = [name for name in train.columns if name not in ("path", "label")]
-    schema = {"image": IMAGE, "label": pl.Int64, **{name: train.schema[name] for name in rest}}
+    schema: dict[str, Any] = {"image": IMAGE, "label": pl.Int64, **{name: train.schema[name] for name in rest}}
     about = json.dumps({"info": {"features": features(train, rest, classes)}}, ensure_ascii=False)
     (folder / "data").mkdir()
     for number, piece in enumerate(pieces(pictures)):
