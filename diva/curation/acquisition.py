@@ -25,7 +25,6 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
-from sklearn.cluster import KMeans, MiniBatchKMeans
 from torch import Tensor
 
 from diva.curation.extend import gathered
@@ -221,6 +220,8 @@ def typiclust(data: Unlabelled, quota: Quota, budget: int) -> Iterator[Pick]:
 
 def clusters(rows: Any, count: int, seed: int) -> Any:
     """Which of ``count`` clusters each row (n, p) belongs to, by k-means."""
+    from sklearn.cluster import KMeans, MiniBatchKMeans  # seconds that other rules need not wait
+
     means = (
         KMeans(count, n_init=1, random_state=seed)
         if count <= 50

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 ROUND_STAGES = {"extend", "curate"}  # a published round is history: its code's commit stands in the ledger
 HEAVY = {"torch", "torchvision"}
+SCORING = ("fit", "score", "extend")
 
 
 def body(name: str) -> dict:
@@ -102,9 +103,13 @@ def test_imports_go_one_way(name):
         assert not upward, f"{file.relative_to(ROOT)} imports {sorted(upward)}"
 
 
-def test_features_of_other_networks_need_no_torchvision():
-    """Nothing that `diva.vision.image_features` imports at once imports it at once."""
-    seen, files = set(), [ROOT / "diva/vision/image_features.py"]
+@pytest.mark.parametrize(
+    ("first", "absent"),
+    [("diva/vision/image_features.py", "torchvision"), *((f"stages/{name}.py", "sklearn") for name in SCORING)],
+)
+def test_what_a_stage_seldom_needs_is_imported_where_it_is_needed(first, absent):
+    """Nothing that a file imports at once, itself or through others, imports it at once."""
+    seen, files = set(), [ROOT / first]
     for file in files:
         statements = ast.parse(file.read_text(encoding="utf-8")).body
         modules = {name for node in statements for name in imported(node)}
@@ -113,7 +118,7 @@ def test_features_of_other_networks_need_no_torchvision():
         files += [path for path in paths if path.is_file() and path not in files]
     assert len(files) > 15
     assert "torch" in seen
-    assert "torchvision" not in seen
+    assert absent not in seen
 
 
 def imported(node: ast.stmt) -> set[str]:
