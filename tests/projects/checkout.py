@@ -36,6 +36,7 @@ class Project:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PWD": str(self.root),
             "PYTHONPATH": str(self.root),
+            "PYTHONDONTWRITEBYTECODE": "",  # the project's code is compiled once, not by every process
             "OMP_NUM_THREADS": "1",  # equal bytes need an equal number of threads
             "DO_NOT_TRACK": "1",
             "PREFECT_HOME": str(self.root / ".prefect"),
