@@ -25,7 +25,7 @@ for ``reweight``, and for ``extend`` with ``validate_on="members"`` beside it.
 Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022.
 """
 
-from diva.estimators.annotations import consensus
+from diva.estimators.annotations import annotation_table, consensus
 from diva.estimators.classifier import DivaClassifier
 from diva.estimators.curation import detect, explain, extend, reweight
 from diva.estimators.labelling import suggest
@@ -52,6 +52,7 @@ __all__ = [
     "NumberDetection",
     "Reweighting",
     "RoundSummary",
+    "annotation_table",
     "consensus",
     "detect",
     "detect_multilabel",

@@ -64,6 +64,34 @@ def consensus(
     )
 
 
+def annotation_table(row: Any, annotator: Any, label: Any, *, n: int, time: Any = None) -> tuple[Array, Array]:
+    """A list of who said what of which row, as `consensus` takes it: labels (n, A), None where there is none.
+
+    Args:
+        row: (m,) positions in X.
+        annotator: (m,) names.
+        label: (m,) labels.
+        n: rows of X.
+        time: (m,) of anything that sorts; None where the list is in order. What an annotator said last of a row counts.
+
+    Returns:
+        The table, and the annotators (A,) of its columns, sorted.
+
+    Raises:
+        ValueError: on lengths that differ, or a position outside 0..n−1.
+    """
+    rows, said, labels = np.asarray(row), np.asarray(annotator), np.asarray(label, dtype=object)
+    check_consistent_length(rows, said, labels, time)
+    if len(rows) and not (rows.dtype.kind in "iu" and 0 <= rows.min() <= rows.max() < n):
+        raise ValueError(f"row must hold positions in 0..{n - 1}, got {rows.min()}..{rows.max()}.")
+    annotators, columns = np.unique(said, return_inverse=True)
+    order = np.arange(len(rows)) if time is None else np.argsort(np.asarray(time), kind="stable")
+    table = np.full((n, len(annotators)), None, dtype=object)
+    for i in order:
+        table[rows[i], columns[i]] = labels[i]
+    return table, annotators
+
+
 def _votes(annotations: Any) -> tuple[torch.Tensor, Array]:
     """Codes (n, A), −1 where there is none, and the classes."""
     table = np.asarray(annotations)

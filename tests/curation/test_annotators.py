@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from diva.curation.annotators import consensus, posterior, turns, value_of_a_vote
+from diva.estimators import annotation_table
 from diva.estimators import consensus as agree
 from diva.numerics.chunks import InMemory
 from tests import naive
@@ -93,6 +94,17 @@ def test_names_and_missing_labels_are_taken_as_they_are():
     assert np.allclose(named.soft, coded.probability.numpy(), atol=1e-6)
     numbers = np.where(votes.numpy() < 0, np.nan, votes.numpy())
     assert agree(chunks.features[:, :-1].numpy(), numbers, normalize="none").label.dtype == np.float64
+
+
+def test_a_list_of_who_said_what_is_the_same_as_columns():
+    rows, who, labels = [0, 1, 0, 1, 1], ["zoe", "ann", "ann", "zoe", "ann"], ["cat", "dog", "dog", "cat", "eel"]
+    table, annotators = annotation_table(rows, who, labels, n=3)
+    assert annotators.tolist() == ["ann", "zoe"]
+    assert table.tolist() == [["dog", "cat"], ["eel", "cat"], [None, None]]
+    backwards, _ = annotation_table(rows, who, labels, n=3, time=[5, 4, 3, 2, 1])
+    assert backwards[1].tolist() == ["dog", "cat"]
+    with pytest.raises(ValueError, match=r"row must hold positions in 0\.\.1, got 0\.\.2"):
+        annotation_table([0, 2], who[:2], labels[:2], n=2)
 
 
 def table_of(codes):
