@@ -8,7 +8,6 @@ from typing import Any
 
 ESTIMATORS = (
     "DivaClassifier",
-    "consensus",
     "detect",
     "detect_multilabel",
     "detect_regression",
@@ -18,6 +17,7 @@ ESTIMATORS = (
     "reweight_multilabel",
     "reweight_regression",
     "suggest",
+    "consensus",
 )
 
 
