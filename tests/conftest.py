@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,14 @@ __all__ = ["api", "deployed", "grown", "night", "source_tree"]  # fixtures
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=50, database=None)
 settings.register_profile("explore", deadline=None, max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say in the report which case of tests.faults it was, if any, also to a process that only counts."""
+    report = yield
+    report.user_properties += [("fault", list(mark.args[0].key)) for mark in item.iter_markers("fault")]
+    return report
 
 
 @pytest.fixture(scope="session")

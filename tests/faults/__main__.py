@@ -18,6 +18,13 @@ import pytest
 from tests.conftest import ROOT
 from tests.faults.case import CASES, Case
 
+ELSEWHERE = (  # tests of operation, beside what they share with others
+    "tests/flows/test_additions.py",
+    "tests/flows/test_sentences.py",
+    "tests/flows/test_server.py",
+    "tests/stages/test_same_pixels.py",
+    "tests/versions/test_takedowns.py",
+)
 PAGE = ROOT / "docs" / "reliability.md"
 HEADS = ("area", "case", "what is wrong", "what comes of it", "last run")
 NOT_YET = "—"
@@ -47,8 +54,8 @@ class Outcomes:
 
 def known() -> list[Case]:
     """All cases, by area and name."""
-    for path in sorted(Path(__file__).parent.glob("test_*.py")):
-        importlib.import_module(f"tests.faults.{path.stem}")
+    for path in [*sorted(Path(__file__).parent.glob("test_*.py")), *map(ROOT.joinpath, ELSEWHERE)]:
+        importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
     return sorted(CASES.values(), key=lambda case: (case.area, case.name.casefold()))
 
 
@@ -102,8 +109,14 @@ def main(arguments: list[str]) -> int:
     status, told = 0, verdicts()
     if arguments != ["--list"]:
         outcomes, today = Outcomes(), date.today().isoformat()
-        where = [] if any(argument.endswith(".py") for argument in arguments) else [str(Path(__file__).parent)]
-        status = int(pytest.main([*where, "-q", "-p", "no:cacheprovider", *PROCESSES, *arguments], plugins=[outcomes]))
+        where = (
+            []
+            if any(argument.endswith(".py") for argument in arguments)
+            else [Path(__file__).parent, *map(ROOT.joinpath, ELSEWHERE)]
+        )
+        status = int(
+            pytest.main([*map(str, where), "-q", "-p", "no:cacheprovider", *PROCESSES, *arguments], plugins=[outcomes])
+        )
         told |= {cell(case): f"{found} {today}" for case in known() if (found := outcomes.of(case))}
     written(TABLE, table(known(), told))
     written(COUNT, count(known(), told))

@@ -2,7 +2,7 @@
 
 import shutil
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,14 +22,6 @@ class Undisturbed(NamedTuple):
 
     root: Path
     released: pl.DataFrame
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Say in the report which case it was, also to a process that only counts."""
-    report = yield
-    report.user_properties += [("fault", list(mark.args[0].key)) for mark in item.iter_markers("fault")]
-    return report
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ from diva.store import index, ledger, manifest, paths
 from diva.versions import batches, published, rounds, verify
 from flows import deliveries, work
 from flows.options import Options
+from tests.faults.case import REFUSED, UNHARMED, Case
 from tests.projects import digits
 from tests.projects.in_process import run_here
 
@@ -20,6 +21,7 @@ def add(*arguments: str, said: str = "", code: int = 0) -> str:
     return result.output
 
 
+@Case("more of core and test set", "deliveries", "after published rounds: a new major version", UNHARMED).test
 def test_core_and_test_set_grow_under_a_new_major_version_and_the_old_one_stays(published):
     digits.images(published.root / "more", range(400, 420))
     before = paths.LEDGER.read_bytes()
@@ -78,6 +80,7 @@ def test_a_first_test_set_takes_the_place_of_none(fresh):
     assert (ledger.read().batches["test"].source, ledger.read().batches["test"].additions) == ("more", [])
 
 
+@Case("more of a compacted core", "deliveries", "published rounds rest on it", REFUSED).test
 def test_a_compacted_history_keeps_its_core(published):
     compacted = ledger.compacted(ledger.read(), "curated@v0.1.0")
     with pytest.raises(ValueError, match=r"diva rollback curated@v0.1.0"):
@@ -94,6 +97,7 @@ def test_a_marker_beside_a_file_says_where_it_goes(tmp_path):
     ]
 
 
+@Case("a folder named as a marker", "deliveries", "photos.test", UNHARMED).test
 def test_a_folder_whose_name_ends_as_a_marker_is_a_delivery(tmp_path):
     for name in ("photos", "photos.test", "a.csv.core"):
         (tmp_path / name).mkdir()

@@ -13,11 +13,13 @@ from diva.versions import processes, repository
 from diva.versions.processes import CommandError, git
 from flows import deliveries, server
 from flows.deliveries import Watched
+from tests.faults.case import REFUSED, UNHARMED, Case
 from tests.projects.checkout import Project
 
 pytestmark = pytest.mark.xdist_group("flows")
 
 
+@Case("links in the watched folder", "operation", "to a folder: a delivery; to nothing: it waits", UNHARMED).test
 def test_a_dangling_link_waits_and_a_link_to_a_folder_is_a_delivery(fresh: Project) -> None:
     whole = fresh.deliver("d1", 200, 5)
     whole.rename(fresh.root / "elsewhere")
@@ -30,6 +32,7 @@ def test_a_dangling_link_waits_and_a_link_to_a_folder_is_a_delivery(fresh: Proje
     assert deliveries.judge(ledger.read(), arrival).outcome == "d2 is b001"
 
 
+@Case("a detached HEAD", "operation", "no branch that a night could commit to", REFUSED).test
 def test_a_detached_head_is_refused_in_one_sentence(fresh: Project) -> None:
     repository.require_committed()
     fresh.git("checkout", "--quiet", "--detach")
@@ -37,6 +40,7 @@ def test_a_detached_head_is_refused_in_one_sentence(fresh: Project) -> None:
         repository.require_committed()
 
 
+@Case("a missing signing key", "operation", "git is told to sign", REFUSED).test
 def test_a_signing_key_that_is_missing_is_one_sentence(fresh: Project) -> None:
     fresh.git("config", "commit.gpgsign", "true")
     fresh.git("config", "user.signingkey", "0123456789ABCDEF")
@@ -45,6 +49,7 @@ def test_a_signing_key_that_is_missing_is_one_sentence(fresh: Project) -> None:
         git("commit", "--allow-empty", "--quiet", "--message", "x")
 
 
+@Case("a failing hook", "operation", "it lets no commit pass", REFUSED).test
 def test_a_hook_that_refuses_is_one_sentence(fresh: Project) -> None:
     hook = Path(".git/hooks/reference-transaction")
     hook.write_text("#!/bin/sh\nexit 1\n")
@@ -53,6 +58,7 @@ def test_a_hook_that_refuses_is_one_sentence(fresh: Project) -> None:
         git("commit", "--allow-empty", "--quiet", "--message", "x")
 
 
+@Case("dubious ownership", "operation", "the repository is another user's", REFUSED).test
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_another_owners_repository_is_one_sentence(fresh: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in (fresh.root, fresh.root / ".git"):
@@ -62,6 +68,7 @@ def test_another_owners_repository_is_one_sentence(fresh: Project, monkeypatch: 
         git("status")
 
 
+@Case("a missing driver", "operation", "of a bucket", REFUSED).test
 def test_a_missing_driver_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     said = "ERROR: unexpected error - s3 is supported, but requires 'dvc-s3' to be installed"
     assert processes.remedy(said).startswith("The driver of the DVC remote's storage must be installed, got none")
@@ -75,6 +82,7 @@ def test_a_missing_driver_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> No
         Watched("s3://bucket/box")
 
 
+@Case("a proxy in the environment", "operation", "it never stands before loopback", UNHARMED).test
 def test_a_proxy_of_the_environment_never_stands_before_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     from urllib.request import proxy_bypass_environment
 
@@ -86,6 +94,7 @@ def test_a_proxy_of_the_environment_never_stands_before_loopback(monkeypatch: py
     assert proxy_bypass_environment("127.0.0.1")
 
 
+@Case("a note that is a formula", "operation", "it begins with =, +, - or @", UNHARMED).test
 @pytest.mark.parametrize("note", ["=1+1", "+1", "-1", "@x", "'=quoted", "plain", None])
 def test_a_note_is_no_formula_in_a_spreadsheet_and_comes_back_as_it_was(tmp_path: Path, note: str | None) -> None:
     file, about = tmp_path / "pending.csv", Reviewable({"s": "a"}, frozenset("a"), frozenset())
@@ -96,6 +105,7 @@ def test_a_note_is_no_formula_in_a_spreadsheet_and_comes_back_as_it_was(tmp_path
         assert decisions.read(file, about)["note"].to_list() == [note]
 
 
+@Case("images in place that are gone", "operation", "or others, since a version was published", REFUSED).test
 def test_verify_says_which_images_in_place_are_gone(published: Project) -> None:
     assert "gone" not in published.diva("verify").stdout
     first, second = pl.read_parquet(paths.TRAIN).filter(pl.col("path").str.starts_with("deliveries/"))["path"].head(2)

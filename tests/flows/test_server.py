@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from flows import server, terminal
+from tests.faults.case import UNHARMED, Case
 
 pytestmark = pytest.mark.xdist_group("flows")
 
@@ -82,6 +83,7 @@ REFUSES = ANSWERS.replace("    asked.recv(1 << 16)", "    health = b'/health' in
 )
 
 
+@Case("another project's server", "operation", "on this one's port", UNHARMED).test
 def test_the_server_of_another_project_is_told_from_ones_own_and_a_free_port_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

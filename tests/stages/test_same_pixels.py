@@ -13,6 +13,7 @@ from diva.ingest import images
 from diva.store import index, manifest, paths, tables
 from stages.download import download
 from stages.pool import pool
+from tests.faults.case import SET_ASIDE, Case
 from tests.projects import stage_inputs as small
 
 
@@ -78,6 +79,7 @@ def saved_again(workplace: Path) -> Path:
     return workplace
 
 
+@Case("a test image saved again", "images", "with other compression, in core and pool", SET_ASIDE).test
 def test_a_test_image_saved_again_never_trains(saved_again: Path) -> None:
     core, test = index.read_batch("core"), index.read_batch("test")
     rest, refused = without_test(core, manifest.read(paths.manifest("test"))["sample_id"], test, None)

@@ -12,6 +12,7 @@ from PIL import Image
 from diva.ingest import images
 from diva.store import curated, index, ledger, manifest, paths, tables
 from diva.versions import reviews, takedowns
+from tests.faults.case import REFUSED, UNHARMED, Case
 
 CHECKSUM = "sha256:" + "0" * 64
 
@@ -48,6 +49,7 @@ def ids(path: Path) -> list[str]:
     return index.read(path)["sample_id"].to_list()
 
 
+@Case("a takedown saved again", "takedowns", "equal pixels in another file", UNHARMED).test
 def test_equal_pixels_go_with_a_takedown_also_of_manifests_that_have_no_hash_of_them(book: ledger.Ledger) -> None:
     core, pool = ids(paths.CORE), ids(paths.pool("b001"))
     takedowns.add(reviews.forget(book, core[:2], "asked"))
@@ -60,6 +62,7 @@ def test_equal_pixels_go_with_a_takedown_also_of_manifests_that_have_no_hash_of_
     assert takedowns.twins().is_empty()
 
 
+@Case("a set with a takedown in it", "takedowns", "about to be published", REFUSED).test
 def test_a_set_with_content_that_was_taken_down_is_not_published(book: ledger.Ledger) -> None:
     takedowns.add(reviews.forget(book, ids(paths.CORE)[:1]))
     state = curated.entered(index.read(paths.pool("b001")), "pool", "r001")
@@ -70,6 +73,7 @@ def test_a_set_with_content_that_was_taken_down_is_not_published(book: ledger.Le
     takedowns.require_absent("r001")
 
 
+@Case("a takedown under another id", "takedowns", "equal ready features", UNHARMED).test
 def test_equal_ready_features_go_with_a_takedown(book: ledger.Ledger) -> None:
     for batch, rows in (("core", [[0, 1], [2, 3], [4, 5]]), ("b001", [[9, 9], [4, 5], [0, 1]])):
         with h5py.File(f"{batch}.h5", "w") as file:
