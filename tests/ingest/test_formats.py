@@ -273,3 +273,45 @@ def _stop(writer: FeatureWriter, *block: object, append=FeatureWriter.append) ->
     if writer.done:
         raise KeyboardInterrupt
     append(writer, *block)
+
+
+BROKEN = {
+    "state.json": b"{}",
+    "dataset_info.json": b"[1, 2",
+    "data-00000-of-00002.arrow": b"ARROW1 no more of it",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_saved_data_set_that_is_damaged_is_refused_by_its_name(tmp_path, name):
+    source = layouts.saved(tmp_path / "in")
+    (source / name).write_bytes(BROKEN[name])
+    with pytest.raises(ValueError, match=r"must be (whole|a readable)"):
+        read(source, tmp_path / "raw")
+    assert not any((tmp_path / "raw").glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"images": [1], "annotations": [], "categories": []},
+        {"images": [{"id": [], "file_name": "a"}], "annotations": [], "categories": []},
+        {"images": [], "annotations": [None], "categories": []},
+        {"images": [], "annotations": [{"image_id": {}}], "categories": [{}]},
+    ],
+)
+def test_a_coco_file_of_another_shape_is_refused_by_its_name(tmp_path, content):
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"boxes\.json must be whole, as coco lays it out"):
+        read(tmp_path / "boxes.json", tmp_path / "raw")
+
+
+def test_names_of_tables_cannot_lead_out_of_a_saved_data_set(tmp_path):
+    source = layouts.saved(tmp_path / "in")
+    state = json.loads((source / "state.json").read_text())
+    first = state["_data_files"][0]["filename"]
+    (source / first).rename(tmp_path / first)
+    state["_data_files"][0]["filename"] = f"../../{first}"
+    (source / "state.json").write_text(json.dumps(state))
+    with pytest.raises(ValueError, match="must be there, got nothing"):
+        read(source, tmp_path / "raw")

@@ -1,12 +1,14 @@
 """Formats by name, and which of them lies at a source; each is imported only where it is asked for."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
 from diva.ingest import images
-from diva.ingest.formats.listing import FormatOptions, Layout
+from diva.ingest.formats.listing import FormatOptions, Layout, Listing
 from diva.ingest.images import Listed
 from diva.ingest.readers import ImageSource
 from diva.store import digests, parts
@@ -17,15 +19,38 @@ LAYOUTS = {"webdataset": "WebDataset", "huggingface": "HuggingFace", "coco": "Co
 
 def recognised(source: str) -> str | None:
     """The format of what lies at a source; None where it is none of these."""
-    return next((name for name in LAYOUTS if _module(name).recognises(source)), None)
+    for name in LAYOUTS:
+        with _reading(source, name):
+            if _module(name).recognises(source):
+                return name
+    return None
 
 
 def opened(source: str, options: FormatOptions) -> Layout:
     """A delivery in the format that its options name; ValueError where there is none of that name."""
     if options.format not in LAYOUTS:
         raise ValueError(f"format must be one of {', '.join(LAYOUTS)}, got {options.format}.")
-    layout: Layout = getattr(_module(options.format), LAYOUTS[options.format])(source, options)
+    with _reading(source, options.format):
+        layout: Layout = getattr(_module(options.format), LAYOUTS[options.format])(source, options)
     return layout
+
+
+@contextmanager
+def _reading(source: str, name: str) -> Iterator[None]:
+    """Whatever a description of another shape than its format has makes its reader raise names it, as ValueError."""
+    try:
+        yield
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        RecursionError,
+        UnicodeDecodeError,
+        JSONDecodeError,
+    ) as error:
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise ValueError(f"{source} must be whole, as {name} lays it out, got {said}; write it again.") from None
 
 
 def _module(name: str) -> Any:
@@ -51,12 +76,16 @@ class FormatSource:
 
     def read(self, folder: Path) -> Delivery:
         """One row per readable image, each content once; ``folder`` takes images that lie in no readable file."""
-        listed, further = self.layout.listing(folder)
+        listed, further = self._listing(folder)
         return ImageSource(listed, self.workers, self.max_pixels, None, self.unlabelled, further).read(folder)
 
     def listed(self) -> list[Listed]:
         """Its samples, whose images may lie nowhere yet."""
-        return self.layout.listing(None).listed
+        return self._listing(None).listed
+
+    def _listing(self, folder: Path | None) -> Listing:
+        with _reading(str(self.layout.files()[0]), self.layout.title):
+            return self.layout.listing(folder)
 
 
 def options_of(source: str, split: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,7 +93,8 @@ def options_of(source: str, split: str, given: Mapping[str, Any]) -> dict[str, A
     name = given.get("format") or recognised(source)
     if name is None:
         return {}
-    splits = _module(name).splits(source) if name == "huggingface" else []
+    with _reading(source, name):
+        splits = _module(name).splits(source) if name == "huggingface" else []
     wanted = given.get("split") or (split if split in splits else None)
     rest = {key: value for key, value in given.items() if key == "columns" and value}
     return {"format": name, **rest, **({"split": wanted} if wanted else {})}
