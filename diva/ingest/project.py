@@ -144,7 +144,7 @@ def ledger_of(
     Args:
         contents: core, test, b001, b002, … in this order.
         rounds: planned rounds: round i draws from the pool after its i-th batch, later ones from the newest; without a
-            pool there are none.
+            pool, or where all of it waits for labels, there are none.
         settings: of every round: {"extend": {…}, "curate": {…}}.
     """
     core = contents["core"]
@@ -158,7 +158,10 @@ def ledger_of(
             )
         book = ledger.accept(book, batch, other.name, other.options, checksum)
     links = ledger.chain(book.pool, "pool")
-    for turn in range(rounds if links else 0):
+    labelled = any(
+        other.samples is None or other.samples > other.unlabelled for other in (contents[name] for name in links)
+    )
+    for turn in range(rounds if labelled else 0):
         book = ledger.plan_round(book, settings, pool=links[min(turn, len(links) - 1)])
     return book
 
