@@ -1,6 +1,7 @@
 """Stage ``suggest``: which samples that wait for a label to have labelled next, and what the model would call them."""
 
 import logging
+from typing import Any
 
 import polars as pl
 
@@ -25,15 +26,16 @@ def suggest(batch: str) -> None:
     groups = index.groups(index.read(paths.CORE), pool)
     fitted = rows.fitted(rows.counted(frame, book.latest, index.labelled(pool), problem), problem, groups)
     chunks = rows.prepared(waits.with_columns(label=pl.lit(problem.classes[0])), problem)  # labels play no part
-    options = {"temperature": problem.temperature, "per_class": settings.per_class, "seed": settings.seed}
-    options |= {"groups": rows.group_numbers(waits, groups), "budget": min(settings.budget, len(waits))}
-    choice = registry.suggest(settings.rule, fitted, chunks, **options)
+    choice = registry.suggest(
+        settings.rule, fitted, chunks, budget=min(settings.budget, len(waits)), temperature=problem.temperature,
+        groups=rows.group_numbers(waits, groups), per_class=settings.per_class, seed=settings.seed,
+    )  # fmt: skip
     names = [problem.classes[code] if code >= 0 else None for code in choice.label.tolist()]
     share = (choice.gain / choice.history[:1]).tolist()
     because = [suggested.reason(choice.rule, *values) for values in zip(share, choice.gain.tolist(), strict=True)]
     table = waits[choice.index.tolist()].select("sample_id", "path").with_row_index("rank", 1)
     numbers = {"probability": choice.probability.numpy(), "gain": choice.gain.numpy()}
-    about = {"reason": because, "suggested_label": pl.Series(names, dtype=pl.String), **numbers}
+    about: dict[str, Any] = {"reason": because, "suggested_label": pl.Series(names, dtype=pl.String), **numbers}
     table = table.with_columns(**{name: pl.Series(name, values) for name, values in about.items()})
     tables.write(paths.suggested(batch), table.with_columns(pl.col("probability").fill_nan(None)), suggested.SCHEMA)
     history = [value for value in choice.history.tolist() if value == value] or [None]

@@ -82,8 +82,9 @@ def checked(book: ledger.Ledger, file: Path, new_classes: bool = False) -> pl.Da
 def reviewed(book: ledger.Ledger, said: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The record of the labels that a review gave to samples that wait for one, and the decisions on all others."""
     labels = (pl.col("decision") == "relabel") & pl.col("sample_id").is_in(waiting(book)["sample_id"].implode())
-    rows = said.filter(labels).select("sample_id", "label").iter_rows()
-    return judged(book, [Annotation("review", *row) for row in rows], True), said.filter(~labels)
+    answers = [Annotation("review", *row) for row in said.filter(labels).select("sample_id", "label").iter_rows()]
+    record = judged(book, answers, new_classes=True) if answers else tables.empty(annotations.RECORD)
+    return record, said.filter(~labels)
 
 
 def judged(book: ledger.Ledger, answers: list[Annotation], new_classes: bool) -> pl.DataFrame:

@@ -52,7 +52,7 @@ def export_tasks(form: str, folder: Path, *, copy: bool = False, prefix: str | N
         if copy:
             rows = rows.with_columns(path=pl.Series(_copied(rows, fresh, folder), dtype=pl.String))
         if form == "csv":
-            columns = ["sample_id", pl.format("{}{}", pl.lit(prefix or ""), "path").alias("path")]
+            columns: list[Any] = ["sample_id", pl.format("{}{}", pl.lit(prefix or ""), "path").alias("path")]
             empty = pl.lit("").alias("label")
             rows.select(*columns, empty, "suggested_label", "probability", "rank", "reason").write_csv(
                 fresh / "tasks.csv"
