@@ -108,7 +108,8 @@ def errors(backbone: Backbone, train: Paths, test: Paths, side: int, epochs: int
     names = [f"{code:03d}" for code in range(classes)]
     transform = ResizeCrop(side, side, (0.5,) * 3, (0.5,) * 3)
     tuned = judge(backbone, transform, Tuning(epochs, learning_rate=2e-3, batch_size=8, seed=seed, device="cpu"))
-    figures, x = {}, features(backbone, paths, labels, transform)
+    figures: dict[str, float] = {}
+    x = features(backbone, paths, labels, transform)
     for name, rows, weights in training_sets(x, labels, core, pool, classes, seed):
         wrong = tuned(frame([paths[row] for row in rows], labels[rows], weights), frame(*test), names)
         figures |= {name: 100 * float(wrong.mean()), f"{name}: images": float(len(rows))}
