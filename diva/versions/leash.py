@@ -17,19 +17,27 @@ from pathlib import Path
 
 from filelock import FileLock
 
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def run(lock: Path, command: list[str]) -> int:
     """Exit status of the command; 128 + 9 where it was killed with its parent."""
     adopt_orphans()
     with FileLock(lock):
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)  # noqa: S603 - the caller's own
+        child = subprocess.Popen(  # noqa: S603 - the caller's own
+            command, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=end_with_parent
+        )
         threading.Thread(target=end_with, args=(sys.stdin.fileno(), child), daemon=True).start()
         status = child.wait()
         end(child.pid)  # what the command left behind
         reap()
     return status if status >= 0 else 128 - status
+
+
+def end_with_parent() -> None:
+    """Let the system kill this process when its parent, the leash, is killed (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def adopt_orphans() -> None:

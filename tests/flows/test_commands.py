@@ -68,6 +68,16 @@ def test_a_command_waits_for_the_last_process_of_a_killed_run(fresh):
     second.communicate()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the system's own means")
+def test_a_command_ends_with_its_leash_when_that_is_killed(fresh):
+    waits = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
+    with leashed([sys.executable, "-c", waits]) as process:
+        pid = int(process.stdout.readline())
+        assert alive(pid)
+        process.kill()
+        assert eventually(lambda: not alive(pid))
+
+
 def test_a_command_hands_its_status_on(fresh):
     with leashed([sys.executable, "-c", "raise SystemExit(7)"]) as process:
         assert process.wait() == 7
