@@ -27,6 +27,7 @@ from diva.numerics.groups import undivided_classes
 from diva.numerics.normalize import Prepared, Scaling, scaling
 from diva.numerics.precision import RidgeFit, fit_ridge
 from diva.text.choices import GroupMode, Normalization
+from diva.text.labels import normalized
 
 Array = NDArray[Any]
 Ridge = float | Literal["loo"]
@@ -200,6 +201,8 @@ def _check_groups(groups: Tensor, codes: Tensor, classes: Array, fewest: int) ->
 def read_features(X: Any, fewest: int = 1) -> Any:
     """X as it is where it streams, else as a checked numpy array."""
     if not isinstance(X, Tensor | h5py.Dataset):
+        if hasattr(X, "collect"):
+            raise ValueError("X must be data, got a lazy frame; call .collect() first.")
         return check_array(X, input_name="X", ensure_min_samples=fewest)
     if isinstance(X, Tensor) and X.layout != torch.strided:
         raise ValueError(f"X must be dense, got a tensor of layout {X.layout}; use X.to_dense().")
@@ -234,7 +237,19 @@ def read_labels(y: Any, name: str = "y") -> Array:
     labels = column_or_1d(labels, warn=True)
     if len(labels):
         check_classification_targets(labels)
+        _warn_of_spellings(labels, name)
     return labels  # type: ignore[no-any-return]
+
+
+def _warn_of_spellings(labels: Array, name: str) -> None:
+    """Warn where labels differ in blanks or in the way characters are composed alone: they are two classes here."""
+    if labels.dtype.kind not in "UO":
+        return
+    spellings: dict[str | None, Any] = {}
+    for label in np.unique(labels).tolist():
+        other = spellings.setdefault(normalized(label), label)
+        if other != label:
+            warnings.warn(f"{name} holds {other!r} and {label!r}, which count as two classes.", stacklevel=4)
 
 
 def _check_label(label: Any, name: str, row: int) -> None:

@@ -14,7 +14,8 @@ from stages.params.download import Download
 logger = logging.getLogger(__name__)
 IN_PLACE = "Nothing was copied: the samples of this batch lie where they were delivered; data/manifests lists them.\n"
 TAKE_BACK = (
-    "Put the delivery right, or, while no round has drawn from it, take it back: `git checkout data/ledger.yaml`."
+    "Put the delivery right, or take it out: `diva init` without it, or, of one that came later and from which no "
+    "round has drawn, `git checkout data/ledger.yaml`."
 )
 
 

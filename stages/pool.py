@@ -42,7 +42,7 @@ def pool(batch: str) -> None:
 
 
 def fixed(book: ledger.Ledger) -> pl.DataFrame:
-    """sample_id, pixels and batch of all samples of core and test set."""
+    """sample_id, pixels, batch and label of all samples of core and test set."""
     names = [name for name in ("core", "test") if name in book.batches]
     frames = [manifest.read(paths.manifest(name)).with_columns(batch=pl.lit(name)) for name in names]
     return pl.concat([frame.select(admission.CONTENT) for frame in frames])

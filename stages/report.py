@@ -4,7 +4,7 @@ import logging
 
 import polars as pl
 
-from diva.report import aside, page, plots, reviewed, summary
+from diva.report import aside, page, plots, reviewed, run_metrics
 from diva.report.data import ReportData, captions
 from diva.store import atomic, curated, evaluation, ledger, manifest, paths, release, tables
 from diva.versions import reviews
@@ -36,7 +36,7 @@ def read() -> ReportData:
     judging = ledger.sets(book) if len(review) else [book.latest]
     train = tables.read(paths.TRAIN, release.TRAIN, further=True)
     return ReportData(
-        run=summary.read(),
+        run=run_metrics.read(),
         fit=tables.read_json(paths.FIT),
         book=book,
         state=curated.read(book.latest),

@@ -159,7 +159,7 @@ def table(batches: Sequence[Load]) -> Table:
     """Batches, and what is left to extract of each."""
     columns = (Column("batch", number=False), Column("source", number=False), Column("samples"), Column("to extract"))
     rows = (Row((load.batch, load.contents.name, _counted(load.samples), _counted(load.remaining))) for load in batches)
-    notes = ("?: counted once it is downloaded",) if any(load.samples is None for load in batches) else ()
+    notes = ("?: counted once it is downloaded or unpacked",) if any(load.samples is None for load in batches) else ()
     return Table("Batches", columns, tuple(rows), notes)
 
 

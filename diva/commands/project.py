@@ -119,9 +119,10 @@ def plan() -> None:
 
 def summary() -> None:
     """Print what the last run did: sizes, wrong labels, rounds, test errors, and where everything lies."""
+    from diva.report import run_metrics
     from diva.report import summary as content
 
-    last = content.summarise(content.read())
+    last = content.summarise(run_metrics.read())
     console.show(last.facts, last.tables, (*last.caveats, *_outdated()))
 
 
@@ -199,7 +200,7 @@ def _described(contents: "SourceContents") -> str:
     if contents.kind == "none":
         return "none"
     if contents.samples is None:
-        return f"{contents.name}: counted once it is downloaded"
+        return f"{contents.name}: counted once it is downloaded or unpacked"
     rows = "image" if contents.kind == "images" else f"row of {amount(contents.width or 0, 'feature')}"
     unusable = f" ({count(contents.unusable)} unusable: quarantine)" if contents.unusable else ""
     waiting = f", {count(contents.unlabelled)} of them without a label: they wait for theirs (diva label)"

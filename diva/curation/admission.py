@@ -11,7 +11,7 @@ import polars as pl
 from diva.curation.neighbours import deduplicated, untested
 from diva.store import index, manifest
 
-CONTENT = ("sample_id", "pixels", "batch")  # by which a sample is the same
+CONTENT = ("sample_id", "pixels", "batch", "label")  # by which a sample is the same, and what it was called
 
 
 @dataclass(frozen=True)

@@ -122,12 +122,14 @@ def sift(archive: Path, folder: Path, limits: Limits) -> list[Listed]:
     return aside
 
 
-def check(archive: Path, limits: Limits) -> None:
-    """Read an archive to its end without writing anything; ValueError where ``sift`` would refuse it."""
+def check(archive: Path, limits: Limits, first: bool = False) -> None:
+    """Read an archive to its end, or its first entry, and write nothing; ValueError where ``sift`` would refuse it."""
     with _reading(archive):
         for _, content in track(_within(archive, limits, shutil.disk_usage(archive.parent).free), 0, "files"):
             while content is not None and content.read(PIECE):
                 pass
+            if first:
+                return
 
 
 def _within(archive: Path, limits: Limits, room: int) -> Iterator[Member]:
@@ -157,6 +159,8 @@ def _reading(archive: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno:  # the system's
             raise
         said = " ".join(str(error).split())[:200] or type(error).__name__
+        if isinstance(error, tarfile.ReadError) and "method" in said:
+            said = "a file that is neither a whole zip nor a whole tar"
         raise ValueError(f"{archive} must be a whole archive, got: {said}. Fetch or pack it again.") from None
 
 

@@ -70,6 +70,8 @@ def _misplaced(path: Path, parts: list[str], inside: Path) -> Fault | None:
         if not target.is_relative_to(inside):
             remedy = "Put the image itself there, or name it in a list (.csv with path and label): lists may."
             return Fault(f"link out of the folder: to {target}", remedy)
+        if not target.exists():
+            return Fault(f"missing file: a link that leads nowhere, to {target}", "Put the image itself there.")
         if target.is_dir():
             return Fault("link to a folder", "Put the images themselves there.")
     if len(parts) == 1:
@@ -100,6 +102,17 @@ def inner_folders(names: Iterable[str]) -> tuple[str, ...]:
     below = _below(names)
     shared = set.intersection(*below.values()) if below else set()
     return () if "" in shared or len(shared) < 2 else tuple(sorted(shared))
+
+
+def deeper_folders(names: Iterable[str]) -> tuple[str, ...]:
+    """Folders below those on top, where every image of two or more of these lies in one: they may be the classes."""
+    below = _below(names)
+    whole = [f"{top}/{inner}" for top, inners in sorted(below.items()) if "" not in inners for inner in sorted(inners)]
+    return (
+        tuple(whole)
+        if len(below) > 1 and len(whole) > len(below) and all("" not in inner for inner in below.values())
+        else ()
+    )
 
 
 def _below(names: Iterable[str]) -> dict[str, set[str]]:

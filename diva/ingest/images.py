@@ -22,6 +22,7 @@ from diva.vision.decoding import pixel_digest
 from diva.vision.formats import FORMATS, UNREAD
 
 logger = logging.getLogger(__name__)
+PNG = b"\x89PNG\r\n\x1a\n"  # how such files begin
 NARROW = 200  # how often the shorter side may go into the longer: scaling the shorter one up makes the rest huge
 MAX_PIXELS = 1 << 26  # of an image, unless asked otherwise
 T = TypeVar("T")
@@ -101,10 +102,12 @@ def header(path: Path) -> tuple[int, int] | Fault:
             size = image.size
             image.verify()
     except FileNotFoundError:
-        return Fault("missing file", "Put the file there, or take its line out of the list.")
+        return Fault("missing file", "Put the file there, or take it out of the delivery.")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return Fault(f"more than {Image.MAX_IMAGE_PIXELS} pixels", "Scale it down, or raise download.max_pixels.")
     except UnidentifiedImageError:
+        if parts.read(path)[:8] == PNG:
+            return Fault("damaged image: a chunk of the PNG is broken", "Open it in a viewer, and save it again.")
         kind = UNREAD.get(path.suffix.lower())
         reason = f"format that is not read: {kind}" if kind else "not an image"
         return Fault(reason, f"Save it as one of {', '.join(FORMATS)}, or take it away.")

@@ -161,6 +161,8 @@ def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> So
         kind, labels = "features" if rows["row"].count() else "images", Counter(rows["label"].to_list())
         files = tuple(rows["path"].unique(maintain_order=True))
         return SourceContents(name, options, source, kind, len(rows), len(labels), files=files, labels=labels)
+    if isinstance(source, readers.ArchiveSource):
+        source.glance()
     if isinstance(source, TorchvisionSource):
         _require_torchvision(name)
     return SourceContents(name, options, source, "images", None, None)
@@ -197,6 +199,12 @@ def _layout(name: str, source: readers.ImageSource) -> tuple[str, ...]:
         return (
             f"{name}: the classes are {few_of(top)}, but the same folders lie below each: {few_of(inner)}. If these "
             f"are the classes, name one folder as a source, such as {name}/{top[0]}.",
+        )
+    deeper = folders.deeper_folders(names)
+    if deeper:
+        return (
+            f"{name}: the classes are the folders on top; what lies below, as in {few_of(deeper)}, counts as theirs. "
+            "If those below are the classes, say so by a list (.csv with path and label), or move them up.",
         )
     return ()
 

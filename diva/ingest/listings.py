@@ -24,8 +24,34 @@ from diva.text.labels import normalized, plain_text
 COLUMNS = ("path", "label")
 SEPARATORS = ",;\t|"
 LIKELY = {
-    "path": ("image", "image_path", "img", "file", "file_name", "filename", "filepath", "file_path"),
-    "label": ("class", "class_name", "category", "target", "label_name", "labels", "y"),
+    "path": (
+        "image",
+        "image_path",
+        "img",
+        "img_path",
+        "image_file",
+        "image_name",
+        "file",
+        "file_name",
+        "filename",
+        "filepath",
+        "file_path",
+        "photo",
+        "uri",
+    ),
+    "label": (
+        "class",
+        "class_name",
+        "classname",
+        "category",
+        "category_name",
+        "cls",
+        "target",
+        "label_name",
+        "labels",
+        "tag",
+        "y",
+    ),
 }  # what others call them
 
 
@@ -154,6 +180,8 @@ def _located(folder: Path, name: str) -> Path:
     if name.startswith("file://"):
         name = unquote(urlsplit(name).path)
     path = Path(os.path.normpath(folder / name))
+    if name != name.strip() and not path.exists():
+        return _located(folder, name.strip())
     if "\\" in name and not path.exists():
         return Path(os.path.normpath(folder / name.replace("\\", "/")))
     return path

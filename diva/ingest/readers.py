@@ -23,6 +23,7 @@ KINDS = (
 )
 URL = re.compile(r"^(https?|file)://[^#]+#sha256=([0-9a-f]{64})$")
 EMPTY = Delivery(manifest.samples([]), manifest.refusals([]), tables.empty(manifest.TRUTH))
+LARGE = 200_000_000  # bytes of an archive that is not read to its end before a run
 
 
 class Source(Protocol):
@@ -191,6 +192,12 @@ class ArchiveSource:
         """Refuse what ``read`` would refuse, as far as it is here already."""
         if not self.sha256:
             archives.check(Path(self.source), self.limits)
+
+    def glance(self) -> None:
+        """Refuse what is no whole archive, as far as that shows in seconds: of a large one by its first entry."""
+        path = Path(self.source)
+        if not self.sha256:
+            archives.check(path, self.limits, first=path.stat().st_size > LARGE)
 
     def read(self, folder: Path) -> Delivery:
         """Fetch where needed, unpack into ``folder``, describe the images; members that may not be are set aside."""

@@ -21,6 +21,7 @@ from diva.store import manifest
 from diva.store.features import opened
 from diva.store.slabs import read_rows
 from diva.text.labels import normalized, plain_text
+from diva.text.words import amount
 
 LARGE = 1 << 28  # bytes from which what a file claims to hold is compared with what it stores
 DENSEST = 1100  # what the strongest of the common compressions makes of a byte
@@ -178,7 +179,14 @@ def _loaded(path: Path, **options: Any) -> Any:
     try:
         return np.load(path, allow_pickle=False, **options)
     except Exception as error:  # zip, header and pickle errors have nothing in common
-        raise ValueError(f"{path} must be a whole numpy file without Python objects, got: {error}") from None
+        start = path.open("rb").read(8)
+        if not start.startswith((b"\x93NUMPY", b"PK")):
+            got = f"a file that begins with {start!r}, which is none; deliver it again"
+        elif "pickle" in str(error).lower():
+            got = "Python objects; save labels as text and features as numbers"
+        else:
+            got = str(error)
+        raise ValueError(f"{path} must be a whole numpy file without Python objects, got: {got}") from None
 
 
 def _npz(path: Path) -> Mapping[str, Any]:
@@ -308,10 +316,14 @@ def _from_lists(column: Any, path: Path) -> Any:
     import polars as pl
 
     lists = column.cast(pl.List(column.dtype.inner))
-    widths = lists.list.len().drop_nulls().unique().to_list()
-    if len(widths) > 1:
-        raise ValueError(f"features of {path} must be lists of one length, got lengths {min(widths)} to {max(widths)}.")
-    width = widths[0] if widths else 0
+    widths = lists.list.len()
+    width = int(widths.drop_nulls().mode().max() or 0)
+    odd = (widths != width).fill_null(value=False).arg_true()
+    if len(odd):
+        raise ValueError(
+            f"features of {path} must be lists of one length, got {width} numbers in most rows, {widths[odd[0]]} in "
+            f"row {odd[0]} ({amount(len(odd), 'such row')}); mend these rows, or leave them out."
+        )
     numbers = np.full((len(column), width), np.nan, dtype=np.float64)
     if width:
         here = lists.is_not_null().to_numpy()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from diva.report import summary
-from diva.report.summary import RunMetrics
+from diva.report.run_metrics import RunMetrics
 from diva.text.words import count, percent
 
 Numbers = npt.NDArray[np.float64]

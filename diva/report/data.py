@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from diva.report.summary import RunMetrics
+from diva.report.run_metrics import RunMetrics
 from diva.store import ledger, tables
 from diva.store.columns import CAPTIONS
 from diva.store.curated import called_wrong

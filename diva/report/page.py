@@ -29,7 +29,7 @@ from diva.report import (
 )
 from diva.report.charts import Chart
 from diva.report.data import ReportData, samples, shown
-from diva.report.summary import RunMetrics
+from diva.report.run_metrics import RunMetrics
 from diva.store import evaluation, ledger
 from diva.store.curated import called_wrong
 from diva.text.words import count, number, percent

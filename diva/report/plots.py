@@ -8,6 +8,7 @@ import polars as pl
 
 from diva.report import charts, summary
 from diva.report.data import ReportData
+from diva.report.run_metrics import RunMetrics
 from diva.store import ledger
 
 
@@ -32,7 +33,7 @@ def tables(data: ReportData) -> dict[str, pl.DataFrame]:
     }
 
 
-def figures(run: summary.RunMetrics) -> dict[str, Any]:
+def figures(run: RunMetrics) -> dict[str, Any]:
     """The few figures that tell one run from another; DVC takes a key ``error`` for one of its own."""
     sets = {name: run.evaluate["sets"][key] for name, key in (("core", "core"), ("release", run.used))}
     return {

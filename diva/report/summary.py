@@ -4,14 +4,12 @@ Everything is read from what the stages wrote: ``data/metrics``, ``data/release/
 core's features. Errors are fractions on disk and percent here.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from diva.report import aside, test_set
-from diva.store import evaluation, ledger, manifest, paths, tables
-from diva.store.features import FeatureFile
+from diva.report import test_set
+from diva.report.run_metrics import RunMetrics
+from diva.store import evaluation, paths
 from diva.text.words import NOTHING, Column, Row, Table, amount, count, number, percent, with_interval
 
 SETS = {
@@ -32,70 +30,6 @@ class Summary(NamedTuple):
     facts: tuple[tuple[str, str], ...]
     tables: tuple[Table, ...]
     caveats: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class RunMetrics:
-    """What the stages of the last run wrote.
-
-    Attributes:
-        evaluate: data/metrics/evaluate.json.
-        release: data/release/summary.json.
-        fit: data/metrics/fit.json.
-        rounds: data/metrics/rounds/<round>.json by round.
-        network: attributes of the core's features; empty where they are not here.
-        scores: data/metrics/scores/<method>.json, by method.
-        remaining: samples that the pool still holds, by the reason why.
-        aside: samples set aside, by kind.
-    """
-
-    evaluate: Mapping[str, Any]
-    release: Mapping[str, Any]
-    fit: Mapping[str, Any]
-    rounds: Mapping[str, Mapping[str, Any]]
-    network: Mapping[str, Any]
-    scores: Sequence[Mapping[str, Any]]
-    remaining: Mapping[str, int] = field(default_factory=dict)
-    aside: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def used(self) -> str:
-        """Name of the training set that the release is."""
-        former = evaluation.release_set({"weighted": self.release["weights"]["kept"]})
-        return str(self.evaluate.get("release", former))
-
-    @property
-    def best(self) -> str:
-        """Name of the training set of the lowest error; the release itself where it ties."""
-        sets: Mapping[str, Any] = self.evaluate["sets"]
-        return min(sets, key=lambda name: (sets[name]["error"], name != self.used))
-
-    @property
-    def trained(self) -> bool:
-        """Whether features came from a trained network, or were delivered ready."""
-        return not self.network or self.network["backbone"] == "ready" or self.network["weights"] != "none"
-
-
-def read() -> RunMetrics:
-    """The last run; ValueError where there was none, or one of its files is damaged."""
-    evaluate = tables.read_json(paths.metrics("evaluate"))
-    metrics = {entry["round"]: paths.METRICS / "rounds" / f"{entry['round']}.json" for entry in evaluate["rounds"]}
-    core = paths.features("core")
-    return RunMetrics(
-        evaluate=evaluate,
-        release=tables.read_json(paths.SUMMARY),
-        fit=tables.read_json(paths.metrics("fit")),
-        rounds={name: tables.read_json(path) for name, path in metrics.items() if path.is_file()},
-        network=FeatureFile(core).attributes if core.is_file() else {},
-        scores=[tables.read_json(path) for path in sorted((paths.METRICS / "scores").glob("*.json"))],
-        remaining=Counter(evaluation.read("left")["reason"] if paths.evaluation("left").is_file() else ()),
-        aside=_aside() if paths.LEDGER.is_file() else {},
-    )
-
-
-def _aside() -> Counter[str]:
-    kinds = map(manifest.kinds, aside.read(ledger.read()).values())
-    return sum((Counter(amounts) for amounts in kinds), Counter[str]())
 
 
 def summarise(run: RunMetrics) -> Summary:
@@ -132,7 +66,7 @@ def verdict(run: RunMetrics) -> str:
         evaluation.HOPELESS: "of the pool probably wrong", evaluation.HARMFUL: "that would not help",
         evaluation.WAITING: "waiting",
         evaluation.WANTED: "wanted by people", evaluation.REJECTED: "rejected by people",
-        evaluation.UNTOUCHED: "not looked at by a round",
+        evaluation.UNTOUCHED: "not looked at by a round", evaluation.UNLABELLED: "waiting for a label",
     }  # fmt: skip
     parts = [f"{count(run.release['added'])} of {count(pool)} added"] if pool else ["no pool"]
     parts += [f"{count(amount)} {words.get(why, why)}" for why, amount in sorted(run.remaining.items())]
@@ -150,12 +84,14 @@ def _next(run: RunMetrics) -> str:
     waiting = run.remaining.get(evaluation.WAITING, 0) + run.remaining.get(evaluation.UNTOUCHED, 0)
     if waiting and stops[-1:] == ["the budget is spent"]:
         return "raise extend.budget"
-    if run.remaining.get(evaluation.WANTED) or (waiting and stops[-1:] in ([], ["none"])):
+    if run.remaining.get(evaluation.WANTED) or (waiting and (run.behind or stops[-1:] in ([], ["none"]))):
         return "python -m flows.nightly, for another round"
     if run.aside and run.rounds and not run.release["added"] and not run.remaining:
         return f"see why nothing of the pool is used: {paths.quarantine('pool', '…').parent.as_posix()}"
     if run.remaining.get(evaluation.HOPELESS, 0) + run.release["flagged"]:
         return "diva review --serve, to look at what is called wrong"
+    if run.remaining.get(evaluation.UNLABELLED):
+        return "have labelled what waits for a label: suggest.of: [pool] in params.yaml, then diva label FILE"
     return f"train on {paths.TRAIN.as_posix()}"
 
 

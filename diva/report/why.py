@@ -6,7 +6,7 @@ from diva.curation import set_model, why
 from diva.curation.set_model import SetModel
 from diva.curation.why import Ranked, Reasons
 from diva.report.names import shown_name
-from diva.store import curated, index, ledger, paths
+from diva.store import curated, evaluation, index, ledger, paths, tables
 from diva.text.words import Column, Row, Table, amount, number, percent
 from diva.versions import reviews
 
@@ -46,7 +46,7 @@ def _asked(name: str, state: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
     samples = pl.concat(
         [
             state.select(*shown, stands=stands),
-            pool.join(state, on="sample_id", how="anti").select(*shown, stands=pl.lit("in the pool, not added")),
+            _unadded(pool.join(state, on="sample_id", how="anti")).select(*shown, "stands"),
         ]
     ).filter(pl.col("sample_id") == name)
     if samples.is_empty():
@@ -54,6 +54,15 @@ def _asked(name: str, state: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
     if samples["label"].is_null().any():
         raise ValueError(f"sample must have a label to be explained, got {name}, which waits for its own.")
     return samples
+
+
+def _unadded(frame: pl.DataFrame) -> pl.DataFrame:
+    """Samples of the pool that were not added, with the reason where the last evaluation named it."""
+    there = paths.evaluation("left").is_file()
+    named = evaluation.read("left") if there else tables.empty(evaluation.REMAINING)
+    joined = frame.join(named.select("sample_id", "reason"), on="sample_id", how="left", maintain_order="left")
+    because = pl.when(pl.col("reason").is_null()).then(pl.lit("")).otherwise(pl.format(": {}", "reason"))
+    return joined.with_columns(stands=pl.format("in the pool, not added{}", because))
 
 
 def _facts(sample: pl.DataFrame, model: SetModel, query: why.Query, reasons: Reasons) -> Facts:

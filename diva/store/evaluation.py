@@ -13,6 +13,7 @@ HOPELESS = "label probably wrong"
 HARMFUL = "would raise the validation loss"
 WAITING = "a candidate; no room yet"
 UNTOUCHED = "no round has drawn from the pool"
+UNLABELLED = "no label yet"
 CLASSES: tables.Schema = {
     "label": pl.String,
     "samples": pl.Int64,  # of the test set

@@ -23,6 +23,7 @@ SCHEMA: tables.Schema = tables.OpenSchema({
 
 RELATIVES: tables.Schema = {"sample_id": pl.String, "group": pl.String}  # of samples that are left out together
 MAKING = ("backbone", "weights_sha256", "transform")  # what features of one project have in common
+CONTRADICTED = "One of both labels is wrong: look at it by diva review, or say it by diva relabel."
 
 
 def read(path: Path, *, further: bool = False) -> pl.DataFrame:
@@ -160,15 +161,18 @@ def admit(
 
     Args:
         candidates: index of one batch.
-        taken: sample_id, pixels and batch of all that came before: core, test, earlier batches of the pool.
+        taken: sample_id, pixels, batch and label of all that came before: core, test, earlier batches of the pool.
         classes: of the core, whose spelling labels take; None to admit any class.
         tested: index of the test set, whose content must not come in under another id either.
     """
     joined = candidates
     for key in ("sample_id", "pixels"):
-        before = taken.select(key, pl.col("batch").alias(f"by_{key}")).drop_nulls().unique(key, keep="first")
+        names = {f"by_{key}": pl.col("batch"), f"called_{key}": pl.col("label")}
+        before = taken.select(key, **names).drop_nulls((key, f"by_{key}")).unique(key, keep="first")
         joined = joined.join(before, on=key, how="left", maintain_order="left")
-    joined = joined.with_columns(earlier=pl.coalesce("by_sample_id", "by_pixels"))
+    joined = joined.with_columns(
+        earlier=pl.coalesce("by_sample_id", "by_pixels"), called=pl.coalesce("called_sample_id", "called_pixels")
+    )
     if tested is not None:
         test = pl.lit(delivered_ready(joined, tested))
         joined = joined.with_columns(earlier=pl.when(test).then(pl.lit("test")).otherwise("earlier"))
@@ -179,8 +183,11 @@ def admit(
     foreign = (~pl.col("label").is_in(sorted(classes)) if classes is not None else pl.lit(value=False)).fill_null(
         value=False
     )
-    reason = pl.format("already delivered: in {}", "earlier")
-    repeats = manifest.set_aside(joined.filter(repeated), reason, "Nothing to do.")
+    contrary = (pl.col("called") != pl.col("label")).fill_null(value=False)
+    other = pl.when(contrary).then(pl.format(", as {}", "called")).otherwise(pl.lit(""))
+    remedy = pl.when(contrary).then(pl.lit(CONTRADICTED)).otherwise(pl.lit("Nothing to do."))
+    reason = pl.format("already delivered: in {}{}", "earlier", other)
+    repeats = manifest.set_aside(joined.filter(repeated), reason, remedy)
     strange = manifest.set_aside(
         joined.filter(~repeated & foreign),
         pl.format("class the core lacks: {}", "label"),

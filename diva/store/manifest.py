@@ -92,11 +92,11 @@ def checksum(path: Path) -> str:
     return digests.sha256(path)
 
 
-def set_aside(frame: pl.DataFrame, reason: str | pl.Expr, remedy: str) -> pl.DataFrame:
+def set_aside(frame: pl.DataFrame, reason: str | pl.Expr, remedy: str | pl.Expr) -> pl.DataFrame:
     """Rows of a manifest or an index as rows of a quarantine."""
-    why = pl.lit(reason) if isinstance(reason, str) else reason
+    why, what = (pl.lit(text, pl.String) if isinstance(text, str) else text for text in (reason, remedy))
     columns = ["sample_id", "path", "label"]
-    return frame.select(*columns, reason=why, remedy=pl.lit(remedy, pl.String)).cast(dict(QUARANTINE))  # type: ignore[arg-type]
+    return frame.select(*columns, reason=why, remedy=what).cast(dict(QUARANTINE))  # type: ignore[arg-type]
 
 
 def kinds(refused: pl.DataFrame) -> dict[str, int]:

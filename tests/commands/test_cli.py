@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from diva.commands import cli, plan
 from diva.ingest import project
-from diva.report import summary
+from diva.report import run_metrics, summary
 from diva.store import ledger, manifest, paths, tables
 from diva.text import terminal
 from stages.params.__main__ import faults
@@ -183,16 +183,16 @@ def test_damaged_metrics_are_named(clone: Path) -> None:
     finish()
     paths.SUMMARY.write_text("{")
     with pytest.raises(ValueError, match=r"data/release/summary\.json must be readable JSON"):
-        summary.read()
+        run_metrics.read()
 
 
 def test_differences_whose_interval_excludes_zero_are_coloured(clone: Path) -> None:
     finish()
-    rows = {row.cells[0]: row for row in summary.sets(summary.read()).rows}
+    rows = {row.cells[0]: row for row in summary.sets(run_metrics.read()).rows}
     assert rows["everything"].verdict == "better"
     assert rows["uniform, of equal size"].verdict == "worse"
     assert rows["core"].verdict == ""
-    assert len(terminal.table(summary.sets(summary.read()), 80).columns) == 5
+    assert len(terminal.table(summary.sets(run_metrics.read()), 80).columns) == 5
 
 
 # init

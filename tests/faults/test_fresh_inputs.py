@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 import diva
 from diva.estimators import DivaClassifier, detect, extend, reweight
@@ -322,8 +322,17 @@ BAD = [
     bad("ready features", "another width", "three features, then four", other_width, "--pool", "3 features", "4"),
     bad("ready features", "another kind", "a pool of images", other_kind, "--pool", "features", "images"),
     bad("ready features", "no rows", "arrays of length 0", lambda: classes(pack(features=np.zeros((0, 3)), labels=np.array([], str))), "labelled samples"),
+    bad("ready features", "a page called .npz", "what a server answers instead of a file", lambda: classes(written("x.npz", b"<!DOCTYPE html>")), "begins with b'<!DOCTYP'", "deliver it again"),
+    bad("ready features", "a short row", "lists of 3 numbers, row 2 of 2", lambda: classes(parquet(features=[[1.0] * 3, [1.0] * 3, [1.0] * 2, [1.0] * 3], labels=["a", "b"] * 2)), "3 numbers in most rows, 2 in row 2"),
+    bad("lists", "img_path and category", "what others call the columns", lambda: classes(table(lines("{},{}", "img_path,category"))), "--columns path=img_path,label=category"),
+    bad("layouts", "half a zip", "a copy that broke off, as a source", lambda: half_a_zip(), "half.zip must be a whole archive", "Fetch or pack it again"),
     bad("ready features", "a pickle of torch", "a .pt file", lambda: classes(written("x.pt", b"PK\3\4")), "x.pt", ".npz"),
 ]  # fmt: skip
+
+
+def half_a_zip() -> dict[str, int]:
+    whole = Path(archive_flat()).read_bytes()
+    return classes(written("half.zip", whole[: len(whole) // 2]))
 
 
 def archive_flat() -> str:
@@ -344,6 +353,23 @@ def test_what_cannot_be_used_is_refused_with_place_and_remedy(
         assert refused.match(part)
 
 
+def dangling() -> dict[str, str]:
+    folders("photos")
+    Path("photos/cat/gone.png").symlink_to("nowhere.png")
+    return aside("photos")
+
+
+def with_a_broken_chunk() -> bytes:
+    """A sound PNG but for the checksum of a chunk of text."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text("a", "b")
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG", pnginfo=text)
+    data = bytearray(buffer.getvalue())
+    data[data.index(b"tEXt") + 7] ^= 255
+    return bytes(data)
+
+
 def odd(name: str, content: bytes = b"no pixels here") -> Make:
     def make() -> dict[str, str]:
         folders("photos")
@@ -357,6 +383,8 @@ LOST = [
     lost("images", "a photo of a phone", "HEIC", odd("a.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"), {"a.heic": "format that is not read: HEI"}),
     lost("images", "a drawing", "SVG", odd("a.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"), {"a.svg": "format that is not read: SVG"}),
     lost("images", "a project of Photoshop", "PSD", odd("a.psd", b"8BPS\0\1"), {"a.psd": "format that is not read: PSD"}),
+    lost("images", "a link to nothing", "a dangling link in a class folder", dangling, {"gone.png": "missing file: a link that leads nowhere"}),
+    lost("images", "a broken chunk of text", "sound pixels, one checksum wrong", odd("a.png", with_a_broken_chunk()), {"a.png": "damaged image: a chunk of the PNG"}),
     lost("images", "a text called PNG", "no image inside", odd("a.png"), {"a.png": "not an image"}),
     lost("lists", "a folder among the paths", "i instead of i/0.png", lambda: aside(table(lines("{},{}") + "i,cat\n")), {"i": "not a file"}),
 ]  # fmt: skip
@@ -382,6 +410,7 @@ CALLS = [
     bad("estimators", "infinite X", "in one cell", lambda: detect(np.where(X[5, 2] == X, np.inf, X), Y), "infinity"),
     bad("estimators", "a column less", "in the pool's frame", lambda: extend(FRAME, Y, FRAME.drop("c"), Y), "X_pool", "columns of X"),
     bad("estimators", "groups of another length", "one less", lambda: detect(X, Y, groups=np.arange(59)), "groups must have one entry per row"),
+    bad("estimators", "a lazy frame", "not collected", lambda: detect(FRAME.lazy(), Y), "lazy frame", "collect"),
     bad("estimators", "predict before fit", "a model without rows", lambda: DivaClassifier().predict(X), "not fitted"),
     bad("estimators", "a score misspelt", "sofft", lambda: detect(X, Y, score="sofft"), "score must be", "soft"),
     bad("estimators", "no ridge", "0", lambda: detect(X, Y, ridge=0), "ridge must be"),
@@ -425,3 +454,21 @@ def test_a_number_in_quotes_is_that_number() -> None:
     content = project.params(extend={"budget": "100"})
     assert not faults(content)
     assert work.checked({name: content[name] for name in project.SETTINGS})[0].budget == 100
+
+
+def test_labels_that_differ_in_blanks_alone_are_said() -> None:
+    with pytest.warns(UserWarning, match="y holds 'ant' and 'ant ', which count as two classes"):
+        detect(X, np.where(np.arange(60) < 30, np.char.add(Y, np.where(Y == "ant", " ", "")), Y))
+
+
+def test_blanks_around_a_path_are_no_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert classes(table(lines(" ./{} ,{}"))) == [TWO]
+
+
+def test_folders_below_the_classes_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for top, below in (("cats", ("tabby", "siam")), ("dogs", ("pug", "boxer"))):
+        folders(f"L/{top}", below)
+    notes = own.gather("L", [], "none")["core"].notes
+    assert any("folders on top" in note and "cats/siam, cats/tabby, dogs/boxer and 1 more" in note for note in notes)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diva.report import by_class, charts, page, summary
+from diva.report import by_class, charts, page, run_metrics
 from diva.report.data import samples
 from stages import report
 from tests.projects.finished_run import finish
@@ -34,7 +34,7 @@ def test_every_figure_is_one_that_plotly_knows(place) -> None:
 
 def test_the_curve_of_extend_has_uniform_choices_beside_it(place) -> None:
     finish()
-    chart = charts.extension(summary.read())
+    chart = charts.extension(run_metrics.read())
     assert chart
     curves = {trace["name"]: trace["y"] for trace in chart.figure["data"] if "name" in trace}
     assert curves["Extend"] == [20, 20]

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from diva.report import assets, page, summary
+from diva.report import assets, page, run_metrics, summary
 from diva.report.data import ReportData
 from diva.review import current
 from diva.store import curated, paths
@@ -142,7 +142,7 @@ def test_fewer_rows_keep_the_labels_called_wrong(place: Path) -> None:
 
 def test_the_page_begins_with_the_verdict_that_the_summary_prints(place: Path) -> None:
     finish()
-    verdict = summary.verdict(summary.read())
+    verdict = summary.verdict(run_metrics.read())
     assert "; next: " in verdict
     assert html.escape(verdict[1:]) in rendered().partition('id="sets"')[0]
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from diva.report.summary import RunMetrics, verdict
+from diva.report.run_metrics import RunMetrics
+from diva.report.summary import verdict
 from diva.store.evaluation import HARMFUL, HOPELESS, WAITING
 
 

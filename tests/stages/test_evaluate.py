@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diva.report import summary, test_set
+from diva.report import run_metrics, summary, test_set
 from diva.store import evaluation, index, paths
 from stages.evaluate import main as evaluate
 from tests.projects import real_stages as project
@@ -24,7 +24,7 @@ def test_the_stage_evaluate_judges_core_release_and_everything_by_it_on_request(
     judged = {name: figures["finetuned"] for name, figures in content["sets"].items() if "finetuned" in figures}
     assert set(judged) == {"core", content["release"], "everything"}
     assert judged["core"]["difference"] == 0
-    shown = summary.panel(summary.read())
+    shown = summary.panel(run_metrics.read())
     assert shown.columns[-1].title == "fine-tuned"
     told = {row.cells[0]: row.cells[-1] for row in shown.rows}
     assert told["core"] == f"{100 * judged['core']['error']:.2f}"

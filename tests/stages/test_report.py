@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from diva.report import summary
+from diva.report import run_metrics
 from diva.store import paths, tables
 from stages import report
 from stages.params.report import Report
@@ -45,7 +45,7 @@ def test_plots_count_every_sample_and_hold_a_row_per_set_and_round(finished: Pat
     }
     assert (len(frames["sets"]), len(frames["rounds"])) == (7, 2)
     assert frames["balance"].rows() == [("cat", 8, 10), ("dog", 8, 10), ("owl", 8, 10)]
-    figures, run = tables.read_json(paths.FIGURES), summary.read()
+    figures, run = tables.read_json(paths.FIGURES), run_metrics.read()
     assert figures["test_error"]["release"] == run.evaluate["sets"][run.used]["error"]
     assert (figures["added"], figures["called_wrong"]) == (run.release["added"], run.release["flagged"])
     counted = {
