@@ -54,7 +54,8 @@ def review(project: Project) -> dict[str, tuple[str, str | None]]:
 
 
 def refused(project: Project, batch: str) -> dict[str, int]:
-    return dict(read(project, f"quarantine/pool-{batch}.parquet").group_by("reason").len().iter_rows())
+    reasons = read(project, f"quarantine/pool-{batch}.parquet")["reason"].str.replace(", as .*", "")  # another label
+    return dict(reasons.value_counts().iter_rows())
 
 
 UP_TO_DATE = "Data and pipelines are up to date."
@@ -303,5 +304,5 @@ def test_without_a_version_the_commands_say_so(project: Path, tmp_path: Path) ->
     shutil.rmtree(fresh.root / ".git")
     done = fresh.diva("versions", check=False)
     assert done.returncode == 1
-    assert "not a git repository" in done.stderr
+    assert "must be a git repository with a commit" in done.stderr
     assert "Traceback" not in done.stderr
