@@ -8,7 +8,7 @@ and 97.5 % quantiles of the mean error; differences between two sets are drawn i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -41,15 +41,23 @@ class Head:
     loo_error: float
     basis: Tensor | None = None
 
+    @cached_property
+    def weights(self) -> Tensor:
+        """W (p, k) float64, in the features' own coordinates."""
+        return self.model.head if self.basis is None else self.basis @ self.model.head
+
+    def outputs(self, z: Tensor) -> Tensor:
+        """zW (m, k) of rows in the features' own coordinates."""
+        return products.times(z, self.weights.to(z))
+
     def correct(self, chunks: Chunks) -> Tensor:
         """Which rows the head classifies as labelled (n,), on the CPU."""
-        head = self.model.head if self.basis is None else self.basis @ self.model.head
-        parts = [products.times(z, head.to(z)).argmax(1) == labels for z, labels, _ in chunks]
+        parts = [self.outputs(z).argmax(1) == labels for z, labels, _ in chunks]
         return torch.cat(parts).cpu() if parts else torch.zeros(0, dtype=torch.bool)
 
     def margins(self, chunks: Chunks) -> Tensor:
         """The given label's output less the best other one (n,), on the CPU."""
-        parts = [margins(products.times(z, self.model.head.to(z)), labels) for z, labels, _ in chunks]
+        parts = [margins(self.outputs(z), labels) for z, labels, _ in chunks]
         return torch.cat(parts).cpu() if parts else torch.zeros(0)
 
 

@@ -59,25 +59,37 @@ def serves(rows: Tensor) -> bool:
 def syrk(rows: Tensor, out: Tensor, alpha: float, beta: float) -> None:
     """The upper triangle of ``out`` ← alpha·rowsᵀrows + beta·out; rows (m, p) and out (p, p), contiguous."""
     m, p = rows.shape
+    _require(out, p, p)
     _call("syrk", rows, b"L", b"N", p, m, alpha, rows, max(1, p), beta, out, max(1, p))
 
 
 def trmm(rows: Tensor, upper: Tensor) -> None:
     """``rows`` (m, p) ← rows @ upper, in place; below the diagonal ``upper`` (p, p) is not read."""
     m, p = rows.shape
+    _require(upper, p, p)
     _call("trmm", rows, b"L", b"L", b"N", b"N", p, m, 1.0, upper, max(1, p), rows, max(1, p))
 
 
 def gemm(rows: Tensor, matrix: Tensor, out: Tensor) -> None:
     """``out`` (m, k) ← rows (m, p) @ matrix (p, k), all contiguous."""
     (m, p), k = rows.shape, matrix.shape[1]
+    _require(matrix, p, k)
+    _require(out, m, k)
     _call("gemm", rows, b"N", b"N", k, m, p, 1.0, matrix, max(1, k), rows, max(1, p), 0.0, out, max(1, k))
 
 
 def gemm_transposed(rows: Tensor, values: Tensor, out: Tensor) -> None:
     """``out`` (p, k) ← rowsᵀ values, of rows (m, p) and values (m, k), all contiguous."""
     (m, p), k = rows.shape, values.shape[1]
+    _require(values, m, k)
+    _require(out, p, k)
     _call("gemm", rows, b"N", b"T", k, p, m, 1.0, values, max(1, k), rows, max(1, p), 0.0, out, max(1, k))
+
+
+def _require(operand: Tensor, rows: int, columns: int) -> None:
+    """The routines read memory by these sizes, whatever lies there."""
+    if tuple(operand.shape) != (rows, columns):
+        raise ValueError(f"operand must have shape ({rows}, {columns}), got {tuple(operand.shape)}.")
 
 
 def factorise(matrix: Tensor) -> bool:

@@ -9,9 +9,10 @@ import torch
 
 from diva.curation import trials
 from diva.curation.benefit import Members, drawn, hold_out, soft_errors, trainable
-from diva.curation.evaluation import bootstrap
+from diva.curation.evaluation import bootstrap, train
 from diva.curation.learners import TrainingSet, answer, choose_penalty, logistic_outputs, mean_gain
 from diva.numerics.chunks import InMemory
+from diva.numerics.losses import margins
 from diva.numerics.normalize import Prepared
 from diva.numerics.precision import fit_ridge
 from diva.store import evaluation
@@ -23,6 +24,22 @@ def blobs(n=120, classes=3, seed=0):
     labels = np.arange(n) % classes
     centres = 3 * random.normal(size=(classes, 8))
     return (centres[labels] + random.normal(size=(n, 8))).astype(np.float32), labels
+
+
+def test_a_head_of_fewer_rows_than_features_answers_in_the_features_own_coordinates():
+    """Trained in the coordinates of its rows, n × n, it says what it says in the features', and so do held-out rows."""
+    generator = torch.Generator().manual_seed(0)
+    z, y = torch.randn(90, 200, generator=generator, dtype=torch.float64), torch.arange(90) % 3
+    z[torch.arange(90), y] += 4
+    inside, outside = InMemory(z[:60], y[:60], 7), InMemory(z[60:], y[60:], 7)
+    head, model = train(inside, 3, 0.5), fit_ridge(inside, 3, 0.5).model
+    assert head.basis is not None
+    assert torch.allclose(head.weights, model.head, atol=1e-10)
+    assert torch.allclose(head.margins(outside), margins(z[60:] @ model.head, y[60:]), atol=1e-10)
+    assert torch.equal(head.correct(outside), (z[60:] @ model.head).argmax(1) == y[60:])
+    everyone = torch.ones(60, dtype=torch.bool)
+    benefit = hold_out(Members(inside, 3, 0.5, everyone, ~everyone), 3, 0, flagged_out=False, steps=1)
+    assert all(np.isfinite(values).all() for values in benefit.margins.values())
 
 
 @pytest.mark.parametrize("learner", get_args(Learner))

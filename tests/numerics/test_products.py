@@ -127,3 +127,14 @@ def test_operands_that_do_not_match_are_refused(arithmetic):
         pytest.skip("a check of scipy's path")
     with pytest.raises(ValueError, match=r"operands of syrk must be contiguous torch\.float32"):
         blas.syrk(torch.zeros(3, 2), torch.zeros(2, 2, dtype=torch.float64), 1.0, 0.0)
+
+
+def test_operands_of_other_shapes_are_refused_before_memory_is_read():
+    rows, work = torch.randn(5, 4, dtype=torch.float64), Workspace()
+    with pytest.raises((ValueError, RuntimeError), match="shape"):
+        products.times(rows, torch.randn(3, 2, dtype=torch.float64))
+    with pytest.raises((ValueError, RuntimeError), match="shape"):
+        products.cross(rows, torch.randn(4, 2, dtype=torch.float64), work)
+    if blas.serves(rows):
+        with pytest.raises(ValueError, match=r"operand must have shape \(4, 4\), got \(3, 3\)"):
+            products.squares(rows, torch.eye(3, dtype=torch.float64), work)
