@@ -3,7 +3,7 @@
 They stand after a table's own columns in manifests, indices and the release; what computes does not read them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import polars as pl
 
@@ -17,15 +17,32 @@ CAPTIONS = ("text", "caption")  # shown beside an image
 def further(frame: pl.DataFrame, used: Sequence[str] = ()) -> pl.DataFrame:
     """The columns of a delivery's table that are kept: text, numbers, times, truth values; the first `MOST` of them.
 
-    One that is called as a column of this project is stored under that name with an underscore after it.
+    One that is called as a column of this project is stored under that name with an underscore after it, or
+    with several where that name is taken.
 
     Args:
         frame: the table.
         used: columns that mean something already.
     """
     names = [name for name, dtype in frame.schema.items() if name not in used and name.strip() and _is_plain(dtype)]
-    stored = frame.select(pl.col(name).alias(f"{name}_" if name in OWN else name) for name in names[:MOST])
-    return stored.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String))
+    taken, stored = {*OWN, *names}, {}
+    for name in names[:MOST]:
+        stored[name] = free_name(name, taken) if name in OWN else name
+        taken.add(stored[name])
+    table = frame.select(pl.col(name).alias(other) for name, other in stored.items())
+    return without_durations(table.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String)))
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """A name with as many underscores after it as make it another than those that are taken."""
+    while name in taken:
+        name += "_"
+    return name
+
+
+def without_durations(frame: pl.DataFrame) -> pl.DataFrame:
+    """Durations as text of ISO 8601: most tables cannot hold them otherwise."""
+    return frame.with_columns(pl.col(pl.Duration).dt.to_string("iso"))
 
 
 def _is_plain(dtype: pl.DataType) -> bool:

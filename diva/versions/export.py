@@ -17,6 +17,7 @@ import polars as pl
 
 from diva.ingest.sources import READY
 from diva.store import digests, manifest, parts, paths, release, tables
+from diva.store.columns import without_durations
 from diva.versions import contents
 from diva.versions.published import Version
 from diva.versions.writers import card, hugging_face, webdataset
@@ -97,7 +98,7 @@ def write_tables(frames: dict[str, pl.DataFrame], folder: Path, form: str) -> No
     for name, frame in frames.items():
         whole = tables.without_empty(frame).with_columns(path=pl.col("path").map_elements(_absolute, pl.String))
         if form == "csv":
-            whole.write_csv(folder / f"{name}.csv")
+            without_durations(whole).write_csv(folder / f"{name}.csv")
         else:
             whole.write_parquet(folder / f"{name}.parquet")
 

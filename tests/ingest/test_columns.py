@@ -128,3 +128,6 @@ def test_ready_features_keep_columns_with_one_entry_a_row(tmp_path, kind):
 def test_no_column_of_a_delivery_hides_one_of_the_release(rows):
     clash = pl.DataFrame({name: ["x"] for name in (*release.TRAIN, "score", "features")})
     assert columns.further(clash).columns == [f"{name}_" for name in clash.columns]
+    taken = pl.DataFrame({"weight": [1], "weight_": [2], "image": [3], "took": [datetime.timedelta(hours=30)]})
+    stored = columns.further(taken)
+    assert stored.row(0, named=True) == {"weight__": 1, "weight_": 2, "image": 3, "took": "P1DT6H"}

@@ -30,6 +30,8 @@ def train(tmp_path) -> pl.DataFrame:
         "origin": ["core"] * 12,
         "licence": ["CC0", "CC-BY|4.0 <b>", None] * 4,
         "day": [datetime.date(2026, 3, 1 + seed) for seed in layouts.SEEDS],
+        "image": [f"IMG {seed}" for seed in layouts.SEEDS],
+        "took": [datetime.timedelta(seconds=seed) for seed in layouts.SEEDS],
     }
     return pl.DataFrame(rows)
 
@@ -72,6 +74,8 @@ def test_the_library_of_hugging_face_reads_what_is_written(train, tmp_path):
     assert [loaded.features["label"].int2str(code) for code in loaded["label"]] == train["label"].to_list()
     assert loaded["weight"][:] == train["weight"].to_list()
     assert loaded["day"][:] == train["day"].to_list()
+    assert loaded["image_"][:] == train["image"].to_list()
+    assert loaded["took"][3] == "PT3S"
     assert loaded[3]["image"].size == (14, 12)
     assert loaded.cast_column("image", datasets.Image(decode=False))[3]["image"]["bytes"] == layouts.png(3)
 
