@@ -81,10 +81,11 @@ def rows_of(
     Raises:
         ValueError: no such columns, or a line that is no row: it is named.
     """
-    names = {name: name for name in COLUMNS} | dict(columns or {})
     lines = tables.parse(lambda path: list(rows(path)), table, "list")
     header = lines[0][1]
-    bare = unlabelled and not columns and not {"label", *LIKELY["label"]} & set(header)
+    named = {name: name for name in COLUMNS} | dict(columns or {})
+    names = {name: other if other in header else other.lower() for name, other in named.items()}
+    bare = unlabelled and "label" not in (columns or {}) and not {"label", *LIKELY["label"]} & set(header)
     wanted = [names["path"]] if bare else list(names.values())
     missing = [name for name in wanted if header.count(name) != 1]
     if missing:
@@ -99,7 +100,8 @@ def rows_of(
     ]
     used = (*names.values(), *manifest.GROUPS)
     if table.suffix.lower() != ".csv":
-        return listed, further(tables.read_parquet(table), used)
+        frame = tables.read_parquet(table)
+        return listed, further(frame, [own for own, name in zip(frame.columns, header, strict=True) if name in used])
     cells = {name: [row[number] or None for _, row in lines[1:]] for number, name in enumerate(header)}
     return listed, further(pl.DataFrame(cells, schema=dict.fromkeys(cells, pl.String)), used)
 
@@ -109,6 +111,8 @@ def is_list(table: Path, options: Mapping[str, Any]) -> bool:
     if options.get("columns"):
         return True
     names = set(tables.parse(pl.read_parquet_schema, table, "parquet file"))
+    if not {"features", "labels"} <= names:
+        names = {name.strip().lower() for name in names}
     return "path" in names and ("label" in names or not {"features", "labels"} <= names)
 
 
@@ -131,8 +135,10 @@ def rows(table: Path) -> Iterator[tuple[int, list[Any]]]:
 
 
 def _parquet_rows(table: Path) -> Iterator[tuple[int, list[Any]]]:
+    """The header, its names in lower case where that makes no two alike, then the rows, each with its line."""
     frame = tables.read_parquet(table)
-    yield 0, frame.columns
+    lower = [name.strip().lower() for name in frame.columns]
+    yield 0, [short if lower.count(short) == 1 else name for name, short in zip(frame.columns, lower, strict=True)]
     yield from ((number, list(row)) for number, row in enumerate(frame.iter_rows(), 1))
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 from PIL import Image
 
@@ -77,6 +78,23 @@ def test_columns_of_other_names_are_an_option(folder):
     assert len(brought.samples) == 4
     with pytest.raises(ValueError, match=r"options of .* must be columns"):
         sources.open_source(str(folder / "list.csv"), {"columns": {"name": "x"}})
+
+
+def test_capitals_of_a_parquet_header_lose_no_label_and_a_list_of_paths_alone_may_name_them(folder):
+    rows = {"Path": [name for name, _ in ROWS], "Label": [label for _, label in ROWS], "Site": ["n"] * 4}
+    pl.DataFrame(rows).write_parquet(folder / "list.parquet")
+    brought = sources.open_source(str(folder / "list.parquet"), {}, unlabelled=True).read(folder)
+    assert brought.samples["label"].to_list() == [label for _, label in ROWS]
+    assert brought.samples["Site"].to_list() == ["n"] * 4
+    assert not {"Label", "label_"} & {*brought.samples.columns}
+    for options in ({"path": "Path"}, {"path": "Path", "label": "Label"}):
+        listed = listings.images_of(folder / "list.parquet", options)
+        assert [entry.label for entry in listed] == [label for _, label in ROWS]
+    (folder / "list.csv").write_text("image\nimg/0.png\n")
+    (entry,) = listings.images_of(folder / "list.csv", {"path": "image"}, unlabelled=True)
+    assert (entry.path, entry.label) == (folder / "img/0.png", None)
+    with pytest.raises(ValueError, match="must have the columns image and label, got image"):
+        listings.images_of(folder / "list.csv", {"path": "image"})
 
 
 def test_files_that_are_missing_are_said_before_anything_runs(folder):
