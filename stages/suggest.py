@@ -21,7 +21,9 @@ def suggest(batch: str) -> None:
     wanted = labels_wanted.want(waits, state, pool, index.read(paths.CORE), book.latest, asking)
     tables.write(paths.suggested(batch), wanted.samples, suggested.SCHEMA)
     tables.write_json(paths.metrics(f"suggest/{batch}"), wanted.metrics)
-    logger.info("%s: %d of %d samples without a label, by %s", batch, len(wanted.samples), len(waits), wanted.choice.rule)
+    logger.info(
+        "%s: %d of %d samples without a label, by %s", batch, len(wanted.samples), len(waits), wanted.choice.rule
+    )
     if wanted.choice.message:
         logger.warning(wanted.choice.message)
 
