@@ -18,6 +18,7 @@ from diva.text.labels import Spelling
 from diva.versions import repository, takedowns
 from diva.versions.operations import rollback
 from diva.versions.pipeline import dvc
+from diva.versions.processes import git
 from diva.versions.published import Version, numbers
 
 
@@ -42,7 +43,7 @@ def publish(said: pl.DataFrame, what: str) -> str:
     book, path = write(ledger.read(), said, what)
     dvc("add", path.as_posix())
     ledger.write(paths.LEDGER, book)  # last: from here on, the next round obeys it
-    repository.commit(f"Review {path.stem}: {what}", *map(str, (paths.LEDGER, path.parent, *_listed())))
+    repository.commit(f"Review {path.stem}: {what}", *map(str, (paths.LEDGER, path.parent, *of_git())))
     return path.stem
 
 
@@ -75,8 +76,9 @@ def unmet(book: ledger.Ledger) -> bool:
     return bool(set(takedowns.read()["sample_id"]) - set(read(book).filter(FORGOTTEN_ROW)["sample_id"]))
 
 
-def _listed() -> list[Path]:
-    return [takedowns.FILE] if takedowns.FILE.is_file() else []
+def of_git() -> list[Path]:
+    """What else a commit of decisions holds: takedowns, and the records of labels that the ledger may name."""
+    return [path for path in (takedowns.FILE, paths.LABELS) if git("ls-files", "--", path.as_posix())]
 
 
 def merged(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
