@@ -44,10 +44,22 @@ def from_images(batch: str, rows: pl.DataFrame, params: Extract) -> features.Fea
 def from_ready(batch: str, rows: pl.DataFrame, params: Extract) -> features.FeatureWriter:
     """Features that a file holds already; also those of an empty batch, which has no rows and no columns."""
     writer = begun(batch, ready.attributes(), params)
-    new = rows[writer.done :]
+    new = placed(rows[writer.done :])
     for block in ready.read_ready(new["path"].to_list(), new["row"].to_list()):
         writer.append(block)
     return writer
+
+
+def placed(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows that lie where they lie now: those labelled later are in a file of features, which may be made anew."""
+    for path in filter(paths.is_features, rows["path"].unique(maintain_order=True)):
+        stored = pl.DataFrame({"sample_id": features.FeatureFile(path).sample_id}).with_row_index("row")
+        there = stored.with_columns(pl.col("row").cast(pl.Int64), path=pl.lit(path))
+        lost = rows.filter(path=path).join(there, on="sample_id", how="anti")["sample_id"]
+        if len(lost):
+            raise ValueError(f"{path} must hold the features of {lost[0]}, which has its label, got none.")
+        rows = rows.update(there, on=["path", "sample_id"])
+    return rows
 
 
 def begun(batch: str, made: dict[str, str | int], params: Extract) -> features.FeatureWriter:

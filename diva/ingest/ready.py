@@ -19,6 +19,7 @@ import numpy.typing as npt
 from diva.numerics import cores
 from diva.store import manifest
 from diva.store.features import opened
+from diva.store.paths import is_features
 from diva.store.slabs import read_rows
 from diva.text.labels import normalized, plain_text
 from diva.text.words import amount
@@ -112,7 +113,8 @@ def read_ready(paths: Sequence[str], rows: Sequence[int], chunk_size: int = 8192
     """Rows of files of ready features, block by block, in the order given: row ``rows[i]`` of ``paths[i]``."""
     where = np.asarray(rows, dtype=np.int64)
     for path, group in itertools.groupby(range(len(paths)), key=paths.__getitem__):
-        features = open_ready(path, unlabelled=True).features
+        # of rows that wait in a file of our own the codes of labels are none of its classes
+        features = StoredRows(Path(path)) if is_features(path) else open_ready(path, unlabelled=True).features
         members = np.fromiter(group, dtype=np.int64)
         asked = where[members]
         if asked.min() < 0 or asked.max() >= len(features):

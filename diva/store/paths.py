@@ -62,6 +62,11 @@ def features(batch: str) -> Path:
     return DATA / "features" / f"{batch}.h5"
 
 
+def is_features(path: str | Path) -> bool:
+    """Whether a file is one of features that were made here, of whatever batch."""
+    return Path(path).parent in (DATA / "features", BASE / "features")
+
+
 def augmented(batch: str, variant: str) -> Path:
     """Features of a batch's images after a transformation."""
     return DATA / "augment" / batch / f"{variant}.h5"

@@ -13,8 +13,9 @@ import polars as pl
 
 from diva.ingest import annotations
 from diva.ingest.annotations import Annotation
-from diva.store import index, ledger, manifest, paths, suggested, tables
+from diva.store import index, ledger, paths, suggested, tables
 from diva.store.decisions import shown
+from diva.store.features import FeatureFile
 from diva.text.labels import Spelling
 from diva.text.words import amount
 from diva.versions import takedowns
@@ -63,7 +64,7 @@ def samples(book: ledger.Ledger, new_classes: bool) -> Samples:
     rows, everything = waiting(book), takedowns.indexed()
     names: dict[str, str] = {}
     for sample_id, path in rows.filter(pl.col("path").is_unique()).select("sample_id", "path").iter_rows():
-        for name in (path, Path(path).name):
+        for name in {path, Path(path).name}:
             names[name] = "" if name in names else sample_id  # two files of one name are none
     names |= {sample_id: sample_id for sample_id in [*everything["sample_id"], *takedowns.read()["sample_id"]]}
     classes = None if new_classes else set(index.read(paths.CORE)["label"])
@@ -130,13 +131,19 @@ def _record(rows: Iterable[tuple[str | None, ...]], waits: pl.DataFrame) -> pl.D
     """Rows with what the index says of their samples, and what the model suggested."""
     columns = ("sample_id", "named", "label", "line", "reason", "remedy")
     frame = pl.DataFrame(list(rows), dict.fromkeys(columns, pl.String), orient="row")
-    delivered = [paths.manifest(batch) for batch in waits["batch"].unique(maintain_order=True)]
-    places = [manifest.read(path).select("sample_id", "row") for path in delivered if path.is_file()]
-    numbers = pl.concat([pl.DataFrame(schema={"sample_id": pl.String, "row": pl.Int64}), *places]).unique("sample_id")
     model = suggested.newest().select("sample_id", "suggested_label", "probability")
-    for others in (waits.select("sample_id", "path", "group", "pixels"), numbers, model):
+    for others in (_places(waits).select("sample_id", "path", "row", "group", "pixels"), model):
         frame = frame.join(others, on="sample_id", how="left", maintain_order="left")
     return frame.with_columns(path=pl.coalesce("path", "named")).select(list(annotations.RECORD))
+
+
+def _places(waits: pl.DataFrame) -> pl.DataFrame:
+    """Index rows with where the labelled sample is read from: its image, or its row of the stored ready features."""
+    files = waits["features"].unique().to_list()
+    ready = pl.col("features").is_in(
+        [name for name in files if FeatureFile(name).attributes.get("backbone") == "ready"]
+    )
+    return waits.with_columns(path=pl.when(ready).then("features").otherwise("path"), row=pl.when(ready).then("row"))
 
 
 def faults(record: pl.DataFrame) -> str:

@@ -94,8 +94,9 @@ def sweep_cache(gone: Collection[str]) -> None:
 
 
 def places(gone: Collection[str]) -> list[str]:
-    """Files that samples were read from, as far as indices here know them."""
-    return takedowns.indexed().filter(_of(gone))["path"].unique(maintain_order=True).to_list()
+    """Files that samples were read from, as far as indices here know them; not those of features, which it trims."""
+    files = takedowns.indexed().filter(_of(gone))["path"].unique(maintain_order=True)
+    return [path for path in files if not paths.is_features(path)]
 
 
 def beyond(gone: Collection[str]) -> list[str]:

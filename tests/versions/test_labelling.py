@@ -13,10 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from diva.ingest import annotations
 from diva.store import index, ledger, manifest, paths, suggested, tables
+from diva.store.features import FeatureFile
 from diva.versions import labelling, reviews, takedowns, tasks
 from flows import artifacts, deliveries
 from stages.download import download
+from stages.extract import extract
 from stages.pool import pool
+from tests.projects import real_stages as project
 from tests.projects import stage_inputs as small
 
 STRICT = ConfigDict(extra="forbid", strict=True)
@@ -74,6 +77,7 @@ def test_labels_become_the_next_batch_and_what_cannot_be_is_refused_with_its_lin
     assert labelling.described(record) == "2 labels; 2 of 2 as suggested; 7 refused"
     labelling.publish(labelling.accepted(ledger.read(), record, "labels.csv"), record)
     assert subprocess.check_output(["git", "ls-files", "data/labels"]).count(b"\n") == 1
+    assert reviews.of_git() == [takedowns.FILE, paths.LABELS], "a commit of decisions holds what the ledger names"
     assert labelling.waiting(ledger.read())["sample_id"].to_list() == [ids[1], ids[4], ids[5]], (
         "0 and 2 are on their way"
     )
@@ -90,6 +94,42 @@ def test_labels_become_the_next_batch_and_what_cannot_be_is_refused_with_its_lin
     Path("gone.csv").write_text(f"sample_id,label\n{ids[3]},a\n")
     with pytest.raises(ValueError, match=r"samples that wait for one, got none:\n  taken down: line 2\. Leave it out"):
         labelling.checked(ledger.read(), Path("gone.csv"))
+
+
+def test_a_label_by_the_path_of_an_image_at_the_root_is_taken(ids: list[str]) -> None:
+    path = pl.when(pl.col("sample_id") == ids[0]).then(pl.lit("0.png")).otherwise("path")
+    index.write(paths.pool("b001"), index.whole(paths.pool("b001")).with_columns(path=path))
+    Path("labels.csv").write_text("path,label\n0.png,a\n")
+    assert labelling.checked(ledger.read(), Path("labels.csv"))["sample_id"].to_list() == [ids[0]]
+
+
+def test_labels_of_ready_features_are_of_what_was_stored_whatever_becomes_of_the_delivery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    for name, seeds in (("core.npz", range(18)), ("test.npz", range(50, 56))):
+        project.pack(Path(name), seeds)
+    project.pack(Path("pool.npz"), range(100, 106), labels=[""] * 6)
+    project.begin("core.npz", "test.npz")
+    project.accept("pool.npz")
+    for stage in (download, extract, pool):
+        stage("b001")
+    ids = labelling.waiting(ledger.read())["sample_id"].to_list()
+    paths.manifest("b001").unlink()  # as a compaction does
+    project.pack(Path("pool.npz"), range(50, 56))  # now the test set's rows
+    Path("labels.csv").write_text(f"sample_id,label\n{ids[3]},cat\n{ids[1]},dog\n")
+    record = labelling.checked(ledger.read(), Path("labels.csv"))
+    labelling.publish(labelling.accepted(ledger.read(), record, "labels.csv"), record)
+    for stage in (download, extract, pool):
+        stage("b002")
+    stored, now = FeatureFile(paths.features("b001")), FeatureFile(paths.features("b002"))
+    assert (now.read() == stored.read([3, 1])).all()
+    assert index.read(paths.pool("b002")).select("sample_id", "label").rows() == [(ids[3], "cat"), (ids[1], "dog")]
+    paths.features("b001").write_bytes(paths.features("core").read_bytes())
+    paths.features("b002").unlink()
+    with pytest.raises(ValueError, match=rf"data/features/b001\.h5 must hold the features of {ids[3]}"):
+        extract("b002")
 
 
 def test_tasks_of_label_studio_and_images_of_cvat_bring_labels_too(ids: list[str]) -> None:
