@@ -12,7 +12,7 @@ What validates are entries, not rows. With G = ∂L/∂f and d, s, B and S as in
 Targets stand beside the rows, whose labels play no part. n rows, p features, q targets, m rows in a chunk.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -120,6 +120,8 @@ def fit_targets(
 ) -> TargetFit:
     """The ridge model; λ is that of the least mean squared leave-one-out residual of a grid where it is not given.
 
+    Of a grid those too small for these rows are left out; of equal residuals the last one wins.
+
     Args:
         chunks: n rows, float64.
         targets: Y (n, q).
@@ -137,8 +139,28 @@ def fit_targets(
         row = int((~torch.isfinite(targets)).any(1).nonzero()[0])
         raise ValueError(f"targets must be finite, got NaN or infinity in row {row}.")
     sums = target_moments(chunks, targets, weights)
-    fits = [TargetFit(chunks, targets, solve(sums, each), weights) for each in (grid if ridge is None else [ridge])]
-    return min(fits[::-1], key=mean_squared_residual) if len(fits) > 1 else fits[0]
+
+    def fit(ridge: float) -> TargetFit:
+        return TargetFit(chunks, targets, solve(sums, ridge), weights)
+
+    return _best(fit, grid) if ridge is None else fit(ridge)
+
+
+def _best(fit: Callable[[float], TargetFit], grid: Sequence[float]) -> TargetFit:
+    """The fit of least residual; ValueError where no ridge gives one."""
+    best: tuple[float, TargetFit] | None = None
+    refusal = ValueError("grid must hold a ridge, got none.")
+    for ridge in reversed(grid):
+        try:
+            fitted = fit(ridge)
+            residual = mean_squared_residual(fitted)
+        except ValueError as error:
+            refusal = error
+        else:
+            best = (residual, fitted) if best is None or residual < best[0] else best
+    if best is None:
+        raise refusal
+    return best[1]
 
 
 def mean_squared_residual(fitted: TargetFit) -> float:

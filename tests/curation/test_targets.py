@@ -61,6 +61,10 @@ def test_ridge_and_temperature_are_those_of_least_leave_one_out_loss():
         errors[ridge] = float((q.weights @ (f - y).square().mean(1)) / q.weights.sum())
     assert chosen.model.ridge == min(errors, key=lambda ridge: errors[ridge])
     assert mean_squared_residual(chosen) == pytest.approx(min(errors.values()))
+    small = (1e-300, *grid)  # too small a ridge is left out, unless there is no other
+    assert fit_targets(InMemory(1e6 * q.z, chunks.labels), y, grid=small).model.ridge in grid
+    with pytest.raises(ValueError, match="ridge"):
+        fit_targets(InMemory(torch.eye(30).double(), chunks.labels), y, grid=small[:1])
     q, y, chunks = targeted()
     f = naive.target_predictions_by_refits(q.z, y, q.ridge, torch.ones(30).double())
     losses = [torch.nn.functional.binary_cross_entropy(torch.sigmoid(t * (f - 0.5)), y) for t in temperatures()]
