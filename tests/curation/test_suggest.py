@@ -66,6 +66,8 @@ def test_rules_choose_each_row_once_within_limits_and_alike_every_time(rule):
     counts = groups[loose.index].bincount()
     assert counts.max() <= 3
     assert counts[3:].max() == 2
+    sparse = (groups * 10**12).where(groups > 2, -groups - 1)
+    assert torch.equal(suggest(core, pool, budget=30, rule=rule, groups=sparse, per_group=2).index, loose.index)
 
 
 @EACH_RULE
