@@ -17,6 +17,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from diva.curation import acquisition
 from diva.curation.acquisition import RULES, Quota, Unlabelled
 from diva.numerics.chunks import Chunks
 from diva.numerics.leave_one_out import choose_temperature
@@ -99,7 +100,9 @@ def suggest(
         quota.take(choice.position)
         choices.append(choice)
     if len(choices) < budget:
-        message = "; ".join(filter(None, [message, f"{len(choices)} of {budget} chosen: the limits allow no more"]))
+        sampled = f"{chosen_by} looks at {acquisition.MOST:,} rows drawn from the pool, of which no more may be chosen"
+        why = sampled if quota.open.any() else "the limits allow no more"
+        message = "; ".join(filter(None, [message, f"{len(choices)} of {budget} chosen: {why}"]))
     index = torch.tensor([choice.position for choice in choices], dtype=torch.int64)
     gain = torch.tensor([choice.gain for choice in choices], dtype=torch.float64)
     expected = torch.tensor([choice.expected for choice in choices], dtype=torch.float64)

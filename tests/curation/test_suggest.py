@@ -87,6 +87,15 @@ def test_without_labels_typical_rows_come_first_and_the_result_says_so(rule):
     assert (lonely.label >= 0).all()
 
 
+@pytest.mark.parametrize("rule", ["badge", "k_center", "typiclust"])
+def test_a_rule_that_sees_a_sample_says_so_where_it_has_no_more(rule, monkeypatch):
+    monkeypatch.setattr(acquisition, "MOST", 20)
+    _, core, pool = halves(2)
+    most = suggest(core, pool, budget=36, rule=rule)
+    assert len(most.index) == 20
+    assert most.message.startswith(f"20 of 36 chosen: {rule} looks at 20 rows drawn from the pool")
+
+
 def test_typical_rows_are_of_different_clusters():
     g = torch.Generator().manual_seed(0)
     z = torch.cat([torch.randn(20, 4, generator=g) + 30 * torch.eye(4)[c] for c in range(4)]).double()
