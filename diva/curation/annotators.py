@@ -94,7 +94,8 @@ def consensus(
         ValueError: on votes of another shape, a code beyond k, or a row without any vote.
     """
     _check(votes, chunks.shape[0], classes)
-    counts = torch.nn.functional.one_hot(votes + 1, classes + 1)[:, :, 1:].sum(1)
+    counts = torch.zeros(len(votes), classes + 1, dtype=torch.int64)
+    counts = counts.scatter_add_(1, votes.clamp_min(-1) + 1, torch.ones_like(votes))[:, 1:]
     plurality = counts.argmax(1)
     rows = Relabelled(chunks, plurality)
     if ridge is None:
@@ -107,14 +108,16 @@ def consensus(
     given = (votes >= 0).sum(0)
     right = _chosen(probability, votes).sum(0)
     bounds = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64)
-    interval = beta.ppf(bounds, right[:, None] + 0.5, (given - right)[:, None] + 0.5)
+    interval = torch.as_tensor(beta.ppf(bounds, right[:, None] + 0.5, (given - right)[:, None] + 0.5))
+    # Of who was always right or always wrong the quantiles exclude q: the interval reaches as far.
+    low, high = torch.minimum(interval[:, 0], quality), torch.maximum(interval[:, 1], quality)
     return Consensus(
         probability.masked_fill(counts == 0, -1).argmax(1),
         plurality,
         probability,
         1 - probability.gather(1, plurality[:, None])[:, 0],
         quality.where(given > 0, torch.nan),
-        torch.as_tensor(interval).where(given[:, None] > 0, torch.nan),
+        torch.stack([low, high], 1).where(given[:, None] > 0, torch.nan),
         given,
         value_of_a_vote(probability, float((quality * given).sum() / given.sum())),
         temperature,
@@ -127,14 +130,18 @@ def turns(prior: Tensor, votes: Tensor) -> tuple[Tensor, Tensor]:
     for _ in range(STEPS):
         probability = posterior(prior, votes, quality)
         before, given = quality, (votes >= 0).sum(0).clamp_min(1)
-        quality = (_chosen(probability, votes).sum(0) / given).clamp(1 / prior.shape[1], 1 - 1e-6)
+        quality = _chosen(probability, votes).sum(0) / given
         if (quality - before).abs().max() < ENOUGH:
             break
     return probability, quality
 
 
 def posterior(prior: Tensor, votes: Tensor, quality: Tensor) -> Tensor:
-    """p (n, k): the votes of annotators who are right with ``quality`` (A,), and else say any other label alike."""
+    """p (n, k): the votes of annotators who are right with ``quality`` (A,), and else say any other label alike.
+
+    Nobody counts as worse than chance here, or as never wrong.
+    """
+    quality = quality.clamp(1 / prior.shape[1], 1 - 1e-6)
     right, wrong = quality.log(), ((1 - quality) / (prior.shape[1] - 1)).log()
     worth = (right - wrong).expand_as(votes).masked_fill(votes < 0, 0)  # wrong of the others is a constant of the row
     return torch.softmax(prior.scatter_add(1, votes.clamp_min(0), worth), 1)

@@ -84,6 +84,16 @@ def test_the_order_of_annotators_and_who_never_voted_change_nothing():
     assert other.interval[0].isnan().all()
 
 
+def test_who_is_worse_than_chance_or_never_wrong_has_the_quality_of_the_interval():
+    chunks, truth, votes = annotated(quality=(1.0, 1.0, 0.9), classes=2)
+    agreed = consensus(chunks, torch.cat([votes, 1 - truth[:, None]], 1), 2)
+    assert agreed.quality[3] < 0.1
+    assert agreed.quality[0] > 0.99
+    assert ((agreed.interval[:, 0] <= agreed.quality) & (agreed.quality <= agreed.interval[:, 1])).all()
+    counts = torch.stack([(votes == c).sum(1) for c in range(2)], 1)
+    assert torch.equal(consensus(chunks, votes, 2, ridge=1.0).plurality, counts.argmax(1))
+
+
 def test_names_and_missing_labels_are_taken_as_they_are():
     chunks, _, votes = annotated(n=200, classes=3, answered=0.6)
     table = np.array(["cat", "dog", "eel", None], dtype=object)[votes.numpy()]
