@@ -2,10 +2,14 @@
 
     entries   score 1 − σ(±T*(f − ½)) of the given entry, high where suspicious; the suggested entry is [f > ½]; flagged
               are those of the ε̂·nq highest scores that are also mispredicted, with ε̂ the share of mispredicted
-              entries among the 30 % most confident (largest |f − ½|)
+              entries among the 30 % most confident (largest |f − ½|); no entry is called wrong of a label on which
+              the leave-one-out error is not significantly below the share of its rarer value, as in
+              `diva.curation.flagging`: these features cannot tell
     numbers   t = e √(1 − h) / σ̂, the studentised leave-one-out residual, σ̂ by the median of |e √(1 − h)|, which wrong
               numbers hardly move; flagged so that of those flagged a share ``false_discoveries`` is right at most, by
-              Benjamini and Hochberg on the tails of Student's t with n − Σh − 1 degrees of freedom
+              Benjamini and Hochberg on the tails of Student's t with n − Σh − 1 degrees of freedom. That share is kept
+              where right numbers deviate normally and alike in all rows: of heavy tails and skewed numbers more of
+              those flagged are right
 
 Reference: Benjamini, Hochberg, Controlling the False Discovery Rate, 1995; scores and rate are those of
 `diva.curation.detect`, entry by entry.
@@ -17,7 +21,7 @@ import torch
 from scipy.stats import false_discovery_control, t
 from torch import Tensor
 
-from diva.curation.detect import CONFIDENT
+from diva.curation.flagging import CONFIDENT, highest, near_chance
 from diva.numerics.targets import TargetFit, choose_entry_temperature, entry_margins, loo_predictions_of_targets
 
 
@@ -30,8 +34,9 @@ class EntrySuspicion:
         margin: (n, q), (2y − 1)(2f − 1).
         flagged: (n, q) booleans.
         suggested: (n, q) booleans.
-        rate: ε̂, the estimated share of wrong entries.
+        rate: ε̂, the estimated share of wrong entries, of the labels that are judged.
         temperature: T*.
+        judged: (q,) booleans, where the features tell a label at all.
     """
 
     score: Tensor
@@ -40,6 +45,7 @@ class EntrySuspicion:
     suggested: Tensor
     rate: float
     temperature: float
+    judged: Tensor
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class NumberSuspicion:
     Attributes:
         score: |t| (n,) float64.
         expected: f (n,), what the others say.
-        q_value: (n,), the least share of false discoveries at which each would be flagged.
+        q_value: (n,), the least share of false discoveries at which each would be flagged, were deviations normal.
         flagged: (n,) booleans.
         deviation: σ̂.
     """
@@ -69,16 +75,21 @@ def detect_entries(fitted: TargetFit, temperature: float | None = None) -> Entry
     temperature = choose_entry_temperature(f, y, fitted.weights) if temperature is None else temperature
     margin = entry_margins(f, y)
     score = torch.sigmoid(-temperature * margin / 2)
-    mispredicted = margin < 0
-    confident = margin.abs().flatten().argsort(descending=True, stable=True)[: max(1, round(CONFIDENT * y.numel()))]
-    rate = float(mispredicted.flatten()[confident].double().mean())
-    flagged = torch.zeros(y.numel(), dtype=torch.bool)
-    flagged[score.flatten().argsort(descending=True, stable=True)[: round(rate * y.numel())]] = True
-    return EntrySuspicion(score, margin, flagged.view_as(y) & mispredicted, f > 0.5, rate, temperature)
+    said, given = (f > 0.5).long(), y.long()
+    judged = torch.tensor([not near_chance(*each, 2) for each in zip(said.T, given.T, strict=True)], dtype=torch.bool)
+    flagged, rate = torch.zeros_like(y, dtype=torch.bool), 0.0
+    if judged.any():
+        mispredicted, sizes, scores = (each[:, judged].flatten() for each in (margin < 0, margin.abs(), score))
+        confident = sizes.argsort(descending=True, stable=True)[: max(1, round(CONFIDENT * len(sizes)))]
+        rate = float(mispredicted[confident].double().mean())
+        flagged[:, judged] = (highest(scores, rate) & mispredicted).view(len(y), -1)
+    return EntrySuspicion(score, margin, flagged, f > 0.5, rate, temperature, judged)
 
 
 def detect_numbers(fitted: TargetFit, false_discoveries: float = 0.1) -> NumberSuspicion:
-    """Which numbers are probably wrong, of one target; of those flagged that share is right at most.
+    """Which numbers are probably wrong, of one target; of those flagged that share is right at most, on average.
+
+    That share is promised where right numbers deviate normally from what is expected, by as much in every row.
 
     Raises:
         ValueError: on several targets, a share outside (0, 1), or no degree of freedom.

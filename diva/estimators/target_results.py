@@ -20,7 +20,8 @@ class EntryDetection(Tabular):
         flagged: (n, q) booleans.
         suggested: (n, q) booleans, what the other samples say.
         names: (q,) of the labels.
-        rate: the estimated share of wrong entries.
+        rate: the estimated share of wrong entries, of the labels that are judged.
+        message: which labels are not judged and why, in words; else empty.
     """
 
     score: Array
@@ -29,6 +30,7 @@ class EntryDetection(Tabular):
     suggested: Array
     names: tuple[Any, ...]
     rate: float
+    message: str = ""
 
     def words(self) -> list[tuple[int, str]]:
         """Row and finding of each flagged entry, such as "dog is missing" or "cat is wrong", most suspicious first."""
@@ -47,7 +49,8 @@ class EntryDetection(Tabular):
         return {"row": rows, "finding": findings, "score": self.score[rows, columns]}
 
     def _summary(self) -> str:
-        return f"{int(self.flagged.sum()):,} of {self.flagged.size:,} entries flagged"
+        summary = f"{int(self.flagged.sum()):,} of {self.flagged.size:,} entries flagged"
+        return "; ".join(filter(None, [summary, self.message]))
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,7 +60,7 @@ class NumberDetection(Tabular):
     Attributes:
         score: (n,), the size of the studentised leave-one-out residual.
         expected: (n,), what the other samples say.
-        q_value: (n,), the least share of false discoveries at which each would be flagged.
+        q_value: (n,), the least share of false discoveries at which each would be flagged, were deviations normal.
         flagged: (n,) booleans.
         deviation: the standard deviation of right numbers from what is expected.
     """

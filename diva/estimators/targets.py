@@ -3,6 +3,7 @@
 Rows are left out one by one here: what belongs together is not left out together.
 """
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,8 @@ def detect_multilabel(
 ) -> EntryDetection:
     """Find entries that are probably wrong: labels that a sample lacks, and such that it has and should not.
 
+    Labels of which the features tell nothing are not judged, with a warning.
+
     Args:
         X: (n, p).
         Y: (n, q) of 0 and 1 (a data frame names the labels); or n lists of labels; or n texts such as "cat|dog".
@@ -57,6 +60,9 @@ def detect_multilabel(
     """
     entries, names = read_entries(Y, separator)
     suspicion = detect_entries(_fit(X, entries, ridge, Engine(ridge, normalize, chunk_size, device, "float64")))
+    message = _unjudged([name for name, judged in zip(names, suspicion.judged, strict=True) if not judged])
+    if message:
+        warnings.warn(message, stacklevel=2)
     return EntryDetection(
         suspicion.score.numpy(),
         suspicion.margin.numpy(),
@@ -64,6 +70,18 @@ def detect_multilabel(
         suspicion.suggested.numpy(),
         names,
         suspicion.rate,
+        message,
+    )
+
+
+def _unjudged(names: list[Any]) -> str:
+    """Which labels are not judged and why; empty where all are."""
+    if not names:
+        return ""
+    some = ", ".join(map(repr, names[:5])) + ", …" * (len(names) > 5)
+    return (
+        f"labels ({len(names)}: {some}) are not judged: predictions err on them about as often as one that says the "
+        "same of every row; these features cannot tell"
     )
 
 
@@ -120,7 +138,8 @@ def detect_regression(
     Args:
         X: (n, p).
         y: (n,) numbers.
-        false_discoveries: which share of those flagged may be right.
+        false_discoveries: which share of those flagged may be right; kept where right numbers deviate normally from
+            what is expected, by as much in every row. Of heavy tails and skewed numbers more are right.
         ridge: λ > 0, or `loo`.
         normalize: `standardize`, `unit` or `none`.
         chunk_size: rows in memory at a time, or `auto`.

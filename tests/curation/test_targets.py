@@ -73,17 +73,20 @@ def test_ridge_and_temperature_are_those_of_least_leave_one_out_loss():
 
 def test_entries_are_scored_by_their_probability_and_few_flagged():
     q, y, chunks = targeted()
-    fitted = fit_targets(chunks, y, q.ridge)
+    z = torch.cat([q.z, torch.ones(30, 1)], 1)
+    fitted = fit_targets(InMemory(z, chunks.labels, 7), y, q.ridge)
     suspicion = detect_entries(fitted, 5.0)
-    f = naive.target_predictions_by_refits(q.z, y, q.ridge, torch.ones(30).double())
+    f = naive.target_predictions_by_refits(z, y, q.ridge, torch.ones(30).double())
     p = torch.sigmoid(5.0 * (f - 0.5))
     assert relative_error(suspicion.score, 1 - (y * p + (1 - y) * (1 - p))) < 1e-10
     assert torch.equal(suspicion.suggested, f > 0.5)
-    confident = sorted(range(90), key=lambda i: -abs(float(f.flatten()[i]) - 0.5))[:27]
-    wrong = ((f > 0.5) != (y > 0.5)).flatten()
-    assert suspicion.rate == pytest.approx(sum(bool(wrong[i]) for i in confident) / 27)
-    assert suspicion.flagged.sum() <= round(suspicion.rate * 90)
-    assert (wrong.view(30, 3) | ~suspicion.flagged).all()
+    assert suspicion.judged.tolist() == [True, True, False]
+    confident = sorted(range(60), key=lambda i: -abs(float(f[:, :2].flatten()[i]) - 0.5))[:18]
+    wrong = (f > 0.5) != (y > 0.5)
+    assert suspicion.rate == pytest.approx(sum(bool(wrong[:, :2].flatten()[i]) for i in confident) / 18)
+    assert 0 < suspicion.flagged.sum() <= round(suspicion.rate * 60)
+    assert (wrong | ~suspicion.flagged).all()
+    assert not suspicion.flagged[:, 2].any()
 
 
 def test_residuals_are_studentised_by_what_the_middle_says():
@@ -130,6 +133,22 @@ def test_labels_are_found_to_be_missing_or_wrong_by_name(animals):
     assert detection.to_frame().columns == ["row", "finding", "score"]
     weights = reweight_multilabel(X, lists, trim=True)
     assert weights[flipped.any(1)].mean() < weights[~flipped.any(1)].mean()
+
+
+def test_labels_of_which_the_features_tell_nothing_are_not_judged(animals):
+    X, entries, _ = animals
+    random = np.random.default_rng(2)
+    noise = random.random((300, 2)) < [0.05, 0.5]
+    alone = detect_multilabel(X, entries, ridge=1.0)
+    assert not alone.message
+    with pytest.warns(UserWarning, match=r"labels \(2: 3, 4\) are not judged"):
+        beside = detect_multilabel(X, np.column_stack([entries, noise]), ridge=1.0)
+    assert "these features cannot tell" in repr(beside)
+    assert not beside.flagged[:, 3:].any()
+    assert beside.rate == alone.rate
+    assert np.array_equal(beside.flagged[:, :3], alone.flagged)
+    with pytest.warns(UserWarning, match=r"labels \(2: 0, 1\) are not judged"):
+        assert detect_multilabel(X, noise).rate == 0
 
 
 def test_wrong_numbers_are_found_and_weigh_less():
