@@ -17,7 +17,9 @@ def text_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ValueError(f"{path} must exist; run in the project's folder, or bring it back from git.") from None
+        raise ValueError(
+            f"{path} must exist; run in the project's folder, bring it back from git, or begin one: diva init."
+        ) from None
     except OSError as error:
         raise ValueError(f"{path} must be a readable file: {error.strerror}.") from None
     except UnicodeDecodeError as error:

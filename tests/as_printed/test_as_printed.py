@@ -35,6 +35,11 @@ RUN = {  # by the tests below
     ".venv/bin/diva review --finish",
     "make curate",
 }
+LABELS = {  # by tests/pipeline/test_label_next.py, with the file that comes back
+    ".venv/bin/diva export SUGGESTED --to tasks",
+    ".venv/bin/diva export SUGGESTED --to tasks --format csv",
+    ".venv/bin/diva label export.json",
+}
 # What takes from a quarter of an hour to hours, or the network; that make knows it is looked at here.
 LONG = {f"make {target}" for target in ("test", "check", "test-slow", "kill", "faults", "audit", "soak")}
 HOOK = ".venv/bin/pre-commit install"
@@ -97,13 +102,13 @@ def somebody(tmp_path):
 
 def test_each_printed_command_is_run_here():
     shown = {command for page in pages() for command in printed(page)}
-    assert shown == RUN | LONG | {HOOK}
+    assert shown == RUN | LONG | LABELS | {HOOK}
 
 
 def test_a_newcomers_own_photos_are_taken_in_and_planned(newcomer):
     photos(newcomer.clone / "photos")
     downloaded(Path(newcomer.environment["HOME"]))
-    init, plan = (c for c in printed(ROOT / "README.md") if c.startswith(".venv/bin/diva ") and "review" not in c)
+    init, plan = (c for c in printed(ROOT / "README.md") if c.split()[1:2] in (["init"], ["plan"]))
     assert "resnet50" in newcomer.run(init) + (newcomer.clone / "params.yaml").read_text()
     assert "100" in newcomer.run(plan)
 

@@ -96,7 +96,7 @@ def not_utf8() -> Path | None:
 PLANTED = [
     bad("truncated JPEG", "a JPEG cut after half of its bytes", cut(".jpg"), "damaged image"),
     bad("truncated PNG", "a PNG cut after half of its bytes", cut(".png"), "damaged image"),
-    bad("truncated header", "a PNG of which only 30 bytes are there", cut(".png", 0.003), "not an image"),
+    bad("truncated header", "a PNG of which only 30 bytes are there", cut(".png", 0.003), "damaged image"),
     bad("zero bytes", "an empty file", written("empty.png", b""), "zero bytes"),
     bad("a text file", "text under the name of an image", written("notes.png", b"not an image\n"), "not an image"),
     bad("PostScript", "a format that programs are written in", written("a.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), "not an image"),

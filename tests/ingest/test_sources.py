@@ -137,7 +137,7 @@ def test_what_cannot_be_used_is_set_aside_with_reason_and_remedy(photos: Path, t
         "empty.png": "zero bytes",
         "text.png": "not an image",
         "out.png": f"link out of the folder: to {outside}",
-        "broken.png": "missing file",
+        "broken.png": f"missing file: a link that leads nowhere, to {photos}/nowhere.png",
         "more": f"link out of the folder: to {outside.parent}",
         "copy.png": f"same content: as {photos}/rose/0.png",
         "conflict.png": f"same content under another label: as {photos}/rose/1.png, which is labelled 'rose'",

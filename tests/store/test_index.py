@@ -52,11 +52,11 @@ def test_the_pool_takes_what_is_new_and_of_a_known_class(tmp_path: Path) -> None
     ids, labels = ["s1", "s2", "s3", "s4", "s5"], ["a", "b", "z", "a", "z"]
     candidates = index.of_batch("b002", samples(ids, labels), features(tmp_path / "b002.h5", ids))
     taken = pl.DataFrame({"sample_id": ["s4", "s5", "s5", "s0"], "batch": ["core", "test", "b001", "b001"]})
-    taken = taken.with_columns(pixels=pl.lit(None, pl.String))
+    taken = taken.with_columns(pixels=pl.lit(None, pl.String), label=pl.Series(["b", "z", "z", "a"]))
     admitted, refused = index.admit(candidates, taken, {"a", "b"})
     assert admitted["sample_id"].to_list() == ["s1", "s2"]
     assert dict(refused.select("sample_id", "reason").iter_rows()) == {
-        "s4": "already delivered: in core",
+        "s4": "already delivered: in core, as b",
         "s5": "already delivered: in test",
         "s3": "class the core lacks: z",
     }
@@ -68,7 +68,7 @@ def test_candidates_take_the_cores_spelling_of_their_class(tmp_path: Path) -> No
     candidates = index.of_batch(
         "b001", samples(["s1", "s2"], ["Käse", "1.0"]), features(tmp_path / "b001.h5", ["s1", "s2"])
     )
-    nothing = pl.DataFrame(schema={"sample_id": pl.String, "pixels": pl.String, "batch": pl.String})
+    nothing = pl.DataFrame(schema={"sample_id": pl.String, "pixels": pl.String, "batch": pl.String, "label": pl.String})
     admitted, _ = index.admit(candidates, nothing, {"Ka\u0308se", "1"})
     assert admitted["label"].to_list() == ["Ka\u0308se", "1"]
 

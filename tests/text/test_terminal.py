@@ -13,7 +13,7 @@ def test_text_never_steers_the_terminal() -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=80, highlight=False)
     hostile = "\x1b[31mred\x1b]0;title\x07\x9b2J[bold]cat[/bold]"
-    console.print(terminal.facts([(hostile, hostile)]))
+    console.print(*terminal.facts([(hostile, hostile)], 80))
     console.print(terminal.table(Table("", (Column("class", number=False),), (Row((hostile,)),)), 80))
     told = stream.getvalue()
     assert "\x1b[31m" not in told
