@@ -157,7 +157,7 @@ def read_groups(groups: Any, n: int, name: str = "groups") -> Array:
     if values.shape != (n,):
         raise ValueError(f"{name} must have one entry per row ({n},), got {values.shape}.")
     for row, group in enumerate(values.tolist() if values.dtype.kind in "Of" else ()):
-        if group is None or (isinstance(group, float) and group != group):
+        if is_missing(group):
             raise ValueError(f"{name} must hold a group for every row, got none in row {row}.")
     return values.astype(str) if values.dtype.kind == "O" else values
 
@@ -253,12 +253,18 @@ def _warn_of_spellings(labels: Array, name: str) -> None:
 
 
 def _check_label(label: Any, name: str, row: int) -> None:
-    """ValueError where a label is none (None, NaN, a missing value of pandas) or more than one."""
+    """ValueError where a label is missing or more than one."""
     if isinstance(label, list | tuple | set | dict) and len(label) != 1:
         raise ValueError(f"{name} must hold one label a sample, got {label!r} in row {row}.")
-    # Among strings numpy would read NaN, which differs from itself, as the label "nan".
-    if label is None or type(label).__name__ in ("NAType", "NaTType") or (isinstance(label, float) and label != label):
+    if is_missing(label):
         raise ValueError(f"{name} must hold a label for every row, got none in row {row}.")
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value is none: None, NaN, a missing value of pandas."""
+    # Among strings numpy would read NaN, which differs from itself, as the text "nan".
+    nan = isinstance(value, float | np.floating) and bool(value != value)
+    return value is None or nan or type(value).__name__ in ("NAType", "NaTType")
 
 
 def check_columns(first: Any, second: Any, name: str) -> None:

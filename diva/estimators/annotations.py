@@ -30,7 +30,7 @@ def consensus(
 
     Args:
         X: (n, p).
-        annotations: (n, A) labels, one column an annotator; None, NaN or an empty text where one gave none.
+        annotations: (n, A) labels, one column an annotator; None, NaN, pandas' NA or an empty text where one gave none.
         groups: (n,) of numbers or strings; rows of one group are left out together.
         ridge: λ > 0, or `loo`.
         normalize: `unit`, `none` or `standardize`.
@@ -95,11 +95,13 @@ def annotation_table(row: Any, annotator: Any, label: Any, *, n: int, time: Any 
 def _votes(annotations: Any) -> tuple[torch.Tensor, Array]:
     """Codes (n, A), −1 where there is none, and the classes."""
     table = np.asarray(annotations)
+    if table.dtype.kind == "U" and not isinstance(annotations, np.ndarray):
+        table = np.array(annotations, dtype=object)  # numpy made None and NaN among texts the texts "None" and "nan"
     if table.ndim != 2 or not table.shape[1]:
         raise ValueError(f"annotations must have shape (n, annotators), got {table.shape}.")
-    absent = np.array([[vote is None or vote != vote or vote == "" for vote in row] for row in table.tolist()], bool)
+    absent = np.array([[inputs.is_missing(vote) or vote == "" for vote in row] for row in table.tolist()], bool)
     codes = torch.full(table.shape, -1)
-    given = table[~absent]
+    given = table[~absent].tolist() if table.dtype.kind == "O" else table[~absent]
     classes, numbers = np.unique(inputs.read_labels(given, "annotations"), return_inverse=True)
     codes[torch.from_numpy(~absent)] = torch.from_numpy(numbers)
     return codes, classes

@@ -103,7 +103,16 @@ def test_names_and_missing_labels_are_taken_as_they_are():
     assert named.label.tolist() == table_of(coded.label)
     assert np.allclose(named.soft, coded.probability.numpy(), atol=1e-6)
     numbers = np.where(votes.numpy() < 0, np.nan, votes.numpy())
+    for coded in (numbers.tolist(), np.where(votes.numpy() < 0, None, votes.numpy())):
+        assert agree(chunks.features[:, :-1].numpy(), coded, normalize="none").classes.tolist() == [0, 1, 2]
     assert agree(chunks.features[:, :-1].numpy(), numbers, normalize="none").label.dtype == np.float64
+    pandas = pytest.importorskip("pandas")
+    for absent in (float("nan"), np.float32("nan"), pandas.NA, ""):
+        lists = [[absent if vote is None else vote for vote in row] for row in table.tolist()]
+        for other in (lists, pandas.DataFrame(lists), np.array(lists, dtype=object)):
+            same = agree(chunks.features[:, :-1].numpy(), other, normalize="none", dtype="float64")
+            assert same.classes.tolist() == named.classes.tolist()
+            assert np.array_equal(same.soft, named.soft)
 
 
 def test_a_list_of_who_said_what_is_the_same_as_columns():
