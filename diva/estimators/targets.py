@@ -194,13 +194,22 @@ def reweight_regression(
 def read_entries(Y: Any, separator: str | None = None) -> tuple[torch.Tensor, tuple[Any, ...]]:
     """Y (n, q) of 0 and 1 as float64, and the names of its labels: numbers where nobody named them."""
     if separator is not None:
-        Y = [[name for name in str(text).split(separator) if name] for text in Y]
+        Y = [[name for name in _text(text, row).split(separator) if name] for row, text in enumerate(Y)]
     if isinstance(Y, list | tuple):
         return _from_lists(Y)
     table = check_array(Y.cpu().numpy() if isinstance(Y, torch.Tensor) else Y, input_name="Y", dtype=np.float64)
     if not np.isin(table, (0, 1)).all():
         raise ValueError("Y must be 0 or 1 in every entry, got other numbers; or give a list of labels for each row.")
     return torch.from_numpy(table), tuple(getattr(Y, "columns", range(table.shape[1])))
+
+
+def _text(text: Any, row: int) -> str:
+    if inputs.is_missing(text):
+        raise ValueError(
+            f"Y must hold a text for each row, got {text!r} in row {row}; an empty text says that it has no label, "
+            "rows of which nobody knows are left out."
+        )
+    return str(text)
 
 
 def _from_lists(lists: Any) -> tuple[torch.Tensor, tuple[Any, ...]]:
@@ -213,6 +222,12 @@ def _from_lists(lists: Any) -> tuple[torch.Tensor, tuple[Any, ...]]:
             raise ValueError(
                 f"Y must name each label of a row once, got {labels!r} in row {row}; 0 and 1 go into an array."
             )
+    lengths, ordered = {len(labels) for labels in lists}, all(isinstance(labels, list | tuple) for labels in lists)
+    if ordered and len(lengths) == 1 and lengths != {0} and {name for labels in lists for name in labels} <= {0, 1}:
+        raise ValueError(
+            "Y must hold lists of labels, got equally long lists of only 0 and 1: entries go into an array, "
+            "np.array(Y), and labels of these names into sets or texts."
+        )
     binarizer = MultiLabelBinarizer()
     return torch.from_numpy(binarizer.fit_transform(lists)).double(), tuple(binarizer.classes_)
 

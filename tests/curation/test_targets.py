@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -175,6 +177,9 @@ def test_wrong_numbers_are_found_and_weigh_less():
         (detect_multilabel, np.array([[0, 2], [1, 0], [1, 1]]), "Y must be 0 or 1 in every entry"),
         (detect_multilabel, ["a|b", "a", "b"], "Y must hold a list of labels for each row, got 'a|b' in row 0"),
         (detect_multilabel, [[0, 0, 1], [1, 0, 0], [0, 1, 0]], "Y must name each label of a row once"),
+        (detect_multilabel, [[0, 1], [1, 0], [0, 1]], "Y must hold lists of labels, got equally long lists of only 0"),
+        (partial(detect_multilabel, separator="|"), ["a|b", None, "a"], "Y must hold a text .* got None in row 1"),
+        (partial(detect_multilabel, separator="|"), ["a", "b", np.nan], "Y must hold a text .* got nan in row 2"),
         (detect_regression, [1.0, np.nan, 2.0], "contains NaN"),
         (detect_regression, [[1.0, 2.0]] * 3, r"y must have shape \(n,\)"),
         (detect_regression, [1.0, 2.0], "inconsistent numbers of samples"),
