@@ -12,7 +12,7 @@ import stat
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-PART = re.compile(r"(.+?\.tar)#(\d{1,15})\+(\d{1,10})/")
+PART = re.compile(r"(.+?\.(?i:tar))#(\d{1,15})\+(\d{1,10})/")
 LARGEST = 1 << 28  # bytes of an image
 
 

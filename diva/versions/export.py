@@ -146,7 +146,7 @@ def _names(train: pl.DataFrame) -> list[str]:
 
 def _put(train: pl.DataFrame, files: list[str], folder: Path, version: Version, *, copy: bool) -> None:
     """The image of each sample as one of ``files``, a link or a copy."""
-    put: Callable[[Path, Path, str], None] = _copy if copy else _link
+    put: Callable[[Path, Path, str], None] = copy_image if copy else _link
     for (sample_id, path), file in zip(train.select("sample_id", "path").iter_rows(), files, strict=True):
         target = folder / file
         target.parent.mkdir(exist_ok=True)
@@ -189,12 +189,13 @@ def _absolute(path: str) -> str:
 
 def _link(source: Path, target: Path, sample_id: str) -> None:
     if parts.part_of(source):  # a link leads to whole files
-        _copy(source, target, sample_id)
+        copy_image(source, target, sample_id)
     else:
         target.symlink_to(source)
 
 
-def _copy(source: Path, target: Path, sample_id: str) -> None:
+def copy_image(source: Path, target: Path, sample_id: str) -> None:
+    """Write an image, a file or a part of one, as a file; ValueError where it is not that of the sample."""
     target.write_bytes(parts.read(source))
     if digests.sha256(target)[: manifest.ID_LENGTH] != sample_id:
         raise ValueError(f"{source} must be the image that was curated, got other content.")

@@ -8,7 +8,6 @@ exported as JSON, is taken by ``diva label``.
 """
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,9 +15,9 @@ from xml.sax.saxutils import quoteattr
 
 import polars as pl
 
-from diva.store import index, ledger, paths
+from diva.store import index, ledger, parts, paths
 from diva.versions import labelling
-from diva.versions.export import class_name, new_folder, require_images, suffix
+from diva.versions.export import class_name, copy_image, new_folder, require_images, suffix
 
 FORMATS = ("labelstudio", "csv")
 LOCAL = (
@@ -36,7 +35,8 @@ def export_tasks(form: str, folder: Path, *, copy: bool = False, prefix: str | N
         prefix: what stands before the path of an image; None for ``LOCAL`` in tasks of Label Studio, else nothing.
 
     Raises:
-        ValueError: another form, no suggestions, ready features as tasks of images.
+        ValueError: another form, no suggestions, ready features as tasks of images, images within archives that are not
+            copied, an image that is another by now.
     """
     if form not in FORMATS:
         raise ValueError(f"--format of SUGGESTED must be one of {', '.join(FORMATS)}, got {form}.")
@@ -48,6 +48,8 @@ def export_tasks(form: str, folder: Path, *, copy: bool = False, prefix: str | N
         )
     if form == "labelstudio" or copy:
         require_images(rows, form)
+    if not copy and (within := [path for path in rows["path"] if parts.part_of(path)]):
+        raise ValueError(f"images must be files of their own, got {within[0]}, within an archive; use --copy.")
     with new_folder(folder) as fresh:
         if copy:
             rows = rows.with_columns(path=pl.Series(_copied(rows, fresh, folder), dtype=pl.String))
@@ -96,6 +98,6 @@ def _copied(rows: pl.DataFrame, fresh: Path, folder: Path) -> list[str]:
     """Copies of the images in ``fresh``; their paths once it is ``folder``."""
     (fresh / "images").mkdir()
     files = [f"images/{class_name(name)}{suffix(path)}" for name, path in rows.select("sample_id", "path").iter_rows()]
-    for source, file in zip(rows["path"], files, strict=True):
-        shutil.copyfile(source, fresh / file)
+    for source, file, sample_id in zip(rows["path"], files, rows["sample_id"], strict=True):
+        copy_image(Path(source), fresh / file, sample_id)
     return [(folder / file).as_posix() for file in files]

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import tarfile
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from diva.ingest import annotations
-from diva.store import index, ledger, manifest, paths, suggested, tables
+from diva.store import index, ledger, manifest, parts, paths, suggested, tables
 from diva.store.features import FeatureFile
 from diva.versions import labelling, reviews, takedowns, tasks
 from flows import artifacts, deliveries
@@ -262,3 +263,24 @@ def test_suggestions_become_tasks_of_label_studio_and_a_table_and_come_back(ids:
         tasks.export_tasks("csv", Path("more"))
     with pytest.raises(ValueError, match="--format of SUGGESTED must be one of labelstudio, csv, got coco"):
         tasks.export_tasks("coco", Path("other"))
+
+
+def test_images_within_archives_become_tasks_as_checked_copies(ids: list[str]) -> None:
+    rows = tables.read(paths.suggested("pool"), suggested.SCHEMA)
+    with tarfile.open("wait.TAR", "w") as file:
+        for number in range(3):
+            file.add(f"more/{number}.png")
+    with tarfile.open("wait.TAR") as file:
+        places = [parts.path_of(Path("wait.TAR"), info.offset_data, info.size, info.name) for info in file.getmembers()]
+    within = rows.with_columns(path=pl.Series([place.as_posix() for place in places]))
+    tables.write(paths.suggested("pool"), within, suggested.SCHEMA)
+    for form in tasks.FORMATS:
+        with pytest.raises(ValueError, match=r"files of their own, got wait\.TAR#\d+.*; use --copy"):
+            tasks.export_tasks(form, Path("none"))
+        assert tasks.export_tasks(form, Path(form), copy=True) == 3
+        assert Path(f"{form}/images/{ids[0]}.png").read_bytes() == Path("more/0.png").read_bytes()
+    tables.write(paths.suggested("pool"), rows, suggested.SCHEMA)
+    Image.new("L", (2, 2), 7).save("more/1.png")
+    with pytest.raises(ValueError, match=r"more/1\.png must be the image that was curated, got other content"):
+        tasks.export_tasks("csv", Path("changed"), copy=True)
+    assert not Path("changed").exists()
