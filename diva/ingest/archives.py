@@ -134,7 +134,7 @@ def check(archive: Path, limits: Limits, first: bool = False) -> None:
 
 def _within(archive: Path, limits: Limits, room: int) -> Iterator[Member]:
     """The entries, as long as they keep to the limits."""
-    most = min(limits.max_bytes or max(SMALL, DENSEST * archive.stat().st_size), room)
+    most = most_bytes(archive.stat().st_size, limits.max_bytes, room)
     size = 0
     for count, member in enumerate(members(archive), 1):
         size += member.info.size if member.info.isreg() else 0
@@ -144,6 +144,11 @@ def _within(archive: Path, limits: Limits, room: int) -> Iterator[Member]:
                 "may be a bomb. If it is not, give the batch the options max_bytes and max_files."
             )
         yield member
+
+
+def most_bytes(size: int, max_bytes: int | None, room: int) -> int:
+    """To how many bytes a delivery of this size may unpack: as asked, and never more than there is room for."""
+    return min(max_bytes or max(SMALL, DENSEST * size), room)
 
 
 @contextmanager

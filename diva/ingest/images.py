@@ -104,7 +104,7 @@ def header(path: Path) -> tuple[int, int] | Fault:
     except FileNotFoundError:
         return Fault("missing file", "Put the file there, or take it out of the delivery.")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return Fault(f"more than {Image.MAX_IMAGE_PIXELS} pixels", "Scale it down, or raise download.max_pixels.")
+        return too_large(Image.MAX_IMAGE_PIXELS)
     except UnidentifiedImageError:
         if parts.read(path)[:8] == PNG:
             return Fault("damaged image: a chunk of the PNG is broken", "Open it in a viewer, and save it again.")
@@ -118,6 +118,11 @@ def header(path: Path) -> tuple[int, int] | Fault:
             )
         return Fault(f"damaged image: {_one_line(error)}", "Copy the file again.")
     return _shape(*size) or size
+
+
+def too_large(most: int | None) -> Fault:
+    """What is wrong with an image of more pixels than this."""
+    return Fault(f"more than {most} pixels", "Scale it down, or raise download.max_pixels.")
 
 
 def _shape(width: int, height: int) -> Fault | None:

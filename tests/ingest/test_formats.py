@@ -143,6 +143,19 @@ def test_boxes_that_are_none_are_set_aside_with_the_reason(tmp_path):
     assert len(delivery.samples) == 1
 
 
+def test_boxes_keep_to_the_limits_of_pixels_and_bytes(tmp_path):
+    source, _ = layouts.boxes(tmp_path / "in")
+    (tmp_path / "raw").mkdir()
+    options = project.options_of(str(source), "core")
+    delivery = sources.open_source(str(source), options, max_pixels=60 * 40 - 1).read(tmp_path / "raw")
+    assert len(delivery.samples) == 0
+    assert set(delivery.refused["reason"]) == {"more than 2399 pixels"}
+    assert len(sources.open_source(str(source), options, max_pixels=60 * 40).read(tmp_path / "raw").samples) == 6
+    with pytest.raises(ValueError, match=r"images\.tar must take up at most 3000 bytes, got more: .* option max_bytes"):
+        sources.open_source(str(source), {**options, "max_bytes": 3000}).read(tmp_path / "raw")
+    assert (tmp_path / "raw" / "images.tar").stat().st_size < tarfile.RECORDSIZE + 3000
+
+
 def test_a_shard_that_is_cut_short_gives_its_whole_samples_and_a_reason(tmp_path):
     layouts.shards(tmp_path)
     shard = tmp_path / "shards" / "part-001.tar"

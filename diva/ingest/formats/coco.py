@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from diva.ingest.formats.listing import CLIMBS, FormatOptions, Listing, Shard, frame_of, inside, plain
-from diva.ingest.images import Fault, Listed
+from diva.ingest.images import MAX_PIXELS, Fault, Listed, too_large
 from diva.store.columns import further
 from diva.text.labels import normalized
 from diva.vision.decoding import read_image
@@ -51,12 +53,13 @@ class Coco:
 
     Args:
         source: the JSON file, or the folder that holds it.
-        options: none of its own.
+        options: ``max_bytes``: what the cuts may take up.
     """
 
     title = "COCO boxes"
 
-    def __init__(self, source: str, options: FormatOptions) -> None:  # noqa: ARG002 - as the other formats
+    def __init__(self, source: str, options: FormatOptions) -> None:
+        self.options = options
         file = _record(source)
         if file is None:
             raise ValueError(f"source must be a JSON file with images, annotations and categories, got {source}.")
@@ -82,23 +85,26 @@ class Coco:
                 return path
         return inside(here, name)
 
-    def listing(self, folder: Path | None) -> Listing:
+    def listing(self, folder: Path | None, max_pixels: int = MAX_PIXELS) -> Listing:
         """A sample each box."""
-        shard = Shard(folder)
+        shard = Shard(folder, self.files(), self.options.max_bytes)
+        most = max_pixels if folder else None
         try:
-            rows = [row for image in self.boxes for row in self._of_image(image, shard, folder is not None)]
+            rows = [row for image in self.boxes for row in self._of_image(image, shard, most)]
         finally:
             shard.close()
         return Listing([listed for listed, _ in rows], further(frame_of([record for _, record in rows])))
 
-    def _of_image(self, image: Any, shard: Shard, cut: bool) -> Iterator[tuple[Listed, dict[str, Any]]]:
-        """The boxes of an image, which is read once."""
+    def _of_image(self, image: Any, shard: Shard, most: int | None) -> Iterator[tuple[Listed, dict[str, Any]]]:
+        """The boxes of an image, which is read once, where it has no more pixels than ``most``; None: not at all."""
         name = self.images.get(image, "")
         path = self._image(name) if name else None
         picture, fault = None, None if path else CLIMBS if name else Fault(f"no image: of id {image}", "Name it.")
-        if cut and path and not fault:
+        if most and path and not fault:
             try:
-                picture = read_image(path)
+                picture = read_image(path, max_pixels=most)
+            except Image.DecompressionBombError:
+                fault = too_large(most)
             except Exception as error:  # decoders raise anything
                 fault = Fault(f"damaged image: {' '.join(str(error).split())[:200]}", "Copy the file again.")
         for number, box in enumerate(self.boxes[image]):

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from diva.ingest.formats.listing import CLIMBS, LABELS, FormatOptions, Listing, Shard, inside, only
-from diva.ingest.images import Fault, Listed
+from diva.ingest.images import MAX_PIXELS, Fault, Listed
 from diva.store import manifest, tables
 from diva.store.columns import further
 from diva.text.labels import normalized, plain_text
@@ -125,7 +125,7 @@ class HuggingFace:
         listed = [entry.path for entry in self.listing(None).listed if not entry.fault] if self.metadata else []
         return [*self.tables, *self.metadata, *(path for path in listed if path.is_file())]
 
-    def listing(self, folder: Path | None) -> Listing:
+    def listing(self, folder: Path | None, max_pixels: int = MAX_PIXELS) -> Listing:  # noqa: ARG002 - of files as they are
         """A sample each row."""
         parts = [self._of_list(path) for path in self.metadata] or list(self._of_tables(folder))
         rows = tables.stacked([rest for _, rest in parts]) if parts else pl.DataFrame()
@@ -148,7 +148,7 @@ class HuggingFace:
         return listed, further(frame, ("file_name", *([label] if label else []), *manifest.GROUPS))
 
     def _of_tables(self, folder: Path | None) -> Iterator[tuple[list[Listed], pl.DataFrame]]:
-        shard = Shard(folder)
+        shard = Shard(folder, self.tables, self.options.max_bytes)
         try:
             for file in self.tables:
                 for number, frame in enumerate(_chunks(file, folder is None)):

@@ -1,15 +1,17 @@
 """What every format gives: the files it is made of, and its samples."""
 
 import re
+import shutil
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from diva.ingest.images import Fault, Listed
+from diva.ingest import archives
+from diva.ingest.images import MAX_PIXELS, Fault, Listed
 from diva.store import parts
 
 CLIMBS = Fault("path outside of the delivery", "Put the image into the folder, and name it by a path from there.")
@@ -17,13 +19,17 @@ LABELS = ("label", "labels", "class", "class_name", "category", "target", "cls",
 
 
 class FormatOptions(BaseModel):
-    """How a delivery is read: its format, what its columns path and label are called, which split it is."""
+    """How a delivery is read: its format, what its columns path and label are called, which split it is.
+
+    ``max_bytes``: what the images that do not lie in files of their own may take up; None as of archives.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: str
     columns: dict[Literal["path", "label"], str] = {}
     split: str | None = None
+    max_bytes: int | None = Field(None, ge=1)
 
 
 class Listing(NamedTuple):
@@ -46,16 +52,30 @@ class Layout(Protocol):
         """What it is made of, for its checksum; images that lie in files of their own are counted by themselves."""
         ...
 
-    def listing(self, folder: Path | None) -> Listing:
-        """Its samples; ``folder`` takes images that lie in no readable file (None: they are not wanted, only named)."""
+    def listing(self, folder: Path | None, max_pixels: int = MAX_PIXELS) -> Listing:
+        """Its samples.
+
+        Args:
+            folder: takes images that lie in no readable file; None: they are not wanted, only named.
+            max_pixels: images with more are not decoded.
+        """
         ...
 
 
 class Shard:
-    """Images as one uncompressed tar below a folder, which names each by the bytes where it lies."""
+    """Images as one uncompressed tar below a folder, which names each by the bytes where it lies.
 
-    def __init__(self, folder: Path | None) -> None:
+    Args:
+        folder: None where images are not wanted, only named.
+        origin: the files that they come from, which limit how large it may become.
+        max_bytes: how large it may become otherwise.
+    """
+
+    def __init__(self, folder: Path | None, origin: Sequence[Path], max_bytes: int | None = None) -> None:
         self.path = folder / "images.tar" if folder else None
+        if folder:
+            size = sum(file.stat().st_size for file in origin if file.is_file())
+            self.most = archives.most_bytes(size, max_bytes, shutil.disk_usage(folder).free)
         self._file = tarfile.TarFile.open(self.path, "w", format=tarfile.USTAR_FORMAT) if self.path else None
 
     def add(self, content: bytes, name: str) -> Path:
@@ -64,6 +84,11 @@ class Shard:
 
         if self._file is None or self.path is None:
             return Path(name)
+        if self._file.offset + len(content) > self.most:
+            raise ValueError(
+                f"{self.path} must take up at most {self.most} bytes, got more: the delivery may be a bomb. If it is "
+                "not, give the batch the option max_bytes."
+            )
         member = tarfile.TarInfo(f"{self._file.offset // tarfile.BLOCKSIZE:012d}")
         member.size = len(content)
         self._file.addfile(member, io.BytesIO(content))

@@ -85,7 +85,7 @@ class FormatSource:
 
     def _listing(self, folder: Path | None) -> Listing:
         with _reading(str(self.layout.files()[0]), self.layout.title):
-            return self.layout.listing(folder)
+            return self.layout.listing(folder, self.max_pixels)
 
 
 def options_of(source: str, split: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from diva.ingest import archives
 from diva.ingest.formats.listing import LABELS, FormatOptions, Listing, braces, frame_of, plain
-from diva.ingest.images import Fault, Listed
+from diva.ingest.images import MAX_PIXELS, Fault, Listed
 from diva.store import manifest, parts
 from diva.store.columns import further
 from diva.text.labels import normalized, plain_text
@@ -37,7 +37,7 @@ def recognises(source: str) -> bool:
 def _shards(source: str) -> list[Path]:
     path = Path(source)
     if path.is_dir():
-        return sorted(path.glob("*.tar"))
+        return sorted(file for file in path.iterdir() if file.suffix.lower() == ".tar")
     if path.is_file() or not ("{" in source or "*" in source):
         return [path] if path.suffix.lower() == ".tar" else []
     names = braces(source) if "{" in source else sorted(glob.glob(source))  # noqa: PTH207 - of absolute patterns, too
@@ -85,7 +85,7 @@ class WebDataset:
         names = self.shards[0].parent / "classes.txt"
         return [*self.shards, *([names] if names.is_file() else [])]
 
-    def listing(self, folder: Path | None) -> Listing:  # noqa: ARG002 - images stay in their shards
+    def listing(self, folder: Path | None, max_pixels: int = MAX_PIXELS) -> Listing:  # noqa: ARG002 - images stay in their shards
         """A sample each key with an image."""
         samples = [sample for shard in self.shards for sample in self._of_shard(shard)]
         return Listing([listed for listed, _ in samples], further(frame_of([record for _, record in samples])))
