@@ -85,7 +85,8 @@ def compare(project: Project, expected: dict[str, str]) -> None:
     different = {key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key)}
     assert not different, sorted(different)
     assert project.dvc("status").strip().endswith("up to date."), project.dvc("status")
-    assert project.dvc("status", "--cloud").strip().endswith("in sync.")
+    stored = project.dvc("status", "--cloud")
+    assert stored.strip().endswith("in sync."), stored
     assert not project.git("status", "--porcelain", "data", "dvc.lock")
     assert not list((project.root / "data").rglob("*.tmp"))
     assert not processes(project.root)
