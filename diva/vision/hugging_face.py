@@ -1,8 +1,8 @@
 """Networks of transformers, ``hf:FOLDER`` or ``hf:NAME``: images to features by its own image processor.
 
-The features are what the network pools, or the first token where its file has no weights to pool with; of networks with
-two towers, the embeddings of the image. Only configurations and safetensors files are read: no pickles, no code of
-theirs. Needs ``pip install '.[hf]'``.
+The features are what the network pools, or the first token where its file has no weights to pool with, the mean over
+positions where it gives maps; of networks with two towers, the embeddings of the image. Only configurations and
+safetensors files are read: no pickles, no code of theirs. Needs ``pip install '.[hf]'``.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from diva.vision.backbone import Backbone
 
 PREFIX = "hf:"
 FILES = ("*.json", "*.safetensors")
+WHOLE = ("config.json", "preprocessor_config.json", "*.safetensors")  # what a copy holds that was fetched to the end
 HUB = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")  # names there
 
 
@@ -37,21 +38,23 @@ class Processor:
 
 
 class Pooled(nn.Module):
-    """The features of a network: what it pools, or its first token."""
+    """The features of a network: what it pools, or its first token, or its maps."""
 
     def __init__(self, network: Any, *, first_token: bool) -> None:
         super().__init__()
         self.network, self.first_token = network, first_token
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (m, 3, h, w) to (m, p), or (m, p, 1, 1)."""
+        """Images (m, 3, h, w) to (m, p), or (m, p, h', w'), which `Backbone` averages."""
         towers = hasattr(self.network, "get_image_features")
         output: Any = (self.network.get_image_features if towers else self.network)(pixel_values=images)
         if isinstance(output, Tensor):
             return output
         pooled: Tensor | None = None if self.first_token else getattr(output, "pooler_output", None)
-        first: Tensor = output.last_hidden_state[:, 0] if pooled is None else pooled
-        return first
+        if pooled is not None:
+            return pooled
+        last: Tensor = output.last_hidden_state
+        return last if last.ndim == 4 else last[:, 0]
 
 
 def require() -> Any:
@@ -73,11 +76,18 @@ def folder_of(name: str) -> Path:
     if Path(plain).is_dir():
         return Path(plain)
     said = "nothing lies there."
+    partial: Path | None = None
     for local in (True, False) if HUB.fullmatch(plain) else ():
         try:
-            return Path(snapshot_download(plain, allow_patterns=list(FILES), local_files_only=local))
+            folder = Path(snapshot_download(plain, allow_patterns=list(FILES), local_files_only=local))
         except (OSError, ValueError) as error:
             said = " ".join(str(error).split())[:200]
+        else:
+            if not local or all(any(folder.glob(pattern)) for pattern in WHOLE):
+                return folder
+            partial = folder
+    if partial is not None:  # random weights need no more than its configuration; else `load` says what it lacks
+        return partial
     raise ValueError(
         f"backbone must name an existing folder, or a network that can be fetched from https://huggingface.co/{plain}, "
         f"after {PREFIX}, got {name}: {said} Fetch its folder elsewhere (config.json, preprocessor_config.json, "
@@ -95,7 +105,7 @@ def load(name: str, weights: str, seed: int) -> Backbone:
 
     Raises:
         ValueError: no such network, files that are absent or of another network, other weights, images that come out
-            in another shape than squares of one size.
+            in another shape than squares of one size, features that differ from one time to the next.
     """
     if weights not in ("DEFAULT", "none"):
         raise ValueError(f"weights must be DEFAULT, those in the folder of {name}, or none, got {weights}.")
@@ -108,10 +118,23 @@ def load(name: str, weights: str, seed: int) -> Backbone:
     absent = [key for key in missing if "pooler" not in key.split(".")]
     if absent:
         raise ValueError(f"{folder} must hold all weights of {name}, got none for {', '.join(absent[:3])}.")
-    backbone = Backbone(Pooled(network, first_token=bool(missing)), size, cut=False)
+    with torch.random.fork_rng(devices=[]):
+        backbone = Backbone(Pooled(network, first_token=bool(missing)), size, cut=False)
+        _check_repeatable(backbone, processor(Image.linear_gradient("L").convert("RGB"))[None], name)
     backbone.preset, backbone.weights = processor, weights  # type: ignore[assignment]
     backbone.weights_sha256 = _checksum(folder) if weights == "DEFAULT" else ""
     return backbone
+
+
+def _check_repeatable(backbone: Backbone, images: Tensor, name: str) -> None:
+    """ValueError where a network draws by chance, such as the patches that masked autoencoders hide."""
+    with torch.inference_mode():
+        first, second = backbone(images), backbone(images)
+    if (first - second).abs().max() > 1e-5 * first.abs().max():
+        raise ValueError(
+            f"backbone {name} must give the same features of an image every time, got others the second time: it "
+            "draws by chance, as masked autoencoders do; name a network that sees the whole image."
+        )
 
 
 def _network(folder: Path, name: str, weights: str) -> tuple[nn.Module, list[str]]:

@@ -117,11 +117,13 @@ def test_what_is_no_network_or_no_weights_of_timm_is_refused(timm, tmp_path):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders as transformers writes them: a network with its pooler, one without, two towers, a convolutional one."""
+    """Folders as transformers writes them: with a pooler, without, two towers, convolutions, maps, a masked one."""
     transformers = pytest.importorskip("transformers", reason="the extra hf is not installed")
     small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     small |= {"image_size": 32, "patch_size": 16}
     vit, folder = transformers.ViTConfig(**small), tmp_path_factory.mktemp("hf")
+    masked = transformers.ViTMAEConfig(**{**small, "patch_size": 4}, decoder_hidden_size=8, decoder_num_hidden_layers=1)
+    maps = {"hidden_sizes": [8, 8], "depths": [1, 1], "num_attention_heads": [1, 1], "num_encoder_blocks": 2}
     text = {**small, "vocab_size": 100, "bos_token_id": 0, "eos_token_id": 1}
     clip = transformers.CLIPConfig(text_config=text, vision_config=small, projection_dim=8)
     torch.manual_seed(3)
@@ -133,6 +135,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "convolutions": transformers.ResNetModel(
             transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
         ),
+        "maps": transformers.SegformerModel(transformers.SegformerConfig(**maps)),
+        "masked": transformers.ViTMAEModel(masked),
     }
     for name, network in networks.items():
         network.save_pretrained(folder / name)
@@ -150,10 +154,12 @@ def by_transformers(folder: Path, name: str, images: list[str]) -> torch.Tensor:
         if name == "towers":
             return network.get_image_features(pixel_values=pixels).pooler_output
         output = network(pixel_values=pixels)
+        if name == "maps":
+            return output.last_hidden_state.mean((2, 3))
         return output.last_hidden_state[:, 0] if name == "tokens" else output.pooler_output.flatten(1)
 
 
-@pytest.mark.parametrize("name", ["pooler", "tokens", "dino", "towers", "convolutions"])
+@pytest.mark.parametrize("name", ["pooler", "tokens", "dino", "towers", "convolutions", "maps"])
 def test_a_folder_of_transformers_gives_the_features_that_transformers_gives(saved, images, name):
     backbone = load_backbone(f"hf:{saved[name]}", "DEFAULT")
     made = features(backbone, images)
@@ -174,6 +180,37 @@ def test_weights_of_transformers_are_those_of_the_folder_or_random(saved, images
     assert not random.trained
     with pytest.raises(ValueError, match="weights must be DEFAULT, those in the folder"):
         load_backbone(f"hf:{saved['pooler']}", saved["pooler"] / "model.safetensors")
+
+
+def test_a_network_that_draws_by_chance_is_refused(saved):
+    before = torch.random.get_rng_state()
+    with pytest.raises(ValueError, match="must give the same features of an image every time"):
+        load_backbone(f"hf:{saved['masked']}", "DEFAULT")
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_copy_of_the_hub_that_lacks_files_is_fetched_anew(saved, tmp_path, monkeypatch):
+    asked, reachable = [], True
+    for file in ("config.json", "preprocessor_config.json"):
+        (tmp_path / file).write_bytes((saved["pooler"] / file).read_bytes())
+
+    def copy(name, local_files_only, **_):
+        asked.append(local_files_only)
+        if not local_files_only and not reachable:
+            raise OSError("no route to host.")
+        return str(tmp_path if local_files_only else saved["pooler"])
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", copy)
+    assert load_backbone("hf:some/network", "DEFAULT").weights_sha256 == sha256(saved["pooler"] / "model.safetensors")
+    assert asked[:2] == [True, False]
+    reachable = False
+    assert not load_backbone("hf:some/network", "none").trained  # needs no weights
+    with pytest.raises(ValueError, match=r"model\.safetensors"):
+        load_backbone("hf:some/network", "DEFAULT")
+    (tmp_path / "model.safetensors").write_bytes((saved["pooler"] / "model.safetensors").read_bytes())
+    asked.clear()
+    assert load_backbone("hf:some/network", "DEFAULT").trained
+    assert all(asked)
 
 
 def test_what_is_no_folder_of_transformers_is_refused(saved, tmp_path, monkeypatch):
