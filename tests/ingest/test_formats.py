@@ -199,6 +199,28 @@ def test_members_of_a_shard_that_are_no_images_harm_nothing(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["raw", "s"]
 
 
+def test_names_with_dots_in_a_shard_are_samples_and_no_image_is_left_out_without_a_word(tmp_path):
+    names = ("IMG_1.02.png", "IMG_1.03.png", "x.png", "y.1.png", "x.mask.png", "y.left.png", "cat/z.b.png")
+    members = {name: layouts.png(number) for number, name in enumerate(names)}
+    members |= {"IMG_1.02.cls": b"a", "IMG_1.03.json": b'{"label": "b", "site": "n"}', "x.cls": b"a", "y.cls": b"b"}
+    members |= {"v.heic": b"no image", "v.cls": b"a", "y.1.txt": b"one", "y.1.cls": b"c"}
+    shard = layouts.tar(tmp_path / "s" / "A.TAR", dict(sorted(members.items())))
+    delivery = read(shard, tmp_path / "raw")
+    samples = delivery.samples
+    assert dict(zip([Path(path).name for path in samples["path"]], samples["label"], strict=True)) == {
+        "IMG_1.02.png": "a", "IMG_1.03.png": "b", "x.png": "a", "y.1.png": "c", "z.b.png": "cat",
+    }  # fmt: skip
+    assert samples.filter(label="b")["site"].to_list() == ["n"]
+    assert all(parts.is_there(path) for path in samples["path"])
+    refused = {Path(path).name: reason.partition(":")[0] for path, reason in delivery.refused["path", "reason"].rows()}
+    assert refused == {
+        "x.mask.png": "image beside a sample's",
+        "y.left.png": "image beside a sample's",
+        "v.heic": "format that is not read",
+    }
+    assert registry.recognised(str(shard.parent)) == "webdataset"
+
+
 def test_a_shard_whose_bytes_change_after_its_manifest_is_no_longer_those_samples(tmp_path):
     delivery = read(layouts.shards(tmp_path), tmp_path / "raw")
     shard = tmp_path / "shards" / "part-000.tar"

@@ -2,6 +2,8 @@
 
     000123.jpg  000123.cls (or .json with label, .txt: a caption)
 
+Names may have dots: IMG_1.2.jpg belongs to IMG_1.2.cls. An image beside a sample, 000123.mask.png, is set aside.
+
 Images are read where they lie in the shard. A source is a folder of shards, one shard, or ``name-{000..099}.tar``. The
 label is that of .cls, else of the .json, else the folder of the name; ``classes.txt`` beside the shards names classes
 by number. Members that are no images and no such text (pickles, say) are never opened.
@@ -10,6 +12,7 @@ by number. Members that are no images and no such text (pickles, say) are never 
 import glob
 import json
 import tarfile
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,12 +23,14 @@ from diva.ingest.images import MAX_PIXELS, Fault, Listed
 from diva.store import manifest, parts
 from diva.store.columns import further
 from diva.text.labels import normalized, plain_text
-from diva.vision.formats import SUFFIXES
+from diva.vision.formats import SUFFIXES, UNREAD
 
 NAME = "webdataset"
 LONGEST = 1 << 20  # bytes of a text
 TEXTS = (".cls", ".json", ".txt")
+IMAGES = {*SUFFIXES, *UNREAD}
 PROBES = 64  # members of a shard that are looked at
+BESIDE = Fault("image beside a sample's: it has no text of its own", "Name a text as it is named, or nothing to do.")
 
 
 def recognises(source: str) -> bool:
@@ -51,15 +56,21 @@ def _looks_so(shard: Path) -> bool:
             names = [member.name for _, member in zip(range(PROBES), iter(file.next, None), strict=False)]
     except (tarfile.TarError, OSError, ValueError):
         return False
-    keys = {_split(name)[0] for name in names if _split(name)[1] in SUFFIXES}
+    keys = {_split(name)[0] for name in names if _split(name)[1] in IMAGES}
     return bool(keys & {_split(name)[0] for name in names if _split(name)[1] in TEXTS})
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Key and ending: what stands before and after the first dot of the file's name."""
-    folder, _, file = name.rpartition("/")
-    stem, dot, ending = file.partition(".")
-    return f"{folder}/{stem}" if folder else stem, f"{dot}{ending}".lower()
+    """Key and ending: what stands before and after the last dot of a file's name."""
+    folder, slash, file = name.rpartition("/")
+    stem, dot, ending = file.rpartition(".")
+    return f"{folder}{slash}{stem}", f"{dot}{ending}".lower()
+
+
+def _start(name: str) -> str:
+    """What stands before the first dot of a file's name: members that belong together share it."""
+    folder, slash, file = name.rpartition("/")
+    return f"{folder}{slash}{file.partition('.')[0]}"
 
 
 class WebDataset:
@@ -93,36 +104,44 @@ class WebDataset:
     def _of_shard(self, shard: Path) -> Iterator[tuple[Listed, dict[str, Any]]]:
         """The samples of a shard; of a damaged one those that are whole, and a fault."""
         images: list[tarfile.TarInfo] = []
-        texts: dict[str, bytes] = {}
-        key, amount = "", 0
+        texts: dict[str, dict[str, bytes]] = defaultdict(dict)
+        start, amount = "", 0
         try:
             for info, content in archives.plain_tar(shard):
-                name, ending = _split(info.name)
-                if name != key:
-                    yield from self._sample(shard, key, images, texts)
-                    key, images, texts, amount = name, [], {}, amount + bool(images)
-                if ending in SUFFIXES:
+                if _start(info.name) != start:
+                    for row in self._samples(shard, start, images, texts):
+                        amount += row[0].fault is None
+                        yield row
+                    start, images, texts = _start(info.name), [], defaultdict(dict)
+                key, ending = _split(info.name)
+                if ending in IMAGES:
                     images.append(info)
                 elif ending in TEXTS and content is not None and info.size <= LONGEST:
-                    texts[ending] = content.read()
+                    texts[key][ending] = content.read()
         except (tarfile.TarError, OSError, ValueError, EOFError) as error:
             said = " ".join(str(error).split())[:200] or type(error).__name__
             fault = Fault(f"damaged shard: {said}; its first {amount} samples are used", "Copy the shard again.")
             yield Listed(shard, shard.name, None, fault), {}
         else:
-            yield from self._sample(shard, key, images, texts)
+            yield from self._samples(shard, start, images, texts)
 
-    def _sample(
-        self, shard: Path, key: str, images: list[tarfile.TarInfo], texts: dict[str, bytes]
+    def _samples(
+        self, shard: Path, start: str, images: list[tarfile.TarInfo], texts: dict[str, dict[str, bytes]]
     ) -> Iterator[tuple[Listed, dict[str, Any]]]:
+        """The images whose names start alike, each with the texts of its key."""
+        keys = {_split(info.name)[0] for info in images}
         for info in images:
+            key = _split(info.name)[0]
             path = parts.path_of(shard, info.offset_data, info.size, info.name)
             name = f"{shard.name}/{info.name}"
             if not info.isreg():
                 yield Listed(path, name, None, Fault("no file in a shard: a link or a device", "Pack the image.")), {}
                 continue
-            record = _record(texts)
-            label, group = self._label(key, texts, record), record.get("group")
+            if key not in texts and key != start and (start in keys or start in texts):
+                yield Listed(path, name, None, BESIDE), {}
+                continue
+            record = _record(texts.get(key, {}))
+            label, group = self._label(key, texts.get(key, {}), record), record.get("group")
             used = (*LABELS[:1], *manifest.GROUPS)
             rest = {column: value for column, value in record.items() if column not in used}
             yield Listed(path, name, label, group=plain_text(group)), rest
