@@ -6,7 +6,7 @@ photos/1.png              none, where samples may lack one and no image lies in 
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from diva.ingest.images import Fault, Listed
@@ -45,6 +45,17 @@ def images_of(root: Path, unlabelled: bool = False) -> list[Listed]:
         listed = [entry._replace(fault=None) if entry.fault == LOOSE else entry for entry in listed]
     depth = 1 if splits(entry.name for entry in listed if not entry.fault) else 0
     return sorted((_labelled(entry, depth) for entry in listed), key=lambda entry: entry.name)
+
+
+def images_below(root: Path) -> Iterator[Path]:
+    """The files of a folder that end as images do, at any depth; none that is hidden or a system's."""
+    for directory, inner, names in os.walk(root):
+        inner[:] = sorted(name for name in inner if not _is_hidden(name))
+        yield from (Path(directory) / name for name in sorted(names) if _ends_as_image(name))
+
+
+def _ends_as_image(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and not _is_hidden(name)
 
 
 def _listed(path: Path, root: Path, inside: Path) -> Listed:

@@ -246,7 +246,56 @@ def test_paths_of_a_table_that_lead_out_are_set_aside(tmp_path):
     delivery = read(tmp_path / "in", tmp_path / "raw")
     assert len(delivery.samples) == 1
     kinds = [reason.partition(":")[0] for reason in delivery.refused["reason"]]
-    assert sorted(kinds) == ["missing file", "no image", *["path outside of the delivery"] * 3]
+    unlisted = ["not listed in metadata.csv"] * 11
+    assert sorted(kinds) == ["missing file", "no image", *unlisted, *["path outside of the delivery"] * 3]
+
+
+def test_what_lies_beside_class_folders_makes_them_no_other_format(tmp_path):
+    folder = layouts.plain(tmp_path)
+    lists = {name: folder / name / "metadata.csv" for name in ("cat", "dog", "owl")}
+    lists["cat"].write_text("file_name,camera\n000.png,x\n")
+    shard = layouts.tar(folder / "extra.tar", {"1.png": layouts.png(20), "1.cls": b"cat"})
+    table = folder / "extra.parquet"
+    cell = {"bytes": layouts.png(21), "path": None}
+    pl.DataFrame({"image": [cell], "label": ["cat"]}).write_parquet(table)
+    delivery = read(folder, tmp_path / "raw")
+    assert len(delivery.samples) == 12
+    assert {Path(path).name for path in delivery.refused["path"]} == {"metadata.csv", "extra.tar", "extra.parquet"}
+    table.unlink()
+    shard.unlink()
+    for path in lists.values():  # of classes, not of splits
+        path.write_text("file_name,camera\n000.png,x\n")
+    assert registry.recognised(str(folder)) is None
+    for old, new in (("cat", "train"), ("dog", "test"), ("owl", "val")):
+        (folder / old).rename(folder / new)
+    assert registry.recognised(str(folder)) == "huggingface"
+    delivery = read(folder, tmp_path / "raw", split="train")
+    reasons = delivery.refused.filter(pl.col("path").str.contains("train/00[369]"))["reason"].to_list()
+    assert len(delivery.refused) == 4
+    assert reasons.count("not listed in metadata.csv") == 3
+    (folder / "val" / "metadata.csv").unlink()
+    assert registry.recognised(str(folder)) is None
+
+
+def test_files_that_cells_name_are_part_of_the_checksum(tmp_path):
+    layouts.files(tmp_path / "in")
+    cells = [{"bytes": layouts.png(20), "path": "x.png"}, {"bytes": None, "path": "000.png"}, None]
+    kind = pl.Struct({"bytes": pl.Binary, "path": pl.String})
+    pl.DataFrame({"image": cells, "label": ["cat"] * 3}, schema_overrides={"image": kind}).write_parquet(
+        tmp_path / "in" / "table.parquet"
+    )
+    source, options = opened(tmp_path / "in" / "table.parquet")
+    assert len(source.read(tmp_path).samples) == 2
+    assert [path.name for path in source.layout.files()] == ["table.parquet", "000.png"]
+    before = source.checksum()
+    (tmp_path / "in" / "000.png").write_bytes(layouts.png(30))
+    assert sources.checksum(str(tmp_path / "in" / "table.parquet"), options) != before
+    assert registry.recognised(str(tmp_path / "in")) is None  # its other images would be lost
+    for path in (tmp_path / "in").glob("00[1-9].png"):
+        path.unlink()
+    for path in (tmp_path / "in").glob("01*.png"):
+        path.unlink()
+    assert registry.recognised(str(tmp_path / "in")) == "huggingface"
 
 
 def test_columns_of_bytes_are_never_opened_and_cells_without_an_image_are_set_aside(tmp_path):

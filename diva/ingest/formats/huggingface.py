@@ -5,16 +5,19 @@
     a folder with metadata.csv or .jsonl     ``imagefolder``: file_name, label, …; or below each split
 
 Images that lie in a table are written into one tar in the batch's folder; those named by a path stay where they are.
+A folder with images that none of this names is no such data set, but for images beside a list, which are set aside.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from diva.ingest.formats.listing import CLIMBS, LABELS, FormatOptions, Listing, Shard, inside, only
+from diva.ingest.folders import SPLITS, images_below
+from diva.ingest.formats.listing import CLIMBS, LABELS, FormatOptions, Listing, Shard, frame_of, inside, only
 from diva.ingest.images import MAX_PIXELS, Fault, Listed
 from diva.store import manifest, tables
 from diva.store.columns import further
@@ -24,6 +27,7 @@ NAME = "huggingface"
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 LONGEST = 1 << 16  # bytes of a first line
 ROWS = 512  # whose images are in memory at once
+UNLISTED = "Name it there, or take it away; --layout plain reads folders of classes."
 EMPTY = Fault("no image: the cell is empty", "Put the image there, or take the row out.")
 
 
@@ -34,8 +38,20 @@ def recognises(source: str) -> bool:
         return path.suffix.lower() == ".parquet" and bool(_images(_schema(path)))
     if not path.is_dir() or (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         return path.is_dir()
-    files = _parquet(path, None)
-    return bool(files and _images(_schema(files[0]))) or bool(_metadata(path, None))
+    files = [file for file in _parquet(path, None) if _images(_schema(file))]
+    if files:
+        return not any(images_below(path)) or not _outside(
+            path, {entry for file in files for entry in _named_files(file)}
+        )
+    lists = {file.parent for file in _metadata(path, None)}
+    if path in lists:
+        return True
+    return bool(lists) and all(folder.name.lower() in SPLITS for folder in lists) and not _outside(path, lists)
+
+
+def _outside(folder: Path, covered: set[Path]) -> bool:
+    """Whether an image below a folder neither is nor lies below any of these paths."""
+    return any(covered.isdisjoint((image, *image.parents)) for image in images_below(folder))
 
 
 def splits(source: str) -> list[str]:
@@ -122,12 +138,16 @@ class HuggingFace:
 
     def files(self) -> list[Path]:
         """Tables and lists, and the images that the lists name."""
-        listed = [entry.path for entry in self.listing(None).listed if not entry.fault] if self.metadata else []
-        return [*self.tables, *self.metadata, *(path for path in listed if path.is_file())]
+        if self.metadata:
+            named = [entry.path for entry in self.listing(None).listed if not entry.fault]
+        else:
+            named = [path for table in self.tables for path in _named_files(table, self.options.columns.get("path"))]
+        return [*self.tables, *self.metadata, *(path for path in named if path.is_file())]
 
     def listing(self, folder: Path | None, max_pixels: int = MAX_PIXELS) -> Listing:  # noqa: ARG002 - of files as they are
         """A sample each row."""
-        parts = [self._of_list(path) for path in self.metadata] or list(self._of_tables(folder))
+        parts = [self._of_list(path) for path in self.metadata]
+        parts = [*parts, self._unlisted([listed for listed, _ in parts])] if parts else list(self._of_tables(folder))
         rows = tables.stacked([rest for _, rest in parts]) if parts else pl.DataFrame()
         return Listing([entry for listed, _ in parts for entry in listed], rows)
 
@@ -146,6 +166,21 @@ class HuggingFace:
             fault = None if file else (CLIMBS if name else EMPTY)
             listed.append(Listed(file or path.parent / "?", name, normalized(given), fault, _group(row)))
         return listed, further(frame, ("file_name", *([label] if label else []), *manifest.GROUPS))
+
+    def _unlisted(self, lists: list[list[Listed]]) -> tuple[list[Listed], pl.DataFrame]:
+        """The images beside the lists that none of them names."""
+        named = [
+            table.parent / entry.name.replace("\\", "/")
+            for table, listed in zip(self.metadata, lists, strict=True)
+            for entry in listed
+        ]
+        there, unlisted = {os.path.normpath(path) for path in named}, {}
+        for table in self.metadata:
+            for image in images_below(table.parent):
+                if os.path.normpath(image) not in there:
+                    fault = Fault(f"not listed in {table.name}", UNLISTED)
+                    unlisted[image] = Listed(image, image.relative_to(self.path).as_posix(), None, fault)
+        return list(unlisted.values()), frame_of([{}] * len(unlisted))
 
     def _of_tables(self, folder: Path | None) -> Iterator[tuple[list[Listed], pl.DataFrame]]:
         shard = Shard(folder, self.tables, self.options.max_bytes)
@@ -182,12 +217,31 @@ class HuggingFace:
         return next((name for name in LABELS if name in schema), None)
 
 
-def _chunks(file: Path, headers: bool) -> Iterator[pl.DataFrame]:
-    """Rows of a table, some at a time; ``headers``: without the bytes of images."""
+def _opened(file: Path) -> pl.LazyFrame:
     if not file.is_file():
         raise ValueError(f"{file} must be there, got nothing.")
     arrow = file.suffix.lower() == ".arrow"
-    frame = tables.parse(pl.read_ipc_stream, file, "Arrow file").lazy() if arrow else pl.scan_parquet(file, glob=False)
+    return tables.parse(pl.read_ipc_stream, file, "Arrow file").lazy() if arrow else pl.scan_parquet(file, glob=False)
+
+
+def _named_files(file: Path, column: str | None = None) -> list[Path]:
+    """Files that the cells of a table name instead of holding them; ``column``: of images, None for all that are."""
+    frame = _opened(file)
+    try:
+        schema, names = frame.collect_schema(), []
+        for name in [column] if column and column in schema else _images(schema):
+            cell, whole = pl.col(name), isinstance(schema[name], pl.Struct)
+            cells = frame.filter(cell.struct.field("bytes").is_null()) if whole else frame
+            paths = cells.select(cell.struct.field("path") if whole else cell.cast(pl.String))
+            names += paths.collect(engine="streaming").to_series().drop_nulls().to_list()
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{file} must be a readable table: {' '.join(str(error).split())[:200]}") from None
+    return [path for name in dict.fromkeys(names) if name and (path := inside(file.parent, name))]
+
+
+def _chunks(file: Path, headers: bool) -> Iterator[pl.DataFrame]:
+    """Rows of a table, some at a time; ``headers``: without the bytes of images."""
+    frame = _opened(file)
     try:
         schema = frame.collect_schema()
         if headers:

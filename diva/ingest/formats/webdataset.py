@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from diva.ingest import archives
+from diva.ingest.folders import images_below
 from diva.ingest.formats.listing import LABELS, FormatOptions, Listing, braces, frame_of, plain
 from diva.ingest.images import MAX_PIXELS, Fault, Listed
 from diva.store import manifest, parts
@@ -36,7 +37,7 @@ BESIDE = Fault("image beside a sample's: it has no text of its own", "Name a tex
 def recognises(source: str) -> bool:
     """Whether a source is a pattern of shards, or holds shards and no images of its own."""
     shards = _shards(source)
-    return bool(shards) and shards[0].is_file() and _looks_so(shards[0])
+    return bool(shards) and shards[0].is_file() and not any(images_below(Path(source))) and _looks_so(shards[0])
 
 
 def _shards(source: str) -> list[Path]:
