@@ -64,7 +64,7 @@ class Quota:
 
     def __init__(self, n: int, limits: list[tuple[Tensor, int]]) -> None:
         self.open = torch.ones(n, dtype=torch.bool)
-        numbered = [(codes.unique(return_inverse=True)[1].where(codes >= 0, -1), most) for codes, most in limits]
+        numbered = [(torch.unique(codes, return_inverse=True)[1].where(codes >= 0, -1), most) for codes, most in limits]
         self.limits = [(codes, most, torch.zeros(n)) for codes, most in numbered]
 
     def take(self, position: int) -> None:
