@@ -7,7 +7,7 @@ A record is the source of a batch of the pool: its samples are those that waited
 """
 
 import hashlib
-import xml.etree.ElementTree as ElementTree  # nosec B405 - declarations are refused before it reads
+import xml.etree.ElementTree as ElementTree  # nosec B405
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -135,7 +135,7 @@ def _cvat(file: Path) -> Iterator[Annotation]:
     if "<!" in text.replace("<!--", ""):
         raise ValueError("it must have no declarations of its own, got some")
     try:
-        root = ElementTree.fromstring(text)  # noqa: S314  # nosec B314 - without declarations there are no entities
+        root = ElementTree.fromstring(text)  # noqa: S314 - without declarations there are no entities  # nosec B314
     except ElementTree.ParseError as error:
         raise ValueError(str(error)) from None
     for image in root.iter("image"):

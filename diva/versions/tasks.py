@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-from xml.sax.saxutils import quoteattr  # nosec B406 - it writes
+from xml.sax.saxutils import quoteattr  # nosec B406
 
 import polars as pl
 
