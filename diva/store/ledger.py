@@ -199,8 +199,11 @@ def plan_review(book: Ledger, what: str, checksum: str) -> Ledger:
 
 
 def compacted(book: Ledger, version: str) -> Ledger:
-    """The ledger whose chains start at the newest set: rounds and pool batches so far become its base."""
-    if not book.rounds:
+    """The ledger whose chains start at the newest set: rounds and pool batches so far become its base.
+
+    Batches that no round has drawn from yet are taken into the base there is; without one they need a round.
+    """
+    if not (book.rounds or (book.base and book.pool)):
         raise ValueError(f"rounds must hold some to compact, got none since {origin(book, 'rounds')}.")
     earlier = {name: entry.model_dump() for base in book.base.values() for name, entry in base.batches.items()}
     content = book.model_dump()

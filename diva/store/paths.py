@@ -42,6 +42,11 @@ def raw(batch: str) -> Path:
     return DATA / "raw" / batch
 
 
+def is_written(path: str | Path) -> bool:
+    """Whether an image lies where ``download`` wrote it, or a compaction moved it."""
+    return not {DATA / "raw", BASE / "raw"}.isdisjoint(Path(path).parents)
+
+
 def manifest(batch: str) -> Path:
     """What a delivery holds."""
     return DATA / "manifests" / f"{batch}.parquet"

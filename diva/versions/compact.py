@@ -46,7 +46,8 @@ def compact(gone: Collection[str] = ()) -> str:
         raise ValueError("the ledger must be published before it is compacted, got one that no version has.")
     if not up_to_date(*(("--with-deps", "evaluate") if gone else ())):  # the report is made anew after a takedown
         raise ValueError("the pipeline must be up to date before it is compacted; see `dvc status`, run `dvc repro`.")
-    short = book if gone and not book.rounds else ledger.compacted(book, version)
+    extends = book.rounds or (book.base and book.pool)
+    short = book if gone and not extends else ledger.compacted(book, version)
     lock, leaving = split(cache.LOCK.read_text(encoding="utf-8"), book)
     stale = removable({out["path"]: out["md5"] for stage in leaving.values() for out in stage["outs"]})
     if not gone:
@@ -57,6 +58,7 @@ def compact(gone: Collection[str] = ()) -> str:
         trimmed = bool(gone) and purge.trim_core(gone)
         dvc("add", gather(book, gone).as_posix())
         ledger.write(paths.LEDGER, short)
+        purge.trim_records(short, gone)
         atomic.write_text(cache.LOCK, lock)
         git("add", "--", cache.LOCK.as_posix())  # or what is shorter than the index's counts as cut short
         if trimmed:
@@ -64,6 +66,11 @@ def compact(gone: Collection[str] = ()) -> str:
         sweep([*stale, *metrics_of(leaving, book.latest)])
         dvc("repro")
         takedowns.require_absent(book.latest)
+        if back := sorted(purge.present(gone)):
+            raise ValueError(
+                f"data/ must hold no sample that was taken down, got {back[0]}, which its delivery brings back until a "
+                "round has drawn from it: `python -m flows.nightly`, then `diva forget --purge`."
+            )
         dvc("push")
         repository.commit(f"{what} {version}: the history starts at {book.latest} ({name})")
     return name
@@ -108,7 +115,7 @@ def gather(book: ledger.Ledger, gone: Collection[str] = ()) -> Path:
         if gone and target.parent == paths.BASE / "features":
             purge.trim(source, fresh, gone)
             files.append((target.as_posix(), fresh))
-        else:
+        elif not (gone and source.suffix == ".tar" and purge.erase(source, fresh, gone)):
             _link(source, fresh)
     if not gone:  # the next round sums those of the smaller set anew
         _link(paths.moments(book.latest), FRESH / "moments.h5")

@@ -1,10 +1,13 @@
 """Files without samples that were taken down: what a work tree holds of them, and what DVC's cache does.
 
-Tables lose their rows, files of features too, images that ``download`` wrote are deleted. Images in place, and files of
-ready features or shards that hold other samples too, belong to whoever delivered them.
+Tables lose their rows, files of features too, images that ``download`` wrote are deleted, or zeroed where they lie in a
+tar of its own. Images in place, and files of ready features or shards that hold other samples too, belong to whoever
+delivered them.
 """
 
+import hashlib
 import shutil
+import tarfile
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import h5py
 import numpy as np
 import polars as pl
 
+from diva.ingest import annotations
 from diva.store import atomic, curated, digests, ledger, manifest, paths, tables
 from diva.store.features import SLAB, FeatureFile
 from diva.store.slabs import read_rows
@@ -39,6 +43,8 @@ def trim_core(gone: Collection[str]) -> bool:
     for path in set(lost.drop_nulls()) - shared:
         if paths.raw("core") in Path(path).parents:
             Path(path).unlink(missing_ok=True)
+    for shard in paths.raw("core").glob("*.tar"):
+        erase(shard, shard, gone)
     schemas = {listing: manifest.SCHEMA, paths.truth("core"): manifest.TRUTH}
     for path, schema in (schemas | dict.fromkeys(aside, manifest.QUARANTINE)).items():
         tables.write(path, without(tables.read(path, schema, further=True), gone), schema)
@@ -53,6 +59,41 @@ def without(frame: pl.DataFrame, gone: Collection[str]) -> pl.DataFrame:
 
 def _of(gone: Collection[str]) -> pl.Expr:
     return pl.col("sample_id").is_in(pl.Series(list(gone), dtype=pl.String).implode()).fill_null(value=False)
+
+
+def erase(source: Path, target: Path, gone: Collection[str]) -> bool:
+    """A tar with zeros for these images, the others where they were; False, and nothing written, where it has none."""
+    stretches = _stretches(source, gone)
+    if not stretches:
+        return False
+    with atomic.replacing(target) as temporary:  # a copy: the source may be DVC's cache under another name
+        shutil.copyfile(source, temporary)
+        with temporary.open("r+b") as stream:
+            for start, size in stretches:
+                stream.seek(start)
+                stream.write(bytes(size))
+    return True
+
+
+def _stretches(shard: Path, gone: Collection[str]) -> list[tuple[int, int]]:
+    """Start and size of each member of a tar whose content is one of these samples."""
+    lost = []
+    with tarfile.open(shard, "r:") as file, shard.open("rb") as stream:
+        for member in file:
+            stream.seek(member.offset_data)
+            if member.isreg() and hashlib.sha256(stream.read(member.size)).hexdigest()[: manifest.ID_LENGTH] in gone:
+                lost.append((member.offset_data, member.size))
+    return lost
+
+
+def trim_records(book: ledger.Ledger, gone: Collection[str]) -> None:
+    """Records of labels without these samples, but for those of batches that are still to be read."""
+    used = {Path(delivery.source) for batch in book.batches.values() for delivery in batch.deliveries}
+    for path in set(paths.LABELS.glob("*.csv")) - used:
+        record = annotations.stored(path)
+        rest = without(record, gone)
+        if len(rest) < len(record):
+            atomic.write_text(path, rest.write_csv())
 
 
 def trim(source: Path, target: Path, gone: Collection[str], **attributes: str) -> None:
@@ -89,14 +130,14 @@ def sweep_cache(gone: Collection[str]) -> None:
     shutil.rmtree(contents.FETCHED, ignore_errors=True)
     files = [file for file in cache.cached("00").parents[1].glob("*/*/*") if file.parent.name + file.name not in used]
     for file in files:
-        if _holds(file, gone):
+        if holds(file, gone):
             file.unlink()
 
 
 def places(gone: Collection[str]) -> list[str]:
-    """Files that samples were read from, as far as indices here know them; not those of features, which it trims."""
+    """Files that samples were read from, as far as indices here know them, and that a purge leaves as they are."""
     files = takedowns.indexed().filter(_of(gone))["path"].unique(maintain_order=True)
-    return [path for path in files if not paths.is_features(path)]
+    return [path for path in files if not (paths.is_features(path) or paths.is_written(path))]
 
 
 def beyond(gone: Collection[str]) -> list[str]:
@@ -104,7 +145,10 @@ def beyond(gone: Collection[str]) -> list[str]:
     tags = git("tag", "--list", "curated@v*").split()
     lines = git("grep", "-lF", *(f"-e{name}" for name in gone), *tags, "--", paths.DATA.as_posix(), check=False)
     named = sorted({line.partition(":")[2] for line in lines.splitlines()})
-    said = [f"git's history, by id alone ({', '.join(named)})"] if named else []
+    records = [name for name in named if Path(name).parent == paths.LABELS]
+    ids = [name for name in named if name not in records]
+    said = [f"git's history, by id alone ({', '.join(ids)})"] if ids else []
+    said += [f"git's history, with path and label ({', '.join(records)})"] if records else []
     if remote := cache.setting("core", "remote"):
         said.append(
             f"DVC's remote {remote}, in earlier versions: `dvc gc --workspace --cloud --force` deletes all of these, "
@@ -114,15 +158,19 @@ def beyond(gone: Collection[str]) -> list[str]:
     return said + ([f"other clones of {remotes}, until `diva forget --purge` in each"] if remotes else [])
 
 
-def _holds(file: Path, gone: Collection[str]) -> bool:
+def holds(file: Path, gone: Collection[str]) -> bool:
     """Whether a table or a file of features has one of these samples, or a file is one, or any report's page."""
     with file.open("rb") as stream:
-        head = stream.read(len(PAGE))
+        head = stream.read(tarfile.BLOCKSIZE)
     try:
         if head.startswith(b"PAR1"):
             return not set(pl.read_parquet(file, columns=["sample_id"])["sample_id"]).isdisjoint(gone)
         if head.startswith(b"\x89HDF"):
             return not set(FeatureFile(file).sample_id).isdisjoint(gone)
+        if head[257:262] == b"ustar" and _stretches(file, gone):
+            return True
     except (ValueError, pl.exceptions.PolarsError):  # moments, and tables of other things
         return False
-    return head.lower() == PAGE or digests.sha256(file)[: manifest.ID_LENGTH] in gone
+    except tarfile.TarError:  # a file like any other
+        pass
+    return head.lower().startswith(PAGE) or digests.sha256(file)[: manifest.ID_LENGTH] in gone

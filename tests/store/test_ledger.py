@@ -196,6 +196,11 @@ def test_a_compacted_ledger_goes_on_counting() -> None:
     again = ledger.compacted(book, "curated@v0.4.0")
     assert list(again.base) == ["r004"]
     assert list(again.base["r004"].batches) == ["b001", "b002", "b003"]
+    undrawn = ledger.compacted(ledger.accept(again, None, "yet more", {}, "none"), "curated@v0.4.0")
+    assert (undrawn.latest, undrawn.pool, list(undrawn.base)) == ("r004", {}, ["r004"])
+    assert (undrawn.base["r004"].pool, list(undrawn.base["r004"].batches)[-1]) == ("b004", "b004")
+    with pytest.raises(ValueError, match="rounds must hold some to compact, got none since r004"):
+        ledger.compacted(undrawn, "curated@v0.4.0")
 
 
 def test_without_rounds_there_is_nothing_to_compact() -> None:
