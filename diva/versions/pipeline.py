@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from diva.versions.processes import CommandError, Log, git, stream
 logger = logging.getLogger(__name__)
 DIGEST = re.compile(r"^[0-9a-f]{32}(\.dir)?$")
 
-DVC = (sys.executable, "-m", "dvc")
+DVC, TRANSFER = ((sys.executable, "-m", module) for module in ("dvc", "diva.versions.transfer"))
+TRANSFERS = ("push", "fetch", "pull")
 READ = SCRATCH / "read.lock"  # of commands that read other versions, whatever is at work here
 
 
@@ -30,12 +31,17 @@ def dvc(*arguments: str, log: Log = logger.debug) -> None:
         CommandError: anything else went wrong.
     """
     repair()
-    stream([*DVC, *arguments], log)
+    _run(arguments, log)
 
 
 def dvc_read(*arguments: str) -> None:
     """A DVC command that changes nothing in the work tree; CommandError where it fails."""
-    stream([*DVC, *arguments], logger.debug, READ)
+    _run(arguments, logger.debug, READ)
+
+
+def _run(arguments: Sequence[str], log: Log, guard: Path = COMMAND) -> None:
+    command = TRANSFER if arguments[0] in TRANSFERS else DVC
+    stream([*command, *arguments], log, guard, name=" ".join(["dvc", *arguments]))
 
 
 def up_to_date(*targets: str) -> bool:

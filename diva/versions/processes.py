@@ -95,8 +95,8 @@ def _path(program: str) -> str:
     return path
 
 
-def stream(command: Sequence[str], log: Log, lock: Path = COMMAND) -> None:
-    """A command, each line of its output to ``log``.
+def stream(command: Sequence[str], log: Log, lock: Path = COMMAND, name: str = "") -> None:
+    """A command, each line of its output to ``log``; errors call it by its ``name``, or as it stands.
 
     Raises:
         BusyError: another DVC process is at work.
@@ -110,7 +110,7 @@ def stream(command: Sequence[str], log: Log, lock: Path = COMMAND) -> None:
         status = process.wait()
     if status:
         text = "\n".join(tail)
-        words = " ".join(Path(command[0]).name if i == 0 else w for i, w in enumerate(command))
+        words = name or " ".join([Path(command[0]).name, *command[1:]])
         raise kind(text)(redacted(f"{remedy(text)}{words} failed:\n{text}{room()}"))
 
 

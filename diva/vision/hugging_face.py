@@ -63,7 +63,7 @@ def require() -> Any:
         import transformers
     except ImportError:
         raise ValueError(f"backbone {PREFIX}… needs transformers: pip install '.[hf]'.") from None
-    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.set_verbosity_error()
     return transformers
 
 
