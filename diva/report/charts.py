@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from diva.report import summary
+from diva.report import claims
 from diva.report.run_metrics import RunMetrics
-from diva.text.words import count, percent
+from diva.text.words import count, percent, with_interval
 
 Numbers = npt.NDArray[np.float64]
 Figure = dict[str, Any]
@@ -64,26 +64,64 @@ def curve(x: Sequence[Any], y: Sequence[Any], name: str, color: str, **more: Any
     return {"type": "scatter", "mode": "lines+markers", "x": list(x), "y": list(y), "name": name, **look, **more}
 
 
+def points(
+    names: Sequence[str], ends: Sequence[tuple[float, float, float]], texts: Sequence[str], marker: Figure
+) -> Figure:
+    """A dot a row, with its interval: (middle, low, high) as fractions, drawn in percent."""
+    middle, low, high = ([100 * value for value in values] for values in zip(*ends, strict=True))
+    return {
+        "type": "scatter", "mode": "markers", "x": middle, "y": list(names), "showlegend": False,
+        "marker": {"size": 11, "line": {"width": 2}} | marker,
+        "error_x": {
+            "type": "data", "symmetric": False, "thickness": 2, "width": 0, "color": GREY,
+            "array": [end - value for end, value in zip(high, middle, strict=True)],
+            "arrayminus": [value - end for end, value in zip(low, middle, strict=True)],
+        },
+        "text": list(texts), "hovertemplate": "%{y}: %{text}<extra></extra>",
+    }  # fmt: skip
+
+
 def sets(run: RunMetrics) -> Chart:
     """Test error of each training set, with its interval; the release stands out."""
     results = run.evaluate["sets"]
-    names = list(reversed(summary.order(run)))
+    names = list(reversed(claims.order(run)))
     figures = [results[name] for name in names]
-    error = [100 * figure["error"] for figure in figures]
-    dots = {
-        "type": "scatter", "mode": "markers", "x": error, "y": [summary.SETS.get(name, name) for name in names],
-        "marker": {"size": 11, "color": [MAIN if name == run.used else SOFT for name in names]}, "showlegend": False,
-        "error_x": {
-            "type": "data", "symmetric": False, "thickness": 2, "width": 0, "color": GREY,
-            "array": [100 * (figure["high"] - figure["error"]) for figure in figures],
-            "arrayminus": [100 * (figure["error"] - figure["low"]) for figure in figures],
-        },
-        "text": [f"{percent(figure['error'])} %, {count(figure['size'])} samples" for figure in figures],
-        "hovertemplate": "%{y}: %{text}<extra></extra>",
-    }  # fmt: skip
+    texts = [f"{percent(figure['error'])} %, {count(figure['size'])} samples" for figure in figures]
+    ends = [(figure["error"], figure["low"], figure["high"]) for figure in figures]
+    colors = [MAIN if name == run.used else SOFT for name in names]
+    dots = points(list(map(claims.shown, names)), ends, texts, {"color": colors, "line": {"width": 0}})
     layout = {"xaxis": axis("test error, %"), "yaxis": {"automargin": True}}
     caption = "A dot is the test error of a head trained on the set, the line its interval of 95 %; less is better."
     return Chart("sets", "Test error", caption, {"data": [dots], "layout": layout}, 60 + 38 * len(names))
+
+
+def panel(run: RunMetrics) -> Chart | None:
+    """Difference in error to the core's: of each training set, the mean over learners; of the release, each learner."""
+    results = claims.panels(run)
+    if not results:
+        return None
+    learners = results[run.used]["learners"]
+    rows = [(f"release: {name}", each, MAIN, "circle-open") for name, each in learners.items()]
+    compared = [name for name in reversed(results) if name != "core"]
+    rows += [
+        (claims.shown(name), results[name]["mean"], MAIN if name == run.used else SOFT, "circle") for name in compared
+    ]
+    names, figures, colors, symbols = map(list, zip(*rows, strict=True))
+    ends = [(each["difference"], each["difference_low"], each["difference_high"]) for each in figures]
+    texts = [f"{with_interval(each, 'difference')} points" for each in figures]
+    zero = {"type": "line", "xref": "x", "yref": "paper", "x0": 0, "x1": 0, "y0": 0, "y1": 1}
+    layout = {
+        "xaxis": axis("test error less the core's, points"), "yaxis": {"automargin": True},
+        "shapes": [zero | {"line": {"color": MARK, "width": 1.5, "dash": "dash"}}],
+    }  # fmt: skip
+    caption = (
+        "Left of the dashed line is better than the core. Above, each training set: the mean over "
+        f"{len(learners)} learners; below, each learner on the release. Lines are intervals of 95 %, of differences "
+        "on the same test samples."
+    )
+    dots = points(names, ends, texts, {"color": colors, "symbol": symbols})
+    figure = {"data": [dots], "layout": layout}
+    return Chart("panel", "Better or worse than the core", caption, figure, 60 + 30 * len(rows))
 
 
 def extension(run: RunMetrics) -> Chart | None:

@@ -19,6 +19,7 @@ from diva.report import (
     by_class,
     changes,
     charts,
+    claims,
     evidence,
     gallery,
     links,
@@ -85,10 +86,12 @@ def render(data: ReportData, limits: PageLimits) -> str:
         images=gallery.lines(images),
         charts={chart.name: chart for chart in drawn},
         summary=summary.summarise(data.run),
+        sentences=summary.sentences(data.run),
         headline=headline(data.run, int(every["called"].sum())),
         called_wrong=summary.called_wrong(data.run),
         sets=summary.sets(data.run),
         panel=summary.panel(data.run),
+        recipe=claims.recipe(data.run),
         rounds=summary.rounds(data.run),
         audited=test_set.audited(data.audit),
         test_labels=test_set.doubts(data.run.evaluate),
@@ -129,6 +132,7 @@ def figures(data: ReportData, every: pl.DataFrame) -> list[Chart]:
     reasons = {reason: {"left": n} for reason, n in data.remaining.group_by("reason").len().sort("reason").iter_rows()}
     kinds = aside.counts(aside.kinds(data.quarantine))
     drawn = [
+        charts.panel(data.run),
         charts.sets(data.run),
         charts.extension(data.run),
         charts.scores(scores, method),
@@ -171,8 +175,7 @@ def _previous(book: ledger.Ledger) -> str:
 
 def headline(run: RunMetrics, called: int) -> tuple[tuple[str, str, str], ...]:
     """The few figures that matter: name, figure, what stands beneath it; ``called`` labels are called wrong."""
-    sets, planted = run.evaluate["sets"], run.evaluate["planted"]
-    used, core = sets[run.used], sets["core"]
+    planted, used, core = run.evaluate["planted"], claims.mean(run, run.used), claims.mean(run, "core")
     has_truth = planted.get("known")
     hopeless, waiting = (run.remaining.get(why, 0) for why in (evaluation.HOPELESS, evaluation.WAITING))
     return (

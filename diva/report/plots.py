@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from diva.report import charts, summary
+from diva.report import charts, claims
 from diva.report.data import ReportData
 from diva.report.run_metrics import RunMetrics
 from diva.store import ledger
@@ -16,7 +16,7 @@ def tables(data: ReportData) -> dict[str, pl.DataFrame]:
     """Tables for ``dvc plots``: scores, weights, training sets, rounds, classes, their balance, steps of Reweight."""
     errors = ("error", "low", "high")
     results, rounds = data.run.evaluate["sets"], data.run.evaluate["rounds"]
-    sets = [{"set": name, **{key: results[name][key] for key in (*errors, "size")}} for name in summary.order(data.run)]
+    sets = [{"set": name, **{key: results[name][key] for key in (*errors, "size")}} for name in claims.order(data.run)]
     flags = data.state.select("sample_id", "flagged")
     weights = data.weights.join(flags, on="sample_id", how="left", maintain_order="left")
     return {

@@ -7,21 +7,10 @@ core's features. Errors are fractions on disk and percent here.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from diva.report import test_set
+from diva.report import claims, test_set
 from diva.report.run_metrics import RunMetrics
 from diva.store import evaluation, paths
 from diva.text.words import NOTHING, Column, Row, Table, amount, count, number, percent, with_interval
-
-SETS = {
-    "core": "core",
-    "release_weighted": "members, with weights",
-    "release_unweighted": "members",
-    "release_unflagged": "members, flagged out",
-    "release_unflagged_weighted": "members, flagged out, with weights",
-    "everything": "everything",
-    "everything_reweighted": "everything, reweighted",
-    "uniform": "uniform, of equal size",
-}
 
 
 class Summary(NamedTuple):
@@ -47,6 +36,7 @@ def facts(run: RunMetrics) -> tuple[tuple[str, str], ...]:
     left_out = {"removed": release["removed"], "called wrong and left out": release.get("left_out", 0)}
     return (
         ("verdict", verdict(run)),
+        ("gain", claims.gain(run)),
         ("core", f"{amount(run.fit['samples'], 'sample')} of {amount(run.fit['classes'], 'class')}"),
         ("called wrong", f"{count(release['flagged'])} of {count(release['members'])}, flagged" + _listed(gone)),
         ("release", made + _listed(left_out)),
@@ -61,6 +51,17 @@ def facts(run: RunMetrics) -> tuple[tuple[str, str], ...]:
 
 def verdict(run: RunMetrics) -> str:
     """What became of the pool and of all that was set aside, and what to do next."""
+    return f"{_outcome(run)}; next: {_next(run)}"
+
+
+def sentences(run: RunMetrics) -> tuple[str, ...]:
+    """What was found, what the release is worth, what to do next: the same figures as those of the facts."""
+    called = f"{count(run.release['flagged'])} of {count(run.release['members'])} labels are called wrong"
+    return tuple(map(_sentence, (f"{called}; {_outcome(run)}", claims.gain(run), f"next: {_next(run)}")))
+
+
+def _outcome(run: RunMetrics) -> str:
+    """What became of the pool and of all that was set aside."""
     pool = run.release["added"] + sum(run.remaining.values())
     words = {
         evaluation.HOPELESS: "of the pool probably wrong", evaluation.HARMFUL: "that would not help",
@@ -75,7 +76,7 @@ def verdict(run: RunMetrics) -> str:
         parts.append(f"{count(amount)} set aside (most: {most})")
     if foreign := run.evaluate["test"].get("unknown_class", 0):
         parts.append(f"{count(foreign)} test samples of classes the core lacks, which count nowhere")
-    return f"{', '.join(parts)}; next: {_next(run)}"
+    return ", ".join(parts)
 
 
 def _next(run: RunMetrics) -> str:
@@ -115,6 +116,7 @@ def caveats(run: RunMetrics) -> tuple[str, ...]:
     undecided = [_sentence(scored.get("message", "")) for scored in run.scores]
     texts = (
         warning,
+        *claims.fragile(run),
         relabelled(run),
         _sentence(relatives),
         *undecided,
@@ -210,13 +212,13 @@ def sets(run: RunMetrics) -> Table:
     where = "test samples" if test["kind"] == "test" else "held-out samples of the core"
     title = f"Error of the ridge head on {count(test['samples'])} {where}, in %, with intervals of 95 %"
     notes = (f"▸ the release is this: {paths.TRAIN.as_posix()}   ★ lowest error",)
-    return Table(title, columns, tuple(_set(run, name, results[name]) for name in order(run)), notes)
+    return Table(title, columns, tuple(_set(run, name, results[name]) for name in claims.order(run)), notes)
 
 
 def panel(run: RunMetrics) -> Table:
     """The same training sets, judged by several learners: the mean over them, and each."""
-    results = {name: run.evaluate["sets"][name].get("panel", {}) for name in order(run)}
-    learners = list(next((figures["learners"] for figures in results.values() if figures), {}))
+    results = claims.panels(run)
+    learners = list(results["core"]["learners"]) if results else []
     tuned = {name: entry["finetuned"] for name, entry in run.evaluate["sets"].items() if "finetuned" in entry}
     columns = (
         Column("trained on", number=False),
@@ -226,47 +228,28 @@ def panel(run: RunMetrics) -> Table:
         *([Column("fine-tuned")] * bool(tuned)),
     )
     title, about = "Error by learner, in %: the mean over them, and each", run.evaluate.get("learners", {})
-    if len(learners) < 2:
+    if not results:
         return Table(title, columns, ())
-    least = min(figures["mean"]["error"] for figures in results.values())
+    best = claims.best(run)
     rows = []
     for name, figures in results.items():
         mean = figures["mean"]
         difference = with_interval(mean, "difference") if name != "core" else NOTHING
         each = (percent(figures["learners"][learner]["error"]) for learner in learners)
-        verdict = "" if name == "core" else judged(mean["difference_low"], mean["difference_high"])
-        best = mean["error"] == least
+        verdict = "" if name == "core" else claims.judged(mean)
         network = (percent(tuned[name]["error"]) if name in tuned else NOTHING,) * bool(tuned)
-        cells = (SETS.get(name, name), with_interval(mean), difference, *each, *network)
-        rows.append(Row(cells, used=name == run.used, best=best, verdict=verdict))
+        cells = (claims.shown(name), with_interval(mean), difference, *each, *network)
+        rows.append(Row(cells, used=name == run.used, best=name == best, verdict=verdict))
     sampled = (f"Of larger sets {count(about['rows'])} rows, drawn at random, train all but the ridge head.",)
-    return Table(title, columns, tuple(rows), (*_gains(results[run.used]), *sampled * bool(about.get("sampled"))))
-
-
-def _gains(figures: Mapping[str, Any]) -> tuple[str, ...]:
-    """On which learners the release's gain over the core rests."""
-    lines = []
-    for verdict in ("better", "worse"):
-        names = [
-            f"{learner} ({percent(each['difference'], 1, signed=True)})"
-            for learner, each in figures["learners"].items()
-            if judged(each["difference_low"], each["difference_high"]) == verdict
-        ]
-        lines.append(f"The release is {verdict} than the core for {', '.join(names) or 'no learner'}.")
-    return tuple(lines)
-
-
-def order(run: RunMetrics) -> list[str]:
-    """Names of the training sets in the order they are shown."""
-    results = run.evaluate["sets"]
-    return [name for name in SETS if name in results] + [name for name in results if name not in SETS]
+    notes = (*claims.gains(results[run.used]), claims.recipe(run), *sampled * bool(about.get("sampled")))
+    return Table(title, columns, tuple(rows), notes)
 
 
 def _set(run: RunMetrics, name: str, figures: Mapping[str, Any]) -> Row:
     compared = name != "core" and figures.get("difference") is not None
-    verdict = judged(figures["difference_low"], figures["difference_high"]) if compared else ""
+    verdict = claims.judged(figures) if compared else ""
     cells = (
-        SETS.get(name, name.replace("_", " ")),
+        claims.shown(name),
         count(figures["size"]),
         with_interval(figures),
         with_interval(figures, "difference") if compared else NOTHING,
@@ -274,11 +257,6 @@ def _set(run: RunMetrics, name: str, figures: Mapping[str, Any]) -> Row:
         percent(figures.get("loo_error")),
     )
     return Row(cells, used=name == run.used, best=name == run.best, verdict=verdict)
-
-
-def judged(low: float, high: float) -> str:
-    """Whether an interval of differences in error says better, worse, or (empty) neither."""
-    return "better" if high < 0 else "worse" if low > 0 else ""
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from diva.commands import cli, plan
 from diva.ingest import project
-from diva.report import run_metrics, summary
+from diva.report import claims, run_metrics, summary
 from diva.store import ledger, manifest, paths, tables
 from diva.text import terminal
 from stages.params.__main__ import faults
@@ -89,7 +89,7 @@ def test_every_training_set_has_a_row_and_the_release_and_the_best_a_mark(clone:
     text = run("summary")
     shown = set(json.loads(paths.metrics("evaluate").read_text())["sets"])
     assert shown >= {"core", "release_weighted", "everything", "uniform"}
-    for name in (title for key, title in summary.SETS.items() if key in shown):
+    for name in (title for key, title in claims.SETS.items() if key in shown):
         assert re.search(rf"^[ ▸★]+{re.escape(name)} +\d", text, re.MULTILINE), name
     assert re.search(r"^▸ +members, with weights", text, re.MULTILINE)
     assert re.search(r"^ ★ +everything, reweighted", text, re.MULTILINE)

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from diva.report import assets, page, run_metrics, summary
+from diva.report import assets, claims, page, run_metrics, summary
 from diva.report.data import ReportData
 from diva.review import current
 from diva.store import curated, paths
@@ -142,9 +142,16 @@ def test_fewer_rows_keep_the_labels_called_wrong(place: Path) -> None:
 
 def test_the_page_begins_with_the_verdict_that_the_summary_prints(place: Path) -> None:
     finish()
-    verdict = summary.verdict(run_metrics.read())
-    assert "; next: " in verdict
-    assert html.escape(verdict[1:]) in rendered().partition('id="sets"')[0]
+    run = run_metrics.read()
+    before, text = rendered().partition('id="sets"')[0], summary.verdict(run)
+    outcome, step = text.split("; next: ")
+    sentences = summary.sentences(run)
+    assert len(sentences) == 3
+    assert outcome in sentences[0]
+    assert sentences[2] == f"Next: {step}."
+    assert dict(summary.facts(run))["gain"][1:] in sentences[1]
+    assert all(html.escape(sentence) in before for sentence in sentences)
+    assert html.escape(claims.recipe(run)) in rendered()
 
 
 def test_thumbnails_take_the_room_that_is_left(place: Path) -> None:
@@ -270,6 +277,10 @@ def test_the_page_shows_every_learner_and_on_which_the_gain_rests(place: Path) -
     assert "The release is better than the core for ridge (−2.0)." in table
     assert "The release is worse than the core for no learner." in table
     assert table.count("12.50") >= len(content["sets"])
+    assert [chart for chart in known(html)["charts"] if chart in ("panel", "sets")] == ["panel", "sets"]
+    (dots,) = known(html)["charts"]["panel"]["data"]
+    assert dict(zip(dots["y"], dots["x"], strict=True))["release: ridge"] == pytest.approx(-2)
+    assert dots["y"][:2] == ["release: ridge", "release: svm"]
 
 
 def test_what_a_delivery_says_of_an_image_in_words_is_on_the_page_and_what_was_taken_down_is_not(place: Path) -> None:
