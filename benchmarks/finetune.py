@@ -23,13 +23,12 @@ from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader
 
 from benchmarks import machine
-from benchmarks.panel import WEIGHING, fitted, halves, noisy, summarised
-from benchmarks.problems import Array
+from benchmarks.criteria import summarised
+from benchmarks.panel import WEIGHING
+from benchmarks.problems import Array, fitted, halves, mislabelled, prepared
 from diva.curation.detect import detect
 from diva.curation.extend import extend
 from diva.curation.reweight import reweight
-from diva.numerics.chunks import InMemory
-from diva.numerics.normalize import Prepared
 from diva.vision.backbone import Backbone
 from diva.vision.backbones import load_backbone
 from diva.vision.decoding import read_image
@@ -87,7 +86,7 @@ def frame(paths: list[str], labels: Array, weights: Array | None = None) -> dict
 def training_sets(x: Array, labels: Array, core: Array, pool: Array, classes: int, seed: int) -> Iterator[Any]:
     """Name, rows and weights of each training set."""
     start = fitted(x[core], labels[core], classes)
-    rows = Prepared(InMemory(torch.from_numpy(x[pool]), torch.from_numpy(labels[pool]), 2048))
+    rows = prepared(x[pool], labels[pool])
     members = np.concatenate([core, pool[extend(start, rows).index.numpy()]])
     made = fitted(x[members], labels[members], classes)
     stays = ~detect(made).flagged.numpy()
@@ -104,7 +103,7 @@ def errors(backbone: Backbone, train: Paths, test: Paths, side: int, epochs: int
     classes = int(truth.max()) + 1
     core, pool = halves(truth, seed)
     labels = truth.copy()
-    labels[pool] = noisy(truth[pool], "uniform 30 %", classes, seed)
+    labels[pool] = mislabelled(truth[pool], "uniform 30 %", classes, seed)
     names = [f"{code:03d}" for code in range(classes)]
     transform = ResizeCrop(side, side, (0.5,) * 3, (0.5,) * 3)
     tuned = judge(backbone, transform, Tuning(epochs, learning_rate=2e-3, batch_size=8, seed=seed, device="cpu"))

@@ -1,14 +1,12 @@
-"""HOST-CP: what its sets are worth, whether its selector learns, whether it finds wrong labels, what its solver costs.
+"""HOST-CP: what its sets are worth, whether its selector learns, whether it finds wrong labels.
 
     python -m benchmarks.host_cp --features digits|clusters|FILE.npz [--seeds 5] [--out FILE.json] [--quick]
-    python -m benchmarks.host_cp --solvers [--out FILE.json] [--quick]
 
 - value: test accuracy of ridge regression (λ by leave-one-out) trained on the chosen share alone, beside uniform,
   k-centre, CG-score and DIVA; mean and standard deviation over seeds, which draw clusters or split, selector and order;
 - selector: the same set with φ as it starts, and the difference that learning makes, paired by seed;
 - detection: share of planted wrong labels among the rows inspected; for HOST-CP the least chosen come first, or those
-  with the highest derivative of the validation loss by their score, which is what its selector learns from;
-- solvers: CPU seconds per program, forward and with the derivative, against cvxpy and cvxpylayers at equal objective.
+  with the highest derivative of the validation loss by their score, which is what its selector learns from.
 
 `clusters` is synthetic: 10 classes of 2 clusters each, of very different sizes. With --out a PNG is drawn beside the
 JSON where matplotlib is installed.
@@ -22,20 +20,18 @@ import argparse
 import importlib.util
 import json
 import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.metrics import recall_score
 from torch import Tensor
 
 from benchmarks.machine import description
 from benchmarks.problems import Array, Problem, digits, load, problem
 from diva.curation.evaluation import train_by_leave_one_out
 from diva.methods.host_cp import Settings, ValuedSubset, host_cp
-from diva.methods.host_cp_program import objective, smooth
 from diva.methods.registry import compute, order
 from diva.numerics.chunks import InMemory
 from diva.numerics.normalize import Prepared
@@ -57,30 +53,24 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", default="digits", help="FILE.npz, digits or clusters")
-    parser.add_argument("--solvers", action="store_true", help="time the solvers instead")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--quick", action="store_true", help="one seed, 400 rows; solvers: fewer programs")
+    parser.add_argument("--quick", action="store_true", help="one seed, 400 rows")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.solvers:
-        result = {"machine": description(), "solvers": solvers(2 if options.quick else 10)}
-    else:
-        seeds, rows = (1, 400) if options.quick else (options.seeds, None)
-        result = values(options.features, seeds, rows)
+    result = values(options.features, *((1, 400) if options.quick else (options.seeds, None)))
     print(render(result))
     if options.out:
         options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        if "value" in result and importlib.util.find_spec("matplotlib"):
+        if importlib.util.find_spec("matplotlib"):
             draw(result, options.out.with_suffix(".png"))
 
 
 def values(features: str, seeds: int, rows: int | None) -> dict[str, Any]:
     """Value, selector and detection on one data set."""
     fractions = (0.025, *FRACTIONS) if features == "clusters" else FRACTIONS
-    clean, noisy = (
-        [problem(arrays(features, seed), noise, seed, rows) for seed in range(seeds)] for noise in (0.0, NOISE)
-    )
+    draw = {"clusters": clusters, "digits": digits}.get(features, lambda _: load(features))
+    clean, noisy = ([problem(draw(seed), noise, seed, rows) for seed in range(seeds)] for noise in (0.0, NOISE))
     accuracies, selector = value(clean, fractions)
     return {
         "pack": Path(features).stem,
@@ -91,11 +81,6 @@ def values(features: str, seeds: int, rows: int | None) -> dict[str, Any]:
         "selector": selector,
         "detection": detection(noisy),
     }
-
-
-def arrays(features: str, seed: int) -> dict[str, Array]:
-    """A split of the digits, a draw of the clusters, or the pack."""
-    return clusters(seed) if features == "clusters" else digits(seed) if features == "digits" else load(features)
 
 
 def clusters(seed: int) -> dict[str, Array]:
@@ -177,7 +162,9 @@ def learning(runs: list[tuple[dict[str, float], dict[str, ValuedSubset]]]) -> di
         result[label] = {
             "gain": spread(gains),
             "better": sum(gain > 0 for gain in gains),
-            "shared": statistics.mean(overlap(s[label], s["host_cp, untrained"]) for _, s in runs),
+            "shared": statistics.mean(
+                recall_score(s[label].selected, s["host_cp, untrained"].selected, zero_division=0.0) for _, s in runs
+            ),
             "loss": [round(statistics.mean(run.loss for run in epoch), 4) for epoch in epochs],
             "gradient": [round(statistics.mean(run.gradient for run in epoch), 4) for epoch in epochs],
         }
@@ -185,11 +172,6 @@ def learning(runs: list[tuple[dict[str, float], dict[str, ValuedSubset]]]) -> di
         label: statistics.mean(int(subsets[label].selected.sum()) for _, subsets in runs) for label in PROGRAMS
     }
     return result
-
-
-def overlap(one: ValuedSubset, other: ValuedSubset) -> float:
-    """Share of the first set that is in the second, too."""
-    return float((one.selected & other.selected).sum() / one.selected.sum().clamp_min(1))
 
 
 def detection(tasks: list[Problem]) -> dict[str, Any]:
@@ -222,81 +204,8 @@ def spread(figures: list[float]) -> dict[str, float]:
     return {"mean": round(statistics.mean(figures), 3), "deviation": round(deviation, 3)}
 
 
-def solvers(count: int) -> dict[str, Any]:
-    """CPU seconds per program of 40 new and 40 kept points, capacity 8; objectives relative to cvxpy's."""
-    new, old = instances(32)
-    result: dict[str, Any] = {}
-    for coefficient in (0.05, 1e-5):
-        rows: dict[str, Any] = {}
-        for batch in (1, 4, 32):
-            rows[f"smooth, batch of {batch}"] = timed(
-                lambda a, b, c=coefficient: smooth(a, b, 8.0, coefficient=c).new, new[:batch], old[:batch], batch, count
-            )
-        if importlib.util.find_spec("cvxpylayers"):
-            rows |= oracles(new, old, coefficient, count)
-        result[f"{coefficient:g}"] = rows
-    return result
-
-
-def instances(count: int) -> tuple[Tensor, Tensor]:
-    """Dn (count, 40, 40) and Do (count, 40, 40) of normal points in 5 dimensions, in mean distances."""
-    points = torch.randn(count, 80, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    distances = torch.cdist(points[:, :40], points, compute_mode="donot_use_mm_for_euclid_dist")
-    distances = distances / distances.mean((1, 2), keepdim=True)
-    return distances[..., :40], distances[..., 40:]
-
-
-def timed(solve: Callable[..., Tensor], new: Tensor, old: Tensor, batch: int, count: int) -> dict[str, float]:
-    """Median CPU seconds per program, forward alone and with the derivative."""
-    forward, both = [], []
-    for _ in range(count + 1):
-        distances = new.clone().requires_grad_()
-        start = time.process_time()
-        found = solve(distances, old)
-        forward.append((time.process_time() - start) / batch)
-        found.amax(-2).sum().backward()
-        both.append((time.process_time() - start) / batch)
-    return {"forward": statistics.median(forward[1:]), "with_derivative": statistics.median(both[1:])}
-
-
-def oracles(new: Tensor, old: Tensor, coefficient: float, count: int) -> dict[str, Any]:
-    """cvxpylayers (one program a call, as in the authors' code) and cvxpy with Clarabel."""
-    import cvxpy as cp
-    from cvxpylayers.torch import CvxpyLayer
-
-    shares, costs = cp.Variable((40, 80), nonneg=True), cp.Parameter((40, 80))
-    goal = cp.sum(cp.multiply(costs, shares)) + coefficient / 2 * cp.sum_squares(shares)
-    limits = [cp.sum(shares, 1) == 1, cp.sum(cp.max(shares[:, :40], axis=0)) <= 8]
-    program = cp.Problem(cp.Minimize(goal), limits)
-    layer = CvxpyLayer(program, parameters=[costs], variables=[shares])
-    seconds, gaps, layer_gaps = [], [], []
-    for a, b in zip(new[:count], old[:count], strict=True):
-        costs.value = torch.cat([a, b], 1).numpy()
-        start = time.process_time()
-        program.solve(solver="CLARABEL")
-        seconds.append(time.process_time() - start)
-        ours = float(objective(smooth(a, b, 8.0, coefficient=coefficient), a, b, coefficient=coefficient))
-        gaps.append(abs(ours / program.value - 1))
-        (z,) = layer(torch.cat([a, b], 1))
-        theirs = float((torch.cat([a, b], 1) * z).sum() + coefficient / 2 * z.square().sum())
-        layer_gaps.append(abs(theirs / program.value - 1))
-    as_layer = timed(lambda a, b: layer(torch.cat([a, b], -1)[0])[0][None, :, :40], new[:1], old[:1], 1, min(count, 3))
-    return {
-        "cvxpylayers": {**as_layer, "objective_gap": max(layer_gaps)},
-        "cvxpy, Clarabel": {"forward": statistics.median(seconds)},
-        "smooth against cvxpy": {"objective_gap": max(gaps)},
-    }
-
-
 def render(result: dict[str, Any]) -> str:
     """The tables, as Markdown."""
-    if "solvers" in result:
-        rows = [
-            f"ε {coefficient}: {name}: " + ", ".join(f"{key} {figure:.2g}" for key, figure in row.items())
-            for coefficient, rows in result["solvers"].items()
-            for name, row in rows.items()
-        ]
-        return "\n".join(rows)
     shares = list(result["value"]["uniform"])
     lines = [f"{result['pack']}, {result['samples']} rows, {result['seeds']} seeds: test accuracy, %", ""]
     lines += [
