@@ -37,7 +37,8 @@ def init(
     SOURCE: a folder class/image; a .csv or .parquet list (path, label, and group where some
     belong together); ready features (.npz, .npy, .parquet, .h5 with
     features, labels and, if you like, sample_id); a Hugging Face data set, WebDataset shards
-    (also name-{000..099}.tar) or COCO boxes; dataset:NAME[@ROOT] (of the paper); or torchvision:NAME.
+    (also name-{000..099}.tar), COCO or YOLO boxes, what Label Studio or CVAT exported;
+    dataset:NAME[@ROOT] (of the paper); or torchvision:NAME.
     """
     from diva.ingest import project
     from diva.store import atomic, ledger, manifest, paths

@@ -62,9 +62,15 @@ class RecordOptions(BaseModel):
 
 
 class Choices(BaseModel):
-    """What a region of a task says."""
+    """What a region of a task says; a box in hundredths of the image."""
 
     choices: list[str] = []
+    rectanglelabels: list[str] = []
+    x: float = 0
+    y: float = 0
+    width: float = 0
+    height: float = 0
+    rotation: float = 0
 
 
 class TaskResult(BaseModel):
@@ -116,13 +122,17 @@ def _table(file: Path) -> Iterator[Annotation]:
         yield Annotation(f"line {line}", plain_text(row[name]) or "", normalized(row[label]))
 
 
-def _label_studio(file: Path) -> Iterator[Annotation]:
+def tasks(file: Path) -> list[Task]:
+    """What Label Studio exports as JSON; ValueError that says where it is something else."""
     try:
-        tasks = TypeAdapter(list[Task]).validate_json(tables.decoded(file))
+        return TypeAdapter(list[Task]).validate_json(tables.decoded(file))
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         raise ValueError(f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}; export as JSON") from None
-    for task in tasks:
+
+
+def _label_studio(file: Path) -> Iterator[Annotation]:
+    for task in tasks(file):
         name = plain_text(task.data.get("sample_id")) or plain_text(task.data.get("image")) or ""
         for completion in task.annotations:
             chosen = [label for answer in completion.result for label in answer.value.choices]
@@ -130,7 +140,8 @@ def _label_studio(file: Path) -> Iterator[Annotation]:
                 yield Annotation(f"task {task.id}", name, normalized(" and ".join(chosen)))
 
 
-def _cvat(file: Path) -> Iterator[Annotation]:
+def cvat_images(file: Path) -> Iterator[ElementTree.Element]:
+    """The images of CVAT's XML; ValueError where it is something else."""
     text = tables.decoded(file)
     if "<!" in text.replace("<!--", ""):
         raise ValueError("it must have no declarations of its own, got some")
@@ -138,7 +149,11 @@ def _cvat(file: Path) -> Iterator[Annotation]:
         root = ElementTree.fromstring(text)  # noqa: S314 - without declarations there are no entities  # nosec B314
     except ElementTree.ParseError as error:
         raise ValueError(str(error)) from None
-    for image in root.iter("image"):
+    return root.iter("image")
+
+
+def _cvat(file: Path) -> Iterator[Annotation]:
+    for image in cvat_images(file):
         for tag in image.iter("tag"):
             where = f"image {image.get('id', '')}"
             yield Annotation(where, image.get("name", ""), normalized(tag.get("label")))

@@ -106,12 +106,41 @@ def shards(folder: Path) -> str:
     return str(folder / "shards" / "part-{000..001}.tar")
 
 
+def label_studio(folder: Path) -> Path:
+    """A JSON export of Label Studio: a choice each image, by the three kinds of address it has."""
+    named = files(folder / "ls" / "images")
+    starts = ("/data/local-files/?d=images/", "/data/upload/3/0a1b2c3d-", "s3://bucket/some/where/")
+    tasks = []
+    for seed, path in enumerate(named):
+        choice = {"type": "choices", "from_name": "label", "to_name": "image", "value": {"choices": [label(seed)]}}
+        said = [{"id": seed, "was_cancelled": False, "result": [choice]}]
+        said += [{"was_cancelled": True, "result": [{**choice, "value": {"choices": ["ant"]}}]}]
+        data = {"image": starts[seed % 3] + path.name, "site": site(seed), "boxes": [1]}
+        tasks.append({"id": seed, "data": data, "annotations": said, "predictions": []})
+    (folder / "ls" / "export.json").write_text(json.dumps(tasks), encoding="utf-8")
+    return folder / "ls"
+
+
+def cvat(folder: Path) -> Path:
+    """CVAT's XML for images: a tag each image."""
+    tags = [
+        f'<image id="{seed}" name="{path.name}" width="14" height="12"><tag label="{label(seed)}" source="manual">'
+        f'<attribute name="site">{site(seed)}</attribute></tag></image>'
+        for seed, path in enumerate(files(folder / "cvat" / "images"))
+    ]
+    text = f'<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version>{"".join(tags)}</annotations>'
+    (folder / "cvat" / "annotations.xml").write_text(text, encoding="utf-8")
+    return folder / "cvat"
+
+
 LAYOUTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "saved": (saved, "huggingface"),
     "parquet": (parquet, "huggingface"),
     "split_folders": (split_folders, "huggingface"),
     "image_folder": (image_folder, "huggingface"),
     "shards": (shards, "webdataset"),
+    "label_studio": (label_studio, "labelstudio"),
+    "cvat": (cvat, "cvat"),
 }
 
 
@@ -133,6 +162,71 @@ def boxes(folder: Path) -> tuple[Path, pl.DataFrame]:
     content = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "boxes.json").write_text(json.dumps(content), encoding="utf-8")
     return folder / "boxes.json", pl.DataFrame(expected)
+
+
+def yolo_boxes(folder: Path) -> Path:
+    """The boxes of ``boxes`` for YOLO: the first image as boxes, the second as outlines."""
+    boxes(folder)
+    (folder / "boxes.json").unlink()
+    (folder / "images").rename(folder / "train")
+    (folder / "images").mkdir()
+    (folder / "train").rename(folder / "images" / "train")
+    (folder / "labels" / "train").mkdir(parents=True)
+    for number in range(2):
+        lines = []
+        for box in range(3):
+            x, y, width, height = (20 * box / 60, 5 / 40, 18 / 60, 30 / 40)
+            corners = [x, y, x + width, y, x + width, y + height, x, y + height]
+            lines.append([box, *([x + width / 2, y + height / 2, width, height] if number == 0 else corners)])
+        text = "".join(" ".join(map(str, line)) + "\n" for line in lines)
+        (folder / "labels" / "train" / f"{number}.txt").write_text(text, encoding="utf-8")
+    names = "".join(f"  {code}: {name}\n" for code, name in enumerate(CLASSES))
+    text = f"path: ../datasets/mine\ntrain: ../images/train\nval: images/val\nnc: 3\nnames:\n{names}"
+    (folder / "data.yaml").write_text(text, encoding="utf-8")
+    return folder / "data.yaml"
+
+
+def label_studio_boxes(folder: Path) -> Path:
+    """The boxes of ``boxes`` as rectangles of Label Studio."""
+    boxes(folder)
+    (folder / "boxes.json").unlink()
+    tasks = []
+    for number in range(2):
+        values = [
+            {"x": 2000 * box / 60, "y": 500 / 40, "width": 1800 / 60, "height": 3000 / 40, "rotation": 0,
+             "rectanglelabels": [CLASSES[box]]} for box in range(3)
+        ]  # fmt: skip
+        result = [{"type": "rectanglelabels", "original_width": 60, "value": value} for value in values]
+        data = {"picture": f"http://host/{number}.png"}
+        tasks.append({"id": number, "data": data, "annotations": [{"result": result}]})
+    (folder / "export.json").write_text(json.dumps(tasks), encoding="utf-8")
+    return folder / "export.json"
+
+
+def cvat_boxes(folder: Path) -> Path:
+    """The boxes of ``boxes`` for CVAT: the first image as boxes, the second as polygons."""
+    boxes(folder)
+    (folder / "boxes.json").unlink()
+    images = []
+    for number in range(2):
+        shapes = []
+        for box in range(3):
+            x, label = 20 * box, CLASSES[box]
+            sides = f'xtl="{x}.00" ytl="5.00" xbr="{x + 18}.00" ybr="35.00"'
+            points = f"{x},5;{x + 18},5;{x + 18}.0,35.0"
+            shapes.append(
+                f'<box label="{label}" {sides}/>' if number == 0 else f'<polygon label="{label}" points="{points}"/>'
+            )
+        images.append(f'<image id="{number}" name="{number}.png">{"".join(shapes)}</image>')
+    (folder / "annotations.xml").write_text(f"<annotations>{''.join(images)}</annotations>", encoding="utf-8")
+    return folder / "annotations.xml"
+
+
+BOXES: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "yolo": (yolo_boxes, "yolo"),
+    "label_studio": (label_studio_boxes, "labelstudio"),
+    "cvat": (cvat_boxes, "cvat"),
+}
 
 
 def tar(path: Path, members: dict[str, bytes]) -> Path:

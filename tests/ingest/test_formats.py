@@ -118,6 +118,97 @@ def test_boxes_are_samples_and_those_of_an_image_belong_together(tmp_path):
     assert registry.recognised(str(tmp_path / "in")) == "coco"
 
 
+@pytest.mark.parametrize("name", layouts.BOXES)
+def test_the_same_boxes_are_the_same_samples_in_every_format(name, tmp_path):
+    coco, _ = layouts.boxes(tmp_path / "coco")
+    expected = read(coco, tmp_path / "expected").samples
+    build, kind = layouts.BOXES[name]
+    source = build(tmp_path / "in")
+    assert {registry.recognised(str(source)), registry.recognised(str(source.parent))} == {kind}
+    delivery = read(source, tmp_path / "raw")
+    assert delivery.refused.is_empty()
+    assert delivery.samples.select(WHOLE).equals(expected.select(WHOLE))
+    assert [Path(group).name for group in delivery.samples["group"]] == expected["group"].to_list()
+    assert [path.name for path in (tmp_path / "raw").iterdir()] == ["images.tar"]
+    image = next(tmp_path.glob("in/**/1.png"))
+    before = opened(source)[0].checksum()
+    image.write_bytes(layouts.png(1))
+    assert opened(source)[0].checksum() != before
+
+
+def test_lines_of_yolo_that_are_no_boxes_are_set_aside_and_nothing_leads_out(tmp_path):
+    source = layouts.yolo_boxes(tmp_path / "in")
+    lines = ["0 0.5 0.5 1", "x 0.5 0.5 1 1", "7 0.5 0.5 1 1", "1 nan 0.5 1 1", "1 0.5 0.5 inf 1", "1e400 0 0 1 1"]
+    lines += ["1 0.5 0.5 0.001 0.001", "1 0.5 0.5 1 1 0.9", ""]
+    (tmp_path / "in" / "labels" / "train" / "0.txt").write_text("\n".join(lines))
+    Image.new("RGB", (20, 20)).save(tmp_path / "secret.png")
+    (tmp_path / "in" / "list.txt").write_text("images/train/0.png\n../secret.png\n/etc/hostname\n")
+    text = source.read_text().replace("train: ../images/train", "train: [list.txt, images/train, ../..]")
+    source.write_text(text)
+    delivery = read(source, tmp_path / "raw")
+    assert delivery.samples["label"].to_list() == ["dog", "cat", "dog", "owl"]
+    reasons = [reason.partition(":")[0] for reason in delivery.refused["reason"]]
+    wrong = ["line that is no box"] * 2 + ["no label"] * 2 + ["box too small"] * 3 + ["missing file"]
+    assert sorted(reasons) == sorted([*wrong, *["path outside of the delivery"] * 2])
+    with pytest.raises(ValueError, match=r"holds the splits train, val: choose one by --split"):
+        opened(source, split="other")
+    source.write_text("names: [a]\ntrain: !!python/object/apply:os.system ['true']\n")
+    assert registry.recognised(str(source)) is None
+
+
+def test_folders_of_classes_as_yolo_classifies_are_folders_of_classes(tmp_path):
+    (tmp_path / "yolo").mkdir()
+    for part in ("train", "val"):
+        layouts.plain(tmp_path / part).rename(tmp_path / "yolo" / part)
+    (tmp_path / "yolo" / "data.yaml").write_text("names: [cat, dog, owl]\ntrain: train\nval: val\n")
+    assert registry.recognised(str(tmp_path / "yolo")) is None
+    assert set(read(tmp_path / "yolo" / "train", tmp_path / "raw").samples["label"]) == set(layouts.CLASSES)
+
+
+def test_exports_whose_images_are_not_all_named_lose_none(tmp_path):
+    source = layouts.label_studio(tmp_path)
+    Image.new("RGB", (9, 9)).save(source / "images" / "new.png")
+    delivery = read(source, tmp_path / "raw")
+    assert len(delivery.samples) == 12
+    assert delivery.refused["reason"].to_list() == ["not listed in the export"]
+    (source / "cat").mkdir()
+    (source / "images" / "new.png").rename(source / "cat" / "new.png")
+    assert registry.recognised(str(source)) is None  # folders of classes, with an export beside them
+    assert len(read(source, tmp_path / "raw", layout="labelstudio").samples) == 12
+
+
+def test_what_people_disagree_on_wait_for_or_name_elsewhere_is_said(tmp_path):
+    source = layouts.label_studio(tmp_path)
+    tasks = json.loads((source / "export.json").read_text())
+    tasks[0]["annotations"].append({"result": [{"type": "choices", "value": {"choices": ["owl"]}}]})
+    tasks[1]["annotations"] = []
+    tasks[2]["data"]["image"] = "/data/local-files/?d=../secret.png"
+    tasks[3]["data"] = {"words": "none"}
+    Image.new("RGB", (9, 9)).save(tmp_path / "secret.png")
+    (source / "export.json").write_text(json.dumps(tasks))
+    delivery = read(source, tmp_path / "raw")
+    reasons = sorted(reason.partition(":")[0] for reason in delivery.refused["reason"])
+    assert reasons == [
+        "no image", "no label", *["not listed in the export"] * 2, "path outside of the delivery", "two labels"
+    ]  # fmt: skip
+    assert "two labels: cat, owl" in delivery.refused["reason"].to_list()
+    options = project.options_of(str(source), "b001")
+    assert sources.open_source(str(source), options, unlabelled=True).read(tmp_path).samples["label"].null_count() == 1
+    (source / "export.json").write_text(json.dumps([{"data": [], "annotations": []}]))
+    with pytest.raises(ValueError, match=r"0\.data: .*; export as JSON"):
+        opened(source, layout="labelstudio")
+
+
+def test_xml_that_declares_entities_or_turned_boxes_is_not_taken(tmp_path):
+    source = layouts.cvat_boxes(tmp_path / "in")
+    text = source.read_text().replace('ybr="35.00"', 'ybr="35.00" rotation="30"', 1).replace("0,5;", "0,;", 1)
+    source.write_text(text)
+    reasons = sorted(reason.partition(":")[0] for reason in read(source, tmp_path / "raw").refused["reason"])
+    assert reasons == ["box too small", "turned box"]
+    source.write_text('<!DOCTYPE a [<!ENTITY b "c">]>' + text)
+    assert registry.recognised(str(source)) is None
+
+
 def test_boxes_that_are_none_are_set_aside_with_the_reason(tmp_path):
     source, _ = layouts.boxes(tmp_path / "in")
     content = json.loads(source.read_text())

@@ -14,7 +14,15 @@ from diva.ingest.readers import ImageSource
 from diva.store import digests, parts
 from diva.store.manifest import Delivery
 
-LAYOUTS = {"webdataset": "WebDataset", "huggingface": "HuggingFace", "coco": "Coco"}  # by module
+LAYOUTS = {
+    "webdataset": "WebDataset",
+    "huggingface": "HuggingFace",
+    "coco": "Coco",
+    "yolo": "Yolo",
+    "labelstudio": "LabelStudio",
+    "cvat": "Cvat",
+}  # by module
+SPLIT = ("huggingface", "yolo")  # formats whose sources may hold several
 
 
 def recognised(source: str) -> str | None:
@@ -94,7 +102,7 @@ def options_of(source: str, split: str, given: Mapping[str, Any]) -> dict[str, A
     if name is None:
         return {}
     with _reading(source, name):
-        splits = _module(name).splits(source) if name == "huggingface" else []
+        splits = _module(name).splits(source) if name in SPLIT else []
     wanted = given.get("split") or (split if split in splits else None)
     rest = {key: value for key, value in given.items() if key == "columns" and value}
     return {"format": name, **rest, **({"split": wanted} if wanted else {})}
