@@ -173,6 +173,11 @@ def test_results_are_a_line_a_table_and_a_frame():
     assert added.to_frame()["row"].to_list() == added.index.tolist()
     assert detection._repr_html_().startswith("<p>Detection(")
     assert "<table" in detection._repr_html_()
+    reasons = explain(X, y, 0, top=3)
+    assert repr(reasons).startswith(f"Explanation(labelled {reasons.label}, suggested {reasons.suggested}; ")
+    assert reasons.to_frame()["relation"].unique(maintain_order=True).to_list() == [
+        "helped", "harmed", "same label", "other label",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("classes", [2, 3])

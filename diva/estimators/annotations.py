@@ -38,8 +38,19 @@ def consensus(
         device: `auto`, or a torch device.
         dtype: `auto`, `float32` or `float64`.
 
+    Returns:
+        The likeliest label of each row, and how often each annotator is right.
+
     Raises:
         ValueError: on a row without a label, fewer than two classes, or a setting out of range.
+
+    Examples:
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_digits
+        >>> X, y = load_digits(return_X_y=True)
+        >>> hasty = np.where(np.arange(500) % 2, y[:500], (y[:500] + 1) % 10)  # every second one wrong
+        >>> consensus(X[:500], np.column_stack([y[:500], hasty])).quality.round(1)
+        array([1. , 0.5])
     """
     engine, rows = Engine(ridge, normalize, chunk_size, device, dtype), inputs.read_features(X)
     votes, classes = _votes(annotations)
@@ -79,6 +90,11 @@ def annotation_table(row: Any, annotator: Any, label: Any, *, n: int, time: Any 
 
     Raises:
         ValueError: on lengths that differ, or a position outside 0..n−1.
+
+    Examples:
+        >>> table, annotators = annotation_table([0, 0, 1], ["ann", "bob", "ann"], ["cat", "dog", "dog"], n=2)
+        >>> table.tolist(), annotators.tolist()
+        ([['cat', 'dog'], ['dog', None]], ['ann', 'bob'])
     """
     rows, said, labels = np.asarray(row), np.asarray(annotator), np.asarray(label, dtype=object)
     check_consistent_length(rows, said, labels, time)

@@ -43,6 +43,15 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         loo_proba_: softmax(T*·f) (n, k), each row's probabilities by the model trained without it (and its group).
         n_features_in_: p.
         feature_names_in_: (p,) names, where X has them and all are strings.
+
+    Examples:
+        >>> from sklearn.datasets import load_digits
+        >>> X, y = load_digits(return_X_y=True)
+        >>> model = DivaClassifier().fit(X[:500], y[:500])
+        >>> model.predict(X[501:503]), y[501:503]
+        (array([2, 2]), array([2, 2]))
+        >>> model.loo_proba_.shape  # what cleanlab calls pred_probs, without cross-validation
+        (500, 10)
     """
 
     def __init__(
@@ -63,6 +72,9 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
     @single_threaded_libraries()
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Groups = None) -> Self:
         """Fit to X (n, p), y (n,) and weights (n,) of at least 0; a row of weight 0 is as good as absent.
+
+        Returns:
+            Itself.
 
         Raises:
             ValueError: on fewer than two classes or a class of one sample (of positive weight), a value that is not

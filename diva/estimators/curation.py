@@ -63,9 +63,20 @@ def detect(
         device: `auto`, or a torch device.
         dtype: `auto`, `float32` or `float64`.
 
+    Returns:
+        Score, margin, flag and suggested label of each row.
+
     Raises:
         ValueError: as `DivaClassifier.fit`, but for classes of one sample, which are not judged; and on an unknown
             score or rule.
+
+    Examples:
+        >>> from sklearn.datasets import load_digits
+        >>> X, y = load_digits(return_X_y=True)
+        >>> y[:3] = 7  # a 0, a 1 and a 2
+        >>> suspects = detect(X[:500], y[:500])
+        >>> suspects.flagged[:4], suspects.suggested[:4]
+        (array([ True,  True,  True, False]), array([0, 1, 2, 3]))
     """
     data = inputs.read(
         Engine(ridge, normalize, chunk_size, device, dtype), inputs.read_features(X), y, None, groups, fewest=1
@@ -120,8 +131,19 @@ def reweight(
         device: `auto`, or a torch device.
         dtype: `auto`, `float32` or `float64`.
 
+    Returns:
+        The weights, and the steps that led to them.
+
     Raises:
         ValueError: as `DivaClassifier.fit`, and on an unknown loss or steps out of range.
+
+    Examples:
+        >>> from sklearn.datasets import load_digits
+        >>> X, y = load_digits(return_X_y=True)
+        >>> y[:3] = 7  # a 0, a 1 and a 2
+        >>> weights = reweight(X[:500], y[:500]).weights
+        >>> bool(weights[:3].max() < weights.mean())
+        True
     """
     data = inputs.read(Engine(ridge, normalize, chunk_size, device, dtype), inputs.read_features(X), y, None, groups)
     path = reweight_rows(data.fitted, loss=loss, steps=steps, step_size=step_size)
@@ -170,9 +192,20 @@ def extend(
         device: `auto`, or a torch device.
         dtype: `auto`, `float32` or `float64`.
 
+    Returns:
+        Positions in the pool in the order chosen, and why it ended.
+
     Raises:
         ValueError: as `DivaClassifier.fit`, on a class or a number of features that the core lacks, and on a budget,
             loss or ``validate_on`` out of range, and on frames whose columns differ in name or order.
+
+    Examples:
+        >>> from sklearn.datasets import load_digits
+        >>> X, y = load_digits(return_X_y=True)
+        >>> y[200:500:3] = 7  # of the pool below
+        >>> added = extend(X[:200], y[:200], X[200:500], y[200:500], budget=60)
+        >>> len(added.index), int((added.index % 3 == 0).sum()) < 10
+        (60, True)
     """
     inputs.check_columns(X, X_pool, "X_pool")
     engine, rows = Engine(ridge, normalize, chunk_size, device, dtype), inputs.read_features(X)
@@ -224,8 +257,18 @@ def explain(
         device: `auto`, or a torch device.
         dtype: `auto`, `float32` or `float64`.
 
+    Returns:
+        What the model says of the row without it, whom it helps and harms, and what lies near.
+
     Raises:
         ValueError: as `DivaClassifier.fit`, and on an index that is no row, an unknown loss, or ``top`` below 1.
+
+    Examples:
+        >>> from sklearn.datasets import load_digits
+        >>> X, y = load_digits(return_X_y=True)
+        >>> y[0] = 7  # a 0
+        >>> explain(X[:500], y[:500], 0)
+        Explanation(labelled 7, suggested 0; more weight on it harms the others)
     """
     rows = inputs.read_features(X)
     if not 0 <= operator.index(index) < len(rows):

@@ -54,9 +54,18 @@ def suggest(
         device: `auto`, or a torch device.
         dtype: `auto`, `float32` or `float64`.
 
+    Returns:
+        Positions in the pool in the order chosen, each with the label that the model would give it.
+
     Raises:
         ValueError: as `DivaClassifier.fit`, but for classes, of which there may be none; and on an unknown rule, and a
             budget or limit out of range.
+
+    Examples:
+        >>> from sklearn.datasets import load_digits
+        >>> X, y = load_digits(return_X_y=True)
+        >>> suggest(X[:100], y[:100], X[100:400], budget=20)
+        NextLabels(20 rows to label, by expected_variance)
     """
     engine, candidates = Engine(ridge, normalize, chunk_size, device, dtype), inputs.read_features(X_pool)
     labels = inputs.read_labels([] if y is None else y)

@@ -11,8 +11,17 @@ from diva.curation.reweight import Step
 from diva.inputs import Array
 
 
+def histogram_of_flagged(axes: Any, score: Array, flagged: Array, judged: str) -> None:
+    """How many of what is ``judged`` have which score, flagged and not."""
+    finite = np.isfinite(score)
+    parts = [score[finite & ~flagged], score[finite & flagged]]
+    axes.hist(parts, bins=50, stacked=True, label=["not flagged", "flagged"])
+    axes.set(xlabel="score, high where suspicious", ylabel=judged)
+    axes.legend()
+
+
 class Tabular:
-    """A result that is easy to look at: a line of text, a table in notebooks, a data frame."""
+    """A result that is easy to look at: a line of text, a table in notebooks, a data frame, a picture."""
 
     def _columns(self) -> Mapping[str, Array]:
         """Columns of one length."""
@@ -27,6 +36,25 @@ class Tabular:
         import polars as pl  # the closed forms run without it
 
         return pl.DataFrame({name: np.asarray(values) for name, values in self._columns().items()})
+
+    def _draw(self, axes: Any) -> None:
+        """The picture, on matplotlib's axes."""
+        raise NotImplementedError
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw it with matplotlib, on ``axes`` or new ones, which it returns.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        if axes is None:
+            try:
+                from matplotlib import pyplot
+            except ImportError:
+                raise ImportError("matplotlib must be installed to plot; pip install 'diva-curation[plot]'.") from None
+            axes = pyplot.subplots(layout="constrained")[1]
+        self._draw(axes)
+        return axes
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._summary()})"
@@ -57,6 +85,9 @@ class Detection(Tabular):
         columns = {"score": self.score, "margin": self.margin, "flagged": self.flagged, "suggested": self.suggested}
         return {"row": np.arange(len(self.score)), **columns}
 
+    def _draw(self, axes: Any) -> None:
+        histogram_of_flagged(axes, self.score, self.flagged, "labels")
+
     def _summary(self) -> str:
         return f"{self.flagged.sum():,} of {len(self.flagged):,} labels flagged" + ("; " + self.message) * bool(
             self.message
@@ -72,6 +103,10 @@ class Reweighting(Tabular):
 
     def _columns(self) -> Mapping[str, Array]:
         return {"row": np.arange(len(self.weights)), "weight": self.weights}
+
+    def _draw(self, axes: Any) -> None:
+        axes.hist(self.weights, bins=50)
+        axes.set(xlabel="weight", ylabel="samples")
 
     def _summary(self) -> str:
         w = self.weights
@@ -109,6 +144,10 @@ class Extension(Tabular):
     def _columns(self) -> Mapping[str, Array]:
         return {"row": self.index, "derivative": self.derivative, "round": self.round}
 
+    def _draw(self, axes: Any) -> None:
+        axes.scatter(np.arange(1, len(self.index) + 1), self.derivative, s=4, c=self.round)
+        axes.set(xlabel="samples added", ylabel="derivative when chosen")
+
     def _summary(self) -> str:
         return f"{len(self.index):,} samples to add, in {len(self.history)} rounds; {self.stop}"
 
@@ -143,6 +182,10 @@ class NextLabels(Tabular):
             return columns
         return {**columns, "suggested": self.suggested, "probability": self.probability}
 
+    def _draw(self, axes: Any) -> None:
+        axes.plot(np.arange(1, len(self.index) + 1), self.gain)
+        axes.set(xlabel="labels asked for", ylabel=f"gain by {self.rule}")
+
     def _summary(self) -> str:
         return f"{len(self.index):,} rows to label, by {self.rule}" + ("; " + self.message) * bool(self.message)
 
@@ -163,8 +206,8 @@ class Neighbours:
     cosine: Array
 
 
-@dataclass(frozen=True)
-class Explanation:
+@dataclass(frozen=True, repr=False)
+class Explanation(Tabular):
     """Why a sample is thought helpful or harmful.
 
     Attributes:
@@ -192,6 +235,31 @@ class Explanation:
     group: Array
     same: Neighbours
     other: Neighbours
+
+    def _columns(self) -> Mapping[str, Array]:
+        related = {
+            "helped": (self.helped.index, self.helped.influence),
+            "harmed": (self.harmed.index, self.harmed.influence),
+            "same label": (self.same.index, self.same.cosine),
+            "other label": (self.other.index, self.other.cosine),
+        }
+        lengths = [len(rows) for rows, _ in related.values()]
+        return {
+            "row": np.concatenate([rows for rows, _ in related.values()]),
+            "relation": np.repeat(list(related), lengths),
+            "value": np.concatenate([values for _, values in related.values()]),
+        }
+
+    def _draw(self, axes: Any) -> None:
+        at = np.arange(len(self.classes))
+        axes.bar(at - 0.2, self.without, 0.4, label="without it")
+        axes.bar(at + 0.2, self.probabilities, 0.4, label="with it")
+        axes.set(xticks=at, xticklabels=self.classes, ylabel="probability")
+        axes.legend()
+
+    def _summary(self) -> str:
+        effect = "harms" if self.derivative > 0 else "helps"
+        return f"labelled {self.label}, suggested {self.suggested}; more weight on it {effect} the others"
 
 
 @dataclass(frozen=True, repr=False)
@@ -225,6 +293,11 @@ class ConsensusLabels(Tabular):
     def _columns(self) -> Mapping[str, Array]:
         columns = {"label": self.label, "plurality": self.plurality, "wrong": self.wrong, "value": self.value}
         return {"row": np.arange(len(self.label)), **columns}
+
+    def _draw(self, axes: Any) -> None:
+        reach = np.abs(self.interval.T - self.quality)
+        axes.errorbar(np.arange(len(self.votes)), self.quality, reach, fmt="o", capsize=3)
+        axes.set(xlabel="annotator", ylabel="share of right labels", xticks=np.arange(len(self.votes)))
 
     def _summary(self) -> str:
         changed = int((self.label != self.plurality).sum())

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from diva.estimators.results import Tabular
+from diva.estimators.results import Tabular, histogram_of_flagged
 from diva.inputs import Array
 
 
@@ -48,6 +48,14 @@ class EntryDetection(Tabular):
         findings = np.array([text for _, text in self.words()], dtype=str)
         return {"row": rows, "finding": findings, "score": self.score[rows, columns]}
 
+    def _draw(self, axes: Any) -> None:
+        missing, wrong = (self.flagged & self.suggested).sum(0), (self.flagged & ~self.suggested).sum(0)
+        names = [str(name) for name in self.names]
+        axes.barh(names, missing, label="missing")
+        axes.barh(names, wrong, left=missing, label="wrong")
+        axes.set(xlabel="entries flagged")
+        axes.legend()
+
     def _summary(self) -> str:
         summary = f"{int(self.flagged.sum()):,} of {self.flagged.size:,} entries flagged"
         return "; ".join(filter(None, [summary, self.message]))
@@ -74,6 +82,9 @@ class NumberDetection(Tabular):
     def _columns(self) -> Mapping[str, Array]:
         columns = {"score": self.score, "expected": self.expected, "q_value": self.q_value, "flagged": self.flagged}
         return {"row": np.arange(len(self.score)), **columns}
+
+    def _draw(self, axes: Any) -> None:
+        histogram_of_flagged(axes, self.score, self.flagged, "numbers")
 
     def _summary(self) -> str:
         return f"{int(self.flagged.sum()):,} of {len(self.score):,} numbers flagged"

@@ -54,9 +54,20 @@ def detect_multilabel(
         chunk_size: rows in memory at a time, or `auto`.
         device: `auto`, or a torch device.
 
+    Returns:
+        Score, margin, flag and suggestion of each entry; ``words()`` says them.
+
     Raises:
         ValueError: on entries other than 0 and 1, texts without a separator, lengths that differ, or a value of X that
             is not finite.
+
+    Examples:
+        >>> from sklearn.datasets import load_digits
+        >>> X, digits = load_digits(return_X_y=True)
+        >>> Y = [{"even"} if digit % 2 == 0 else set() for digit in digits[:500]]
+        >>> Y[0] = set()  # a 0
+        >>> (0, "even is missing") in detect_multilabel(X[:500], Y).words()
+        True
     """
     entries, names = read_entries(Y, separator)
     suspicion = detect_entries(_fit(X, entries, ridge, Engine(ridge, normalize, chunk_size, device, "float64")))
@@ -113,8 +124,20 @@ def reweight_multilabel(
         chunk_size: rows in memory at a time, or `auto`.
         device: `auto`, or a torch device.
 
+    Returns:
+        Weights (n,), at least 0.
+
     Raises:
         ValueError: as `detect_multilabel`, and on steps out of range.
+
+    Examples:
+        >>> from sklearn.datasets import load_digits
+        >>> X, digits = load_digits(return_X_y=True)
+        >>> Y = [{"even"} if digit % 2 == 0 else set() for digit in digits[:500]]
+        >>> Y[0] = set()  # a 0
+        >>> weights = reweight_multilabel(X[:500], Y)
+        >>> bool(weights[0] < weights.mean())
+        True
     """
     entries, _ = read_entries(Y, separator)
     fitted = _fit(X, entries, ridge, Engine(ridge, normalize, chunk_size, device, "float64"))
@@ -145,8 +168,19 @@ def detect_regression(
         chunk_size: rows in memory at a time, or `auto`.
         device: `auto`, or a torch device.
 
+    Returns:
+        Score, expected number, q-value and flag of each row.
+
     Raises:
         ValueError: on a number that is not finite, lengths that differ, or a setting out of range.
+
+    Examples:
+        >>> from sklearn.datasets import load_diabetes
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> y[0] = 1000.0  # 151
+        >>> suspects = detect_regression(X, y)
+        >>> bool(suspects.flagged[0]), bool(100 < suspects.expected[0] < 300)
+        (True, True)
     """
     fitted, mean, scale = _fit_numbers(X, y, ridge, Engine(ridge, normalize, chunk_size, device, "float64"))
     suspicion = detect_numbers(fitted, false_discoveries)
@@ -184,8 +218,19 @@ def reweight_regression(
         chunk_size: rows in memory at a time, or `auto`.
         device: `auto`, or a torch device.
 
+    Returns:
+        Weights (n,), at least 0.
+
     Raises:
         ValueError: as `detect_regression`, and on steps out of range.
+
+    Examples:
+        >>> from sklearn.datasets import load_diabetes
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> y[0] = 1000.0  # 151
+        >>> weights = reweight_regression(X, y)
+        >>> bool(weights[0] < weights.mean())
+        True
     """
     fitted, _, _ = _fit_numbers(X, y, ridge, Engine(ridge, normalize, chunk_size, device, "float64"))
     return _weights(reweight_targets(fitted, TargetLoss("squared"), steps, step_size))
