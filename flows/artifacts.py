@@ -17,7 +17,8 @@ from prefect.artifacts import (
 from prefect.context import TaskRunContext
 
 from diva.ingest import annotations
-from diva.store import curated, ledger, paths
+from diva.report import slice_tables
+from diva.store import curated, evaluation, ledger, paths
 from diva.store.ledger import Ledger
 from diva.text.harmless import markdown
 from diva.versions import labelling
@@ -74,6 +75,8 @@ def show_round(book: Ledger, name: str, version: VersionNumber) -> None:
     state = curated.read(name)
     create_table_artifact(key=key(name, "classes"), table=classes(state, name), description=f"{label}, by class")
     create_markdown_artifact(key=key(name, "summary"), markdown=summary(book, name, label), description=label)
+    if alerts := slice_tables.alerts(evaluation.stored("deliveries")):
+        create_markdown_artifact(key="alerts", markdown=listed(alerts), description=f"{label}: deliveries to look at")
     if paths.REPORT.is_file():
         link = paths.REPORT.absolute().as_uri()
         create_link_artifact(

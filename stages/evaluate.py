@@ -1,16 +1,18 @@
 """Stage ``evaluate``: what each training set is worth, by the test error of the same linear head; the planted truth."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
-from diva.curation import audit, panel, planted, trials, unused
+from diva.curation import audit, panel, planted, slices, trials, unused
+from diva.curation.drift import drifts
+from diva.curation.neighbours import feature_rows
 from diva.curation.network_panel import finetuned as judged
 from diva.curation.round import Basis
 from diva.curation.rows import read_problem
 from diva.methods import registry
-from diva.store import curated, evaluation, index, ledger, manifest, moments, paths, release, tables
+from diva.store import columns, curated, evaluation, index, ledger, manifest, moments, paths, release, tables
 from diva.store.decisions import FORGOTTEN_ROW
 from diva.store.features import FeatureFile
 from diva.text.progress import track
@@ -65,10 +67,30 @@ def main() -> None:
     basis = Basis(state, pool, review, problem, *counted, groups)
     evaluation.write("left", unused.explain(basis, latest, registry))
     evaluation.write("audit", suspicious)
+    tested = exam.rows.with_columns(wrong=pl.Series(errors[used] > 0))
+    write_slices(shown, core, pool, tested, (settings.noise, settings.drift))
     trial.results.prune()
     if metrics["warning"]:
         logger.warning("%s", metrics["warning"])
     logger.info("test error of the core %(error).4f [%(low).4f, %(high).4f]", trained["core"])
+
+
+def write_slices(
+    state: pl.DataFrame, core: pl.DataFrame, pool: pl.DataFrame, exam: pl.DataFrame, limits: Sequence[float]
+) -> None:
+    """Tables of slices, of pairs of classes, and of deliveries."""
+    sources = [index.whole(path, further=True) for path in (paths.CORE, paths.pool(ledger.newest_pool(ledger.read())))]
+    named = columns.described(exam, manifest.read(paths.manifest("test"), further=True), *sources)
+    observed = slices.observations(
+        state, evaluation.read("left"), tables.read(paths.WEIGHTS, release.WEIGHTS), *sources
+    )
+    worst, test = slices.ranked(observed), slices.ranked(named, {"label": slices.CLASS})
+    every = [frame.select(pl.lit(of).alias("of"), pl.all()) for of, frame in (("labels", worst), ("test", test))]
+    evaluation.write("slices", pl.concat(every).select(list(evaluation.SLICES)))
+    evaluation.write("pairs", slices.pairs(observed))
+    batches = pool.partition_by("batch", as_dict=True)
+    drift = drifts(feature_rows(core), {str(name): feature_rows(rows) for (name,), rows in batches.items()})
+    evaluation.write("deliveries", slices.deliveries(worst, drift, limits))
 
 
 def finetuned(

@@ -6,6 +6,7 @@ All of it runs in float64 on a handful of rows.
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -239,3 +240,19 @@ def target_loss(
         losses = -(y * p.log() + (1 - y) * (1 - p).log())
     v = ((2 * y - 1) * (2 * f.detach() - 1) > -0.25) | torch.tensor(not trim)
     return (v * losses).sum() / v.sum()
+
+
+def discovery_rates(p: list[float]) -> list[float]:
+    """Benjamini and Hochberg's q: the least level at which each of these tests is rejected."""
+    ordered = sorted(p)
+    return [
+        min(1.0, min(ordered[rank] * len(p) / (rank + 1) for rank in range(len(p)) if ordered[rank] >= one))
+        for one in p
+    ]
+
+
+def drift(rows: np.ndarray, core: np.ndarray, folds: int) -> float:
+    """Mean product of differences in mean of two folds, over all ordered pairs, by the core's variance."""
+    d = [rows[fold::folds].mean(0) - core[fold::folds].mean(0) for fold in range(folds)]
+    products = [d[s] @ d[t] for s in range(folds) for t in range(folds) if s != t]
+    return float(np.mean(products) / core.var(0, ddof=1).sum())

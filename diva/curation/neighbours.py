@@ -124,7 +124,9 @@ def deduplicated(
     """
     if threshold is None or candidates.is_empty():
         return candidates, manifest.refusals([])
-    duplicates = near_duplicates(_rows(candidates), _rows(references), mean(_rows(core)), threshold, within)
+    duplicates = near_duplicates(
+        feature_rows(candidates), feature_rows(references), mean(feature_rows(core)), threshold, within
+    )
     before = pl.concat([frame.select("sample_id", "batch") for frame in (references, candidates)])
     position = np.where(duplicates.reference >= 0, duplicates.reference, len(references) + duplicates.row)
     first = before[np.where(duplicates.any, position, 0)].select(of="sample_id", where="batch")
@@ -134,7 +136,8 @@ def deduplicated(
     return candidates.filter(~close), manifest.set_aside(joined.filter(close), reason, REMEDY)
 
 
-def _rows(frame: pl.DataFrame) -> FeatureRows:
+def feature_rows(frame: pl.DataFrame) -> FeatureRows:
+    """The features that rows of an index or a set name."""
     return FeatureRows(frame["features"].to_list(), frame["row"].to_list(), [0] * len(frame), CHUNK)
 
 

@@ -1,6 +1,7 @@
 """What was set aside: counts by kind, what to do about each, and the copies whose labels disagree."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ COPIES = (
     "near duplicate", "already delivered",
 )  # fmt: skip
 STAGES = ("download", "extract", "pool", "fit")  # that set samples aside
+SHARED = "group of the test set"  # why a sample never trains
 MOST = 60  # copies shown one by one, those under other labels first
 
 
@@ -56,6 +58,13 @@ def kinds(quarantine: Quarantine) -> tuple[Aside, ...]:
             first = refused.filter(kind == KIND).row(0, named=True)
             groups.append(Aside(batch, stage, kind, amount, first["path"], first["remedy"]))
     return tuple(groups)
+
+
+def straddling(quarantine: Quarantine) -> dict[str, int]:
+    """Groups that the test set shares with core or pool, and how many samples of these were set aside for it."""
+    refused = [frame.filter(KIND == SHARED).select("reason") for frame in quarantine.values()]
+    names = [reason.removeprefix(f"{SHARED}: ") for frame in refused for reason in frame["reason"]]
+    return dict(sorted(Counter(names).items(), key=lambda group: (-group[1], group[0])))
 
 
 def counts(groups: tuple[Aside, ...]) -> dict[str, dict[str, int]]:

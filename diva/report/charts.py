@@ -111,7 +111,7 @@ def panel(run: RunMetrics) -> Chart | None:
     texts = [f"{with_interval(each, 'difference')} points" for each in figures]
     zero = {"type": "line", "xref": "x", "yref": "paper", "x0": 0, "x1": 0, "y0": 0, "y1": 1}
     layout = {
-        "xaxis": axis("test error less the core's, points"), "yaxis": {"automargin": True},
+        "xaxis": axis("points of test error"), "yaxis": {"automargin": True},
         "shapes": [zero | {"line": {"color": MARK, "width": 1.5, "dash": "dash"}}],
     }  # fmt: skip
     caption = (

@@ -55,7 +55,6 @@ class ReportData:
         steps: loss and test error by step of Reweight.
         taken: steps that Reweight took.
         remaining: what the pool still holds, and why.
-        audit: labels of the test set that look wrong.
         review: people's newest decisions.
         unreviewed: the sets before people judged, oldest first: what the scores said of each sample.
         captions: sample_id and caption of samples that have one.
@@ -75,7 +74,6 @@ class ReportData:
     steps: pl.DataFrame
     taken: int
     remaining: pl.DataFrame
-    audit: pl.DataFrame
     review: pl.DataFrame
     unreviewed: pl.DataFrame
     captions: pl.DataFrame

@@ -14,7 +14,6 @@ import numpy.typing as npt
 import polars as pl
 
 from diva.curation import neighbours
-from diva.store.streams import FeatureRows
 from diva.text.progress import rows_of, track
 
 CHUNK = 4096
@@ -45,20 +44,17 @@ def nearest_images(asked: pl.DataFrame, core: pl.DataFrame, nearest: int = 3) ->
     """
     if asked.is_empty() or core.is_empty():
         return {}
-    mean = neighbours.mean(stored(core))
-    queries = np.concatenate([part for _, part in neighbours.directions(stored(asked), mean, CHUNK)])
+    mean = neighbours.mean(neighbours.feature_rows(core))
+    queries = np.concatenate([part for _, part in neighbours.directions(neighbours.feature_rows(asked), mean, CHUNK)])
     sides = {name: Nearest(queries, asked[name].to_list(), nearest) for name in ("given_label", "suggested_label")}
     own = asked["sample_id"].to_list()
-    for rows, part in track(neighbours.directions(stored(core), mean, CHUNK), len(core), "core images", rows_of):
+    for rows, part in track(
+        neighbours.directions(neighbours.feature_rows(core), mean, CHUNK), len(core), "core images", rows_of
+    ):
         for side in sides.values():
             side.see(part, core["label"][rows].to_list(), core["sample_id"][rows].to_list(), own)
     given, suggested = (side.neighbours() for side in sides.values())
     return {name: Evidence(*pair) for name, *pair in zip(own, given, suggested, strict=True)}
-
-
-def stored(frame: pl.DataFrame) -> FeatureRows:
-    """The features that rows of an index or a set name."""
-    return FeatureRows(frame["features"].to_list(), frame["row"].to_list(), [0] * len(frame), CHUNK)
 
 
 class Nearest:

@@ -24,6 +24,7 @@ from diva.report import (
     gallery,
     links,
     reviewed,
+    slice_tables,
     summary,
     test_set,
     thumbnails,
@@ -75,6 +76,7 @@ def render(data: ReportData, limits: PageLimits) -> str:
     )
     script = assets.script()
     set_aside = aside.kinds(data.quarantine)
+    bad = {name: draw(data.run.tables[name]) for name, draw in summary.BAD.items()}
     return assets.template().render(
         policy=assets.policy(script, assets.plotly()),
         script=Markup(script),  # noqa: S704  # ours
@@ -93,7 +95,11 @@ def render(data: ReportData, limits: PageLimits) -> str:
         panel=summary.panel(data.run),
         recipe=claims.recipe(data.run),
         rounds=summary.rounds(data.run),
-        audited=test_set.audited(data.audit),
+        slices=bad["slices"],
+        pairs=bad["pairs"],
+        deliveries=bad["deliveries"],
+        columns=slice_tables.by_column(data.run.tables["slices"]),
+        audited=test_set.audited(data.run.tables["audit"]),
         test_labels=test_set.doubts(data.run.evaluate),
         changes=changes.compare(data.before, data.state, _previous(data.book)),
         aside=set_aside,
@@ -137,6 +143,7 @@ def figures(data: ReportData, every: pl.DataFrame) -> list[Chart]:
         charts.extension(data.run),
         charts.scores(scores, method),
         charts.weights(weights.with_columns(pl.col("flagged").fill_null(value=False))),
+        slice_tables.confusion(data.run.tables["pairs"]),
         by_class.balance(before, dict(data.train.group_by("label").len().iter_rows())),
         by_class.errors(data.classes, data.run.used),
         charts.steps(data.steps, data.taken),

@@ -4,19 +4,18 @@ A sample that people took down says nothing about its label and is left out; so 
 people brought in from the pool, scores had called those wrong for which they suggest another label than the given one.
 """
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import polars as pl
 
+from diva.curation.shares import wilson
 from diva.store.curated import called_wrong
 from diva.store.decisions import FORGOTTEN_ROW
 from diva.text.words import NOTHING, Column, Row, Table, count, percent
 
 BANDS = (0.0, 0.5, 0.9, 0.99, 1.0)
-Z = 1.96  # quantile of the normal distribution, for intervals of 95 %
 
 
 class Reviewed(NamedTuple):
@@ -113,8 +112,5 @@ def _share(part: int, whole: int) -> str:
     """A share in percent with its interval by Wilson's score."""
     if not whole:
         return NOTHING
-    share = part / whole
-    centre = (share + Z * Z / (2 * whole)) / (1 + Z * Z / whole)
-    half = Z * math.sqrt(share * (1 - share) / whole + Z * Z / (4 * whole * whole)) / (1 + Z * Z / whole)
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
-    return f"{percent(share, 1)} [{percent(low, 0)}, {percent(high, 0)}]"
+    low, high = wilson(part, whole)
+    return f"{percent(part / whole, 1)} [{percent(float(low), 0)}, {percent(float(high), 0)}]"

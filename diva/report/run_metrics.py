@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from diva.report import aside
 from diva.store import evaluation, ledger, manifest, paths, tables
 from diva.store.features import FeatureFile
@@ -24,6 +26,8 @@ class RunMetrics:
         scores: data/metrics/scores/<method>.json, by method.
         remaining: samples that the pool still holds, by the reason why.
         aside: samples set aside, by kind.
+        straddling: groups that the test set shares, and how many samples of core and pool were set aside for it.
+        tables: of the evaluation: audit, slices, pairs, deliveries.
         behind: whether a delivery joined the pool that no round has drawn from.
     """
 
@@ -35,6 +39,8 @@ class RunMetrics:
     scores: Sequence[Mapping[str, Any]]
     remaining: Mapping[str, int] = field(default_factory=dict)
     aside: Mapping[str, int] = field(default_factory=dict)
+    straddling: Mapping[str, int] = field(default_factory=dict)
+    tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     behind: bool = False
 
     @property
@@ -60,6 +66,7 @@ def read() -> RunMetrics:
     evaluate = tables.read_json(paths.metrics("evaluate"))
     metrics = {entry["round"]: paths.METRICS / "rounds" / f"{entry['round']}.json" for entry in evaluate["rounds"]}
     core, book = paths.features("core"), ledger.read() if paths.LEDGER.is_file() else None
+    quarantine = aside.read(book) if book else {}
     return RunMetrics(
         evaluate=evaluate,
         release=tables.read_json(paths.SUMMARY),
@@ -68,7 +75,9 @@ def read() -> RunMetrics:
         network=FeatureFile(core).attributes if core.is_file() else {},
         scores=[tables.read_json(path) for path in sorted((paths.METRICS / "scores").glob("*.json"))],
         remaining=_reasons() + _waiting(book),
-        aside=_aside(book) if book else {},
+        aside=_aside(quarantine),
+        straddling=aside.straddling(quarantine),
+        tables={name: evaluation.stored(name) for name in ("audit", "slices", "pairs", "deliveries")},
         behind=book is not None and _behind(book),
     )
 
@@ -87,6 +96,5 @@ def _waiting(book: ledger.Ledger | None) -> Counter[str]:
     return Counter({evaluation.UNLABELLED: tables.read_json(path).get("unlabelled", 0)} if path.is_file() else {})
 
 
-def _aside(book: ledger.Ledger) -> Counter[str]:
-    kinds = map(manifest.kinds, aside.read(book).values())
-    return sum((Counter(amounts) for amounts in kinds), Counter[str]())
+def _aside(quarantine: aside.Quarantine) -> Counter[str]:
+    return sum((Counter(manifest.kinds(refused)) for refused in quarantine.values()), Counter[str]())

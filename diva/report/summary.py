@@ -7,10 +7,13 @@ core's features. Errors are fractions on disk and percent here.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from diva.report import claims, test_set
+from diva.report import claims, slice_tables, test_set
 from diva.report.run_metrics import RunMetrics
 from diva.store import evaluation, paths
 from diva.text.words import NOTHING, Column, Row, Table, amount, count, number, percent, with_interval
+
+MOST_NAMES = 12  # groups
+BAD = {"slices": slice_tables.worst, "pairs": slice_tables.pairs, "deliveries": slice_tables.deliveries}
 
 
 class Summary(NamedTuple):
@@ -23,7 +26,14 @@ class Summary(NamedTuple):
 
 def summarise(run: RunMetrics) -> Summary:
     """Facts, tables and caveats of a run."""
-    shown = (called_wrong(run), rounds(run), sets(run), panel(run))
+    shown = (
+        called_wrong(run),
+        *(draw(run.tables[name]) for name, draw in BAD.items() if name in run.tables),
+        *((test_set.audited(run.tables["audit"]),) if "audit" in run.tables else ()),
+        rounds(run),
+        sets(run),
+        panel(run),
+    )
     return Summary(facts(run), tuple(table for table in shown if table.rows), caveats(run))
 
 
@@ -116,6 +126,8 @@ def caveats(run: RunMetrics) -> tuple[str, ...]:
     undecided = [_sentence(scored.get("message", "")) for scored in run.scores]
     texts = (
         warning,
+        *(slice_tables.alerts(run.tables["deliveries"]) if "deliveries" in run.tables else ()),
+        shared_groups(run),
         *claims.fragile(run),
         relabelled(run),
         _sentence(relatives),
@@ -130,6 +142,18 @@ def caveats(run: RunMetrics) -> tuple[str, ...]:
 
 def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:].rstrip('.')}." if text else ""
+
+
+def shared_groups(run: RunMetrics) -> str:
+    """Which groups lie on both sides of the test set's border; nothing where none does."""
+    if not run.straddling:
+        return ""
+    names = list(run.straddling)
+    more = f" and {count(len(names) - MOST_NAMES)} more" if len(names) > MOST_NAMES else ""
+    return (
+        f"{amount(len(names), 'group')} of the test set also came with core or pool: {', '.join(names[:MOST_NAMES])}"
+        f"{more}. Their {amount(sum(run.straddling.values()), 'sample')} were set aside and train nothing."
+    )
 
 
 def relabelled(run: RunMetrics) -> str:

@@ -53,12 +53,59 @@ AUDIT: tables.Schema = {
     "score": pl.Float64,  # 1 − probability of the given label
     "margin": pl.Float64,
 }
-SCHEMAS = {"classes": CLASSES, "steps": STEPS, "left": REMAINING, "audit": AUDIT}
+SLICES: tables.Schema = {
+    "of": pl.String,  # labels: what is called wrong in core and pool; test: errors of the release's head
+    "column": pl.String,
+    "value": pl.String,
+    "samples": pl.Int64,
+    "wrong": pl.Int64,
+    "rate": pl.Float64,  # wrong / samples, with its interval
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "rest": pl.Float64,  # the rate of all other samples
+    "p": pl.Float64,
+    "q": pl.Float64,
+    "error": pl.Float64,  # share that the models without them mispredict; null where that is unknown
+    "weight": pl.Float64,  # mean of what has one
+}
+PAIRS: tables.Schema = {
+    "given": pl.String,
+    "suggested": pl.String,
+    "called": pl.Int64,  # labels called wrong
+    "samples": pl.Int64,  # with the given label
+    "rate": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "p": pl.Float64,
+    "q": pl.Float64,
+}
+DELIVERIES: tables.Schema = {
+    "batch": pl.String,
+    "samples": pl.Int64,  # with a label; null where too few to judge, as what follows
+    "wrong": pl.Int64,
+    "rate": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "q": pl.Float64,
+    "drift": pl.Float64,  # squared distance of its features' mean to the core's, in shares of the core's variance
+    "drift_low": pl.Float64,
+    "drift_high": pl.Float64,
+    "alert": pl.String,  # labels, features, both or nothing
+}
+SCHEMAS = {
+    "classes": CLASSES, "steps": STEPS, "left": REMAINING, "audit": AUDIT,
+    "slices": SLICES, "pairs": PAIRS, "deliveries": DELIVERIES,
+}  # fmt: skip
 
 
 def read(name: str) -> pl.DataFrame:
     """One of the tables."""
     return tables.read(paths.evaluation(name), SCHEMAS[name])
+
+
+def stored(name: str) -> pl.DataFrame:
+    """One of the tables; empty where the last run was of a version that had none."""
+    return read(name) if paths.evaluation(name).is_file() else tables.empty(SCHEMAS[name])
 
 
 def write(name: str, frame: pl.DataFrame) -> None:

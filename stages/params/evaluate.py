@@ -17,3 +17,5 @@ class Evaluate(Section):
     learners: tuple[Learner, ...] = ("ridge", "logistic", "svm", "knn", "mlp")  # that every training set is judged by
     finetune: int = Field(default=0, ge=0)  # epochs of a network on core, release and everything
     learner_rows: int = Field(default=5000, ge=2)  # that train each of them at most, the ridge head excepted
+    noise: float = Field(default=0.25, ge=0, le=1)  # share of wrong labels from which a delivery raises an alert
+    drift: float = Field(default=0.1, ge=0)  # distance of its features, in shares of the core's variance, likewise

@@ -182,4 +182,5 @@ def evaluate(state: pl.DataFrame, pool: bool) -> None:
     numbers = dict.fromkeys(("score", "margin", "derivative", "gain"), 0.25)
     told = left.with_columns(**numbers, suggested_label=pl.lit("owl"), reason=reason)
     evaluation.write("left", told.select(list(evaluation.REMAINING)))
-    evaluation.write("audit", tables.empty(evaluation.AUDIT))
+    for name in ("audit", "slices", "pairs", "deliveries"):
+        evaluation.write(name, tables.empty(evaluation.SCHEMAS[name]))

@@ -75,7 +75,9 @@ function table({ data }) {
   const plain = (text) => String(text ?? "").replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
   const cell = (value) => make("td", {}, typeof value === "number" ? String(Number(value.toPrecision(4))) : plain(value));
   const traces = data.filter((one) => one.hoverinfo !== "skip");
-  const rows = traces.flatMap(({ name, x, y }) => x.map((value, place) => [name, value, y[place]]));
+  const cells = ({ x, y, z }) => z.flatMap((line, row) => line.map((value, column) => [y[row], x[column], value]));
+  const list = ({ name, x, y }) => x.map((value, place) => [name, value, y[place]]);
+  const rows = traces.flatMap((one) => (one.z ? cells(one).filter(([, , value]) => value) : list(one)));
   const body = rows.map((row) => make("tr", {}, ...row.map(cell)));
   return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Figures" }, make("table", {}, ...body));
 }
