@@ -267,8 +267,11 @@ def explain(
         >>> from sklearn.datasets import load_digits
         >>> X, y = load_digits(return_X_y=True)
         >>> y[0] = 7  # a 0
-        >>> explain(X[:500], y[:500], 0)
-        Explanation(labelled 7, suggested 0; more weight on it harms the others)
+        >>> reasons = explain(X[:500], y[:500], 0, top=3)
+        >>> int(reasons.label), int(reasons.suggested)
+        (7, 0)
+        >>> set(y[reasons.other.index].tolist())  # its nearest neighbours of that label
+        {0}
     """
     rows = inputs.read_features(X)
     if not 0 <= operator.index(index) < len(rows):

@@ -107,7 +107,8 @@ class ReleaseStream(IterableDataset[tuple[Any, int]]):
         if not 0 <= self.rank < self.ranks:
             raise ValueError(f"rank must be one of 0..{self.ranks - 1}, got {self.rank}.")
         self.images, self.seed, self.piece, self.buffer = images, seed, piece, buffer
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers see it, too
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # persistent workers see it, too
         lies = [(part.file.as_posix(), part.start) if (part := part_of(path)) else (path, 0) for path in images.paths]
         self._order = np.array(sorted(range(len(lies)), key=lies.__getitem__))
 
@@ -139,5 +140,5 @@ class ReleaseStream(IterableDataset[tuple[Any, int]]):
                 waiting.append((row, content))
                 if len(waiting) > self.buffer:
                     yield waiting.pop(random.integers(len(waiting)))
-        random.shuffle(waiting)  # type: ignore[arg-type]  # a list will do
+        random.shuffle(waiting)
         yield from waiting
