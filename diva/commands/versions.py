@@ -107,14 +107,20 @@ def export(
     to: Annotated[Path, typer.Option(metavar="DIR", help="A new or an empty folder.")],
     form: Annotated[
         str | None,
-        typer.Option("--format", metavar="imagefolder|fiftyone|csv|parquet|hf|webdataset, or labelstudio|csv"),
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="imagefolder, fiftyone, csv, parquet, hf, webdataset, coco, labelstudio, cvat, "
+            "croissant; of SUGGESTED: labelstudio or csv.",
+        ),
     ] = None,
     copy: Annotated[bool, typer.Option("--copy", help="Copy images instead of linking them.")] = False,
     prefix: Annotated[str | None, typer.Option(help="Of SUGGESTED: before image paths, such as a URL.")] = None,
 ) -> None:
     """Write a version's training set for other tools, and its data card, README.md.
 
-    A folder per class, what FiftyOne imports, a table, a Hugging Face data set, or WebDataset shards.
+    A folder per class, what FiftyOne, Label Studio or CVAT imports, a table, a Hugging Face data set,
+    WebDataset shards, COCO, or Croissant.
 
     SUGGESTED: the samples to label next, as tasks for Label Studio with the model's predictions, or as a table.
     """

@@ -5,7 +5,6 @@ all that a path could mean taken out, so nothing that a delivery says leads out 
 """
 
 import hashlib
-import json
 import os
 import shutil
 import urllib.parse
@@ -15,15 +14,16 @@ from pathlib import Path
 
 import polars as pl
 
+from diva.ingest import images
 from diva.ingest.sources import READY
 from diva.store import digests, manifest, parts, paths, release, tables
 from diva.store.columns import without_durations
 from diva.versions import contents
 from diva.versions.published import Version
-from diva.versions.writers import card, hugging_face, webdataset
-from diva.versions.writers.pictures import ExportedImage
+from diva.versions.writers import card, coco, croissant, cvat, hugging_face, label_studio, webdataset
+from diva.versions.writers.pictures import ExportedImage, PlacedImage, write_json
 
-FORMATS = ("imagefolder", "fiftyone", "csv", "parquet", "hf", "webdataset")
+FORMATS = ("imagefolder", "fiftyone", "csv", "parquet", "hf", "webdataset", "coco", "labelstudio", "cvat", "croissant")
 FIELDS = ("weight", "flagged", "given_label", "suggested_label", "origin", "round", "margin", "derivative", "reason")
 LENGTH = 120  # bytes of a folder's name; longer labels end in their hash
 
@@ -37,7 +37,8 @@ def export(
         version: which.
         form: ``imagefolder`` (class/sample_id.ext, and index.csv with labels and weights), ``fiftyone`` (its
             FiftyOneImageClassificationDataset), ``csv`` or ``parquet`` (train and removed; paths absolute), ``hf`` or
-            ``webdataset`` (the images themselves within). A data card, README.md, lies beside each.
+            ``webdataset`` (the images themselves within), ``coco``, ``labelstudio``, ``cvat`` or ``croissant`` (its
+            description beside a folder of images). A data card, README.md, lies beside each.
         folder: a new or an empty one; it is there when everything is.
         copy: copy images, checking their content, instead of linking them.
         facts: of data, network, settings and code, for the card.
@@ -59,6 +60,9 @@ def export(
             whole = tables.without_empty(train)
             within = pictures(whole, version)
             hugging_face.write(whole, within, fresh) if form == "hf" else webdataset.write(within, fresh)
+        elif form in ("coco", "labelstudio", "cvat", "croissant"):
+            require_images(train, form)
+            described(tables.without_empty(train), form, fresh, version, facts, copy=copy)
         else:
             write_tables(frames, fresh, form)
         front = hugging_face.front(tables.without_empty(train)) if form == "hf" else None
@@ -77,6 +81,28 @@ def pictures(train: pl.DataFrame, version: Version) -> Iterator[ExportedImage]:
         if hashlib.sha256(content).hexdigest()[: manifest.ID_LENGTH] != row["sample_id"]:
             raise ValueError(f"{source} must be the image that was curated, got other content.")
         yield ExportedImage(name, content, row)
+
+
+def described(
+    train: pl.DataFrame, form: str, folder: Path, version: Version, facts: Sequence[tuple[str, str]], *, copy: bool
+) -> None:
+    """images/sample_id.ext, and the files of a format that describe them."""
+    names = _names(train)
+    _put(train, [f"images/{name}" for name in names], folder, version, copy=copy)
+    rows = zip(names, train.iter_rows(named=True), strict=True)
+    placed = [PlacedImage(name, *_size(folder / "images" / name), row) for name, row in rows]
+    if form == "croissant":
+        croissant.write(placed, folder, train, version.name, "; ".join(": ".join(fact) for fact in facts))
+    else:
+        {"coco": coco, "labelstudio": label_studio, "cvat": cvat}[form].write(placed, folder)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height of an image."""
+    size = images.header(path)
+    if isinstance(size, images.Fault):
+        raise ValueError(f"{path.name} must be an image, got {size.reason}.")
+    return size
 
 
 @contextmanager
@@ -127,9 +153,7 @@ def fifty_one(train: pl.DataFrame, folder: Path, version: Version, *, copy: bool
             name: row[name] for name in FIELDS if row[name] is not None and row[name] == row[name]
         }  # NaN is none
         labels[class_name(row["sample_id"])] = {"label": row["label"], "attributes": attributes}
-    content = {"classes": sorted(set(train["label"])), "labels": labels}
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
-    (folder / "labels.json").write_text(text + "\n", encoding="utf-8")
+    write_json(folder / "labels.json", {"classes": sorted(set(train["label"])), "labels": labels})
 
 
 def require_images(train: pl.DataFrame, form: str) -> None:

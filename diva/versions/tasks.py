@@ -7,22 +7,19 @@ Images are named by their path, or by a URL; they are copied only where that is 
 exported as JSON, is taken by ``diva label``.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-from xml.sax.saxutils import quoteattr  # nosec B406
 
 import polars as pl
 
 from diva.store import index, ledger, parts, paths
 from diva.versions import labelling
 from diva.versions.export import class_name, copy_image, new_folder, require_images, suffix
+from diva.versions.writers import label_studio
+from diva.versions.writers.label_studio import LOCAL
 
 FORMATS = ("labelstudio", "csv")
-LOCAL = (
-    "/data/local-files/?d="  # by which Label Studio serves files of its own machine, from the root that it was given
-)
 
 
 def export_tasks(form: str, folder: Path, *, copy: bool = False, prefix: str | None = None) -> int:
@@ -61,10 +58,7 @@ def export_tasks(form: str, folder: Path, *, copy: bool = False, prefix: str | N
             )
         else:
             tasks = [task(row, LOCAL if prefix is None else prefix) for row in rows.iter_rows(named=True)]
-            text = json.dumps(tasks, ensure_ascii=False, allow_nan=False, indent=1)
-            (fresh / "tasks.json").write_text(text + "\n", encoding="utf-8")
-            classes = sorted(set(index.read(paths.CORE)["label"]))
-            (fresh / "config.xml").write_text(interface(classes), encoding="utf-8")
+            label_studio.write_tasks(tasks, index.read(paths.CORE)["label"], fresh)
     return len(rows)
 
 
@@ -74,24 +68,9 @@ def task(row: dict[str, Any], prefix: str) -> dict[str, Any]:
     about = {"image": image, "sample_id": row["sample_id"], "rank": row["rank"], "reason": row["reason"]}
     if row["suggested_label"] is None:
         return {"data": about}
-    choice = {
-        "id": "label",
-        "type": "choices",
-        "from_name": "label",
-        "to_name": "image",
-        "value": {"choices": [row["suggested_label"]]},
-    }
-    prediction = {"model_version": "diva", "score": row["probability"], "result": [choice]}
+    said = [label_studio.choice(row["suggested_label"])]
+    prediction = {"model_version": "diva", "score": row["probability"], "result": said}
     return {"data": about, "predictions": [prediction]}
-
-
-def interface(classes: list[str]) -> str:
-    """Label Studio's labelling interface of these classes."""
-    choices = "\n".join(f"    <Choice value={quoteattr(name)}/>" for name in classes)
-    return (
-        '<View>\n  <Image name="image" value="$image"/>\n  <Choices name="label" toName="image" choice="single" '
-        f'showInLine="true">\n{choices}\n  </Choices>\n</View>\n'
-    )
 
 
 def _copied(rows: pl.DataFrame, fresh: Path, folder: Path) -> list[str]:

@@ -246,11 +246,11 @@ def test_an_export_for_fiftyone_is_the_layout_that_it_documents(published: Proje
         assert all(row[name] is None for name in export.FIELDS if name not in known)
 
 
-@pytest.mark.parametrize("form", ["hf", "webdataset"])
+@pytest.mark.parametrize("form", ["hf", "webdataset", "coco"])
 def test_an_export_with_the_images_within_is_a_delivery_of_the_same_samples(
     published: Project, tmp_path: Path, form: str
 ) -> None:
-    published.diva("export", "v0.2.0", "--to", str(tmp_path / "out"), "--format", form)
+    published.diva("export", "v0.2.0", "--to", str(tmp_path / "out"), "--format", form, "--copy")
     train = read(published, "release/train.parquet")
     options = project.options_of(str(tmp_path / "out"), "core")
     (tmp_path / "raw").mkdir()

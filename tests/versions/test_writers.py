@@ -1,6 +1,7 @@
 """Out and in again: an export is a delivery of the same ids, labels and weights, also for its own library."""
 
 import datetime
+import hashlib
 import json
 
 import polars as pl
@@ -9,15 +10,13 @@ import pytest
 from diva.ingest import project, sources
 from diva.store import release
 from diva.store.manifest import ID_LENGTH
-from diva.versions.writers import card, hugging_face, pictures, webdataset
+from diva.versions.writers import card, coco, croissant, cvat, hugging_face, label_studio, pictures, webdataset
 from tests.ingest import layouts
 
 
 @pytest.fixture
 def train(tmp_path) -> pl.DataFrame:
     """A release of twelve images with a licence and a day each."""
-    import hashlib
-
     files = layouts.files(tmp_path / "images")
     ids = [hashlib.sha256(path.read_bytes()).hexdigest()[:ID_LENGTH] for path in files]
     rows = {
@@ -41,26 +40,75 @@ def shown(train: pl.DataFrame) -> list[pictures.ExportedImage]:
     return [pictures.ExportedImage(f"{row['sample_id']}.png", layouts.png(seed), row) for seed, row in rows]
 
 
+DESCRIBED = {"coco": coco.write, "labelstudio": label_studio.write, "cvat": cvat.write}
+
+
 def write(form: str, train: pl.DataFrame, folder) -> None:
     folder.mkdir()
-    if form == "hf":
+    if form in (*DESCRIBED, "croissant"):
+        (folder / "images").mkdir()
+        for name, content, _ in shown(train):
+            (folder / "images" / name).write_bytes(content)
+        placed = [pictures.PlacedImage(name, 14, 12, row) for name, _, row in shown(train)]
+        if form == "croissant":
+            croissant.write(placed, folder, train, "curated@v0.1.0", "photos")
+        else:
+            DESCRIBED[form](placed, folder)
+    elif form == "hf":
         hugging_face.write(train, shown(train), folder)
     else:
         webdataset.write(shown(train), folder)
 
 
-@pytest.mark.parametrize("form", ["hf", "webdataset"])
-@pytest.mark.parametrize("rows", [5, 10_000])
+FORMS = [("hf", 5), ("hf", 10_000), ("webdataset", 5), ("webdataset", 10_000)]
+FORMS += [(form, 10_000) for form in (*DESCRIBED, "croissant")]
+
+
+@pytest.mark.parametrize(("form", "rows"), FORMS)
 def test_what_goes_out_comes_in_again(train, tmp_path, monkeypatch, form, rows):
     monkeypatch.setattr(pictures, "ROWS", rows)
     write(form, train, tmp_path / "out")
-    options = project.options_of(str(tmp_path / "out"), "core")
+    source = str(tmp_path / "out" / "train.csv" if form == "croissant" else tmp_path / "out")
+    options = project.options_of(source, "core")
     (tmp_path / "raw").mkdir()
-    delivery = sources.open_source(str(tmp_path / "out"), options).read(tmp_path / "raw")
+    delivery = sources.open_source(source, options).read(tmp_path / "raw")
     assert delivery.refused.is_empty()
-    samples = delivery.samples.select("sample_id", "label", "weight_", "licence")
+    weight = pl.col("weight_").cast(pl.Float64)  # XML and CSV have text alone
+    samples = delivery.samples.select("sample_id", "label", weight, "licence")
     expected = train.select("sample_id", "label", weight_="weight", licence="licence")
     assert samples.sort("sample_id").equals(expected.sort("sample_id"))
+    if form not in ("hf", "webdataset"):
+        assert not any((tmp_path / "raw").iterdir())  # the images are used where they lie
+
+
+def test_the_croissant_names_each_file_and_column(train, tmp_path):
+    """By the specification's keys, and by its own library where that is installed."""
+    write("croissant", train, tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "croissant.json").read_text())
+    table, images = content["distribution"]
+    assert table["sha256"] == hashlib.sha256((tmp_path / "out" / table["contentUrl"]).read_bytes()).hexdigest()
+    assert {path.parent.name for path in (tmp_path / "out").glob(images["includes"])} == {"images"}
+    columns = pl.read_csv(tmp_path / "out" / "train.csv").columns
+    fields = {field["name"]: field for field in content["recordSet"][0]["field"]}
+    assert list(fields) == ["content", *columns]
+    assert {name: fields[name]["dataType"] for name in ("label", "flagged", "weight", "day")} == {
+        "label": "sc:Text", "flagged": "sc:Boolean", "weight": "sc:Float", "day": "sc:Date",
+    }  # fmt: skip
+    assert content["license"] == ["CC0", "CC-BY|4.0 <b>"]
+    library = pytest.importorskip("mlcroissant", reason="the package mlcroissant is not installed")
+    records = list(library.Dataset(str(tmp_path / "out" / "croissant.json")).records("samples"))
+    assert {row["samples/label"] for row in records} == {name.encode() for name in layouts.CLASSES}
+
+
+def test_what_xml_cannot_hold_is_replaced_and_names_that_clash_are_others(train, tmp_path):
+    odd = train.with_columns(label=pl.lit('a\x01"<b>'), id=pl.lit("mine"), bbox=pl.lit("none"))
+    for form in DESCRIBED:
+        write(form, odd, tmp_path / form)
+        source = str(tmp_path / form)
+        delivery = sources.open_source(source, project.options_of(source, "core")).read(tmp_path)
+        assert len(delivery.samples) == 12
+        assert set(delivery.samples["label"]) == {'a\ufffd"<b>' if form == "cvat" else 'a\x01"<b>'}
+        assert set(delivery.samples["id_" if form == "coco" else "id"]) == {"mine"}
 
 
 def test_the_library_of_hugging_face_reads_what_is_written(train, tmp_path):

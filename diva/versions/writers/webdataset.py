@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from diva.versions.writers.pictures import ExportedImage, pieces
+from diva.versions.writers.pictures import ExportedImage, about, pieces
 
 
 def write(pictures: Iterable[ExportedImage], folder: Path) -> None:
@@ -18,8 +18,7 @@ def write(pictures: Iterable[ExportedImage], folder: Path) -> None:
     for number, piece in enumerate(pieces(pictures)):
         with tarfile.open(folder / f"train-{number:05d}.tar", "w", format=tarfile.USTAR_FORMAT) as file:
             for name, content, row in piece:
-                about = {key: value for key, value in row.items() if key != "path" and value is not None}
-                text = json.dumps(about, ensure_ascii=False, default=str).encode()
+                text = json.dumps(about(row), ensure_ascii=False).encode()
                 for ending, part in ((Path(name).suffix or ".png", content), (".json", text)):
                     member = tarfile.TarInfo(f"{position:09d}{ending}")
                     member.size = len(part)
