@@ -132,7 +132,7 @@ def read(
 
     if groups is not None and not isinstance(groups, str):
         together = group_codes(read_groups(groups, len(labels)))
-        _check_groups(together, codes, classes, fewest)
+        check_groups(together, codes, classes, fewest)
         return CheckedInput(chunks, classes, alpha, fit(together))
     fitted, relation = group_relatives(fit(None), cast(GroupMode, groups or "auto"), fit)
     if relation is not None and relation.belong and groups != "always":
@@ -156,8 +156,8 @@ def read_groups(groups: Any, n: int, name: str = "groups") -> Array:
     values = np.asarray(_numpy(groups))
     if values.shape != (n,):
         raise ValueError(f"{name} must have one entry per row ({n},), got {values.shape}.")
-    for row, group in enumerate(values.tolist() if values.dtype.kind in "Of" else ()):
-        if is_missing(group):
+    for row, group in enumerate(values.tolist() if values.dtype.kind in "OfU" else ()):
+        if is_missing(group) or group == "":
             raise ValueError(f"{name} must hold a group for every row, got none in row {row}.")
     return values.astype(str) if values.dtype.kind == "O" else values
 
@@ -183,7 +183,8 @@ def pool_groups(data: CheckedInput, pool: Prepared, groups: Groups, groups_pool:
     return replace(core, groups=codes[:n]), codes[n:]
 
 
-def _check_groups(groups: Tensor, codes: Tensor, classes: Array, fewest: int) -> None:
+def check_groups(groups: Tensor, codes: Tensor, classes: Array, fewest: int = 2) -> None:
+    """Refuse a single group, and where ``fewest`` is 2 a class that lies in one: without it nothing predicts it."""
     if len(torch.unique(groups)) < 2:
         raise ValueError(
             "groups must hold at least 2 groups, got one: nothing is left that could predict it; "

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from diva.estimators import DivaClassifier, detect, extend, reweight
+from diva.estimators import DivaClassifier, consensus, detect, extend, reweight
 from tests.curation.test_relatives import views
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
@@ -95,6 +95,8 @@ def test_bad_groups_are_told(sample):
         detect(x, y, groups=np.where(np.arange(300) == 4, np.nan, images))
     with pytest.raises(ValueError, match="groups must hold a group for every row, got none in row 1"):
         detect(x, y, groups=["a", None] * 150)
+    with pytest.raises(ValueError, match="groups must hold a group for every row, got none in row 1"):
+        detect(x, y, groups=["a", ""] * 150)
     with pytest.raises(ValueError, match="groups must hold at least 2 groups, got one"):
         detect(x, y, groups=np.zeros(300))
     with pytest.raises(ValueError, match="groups must spread every class over at least 2 groups, got all samples of 2"):
@@ -103,6 +105,8 @@ def test_bad_groups_are_told(sample):
         detect(x, y, groups="sometimes")
     with pytest.raises(ValueError, match="groups_pool must have one entry per row"):
         extend(x, y, x, y, groups=images, groups_pool=images[:-1])
+    with pytest.raises(ValueError, match="groups must spread every class over at least 2 groups, got all samples of 2"):
+        consensus(x, np.stack([y, y], 1), groups=np.where(y == 2, -5, images))
 
 
 def test_a_class_that_lies_in_one_group_is_not_judged(sample):

@@ -145,7 +145,7 @@ def detect(
     rate, message = error_rate(judgement), ""
     if rule == "rate" and by_class:
         opinion = second_opinion(unweighted, judgement)
-        flags = flag_by_class(scores, judgement.given, judgement.seen, opinion, fitted.classes)
+        flags = flag_by_class(scores, judgement.given, judgement.seen, opinion, fitted.classes, fitted.groups)
         flagged, rate, message = flags.flagged, flags.rate, flags.message
     else:
         flagged = flag(rule, scores, judgement, derivative, rate)

@@ -63,7 +63,9 @@ def predictions(outputs: Tensor) -> Predictions:
     return Predictions(predicted, (first - second).nan_to_num(posinf=math.inf))
 
 
-def flag_by_class(scores: Tensor, given: Tensor, head: Predictions, means: Predictions, classes: int) -> Flags:
+def flag_by_class(
+    scores: Tensor, given: Tensor, head: Predictions, means: Predictions, classes: int, groups: Tensor | None = None
+) -> Flags:
     """The rule `rate` with its classes.
 
     Args:
@@ -72,11 +74,12 @@ def flag_by_class(scores: Tensor, given: Tensor, head: Predictions, means: Predi
         head: of the head.
         means: of the nearest class means.
         classes: k.
+        groups: (n,) of what is left out together, or None; a class that lies in one group counts nowhere.
     """
     flagged = torch.zeros(len(given), dtype=torch.bool)
-    rows = judged_rows(given, classes).nonzero()[:, 0]
+    rows = judged_rows(given, classes, groups).nonzero()[:, 0]
     if not len(rows):
-        return Flags(flagged, 0.0, "no label is called wrong: every class has one sample")
+        return Flags(flagged, 0.0, "no label is called wrong: every class has one sample, or lies in one group")
     scores, given = scores[rows], given[rows]
     head, means = (Predictions(part.predicted[rows], part.confidence[rows]) for part in (head, means))
     mispredicted = head.predicted != given

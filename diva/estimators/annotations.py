@@ -42,7 +42,8 @@ def consensus(
         The likeliest label of each row, and how often each annotator is right.
 
     Raises:
-        ValueError: on a row without a label, fewer than two classes, or a setting out of range.
+        ValueError: on a row without a label, fewer than two classes, all that most call one class in a single group,
+            or a setting out of range.
 
     Examples:
         >>> import numpy as np
@@ -61,6 +62,8 @@ def consensus(
     agreed = consensus_of_rows(
         chunks, votes, len(classes), ridge=None if ridge == "loo" else float(ridge), groups=together
     )
+    if together is not None:  # of a class that lies in one group the model would deny every label
+        inputs.check_groups(together, agreed.plurality, classes)
     return ConsensusLabels(
         classes[agreed.label.numpy()],
         classes[agreed.plurality.numpy()],

@@ -93,6 +93,18 @@ def test_a_class_of_one_sample_is_not_judged():
     assert "every class has one sample" in flag_by_class(torch.ones(2), torch.tensor([0, 1]), seen, seen, 2).message
 
 
+def test_a_class_that_lies_in_one_group_says_nothing_of_the_others():
+    scores, given, seen, _ = drawn(1, wrong=0.1)
+    inside = given == 2
+    groups = torch.where(inside, 0, torch.arange(len(given)) + 1)
+    flags = flag_by_class(torch.where(inside, 9.0, scores), given, seen, seen, 5, groups)
+    rest = Predictions(seen.predicted[~inside], seen.confidence[~inside])
+    others = flag_by_class(scores[~inside], given[~inside], rest, rest, 5)
+    assert flags.rate == others.rate
+    assert torch.equal(flags.flagged[~inside], others.flagged)
+    assert not flags.flagged[inside].any()
+
+
 def clusters(classes, size, separation, seed, p=20):
     g = torch.Generator().manual_seed(seed)
     labels = torch.arange(classes).repeat_interleave(size)
