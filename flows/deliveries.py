@@ -191,9 +191,10 @@ def judge(book: Ledger, arrival: Arrival) -> Admission:
 
 def _labels(book: Ledger, arrival: Arrival) -> Admission:
     """Labels of samples that wait for one become a batch; what of them is refused is said, with its line."""
-    accepts = section.read("download", Download).new_classes == "accept"
+    download = section.read("download", Download)
     try:
-        record = labelling.checked(book, Path(arrival.source), accepts)
+        accepts = download.new_classes == "accept"
+        record = labelling.checked(book, Path(arrival.source), accepts, download.separator)
     except ValueError as error:
         return Admission(None, plain(f"{arrival.name} is refused: {error}"))
     accepted = labelling.accepted(book, record, arrival.source)

@@ -14,6 +14,7 @@ from diva.ingest.ready import attributes as ready_attributes
 from diva.store import digests, ledger, manifest, paths
 from diva.store.features import FeatureFile, opened
 from diva.store.ledger import Ledger
+from diva.text.targets import class_counts, classes_of
 from diva.vision import revision
 from stages.params import section
 from stages.params.download import Download
@@ -108,11 +109,15 @@ def require_same_source(book: Ledger, source: str, to: str = "pool", options: Ma
 
 def require_shared_classes(source: str, content: readers.Source) -> None:
     """Refuse a delivery of which nothing has a class of the core, where it would be set aside as a whole."""
-    if not paths.manifest("core").is_file() or section.read("download", Download).new_classes == "accept":
+    download = section.read("download", Download)
+    if not paths.manifest("core").is_file() or download.new_classes == "accept" or download.task == "regression":
         return
-    labels = inspection.labels_of(content)
+    core = manifest.read(paths.manifest("core"))["label"].unique()
     inspection.require_shared_classes(
-        "a delivery", source, labels, manifest.read(paths.manifest("core"))["label"].unique()
+        "a delivery",
+        source,
+        class_counts(inspection.labels_of(content), download.task, download.separator),
+        classes_of(download.task, core),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
-from diva.curation import audit, panel, planted, slices, trials, unused
+from diva.curation import panel, planted, slices, tasks, trials, unused
 from diva.curation.drift import drifts
 from diva.curation.neighbours import feature_rows
 from diva.curation.network_panel import finetuned as judged
@@ -32,10 +32,12 @@ def main() -> None:
     core, newest, problem = index.read(paths.CORE), ledger.newest_pool(book), read_problem()
     pool, state, review = index.read(paths.pool(newest)), curated.read(book.latest), release.obeyed(book)
     groups, test = index.groups(core, pool), index.read_batch("test")
-    exam = trials.exam(core, test, problem.classes, settings.held_out, settings.seed, groups)
+    task, familiar = tasks.of(problem), problem.familiar(test["label"])
+    judging = task.trials()
+    exam = trials.exam(core, test, familiar, settings.held_out, settings.seed, groups)
     problem = problem.with_classes(pool["label"], state["label"])
     chosen = settings.draws, settings.uniform, settings.seed, weighing.weighing
-    trial = trials.Trial(exam, problem, *chosen, paths.RESULTS, groups)
+    trial = judging.trial(exam, problem, *chosen, paths.RESULTS, groups)
     members = release.weighed(state, tables.read(paths.WEIGHTS, release.WEIGHTS), pool, review)
     trained, errors, learners = panel.sets(trial, core, pool, members, settings.learners, settings.learner_rows)
     used = evaluation.release_set(tables.read_json(paths.metrics("release")))
@@ -43,8 +45,8 @@ def main() -> None:
         for name, figures in finetuned(trial, core, pool, members, used, settings).items():
             trained[name]["finetuned"] = figures
     drawn = panel.Drawn(newest, len(members), errors["uniform"])
-    training = panel.training_sets(trial, core, pool, members)[used]
-    suspicious, audited = audit.audit(trial, training, trained[used]["ridge"])
+    compared = panel.training_sets(trial, core, pool, members)
+    suspicious, audited = judging.audit(trial, compared[used], trained[used]["ridge"])
     truths = [tables.read(paths.truth(name), manifest.TRUTH) for name in ledger.truths(book)]
     shown = state.join(review.filter(FORGOTTEN_ROW), on="sample_id", how="anti", maintain_order="left")
     metrics = {
@@ -59,15 +61,15 @@ def main() -> None:
     }
     tables.write_json(paths.metrics("evaluate"), metrics)
     classes = {name: errors[name] for name in evaluation.CLASSES if name in errors}
-    evaluation.write("classes", panel.by_class(exam.rows, classes))
+    evaluation.write("classes", judging.by_class(trial, compared, classes))
     ridge = trained["release_unweighted"]["ridge"]
-    evaluation.write("steps", panel.steps(trial, members, ridge, settings.steps))
+    evaluation.write("steps", judging.steps(trial, members, ridge, settings.steps))
     counted = moments.core(problem.classes), moments.newest(book.latest, pool, problem.classes)
     latest = policy(book.rounds[book.latest]) if book.latest in book.rounds else None
     basis = Basis(state, pool, review, problem, *counted, groups)
-    evaluation.write("left", unused.explain(basis, latest, registry))
+    evaluation.write("left", unused.explain(basis, latest, registry, task.rules.choose, task.predicted))
     evaluation.write("audit", suspicious)
-    tested = exam.rows.with_columns(wrong=pl.Series(errors[used] > 0))
+    tested = exam.rows.with_columns(wrong=pl.Series(trial.missed(errors[used])))
     write_slices(shown, core, pool, tested, (settings.noise, settings.drift))
     trial.results.prune()
     if metrics["warning"]:
@@ -84,6 +86,7 @@ def write_slices(
     observed = slices.observations(
         state, evaluation.read("left"), tables.read(paths.WEIGHTS, release.WEIGHTS), *sources
     )
+    observed, named = manifest.numeric(observed), manifest.numeric(named)
     worst, test = slices.ranked(observed), slices.ranked(named, {"label": slices.CLASS})
     every = [frame.select(pl.lit(of).alias("of"), pl.all()) for of, frame in (("labels", worst), ("test", test))]
     evaluation.write("slices", pl.concat(every).select(list(evaluation.SLICES)))

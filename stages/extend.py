@@ -3,6 +3,7 @@
 import logging
 
 from diva.curation import round as rounds
+from diva.curation import tasks
 from diva.curation.rows import read_problem
 from diva.methods import registry
 from diva.store import curated, index, ledger, moments, paths, tables
@@ -21,7 +22,7 @@ def extend(round: str) -> None:  # noqa: A002 - the option's name
     core, stored = moments.core(problem.classes), moments.newest(entry.previous, pool, problem.classes)
     basis = rounds.Basis(state, pool, review, problem, core, stored, index.groups(core.rows, pool))
     settings = policy(entry)
-    outcome = rounds.decide(basis, settings, registry)
+    outcome = rounds.decide(basis, settings, registry, tasks.of(problem).rules)
     tables.write(paths.changes(round), outcome.changes, curated.CHANGES)
     moments.write_round(round, outcome.moments, problem.classes, outcome.features)
     tables.write_json(paths.metrics(f"rounds/{round}"), rounds.metrics(entry.pool, outcome))

@@ -1,10 +1,11 @@
 """Stage ``fit``: ridge and temperature by leave-one-out on the core, once; the core's moments."""
 
 import logging
+from typing import Any
 
-from diva.curation import rows
+from diva.curation import rows, tasks
 from diva.curation.neighbours import without_test
-from diva.curation.posing import Posed, pose
+from diva.curation.posing import Posed
 from diva.store import columns, index, manifest, paths, tables
 from stages.command import run
 from stages.params import section
@@ -20,7 +21,7 @@ def fit() -> None:
     core, test = index.read_batch("core"), index.read_batch("test")
     tested = manifest.read(paths.manifest("test"))["sample_id"]
     core, refused = without_test(core, tested, test, duplicates.near_duplicate, duplicates.near_test)
-    posed = pose(core, len(refused), duplicates.group, **settings.model_dump())
+    posed = tasks.of_core().pose(core, len(refused), duplicates.group, **settings.model_dump())
     rows.write_problem(posed.problem, posed.moments, posed.scaling)
     index.write(paths.CORE, columns.described(core, manifest.read(paths.manifest("core"), further=True)))
     if posed.groups is not None:
@@ -33,7 +34,8 @@ def report(posed: Posed, samples: int) -> None:
     """Metrics and a line for the log."""
     problem = posed.problem
     numbers = {"ridge": problem.ridge, "temperature": problem.temperature, "loo_error": problem.loo_error}
-    counts = {"samples": samples, "classes": len(problem.classes), "excluded": problem.excluded}
+    counts: dict[str, Any] = {"samples": samples, "classes": len(problem.classes), "excluded": problem.excluded}
+    counts |= {"task": problem.task} if problem.task != "classification" else {}
     tables.write_json(paths.metrics("fit"), numbers | counts | posed.model.accuracy | posed.related)
     if posed.message:
         logger.warning("%s", posed.message)

@@ -2,7 +2,7 @@
 
 import logging
 
-from diva.store import columns, curated, index, ledger, paths, release, tables
+from diva.store import columns, curated, index, ledger, manifest, paths, release, tables
 from stages.command import run
 from stages.params import section
 from stages.params.release import ReleaseSettings
@@ -21,8 +21,10 @@ def main() -> None:
     judged = tables.read_json(paths.metrics("reweight"))
     verdict, chosen = release.verdict(settings.weights, judged.get("held_out")), judged.get("set")
     train, removed = release.frames(state, weights, verdict.weighted, settings.flagged, index.group_names(core, pool))
-    tables.write(paths.TRAIN, columns.described(train, *sources), release.TRAIN)
-    tables.write(paths.REMOVED, columns.described(removed, *sources), release.REMOVED)
+    for path, frame, schema in ((paths.TRAIN, train, release.TRAIN), (paths.REMOVED, removed, release.REMOVED)):
+        tables.write(path, release.with_targets(columns.described(frame, *sources)), schema)
+    if manifest.task() == "multilabel":
+        tables.write(paths.ENTRIES, release.entries(state), release.ENTRIES)
     described = release.summary(newest, state, train, verdict, settings.weights, settings.flagged, chosen)
     tables.write_json(paths.SUMMARY, described)
     counts = curated.counts(state)

@@ -2,11 +2,11 @@
 
 import logging
 from dataclasses import asdict
+from typing import Any
 
 import polars as pl
 
-from diva.curation import rows, weighed_sets
-from diva.numerics.precision import fit_ridge
+from diva.curation import rows, tasks, weighed_sets
 from diva.store import curated, index, ledger, paths, release, tables
 from diva.text.words import amount
 from stages.command import run
@@ -44,20 +44,15 @@ def main() -> None:
     logger.info("%s over %s", amount(len(history), "step"), amount(len(frame), "sample"))
 
 
-def weigh(over: str, settings: Reweight, asked: ReleaseSettings) -> weighed_sets.WeighedSet:
+def weigh(over: str, settings: Reweight, asked: ReleaseSettings) -> Any:
     """Weights of the members, or of these and the rest of the pool."""
     book = ledger.read()
     pool, state = index.read(paths.pool(ledger.newest_pool(book))), curated.read(book.latest)
     frame = release.to_weigh(over, state, pool, release.obeyed(book))
-    problem = rows.read_problem().with_classes(frame["label"])
-    sums = rows.counted(frame, book.latest, pool, problem).moments
-    together = rows.group_numbers(frame, index.groups(index.read(paths.CORE), pool))
-    chunks = rows.prepared(frame, problem)
-    fitted = fit_ridge(chunks, len(problem.classes), problem.ridge, sums=sums, groups=together)
+    problem, core = rows.read_problem().with_classes(frame["label"]), index.read(paths.CORE)
+    to_weigh = weighed_sets.ToWeigh(frame, state, book.latest, pool, core, problem)
     judged, out = asked.set != "members" and over == "everything", asked.flagged == "out"
-    return weighed_sets.weigh(
-        frame, state, problem, fitted, settings.weighing, folds=settings.folds, flagged_out=out, judged=judged
-    )
+    return tasks.of(problem).weigh(to_weigh, settings.weighing, folds=settings.folds, flagged_out=out, judged=judged)
 
 
 if __name__ == "__main__":

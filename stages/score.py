@@ -2,8 +2,8 @@
 
 import logging
 
-from diva.curation import rows
-from diva.curation.suspicion import CleanUp, as_table, suspect
+from diva.curation import rows, tasks
+from diva.curation.suspicion import CleanUp
 from diva.methods import registry
 from diva.store import curated, index, paths, tables
 from stages.command import run
@@ -22,10 +22,10 @@ def score(method: str) -> None:
     problem, core = rows.read_problem(), index.read(paths.CORE)
     together = rows.group_numbers(core, index.groups(core))
     clean_up = CleanUp(**curate.model_dump() | {"score": method})
-    suspicion = suspect(rows.prepared(core, problem), problem, clean_up, registry, together)
-    tables.write(paths.scores(method), as_table(core["sample_id"], suspicion, problem.classes), curated.SCORES)
-    flagged, judged = int(suspicion.flagged.sum()), {"rate": suspicion.rate, "message": suspicion.message}
-    metrics = {"samples": len(core), "flagged": flagged} | judged | suspicion.model.accuracy
+    scores = tasks.of(problem).rules.score(core, problem, clean_up, registry, together)
+    tables.write(paths.scores(method), scores.table, curated.SCORES)
+    flagged, judged = int(scores.table["flagged"].sum()), {"rate": scores.rate, "message": scores.message}
+    metrics = {"samples": len(core), "flagged": flagged} | judged | scores.model.accuracy
     tables.write_json(paths.metrics(f"scores/{method}"), metrics)
     logger.info("%s: %d of %d labels called wrong", method, flagged, len(core))
 

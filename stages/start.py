@@ -2,7 +2,7 @@
 
 import logging
 
-from diva.store import atomic, curated, index, ledger, paths, tables
+from diva.store import atomic, curated, index, ledger, manifest, paths, tables
 from stages.command import run
 from stages.params import section
 from stages.params.curate import Curate
@@ -14,7 +14,7 @@ def start() -> None:
     """The core as the first curated set, after what its scores say."""
     settings = section.read("curate", Curate)
     core, scores = index.read(paths.CORE), tables.read(paths.scores(settings.score), curated.SCORES)
-    state = curated.start(core, scores, settings.action)
+    state = curated.start(core, scores, settings.action, manifest.task())
     curated.write(paths.curated(ledger.ORIGIN["rounds"]), state)
     index.write(paths.pool(ledger.ORIGIN["pool"]), tables.empty(index.SCHEMA))
     tables.write(paths.review(ledger.REVIEW_ORIGIN), tables.empty(curated.REVIEW), curated.REVIEW)

@@ -238,7 +238,9 @@ def target_loss(
     else:
         p = torch.sigmoid(temperature * (f - 0.5))
         losses = -(y * p.log() + (1 - y) * (1 - p).log())
-    v = ((2 * y - 1) * (2 * f.detach() - 1) > -0.25) | torch.tensor(not trim)
+    gap = (f.detach() - y).abs()
+    hopeless = gap >= 3 * 1.4826 * gap.median() if kind == "squared" else (2 * y - 1) * (2 * f.detach() - 1) <= -0.25
+    v = ~hopeless | torch.tensor(not trim)
     return (v * losses).sum() / v.sum()
 
 

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from diva.commands import console, params
+from diva.text.choices import Task
 
 if TYPE_CHECKING:
     from diva.ingest.inspection import SourceContents
 
+TASKS = {
+    "multilabel": "multilabel: a sample has several labels, or none (--task says otherwise)",
+    "regression": "regression: a label is a number",
+}
 BACKBONE, WEIGHTS = "bundled:efficientnet_lite0", "DEFAULT"  # for images, where the command line names none
 
 
@@ -29,6 +34,12 @@ def init(
     split: Annotated[str | None, typer.Option(metavar="NAME", help="Of data sets that have several.")] = None,
     group_by: Annotated[
         str | None, typer.Option(metavar="parent|REGEX", help="Images that belong together, by their path.")
+    ] = None,
+    task: Annotated[
+        Task | None, typer.Option(help="What labels are, where it is not recognised: a class, several, a number.")
+    ] = None,
+    separator: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Of several labels of a sample, such as ';'; | unless given.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a ledger of other data.")] = False,
 ) -> None:
@@ -51,10 +62,14 @@ def init(
     _spare([core, *(pool or []), test], force)
     with progress.shown("init"):
         accepts = params.section(values, "download").get("new_classes") == "accept"
-        contents = project.gather(core, pool or [], test, _columns(columns), accepts, layout, split)
+        labels = (_columns(columns), accepts, layout, split, task, separator)
+        contents = project.gather(core, pool or [], test, *labels)
     chosen = backbone or weights or (core not in ("textures", "digits") and not profile)
     if contents["core"].kind == "images" and chosen:
         text = project.edited(text, "extract", _network(backbone or BACKBONE, weights or WEIGHTS, values))
+    kind = contents["core"].task
+    for name, changes in project.settings_of_task(kind, separator, values["download"]).items():
+        text = project.edited(text, name, changes)
     if group_by is not None:
         manifest.grouped(manifest.samples([]), group_by)  # refuses what is no regular expression
         text = project.edited(text, "download", {"group_by": group_by})
@@ -62,6 +77,7 @@ def init(
     atomic.write_text(paths.PARAMS, text)
     ledger.write(paths.LEDGER, book)  # last: from here on, the project is the new one
     facts = [(name, _described(contents[name])) for name in ledger.order(book)]
+    facts += [("task", TASKS[kind])] if kind != "classification" else []
     facts += [("rounds", f"{len(book.rounds)}" + ("" if book.pool else ": there is no pool to add from"))]
     console.show(
         [*facts, ("wrote", f"{paths.PARAMS}, {paths.LEDGER}"), ("next", "diva plan (what it costs), then make curate")],
@@ -90,8 +106,12 @@ def add(
 
     with sync.in_step(strict=True), progress.shown("add"):
         book = ledger.read()
-        accepts = params.section(params.read()[1], "download").get("new_classes") == "accept"
-        contents = project.fitting(book, source, to, _columns(columns), accepts, layout, split)
+        download = params.section(params.read()[1], "download")
+        accepts, labels = (
+            download.get("new_classes") == "accept",
+            (download.get("task", "classification"), download.get("separator")),
+        )
+        contents = project.fitting(book, source, to, _columns(columns), accepts, layout, split, *labels)
         checksum = contents.source.checksum()
         entry = ledger.Batch(source=source, checksum=checksum, options=dict(contents.options))
         grown = batches.added(book, to, entry)
@@ -196,6 +216,7 @@ def _network(backbone: str, weights: str, values: Mapping[str, Any]) -> dict[str
 
 def _described(contents: "SourceContents") -> str:
     """What a source holds, in words."""
+    from diva.text.targets import described
     from diva.text.words import amount, count
 
     if contents.kind == "none":
@@ -205,5 +226,5 @@ def _described(contents: "SourceContents") -> str:
     rows = "image" if contents.kind == "images" else f"row of {amount(contents.width or 0, 'feature')}"
     unusable = f" ({count(contents.unusable)} unusable: quarantine)" if contents.unusable else ""
     waiting = f", {count(contents.unlabelled)} of them without a label: they wait for theirs (diva label)"
-    classes = f", {amount(contents.classes or 0, 'class')}" + (waiting if contents.unlabelled else "")
+    classes = f", {described(contents.task, contents.classes or 0)}" + (waiting if contents.unlabelled else "")
     return f"{contents.name}: {amount(contents.samples, rows)}{classes}{unusable}"

@@ -180,9 +180,10 @@ def label(
     from diva.store import ledger
     from diva.versions import labelling, sync
 
-    accepts = params.section(params.read()[1], "download").get("new_classes") == "accept"
+    download = params.section(params.read()[1], "download")
+    accepts, separator = download.get("new_classes") == "accept", download.get("separator", "|")
     with sync.in_step(strict=True):
-        record = labelling.checked(ledger.read(), file, accepts)
+        record = labelling.checked(ledger.read(), file, accepts, separator)
         book = labelling.accepted(ledger.read(), record, file.as_posix())
         labelling.publish(book, record)
     console.show([("labels", f"{ledger.newest_pool(book)}: {labelling.described(record)}; {NEXT_BATCH}")])

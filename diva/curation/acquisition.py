@@ -86,12 +86,14 @@ class Unlabelled:
         pool: n rows.
         temperature: T* of the core.
         seed: where there is chance.
+        given: what `judged` says, where labels are not classes.
     """
 
     core: RidgeFit | None
     pool: Chunks
     temperature: float
     seed: int
+    given: tuple[Moments, Outlook] | None = None
 
     @property
     def model(self) -> RidgeModel:
@@ -103,7 +105,7 @@ class Unlabelled:
     @cached_property
     def judged(self) -> tuple[Moments, Outlook]:
         """S, and what the core's model says of each row."""
-        return outlook(self.pool, self.model, self.temperature)
+        return self.given or outlook(self.pool, self.model, self.temperature)
 
     def sample(self) -> tuple[Tensor, Tensor]:
         """Positions (m,), ascending, of at most `MOST` rows, by chance, and these rows (m, p)."""

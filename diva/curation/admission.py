@@ -10,6 +10,7 @@ import polars as pl
 
 from diva.curation.neighbours import deduplicated, untested
 from diva.store import index, manifest
+from diva.text.targets import classes_of, familiar
 
 CONTENT = ("sample_id", "pixels", "batch", "label")  # by which a sample is the same, and what it was called
 
@@ -70,7 +71,10 @@ def admit(
         related: whether samples of the core belong together unsaid; rows like them join their groups.
     """
     present = pl.concat([fixed, index.without_answered(before, candidates).select(CONTENT)])
-    new, refused = index.admit(candidates, present, None if new_classes else set(core["label"]), test)
+    task, classes = manifest.task(), set(core["label"])
+    if task != "classification":
+        classes = familiar(task, candidates["label"].drop_nulls(), classes_of(task, classes))
+    new, refused = index.admit(candidates, present, None if new_classes else classes, test)
     new, of_tested_groups = index.without_groups_of(new, test)
     new, saved_again = untested(new, test, core, near_test)
     earlier = pl.concat([test, core, index.labelled(before)])

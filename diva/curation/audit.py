@@ -15,7 +15,7 @@ import polars as pl
 import torch
 
 from diva.curation import rows
-from diva.curation.evaluation import bootstrap, train
+from diva.curation.evaluation import Errors, bootstrap, train
 from diva.curation.flagging import flag_by_class, predictions
 from diva.curation.trials import Training, Trial
 from diva.numerics.losses import margins
@@ -57,7 +57,11 @@ def audit(trial: Trial, training: Training, ridge: float) -> tuple[pl.DataFrame,
 
 def _errors(trial: Trial, outputs: torch.Tensor, given: torch.Tensor, doubted: npt.NDArray[np.bool_]) -> dict[str, Any]:
     """The head's error with all labels, and without those in doubt."""
-    errors = (outputs.argmax(1) != given).double().numpy()
+    return with_and_without(trial, (outputs.argmax(1) != given).double().numpy(), doubted)
+
+
+def with_and_without(trial: Trial, errors: Errors, doubted: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """The mean of errors (n,) and its interval, and of those of rows that are not in doubt."""
     figures: dict[str, Any] = {"with": asdict(bootstrap(errors, trial.draws, trial.seed, trial.exam.units))}
     if doubted.any() and not doubted.all():
         units = np.unique(trial.exam.units[~doubted], return_inverse=True)[1]

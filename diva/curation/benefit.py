@@ -35,7 +35,6 @@ from diva.numerics.losses import margins
 from diva.numerics.precision import fit_ridge
 from diva.text.progress import track
 
-LEARNERS = ("ridge", "logistic")  # that judge
 BLUR = 0.2  # of the step from right to wrong, in median margins
 
 
@@ -73,9 +72,14 @@ class HeldOut:
     margins: dict[tuple[str, bool], Array]
     folds: int
 
+    @property
+    def learners(self) -> tuple[str, ...]:
+        """That judged."""
+        return tuple(dict.fromkeys(name for name, _ in self.margins))
+
     def of(self, weighted: bool) -> list[Array]:
         """Soft errors of each learner."""
-        return [soft_errors(self.margins[name, weighted]) for name in LEARNERS]
+        return [soft_errors(self.margins[name, weighted]) for name in self.learners]
 
     def figures(self) -> dict[str, Any]:
         """Mean errors with and without weights, the gain, its standard error, and the errors of each learner."""
@@ -87,11 +91,11 @@ class HeldOut:
             **{name: float(np.mean(values)) for name, values in errors.items()},
             "gain": gain,
             "standard_error": deviation,
-            "rows": len(self.margins[LEARNERS[0], True]),
+            "rows": len(self.margins[self.learners[0], True]),
             "folds": self.folds,
             "learners": {
                 learner: {name: float(values[i].mean()) for name, values in errors.items()}
-                for i, learner in enumerate(LEARNERS)
+                for i, learner in enumerate(self.learners)
             },
         }
 

@@ -177,7 +177,7 @@ def extend_round(
     waiting = len(allowed) < len(order)
     return RoundChoice(
         allowed[: per_round if steered else 0], derivative, gain, margin, candidates, adjoint.validating, adjoint.mean,
-        _why_stop(steered, candidates, per_round, len(margin), settings.stop, waiting), factor, model,
+        stop_reason(steered, candidates, per_round, len(margin), settings.stop, waiting), factor, model,
     )  # fmt: skip
 
 
@@ -332,7 +332,8 @@ def _labels(chunks: Chunks) -> Tensor:
     return torch.cat([torch.zeros(0, dtype=torch.int64), *(torch.as_tensor(labels).cpu() for _, labels, _ in chunks)])
 
 
-def _why_stop(steered: bool, candidates: int, per_round: int, size: int, stop: bool, waiting: bool) -> str | None:
+def stop_reason(steered: bool, candidates: int, per_round: int, size: int, stop: bool, waiting: bool) -> str | None:
+    """Why no further round should follow, or None."""
     if size == 0:
         return "the pool is empty"
     if per_round == 0:
@@ -345,6 +346,4 @@ def _why_stop(steered: bool, candidates: int, per_round: int, size: int, stop: b
         return None
     if stop and candidates < per_round:
         return "fewer candidates were left than a round adds"
-    if size <= per_round:
-        return "the pool is used up"
-    return None
+    return "the pool is used up" if size <= per_round else None

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from diva.curation import rows
+from diva.curation import rows, tasks
 from diva.curation.suggest import Suggestion, suggest
 from diva.store import curated, index, suggested
 
@@ -57,13 +57,15 @@ def want(
     frame = curated.members(state.filter(~pl.col("flagged")))
     problem = rows.read_problem().with_classes(frame["label"])
     groups = index.groups(core, pool)
-    fitted = rows.fitted(rows.counted(frame, latest, index.labelled(pool), problem), problem, groups)
     chunks = rows.prepared(waits.with_columns(label=pl.lit(problem.classes[0])), problem)  # labels play no part
+    counted = (frame, latest, index.labelled(pool), problem)
+    fitted, judged, names = tasks.of(problem).outlook(counted, groups, chunks, asking.rule)
     choice = suggest(
         fitted, chunks, budget=min(asking.budget, len(waits)), rule=asking.rule, per_class=asking.per_class,
         temperature=problem.temperature, groups=rows.group_numbers(waits, groups), seed=asking.seed,
+        judged=judged,
     )  # fmt: skip
-    return Wanted(described(waits[choice.index.tolist()], choice, problem.classes), len(waits), choice)
+    return Wanted(described(waits[choice.index.tolist()], choice, names), len(waits), choice)
 
 
 def described(samples: pl.DataFrame, choice: Suggestion, classes: list[str]) -> pl.DataFrame:

@@ -71,7 +71,7 @@ def without_test(
     others, tested_groups = index.without_groups_of(core.filter(~equal), test)
     clear, saved_again = untested(others, test, others, near_test)
     rest, close = deduplicated(clear, test, clear, threshold)
-    single = pl.len().over("label") == 1
+    single = pl.len().over(manifest.class_of(manifest.task())) == 1
     refused = [
         manifest.set_aside(core.filter(equal), "in the test set: test images never train", "Nothing to do."),
         tested_groups,

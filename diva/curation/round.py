@@ -12,8 +12,9 @@ The changes are applied by `diva.store.curated`.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 import torch
@@ -21,14 +22,14 @@ import torch
 from diva.curation import rows
 from diva.curation.extend import RoundChoice, RoundSettings, extend_round
 from diva.curation.noise import Noise, assess_noise
-from diva.curation.suspicion import CleanUp, Methods, as_table, suspect
+from diva.curation.suspicion import CleanUp, Methods, Scores, score
 from diva.numerics.chunks import Chunks
 from diva.numerics.losses import Loss
 from diva.numerics.ridge import Moments
 from diva.store import curated, tables
 from diva.store.curated import reviewed
 from diva.store.moments import Counted
-from diva.text.choices import CHANGE_OF, LossName
+from diva.text.choices import CHANGE_OF, LossName, Task
 
 DERIVATIVE = "derivative"  # what chooses unless another method does
 UNNAMED = "r"  # of the set after it, whose members do not depend on the round's name
@@ -117,22 +118,30 @@ class Outcome:
     choice: Choice
 
 
-def decide(basis: Basis, policy: Policy, methods: Methods) -> Outcome:
-    """A round."""
-    problem, decisions, choice = basis.problem, basis.decisions, choose(basis, policy, methods)
+def decide(basis: Basis, policy: Policy, methods: Methods, rule: "Rules | None" = None) -> Outcome:
+    """A round, by the rules of the task."""
+    rule = rule or CLASSES
+    problem, decisions, choice = basis.problem, basis.decisions, rule.choose(basis, policy, methods)
     added = choice.candidates[choice.turn.index.tolist()]
     judged = pl.concat([frame.select(curated.ROWS) for frame in (choice.members.rows, added)])
-    suspicion = suspect(
-        rows.prepared(judged, problem), problem, policy.clean_up, methods, rows.group_numbers(judged, basis.groups)
-    )
-    scored = as_table(judged["sample_id"], suspicion, problem.classes)
+    scored = rule.score(judged, problem, policy.clean_up, methods, rows.group_numbers(judged, basis.groups)).table
     undecided = scored.join(decisions, on="sample_id", how="anti", maintain_order="left")
-    parts = [additions(added["sample_id"], choice, scored), corrections(undecided, policy.clean_up)]
+    given = judged.select("sample_id", given_label="label")
+    called = undecided.join(given, on="sample_id", how="left", maintain_order="left")
+    parts = [additions(added["sample_id"], choice, scored), corrections(called, policy.clean_up, problem.task)]
     changes = tables.conform(pl.concat(parts), curated.CHANGES, "changes")
     after = curated.apply(UNNAMED, basis.state, changes, basis.pool, decisions)
-    moments = rows.moments_of(curated.members(after), choice.members, problem)
+    moments = rule.moments_of(curated.members(after), choice.members, problem)
     features = basis.pool.join(after, on="sample_id", how="semi")["checksum"].unique().sort()
     return Outcome(changes, moments, features.to_list(), choice)
+
+
+class Rules(NamedTuple):
+    """How a round chooses, scores and sums where labels are of one kind: see `diva.curation.tasks`."""
+
+    choose: Callable[[Basis, Policy, Methods], Choice]
+    score: Callable[..., Scores]
+    moments_of: Callable[[pl.DataFrame, Counted, rows.Problem], Moments]
 
 
 def choose(basis: Basis, policy: Policy, methods: Methods) -> Choice:
@@ -157,6 +166,9 @@ def choose(basis: Basis, policy: Policy, methods: Methods) -> Choice:
     turn = extend_round(member_fit, others, loss, limits, preferred=order, groups=together)
     index = torch.cat([wanted, turn.index[~torch.isin(turn.index, wanted)]])
     return Choice(members, candidates, replace(turn, index=index), noise, len(wanted))
+
+
+CLASSES = Rules(choose, score, rows.moments_of)
 
 
 def wanted_by_people(candidates: pl.DataFrame, decisions: pl.DataFrame) -> torch.Tensor:
@@ -206,10 +218,10 @@ def additions(sample_id: pl.Series, choice: Choice, scored: pl.DataFrame) -> pl.
     return chosen.join(judged, on="sample_id", how="left", maintain_order="left").select(list(curated.CHANGES))
 
 
-def corrections(scored: pl.DataFrame, clean_up: CleanUp) -> pl.DataFrame:
-    """Changes of samples whose label is called wrong."""
+def corrections(scored: pl.DataFrame, clean_up: CleanUp, task: Task = "classification") -> pl.DataFrame:
+    """Changes of samples whose label (``given_label``, where there may be several) is called wrong."""
     change = pl.lit(CHANGE_OF[clean_up.action])
-    reason = pl.format("called {} at margin {}", "suggested_label", pl.col("margin").round(3))
+    reason = pl.format("{} at margin {}", curated.call(task), pl.col("margin").round(3))
     return scored.filter("flagged").with_columns(change=change, reason=reason).select(list(curated.CHANGES))
 
 

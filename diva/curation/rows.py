@@ -21,7 +21,8 @@ from diva.store import moments as stored_moments
 from diva.store import paths, tables
 from diva.store.moments import Counted
 from diva.store.streams import FeatureRows
-from diva.text.choices import Normalization
+from diva.text.choices import Normalization, Task
+from diva.text.targets import classes_of, familiar
 
 Rows = Resident | Parts
 
@@ -42,11 +43,19 @@ class Problem:
     loo_error: float
     grid: list[dict[str, float]]
     excluded: int
+    task: Task = "classification"
+    centre: float = 0.0  # of numbers, which are fitted less this, in units of `scale`
+    scale: float = 1.0
 
     def with_classes(self, *labels: pl.Series) -> "Problem":
         """The same with the core's classes, in their order, and after them those that only ``labels`` have."""
-        others = {label for column in labels for label in column.to_list()} - set(self.classes)
+        given = (label for column in labels for label in column.to_list())
+        others = classes_of(self.task, given) - set(self.classes)
         return replace(self, classes=[*self.classes, *sorted(others)])
+
+    def familiar(self, labels: pl.Series) -> list[str]:
+        """Those of the labels that the core can say something of."""
+        return sorted(familiar(self.task, labels.drop_nulls(), self.classes))
 
     @property
     def ridges(self) -> list[float]:
@@ -62,7 +71,8 @@ def read_problem() -> Problem:
 def write_problem(problem: Problem, core: Moments, scaling: Scaling | None) -> None:
     """data/fit/fit.json and data/fit/moments.h5."""
     stored_moments.write(paths.MOMENTS, core, problem.classes, scaling)
-    tables.write_json(paths.FIT, asdict(problem))
+    unsaid = () if problem.task != "classification" else ("task", "centre", "scale")
+    tables.write_json(paths.FIT, {name: value for name, value in asdict(problem).items() if name not in unsaid})
 
 
 def counted(frame: pl.DataFrame, name: str, pool: pl.DataFrame, problem: Problem) -> Counted:
@@ -143,6 +153,8 @@ def prepared(frame: pl.DataFrame, problem: Problem) -> Rows:
     """The same, as the tensors that the closed forms take."""
     where = device.resolve(problem.device)
     size = device.at_most(problem.chunk_size, where)
+    if problem.task != "classification":  # targets stand beside the rows
+        frame = frame.with_columns(label=pl.lit(problem.classes[0]))
     rows = stored(frame, problem.classes, size, stored_moments.width(), where)
     return spread(rows, preparation(problem))
 

@@ -118,6 +118,8 @@ def tail(wrong: Numbers, samples: Numbers, total: int, n: int) -> Numbers:
 
 def pairs(rows: pl.DataFrame) -> pl.DataFrame:
     """Labels called wrong by pair, given → suggested, those least likely by chance first: `evaluation.PAIRS`."""
+    if rows["label"].dtype.is_numeric():
+        return tables.empty(evaluation.PAIRS)
     sizes = dict(rows.group_by("label").len().iter_rows())
     wrong = rows.filter(pl.col("wrong") & (pl.col("suggested_label") != pl.col("label")))
     called = wrong.group_by(given="label", suggested="suggested_label").len("called")

@@ -20,8 +20,10 @@ from torch import Tensor
 from diva.curation import acquisition
 from diva.curation.acquisition import RULES, Quota, Unlabelled
 from diva.numerics.chunks import Chunks
+from diva.numerics.expected_variance import Outlook
 from diva.numerics.leave_one_out import choose_temperature
 from diva.numerics.precision import RidgeFit
+from diva.numerics.ridge import Moments
 
 LEAST = 2  # labels that each class seen has before a model chooses
 SINGLE = 0.1  # share of the classes seen that may have fewer
@@ -66,6 +68,7 @@ def suggest(
     per_class: int | None = None,
     per_group: int = 1,
     seed: int = 0,
+    judged: tuple[Moments, Outlook] | None = None,
 ) -> Suggestion:
     """Which rows of a pool to label next.
 
@@ -79,17 +82,18 @@ def suggest(
         per_class: rows of one suggested label at most; None for no limit.
         per_group: rows of one group at most.
         seed: where there is chance.
+        judged: what the core's model says of the pool, where labels are not classes; there is no cold start then.
 
     Raises:
         ValueError: on an unknown rule, or a budget or limit out of range.
     """
     n = pool.shape[0]
     _check(rule, budget, n, groups, per_class, per_group)
-    chosen_by, message = _rule(core, rule)
-    modelled = core is not None and core.classes > 1
-    if core is not None and modelled:
+    chosen_by, message = _rule(core, rule) if judged is None else (rule, "")
+    modelled = judged is not None or (core is not None and core.classes > 1)
+    if core is not None and modelled and judged is None:
         temperature = choose_temperature(core) if temperature is None else temperature
-    data = Unlabelled(core, pool if core is None else core.like(pool), temperature or float("nan"), seed)
+    data = Unlabelled(core, pool if core is None else core.like(pool), temperature or float("nan"), seed, judged)
     label, probability = torch.full((n,), -1), torch.full((n,), torch.nan, dtype=torch.float64)
     if modelled and n:
         label, probability = data.judged[1].label, data.judged[1].probability

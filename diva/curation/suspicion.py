@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from typing import Protocol, cast, get_args
+from typing import NamedTuple, Protocol, cast, get_args
 
 import polars as pl
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from diva.curation import rows
 from diva.curation.detect import Suspicion, detect
 from diva.numerics.precision import fit_ridge
+from diva.numerics.ridge import RidgeModel
 from diva.text.choices import Action, Rule, Score
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,24 @@ class Methods(Protocol):
         self, name: str, core: Tensor, core_labels: Tensor, pool: Tensor, pool_labels: Tensor, /, *, classes: int
     ) -> Tensor:
         """Positions of the pool's samples, best first."""
+
+
+class Scores(NamedTuple):
+    """What is said of samples: a table (`diva.store.curated.SCORES`), the share of wrong labels, words, the model."""
+
+    table: pl.DataFrame
+    rate: float
+    message: str
+    model: RidgeModel
+
+
+def score(
+    frame: pl.DataFrame, problem: rows.Problem, clean_up: CleanUp, methods: Methods, groups: Tensor | None = None
+) -> Scores:
+    """What a method and a rule say of the rows of ``frame``."""
+    suspicion = suspect(rows.prepared(frame, problem), problem, clean_up, methods, groups)
+    table = as_table(frame["sample_id"], suspicion, problem.classes)
+    return Scores(table, suspicion.rate, suspicion.message, suspicion.model)
 
 
 def suspect(

@@ -24,6 +24,8 @@ from torch import Tensor
 from diva.curation.flagging import CONFIDENT, highest, near_chance
 from diva.numerics.targets import TargetFit, choose_entry_temperature, entry_margins, loo_predictions_of_targets
 
+FALSE_DISCOVERIES = 0.1  # share of those flagged
+
 
 @dataclass(frozen=True)
 class EntrySuspicion:
@@ -72,7 +74,11 @@ def detect_entries(fitted: TargetFit, temperature: float | None = None) -> Entry
     y, f = fitted.targets, loo_predictions_of_targets(fitted).values
     if not ((y == 0) | (y == 1)).all():
         raise ValueError("targets must be 0 or 1 in every entry, got other numbers.")
-    temperature = choose_entry_temperature(f, y, fitted.weights) if temperature is None else temperature
+    return judge_entries(f, y, choose_entry_temperature(f, y, fitted.weights) if temperature is None else temperature)
+
+
+def judge_entries(f: Tensor, y: Tensor, temperature: float) -> EntrySuspicion:
+    """The same of predictions (n, q) by models that did not see the row, and what is given."""
     margin = entry_margins(f, y)
     score = torch.sigmoid(-temperature * margin / 2)
     said, given = (f > 0.5).long(), y.long()
@@ -86,7 +92,7 @@ def detect_entries(fitted: TargetFit, temperature: float | None = None) -> Entry
     return EntrySuspicion(score, margin, flagged, f > 0.5, rate, temperature, judged)
 
 
-def detect_numbers(fitted: TargetFit, false_discoveries: float = 0.1) -> NumberSuspicion:
+def detect_numbers(fitted: TargetFit, false_discoveries: float = FALSE_DISCOVERIES) -> NumberSuspicion:
     """Which numbers are probably wrong, of one target; of those flagged that share is right at most, on average.
 
     That share is promised where right numbers deviate normally from what is expected, by as much in every row.
@@ -96,14 +102,20 @@ def detect_numbers(fitted: TargetFit, false_discoveries: float = 0.1) -> NumberS
     """
     if fitted.targets.shape[1] != 1:
         raise ValueError(f"targets must be one number a row, got {fitted.targets.shape[1]}.")
+    predicted = loo_predictions_of_targets(fitted)
+    return judge_numbers(predicted.values[:, 0], fitted.targets[:, 0], predicted.leverage, false_discoveries)
+
+
+def judge_numbers(
+    expected: Tensor, y: Tensor, leverage: Tensor, false_discoveries: float = FALSE_DISCOVERIES
+) -> NumberSuspicion:
+    """The same of predictions (n,) by models that did not see the row; leverages (n,) are 0 of rows that train none."""
     if not 0 < false_discoveries < 1:
         raise ValueError(f"false_discoveries must lie in (0, 1), got {false_discoveries}.")
-    predicted = loo_predictions_of_targets(fitted)
-    expected = predicted.values[:, 0]
-    freedom = len(expected) - float(predicted.leverage.sum()) - 1
+    freedom = len(expected) - float(leverage.sum()) - 1
     if not freedom > 0:
         raise ValueError(f"X must have more rows than the model takes up, got {freedom:.1f} degrees of freedom.")
-    residuals = (fitted.targets[:, 0] - expected) * (1 - predicted.leverage).sqrt()
+    residuals = (y - expected) * (1 - leverage).sqrt()
     deviation = float(residuals.abs().median()) / float(t.ppf(0.75, freedom))
     score = residuals.abs() / deviation if deviation > 0 else torch.zeros_like(residuals)
     q_value = torch.from_numpy(false_discovery_control(2 * t.sf(score.numpy(), freedom)))

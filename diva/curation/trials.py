@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import torch
 
@@ -114,7 +115,7 @@ class Trial:
         self.draws, self.choices, self.seed = draws, uniform, seed
         self.test = rows.prepared(exam.rows, problem)
         self.groups = groups
-        basis = asdict(problem), paths.MOMENTS, *_content(exam.rows), exam.excluded, seed, groups
+        basis = asdict(problem), paths.MOMENTS, *content(exam.rows), exam.excluded, seed, groups
         self.results = Results(folder, *basis)
 
     def allowed(self, frame: pl.DataFrame) -> pl.Series:
@@ -123,7 +124,7 @@ class Trial:
 
     def judge(self, frame: pl.DataFrame, weights: torch.Tensor | None = None) -> HeadScore:
         """The head of a training set, without what is held out."""
-        made = self.results.get(lambda: self._judged(frame, weights), "head", *_content(frame, weights))
+        made = self.results.get(lambda: self._judged(frame, weights), "head", *content(frame, weights))
         return HeadScore(made.pop("errors"), {name: float(value) for name, value in made.items()})
 
     def _judged(self, frame: pl.DataFrame, weights: torch.Tensor | None) -> dict[str, Any]:
@@ -137,6 +138,10 @@ class Trial:
     def errors(self, head: Head) -> Errors:
         """1 where a test sample is misclassified."""
         return (~head.correct(self.test)).double().numpy()
+
+    def missed(self, errors: Errors) -> npt.NDArray[np.bool_]:
+        """Which test samples count as errors where they are counted."""
+        return errors > 0
 
     def interval(self, errors: Errors, key: str = "error") -> dict[str, float]:
         """Mean and bounds under the names of the metrics."""
@@ -157,7 +162,7 @@ class Trial:
 
     def weigh(self, frame: pl.DataFrame) -> torch.Tensor:
         """Weights of a frame, as the stage ``reweight`` would choose them."""
-        key = "weights", self.weighing, *_content(frame)
+        key = "weights", self.weighing, *content(frame)
         return torch.from_numpy(self.results.get(lambda: {"weights": self._weighed(frame)}, *key)["weights"])
 
     def _weighed(self, frame: pl.DataFrame) -> torch.Tensor:
@@ -172,7 +177,7 @@ class Trial:
         def compute() -> dict[str, float]:
             return {"penalty": choose_penalty(learner, self.in_memory(core, None, most), self.seed, most)}
 
-        return float(self.results.get(compute, "penalty", learner, most, *_content(core))["penalty"])
+        return float(self.results.get(compute, "penalty", learner, most, *content(core))["penalty"])
 
     def ask(self, learner: Learner, training: Training, penalty: float, most: int) -> Arrays:
         """1 where a learner that these rows train misclassifies a test sample, and the seconds that it took."""
@@ -183,7 +188,7 @@ class Trial:
             made = answer(learner, rows_in_memory, test.features, penalty=penalty, seed=self.seed, most=most)
             return {"errors": (made.predicted != test.labels).astype(np.float64), "seconds": made.seconds}
 
-        return self.results.get(compute, learner, penalty, most, *_content(frame, weights))
+        return self.results.get(compute, learner, penalty, most, *content(frame, weights))
 
     def drawn(self, core: pl.DataFrame, pool: pl.DataFrame, size: int) -> list[pl.DataFrame]:
         """The core and a uniform choice from the pool, together ``size`` samples; several draws."""
@@ -199,7 +204,7 @@ class Trial:
         return errors
 
 
-def _content(frame: pl.DataFrame, weights: torch.Tensor | None = None) -> tuple[object, ...]:
+def content(frame: pl.DataFrame, weights: torch.Tensor | None = None) -> tuple[object, ...]:
     """What the rows of a frame train: labels, features and weights."""
     files = [Path(name) for name in frame["features"].unique(maintain_order=True)]
     return frame.select("sample_id", "label", "features", "row"), files, None if weights is None else weights.numpy()

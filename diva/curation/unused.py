@@ -1,5 +1,7 @@
 """What a round would leave in the pool, and why: every unused sample, by the round's own policy."""
 
+from collections.abc import Callable
+
 import polars as pl
 import torch
 
@@ -12,9 +14,22 @@ from diva.numerics.ridge import RidgeModel
 from diva.store import tables
 from diva.store.evaluation import HARMFUL, HOPELESS, REJECTED, REMAINING, UNTOUCHED, WAITING, WANTED
 
+Choose = Callable[[Basis, Policy, Methods], Choice]
+Predict = Callable[[pl.DataFrame, RidgeModel, rows.Problem], dict[str, pl.Series]]
 
-def explain(basis: Basis, policy: Policy | None, methods: Methods) -> pl.DataFrame:
-    """One row per unused sample of the pool, with the schema ``REMAINING``; no policy where there was no round yet."""
+
+def explain(
+    basis: Basis, policy: Policy | None, methods: Methods, choose: Choose = choose, predicted: Predict | None = None
+) -> pl.DataFrame:
+    """One row per unused sample of the pool, with the schema ``REMAINING``; no policy where there was no round yet.
+
+    Args:
+        basis: what a round would start from.
+        policy: of the newest round.
+        methods: other ways to value samples.
+        choose: how rounds choose.
+        predicted: suggested labels and scores of rows outside a model.
+    """
     unused = basis.unused
     if unused.is_empty() or policy is None:
         return _conform(unused.with_columns(reason=pl.lit(UNTOUCHED)))
@@ -25,16 +40,16 @@ def explain(basis: Basis, policy: Policy | None, methods: Methods) -> pl.DataFra
         derivative=pl.Series(turn.derivative.numpy()),
         margin=pl.Series(turn.margin.numpy()),
         reason=reasons(choice, policy).scatter(choice.turn.index[: choice.wanted].tolist(), WANTED),
-        **predicted(rows.prepared(candidates, problem), turn.model, problem),
+        **(predicted or predicted_classes)(candidates, turn.model, problem),
     )
     rejected = unused.join(candidates, on="sample_id", how="anti", maintain_order="left")
     return pl.concat([_conform(judged), _conform(rejected.with_columns(reason=pl.lit(REJECTED)))])
 
 
-def predicted(chunks: rows.Rows, model: RidgeModel, problem: rows.Problem) -> dict[str, pl.Series]:
+def predicted_classes(candidates: pl.DataFrame, model: RidgeModel, problem: rows.Problem) -> dict[str, pl.Series]:
     """Suggested label argmax f, and the soft score 1 − softmax(T f)_y, of rows outside the model."""
     codes, scores = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0, dtype=torch.float64)]
-    for z, labels, _ in chunks:
+    for z, labels, _ in rows.prepared(candidates, problem):
         outputs = times(z, model.head.to(z)).double()
         codes.append(outputs.argmax(1).cpu())
         scores.append(1 - torch.softmax(problem.temperature * outputs, 1).gather(1, labels[:, None])[:, 0].cpu())

@@ -15,8 +15,30 @@ from diva.curation.learners import mean_gain
 from diva.curation.reweight import WeightPath, reweight
 from diva.curation.round import corrections
 from diva.curation.suspicion import CleanUp, as_table
-from diva.numerics.precision import RidgeFit
-from diva.store import release
+from diva.numerics.precision import fit_ridge
+from diva.store import index, release
+
+
+@dataclass(frozen=True)
+class ToWeigh:
+    """What a set is weighed by.
+
+    Attributes:
+        frame: n rows, members of ``state`` first.
+        state: the curated set, after the round ``latest``.
+        latest: its name.
+        pool: index of the whole pool.
+        core: index of the core.
+        problem: with all classes.
+    """
+
+    frame: pl.DataFrame
+    state: pl.DataFrame
+    latest: str
+    pool: pl.DataFrame
+    core: pl.DataFrame
+    problem: rows.Problem
+
 
 CLEAN_UP = CleanUp("soft", "rate", "weigh", second_round=False, by_class=True)  # of what no round judged
 
@@ -38,29 +60,21 @@ class WeighedSet:
     calls: pl.DataFrame | None
 
 
-def weigh(
-    frame: pl.DataFrame,
-    state: pl.DataFrame,
-    problem: rows.Problem,
-    fitted: RidgeFit,
-    weighing: Mapping[str, Any],
-    *,
-    folds: int,
-    flagged_out: bool,
-    judged: bool,
-) -> WeighedSet:
+def weigh(asked: ToWeigh, weighing: Mapping[str, Any], *, folds: int, flagged_out: bool, judged: bool) -> WeighedSet:
     """A set with its weights.
 
     Args:
-        frame: n rows, members of ``state`` first.
-        state: the curated set.
-        problem: with all classes.
-        fitted: the rows with their model.
+        asked: the set.
         weighing: loss, steps, step_size and seed of Reweight.
         folds: of the core's rows.
         flagged_out: whether labels called wrong leave the training set.
-        judged: whether to call labels wrong of rows that are not in ``state``.
+        judged: whether to call labels wrong of rows that are not in the set.
     """
+    frame, state, problem = asked.frame, asked.state, asked.problem
+    sums = rows.counted(frame, asked.latest, asked.pool, problem).moments
+    together = rows.group_numbers(frame, index.groups(asked.core, asked.pool))
+    chunks = rows.prepared(frame, problem)
+    fitted = fit_ridge(chunks, len(problem.classes), problem.ridge, sums=sums, groups=together)
     result, (core, wrong), calls = reweight(fitted, **weighing), masks(frame, state), None
     if judged:
         scored = as_table(frame["sample_id"], detect(fitted, with_derivative=True), problem.classes)

@@ -19,7 +19,8 @@ from diva.ingest import listings
 from diva.ingest.readers import EMPTY
 from diva.store import atomic, digests, manifest, paths, tables
 from diva.store.manifest import Delivery
-from diva.text.labels import normalized, plain_text
+from diva.text.labels import plain_text
+from diva.text.targets import BAR, delivered
 
 RECORD: tables.Schema = {
     "sample_id": pl.String,
@@ -71,6 +72,12 @@ class Choices(BaseModel):
     width: float = 0
     height: float = 0
     rotation: float = 0
+    number: float | None = None
+
+    @property
+    def labels(self) -> list[str]:
+        """As text."""
+        return [*self.choices, *([] if self.number is None else [str(self.number)])]
 
 
 class TaskResult(BaseModel):
@@ -119,7 +126,7 @@ def _table(file: Path) -> Iterator[Annotation]:
     if min(name, label) < 0:
         raise ValueError(f"it must have the columns sample_id (or path) and label, got {', '.join(header) or 'none'}")
     for line, row in rows:
-        yield Annotation(f"line {line}", plain_text(row[name]) or "", normalized(row[label]))
+        yield Annotation(f"line {line}", plain_text(row[name]) or "", delivered(row[label]))
 
 
 def tasks(file: Path) -> list[Task]:
@@ -135,9 +142,14 @@ def _label_studio(file: Path) -> Iterator[Annotation]:
     for task in tasks(file):
         name = plain_text(task.data.get("sample_id")) or plain_text(task.data.get("image")) or ""
         for completion in task.annotations:
-            chosen = [label for answer in completion.result for label in answer.value.choices]
+            chosen = [label for answer in completion.result for label in answer.value.labels]
             if chosen and not completion.was_cancelled:
-                yield Annotation(f"task {task.id}", name, normalized(" and ".join(chosen)))
+                yield Annotation(f"task {task.id}", name, delivered(together(chosen)))
+
+
+def together(labels: list[str]) -> str:
+    """Several choices as one label: as many labels where samples may have them, else one that no class is called."""
+    return (BAR if manifest.task() == "multilabel" else " and ").join(labels)
 
 
 def cvat_images(file: Path) -> Iterator[ElementTree.Element]:
@@ -154,9 +166,10 @@ def cvat_images(file: Path) -> Iterator[ElementTree.Element]:
 
 def _cvat(file: Path) -> Iterator[Annotation]:
     for image in cvat_images(file):
-        for tag in image.iter("tag"):
-            where = f"image {image.get('id', '')}"
-            yield Annotation(where, image.get("name", ""), normalized(tag.get("label")))
+        labels = [tag.get("label") or "" for tag in image.iter("tag")]
+        where, several = f"image {image.get('id', '')}", labels and manifest.task() == "multilabel"
+        texts = [BAR.join(labels)] if several else labels
+        yield from (Annotation(where, image.get("name", ""), delivered(text)) for text in texts)
 
 
 def named(record: pl.DataFrame) -> tuple[Path, str]:

@@ -16,7 +16,9 @@ from diva.ingest.named import TorchvisionSource
 from diva.ingest.readers import Source
 from diva.ingest.ready import open_ready
 from diva.store import ledger
+from diva.text.choices import Task
 from diva.text.labels import Spelling
+from diva.text.targets import BAR, class_counts
 
 PROBES = 16  # files of a source that are opened
 
@@ -38,6 +40,7 @@ class SourceContents:
         labels: usable samples by class, where that is known.
         notes: what people should know of it before anything runs.
         unlabelled: samples that wait for their labels.
+        task: what the labels are.
     """
 
     name: str
@@ -52,6 +55,14 @@ class SourceContents:
     labels: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     unlabelled: int = 0
+    task: Task = "classification"
+
+    def of(self, task: Task, separator: str | None) -> "SourceContents":
+        """The same where labels are several of a sample, which are counted one by one, or numbers, which are not."""
+        if task == "classification":
+            return self
+        labels = class_counts(self.labels, task, separator or BAR)
+        return replace(self, task=task, labels=labels, classes=len(labels) or None)
 
 
 def inspect_source(name: str, options: Mapping[str, Any], option: str, unlabelled: bool = False) -> SourceContents:

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict
 from diva.ingest.images import Fault, Listed
 from diva.store import manifest, tables
 from diva.store.columns import further
-from diva.text.labels import normalized, plain_text
+from diva.text.labels import plain_text
+from diva.text.targets import delivered
 
 COLUMNS = ("path", "label")
 SEPARATORS = ",;\t|"
@@ -174,11 +175,11 @@ def _entry(table: Path, line: int, path: Any, label: Any, group: Any) -> Listed:
     name = "" if path is None else str(path)
     if not name.strip():
         fault = Fault(f"no path: line {line} of {table.name}", "Give it a path, or take the line out.")
-        return Listed(table, f"{table.name}#{line}", normalized(label), fault)
+        return Listed(table, f"{table.name}#{line}", delivered(label), fault)
     if name.startswith(("http://", "https://")):
         fault = Fault("address on the network: a list names files", "Fetch the image, and give its path.")
-        return Listed(table, name, normalized(label), fault)
-    return Listed(_located(table.parent, name), name, normalized(label), group=plain_text(group))
+        return Listed(table, name, delivered(label), fault)
+    return Listed(_located(table.parent, name), name, delivered(label), group=plain_text(group))
 
 
 def _located(folder: Path, name: str) -> Path:

@@ -17,11 +17,14 @@ from diva.ingest.formats import registry
 from diva.ingest.inspection import SourceContents, few_of, inspect_batch, inspect_source, require_shared_classes
 from diva.ingest.sources import waits
 from diva.store import ledger, paths
+from diva.text.choices import Task
+from diva.text.targets import BAR, recognised
 
 CROP = 224
 IMAGENET = {"resize": 256, "crop": CROP, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 INCEPTION = IMAGENET | {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}  # what the bundled network was trained on
 PLAIN = "plain"  # a folder, list, archive or ready features, whatever else lies there
+DEFAULTS = {"task": "classification", "separator": BAR}
 FRESH = ("textures", "digits", "none")  # sources of the ledgers that are shipped
 
 
@@ -60,6 +63,8 @@ def gather(
     new_classes: bool = False,
     layout: str | None = None,
     split: str | None = None,
+    task: Task | None = None,
+    separator: str | None = None,
 ) -> dict[str, SourceContents]:
     """What the sources of core, test and pool hold, by batch; ValueError where they cannot make one project.
 
@@ -71,6 +76,8 @@ def gather(
         new_classes: whether the pool may bring classes that the core lacks.
         layout: the format of all sources; None to recognise it.
         split: of all sources; None for ``test`` of the test set, ``train`` of others.
+        task: what labels are; None to recognise it.
+        separator: of several labels of a sample.
     """
     names = {"core": core, "test": test, **{f"b{number:03d}": name for number, name in enumerate(pool, 1)}}
     contents = {
@@ -80,6 +87,12 @@ def gather(
     start = contents["core"]
     if start.kind == "none":
         raise ValueError("--core: the core must hold labelled samples, got none.")
+    try:
+        task = task or recognised(start.labels, separator)
+    except ValueError as error:
+        raise ValueError(f"--core: {core}: {error}") from None
+    contents = {batch: other.of(task, separator) for batch, other in contents.items()}
+    start = contents["core"]
     if start.classes is not None and start.classes < 2:
         notes = "".join(f" {note}" for note in start.notes)
         raise ValueError(
@@ -99,6 +112,8 @@ def fitting(
     new_classes: bool = False,
     layout: str | None = None,
     split: str | None = None,
+    task: Task = "classification",
+    separator: str | None = None,
 ) -> SourceContents:
     """What a further delivery holds; ValueError where it cannot stand beside the core; arguments as of `gather`."""
     contents = inspect_source(source, options_of(source, to, columns, layout, split), "SOURCE", waits(to))
@@ -106,6 +121,7 @@ def fitting(
         raise ValueError("SOURCE must hold samples, got none.")
     core = inspect_batch(book.batches["core"], "batches.core")
     _check(contents, core, "SOURCE")
+    contents, core = (each.of(task, separator) for each in (contents, core))
     return contents if to == "core" else _compared(contents, core, to, new_classes, "SOURCE")
 
 
@@ -169,6 +185,19 @@ def ledger_of(
 def replaceable(old: ledger.Ledger, names: Sequence[str]) -> bool:
     """Whether a ledger holds no data but the shipped default and the sources of these ``names``."""
     return all(entry.source in (*FRESH, *names) for _, entry in ledger.deliveries(old))
+
+
+def settings_of_task(task: Task, separator: str | None, before: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Keys of params.yaml that a task asks for, by section; none where section ``download`` is so ``before``."""
+    said = {"task": task} | ({"separator": separator} if separator else {})
+    if all(before.get(key, DEFAULTS[key]) == value for key, value in said.items()):
+        return {}
+    learners = {"multilabel": ["ridge", "logistic", "knn"], "regression": ["ridge", "boosting"]}.get(task)
+    return {
+        "download": said,
+        **({"evaluate": {"learners": learners}} if learners else {}),
+        **({"fit": {"normalize": "standardize"}} if task == "regression" else {}),
+    }
 
 
 def settings_of(backbone: str, weights: str, checksum: str | None) -> dict[str, Any]:

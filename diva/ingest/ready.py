@@ -2,8 +2,9 @@
 
 One file holds ``features`` (n, p), ``labels`` (n,) and, if it likes, ``sample_id`` (n,) and ``group`` (n,), what is
 left out together: npz arrays, HDF5 data sets, or columns of a parquet (``features`` a list, or one column per feature,
-``f0`` to ``f<p-1>``); an npy holds features alone, its labels lie beside it in ``<name>_labels.npy``. Where samples may
-wait for their labels, these may be empty, or missing.
+``f0`` to ``f<p-1>``); an npy holds features alone, its labels lie beside it in ``<name>_labels.npy``. Where samples
+may wait for their labels, these may be empty, or missing. Several labels of a sample are a list, or a row of 0 and 1
+(n, q) whose columns ``classes`` (q,) names.
 """
 
 import itertools
@@ -16,12 +17,12 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from diva.ingest.label_arrays import Text, as_text, label_lists
 from diva.numerics import cores
 from diva.store import manifest
 from diva.store.features import opened
 from diva.store.paths import is_features
 from diva.store.slabs import read_rows
-from diva.text.labels import normalized, plain_text
 from diva.text.words import amount
 
 LARGE = 1 << 28  # bytes from which what a file claims to hold is compared with what it stores
@@ -33,7 +34,6 @@ LIKELY = {
     "labels": ("label", "targets", "target", "classes", "class", "y"),
 }  # what others call them
 DELIVERED = "deliver it again, as it was written"
-Text = npt.NDArray[np.str_]
 
 
 class Ready(NamedTuple):
@@ -140,7 +140,9 @@ def _checked(path: Path, arrays: Mapping[str, Any]) -> Ready:
         raise ValueError(f"features of {path} must have shape (n, p), got {tuple(features.shape)}.")
     if np.dtype(features.dtype).kind not in "fiub":
         raise ValueError(f"features of {path} must be real numbers, got {features.dtype}.")
-    labels = as_text(arrays["labels"], "labels", path) if "labels" in arrays else np.full(len(features), "")
+    labels = np.full(len(features), "")
+    if "labels" in arrays:
+        labels = as_text(arrays["labels"], "labels", path, arrays.get("classes"))
     sample_id = as_text(arrays["sample_id"], "sample_id", path) if "sample_id" in arrays else None
     names = [name for name in manifest.GROUPS if name in arrays]
     group = as_text(arrays[names[0]], names[0], path) if names else None
@@ -148,33 +150,6 @@ def _checked(path: Path, arrays: Mapping[str, Any]) -> Ready:
         if values is not None and len(values) != len(features):
             raise ValueError(f"{name} of {path} must have one entry per row ({len(features)}), got {len(values)}.")
     return Ready(features, labels, sample_id, group)
-
-
-def as_text(values: Any, name: str, path: Path) -> Text:
-    """Labels or ids as text; what is missing is empty."""
-    values = np.asarray(values)
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.ndim != 1:
-        hint = "; one-hot rows become labels by .argmax(1)" if values.ndim == 2 else ""
-        raise ValueError(f"{name} of {path} must have shape (n,), got {values.shape}{hint}.")
-    convert = normalized if name == "labels" else plain_text
-    texts = [convert(_decoded(value, row, name, path)) or "" for row, value in enumerate(values.tolist())]
-    broken = next((row for row, text in enumerate(texts) if "\0" in text), None)
-    if broken is not None:
-        got = f"{texts[broken]!r} in row {broken}"
-        raise ValueError(f"{name} of {path} must be text without NUL bytes, got {got}; write the name alone.")
-    return np.array(texts, "U")
-
-
-def _decoded(value: Any, row: int, name: str, path: Path) -> Any:
-    if not isinstance(value, bytes):
-        return value
-    try:
-        return value.decode()
-    except UnicodeDecodeError as error:
-        byte = f"the byte 0x{value[error.start]:02x} in row {row}"
-        raise ValueError(f"{name} of {path} must be text in UTF-8, got {byte}; write it in UTF-8.") from None
 
 
 def _loaded(path: Path, **options: Any) -> Any:
@@ -197,6 +172,8 @@ def _npz(path: Path) -> Mapping[str, Any]:
         arrays: dict[str, Any] = dict.fromkeys(file.files)
         for name in {"features", *COLUMNS} & arrays.keys():
             arrays[name] = _member(file, name, path)
+        if "classes" in arrays and getattr(arrays.get("labels"), "ndim", 0) == 2:  # names of its columns
+            arrays["classes"] = _member(file, "classes", path)
     return arrays
 
 
@@ -228,7 +205,8 @@ def _hdf5(path: Path) -> Mapping[str, Any]:
         arrays: dict[str, Any] = dict.fromkeys([*names, *groups])
         arrays |= {name: _values(file[name]) for name in COLUMNS if name in names}
         if "classes" in names and "labels" in names:  # as in files of our own: labels are codes
-            arrays["labels"] = _named(arrays["labels"], file["classes"].asstr()[:], path)
+            arrays["classes"] = file["classes"].asstr()[:]
+            arrays["labels"] = _named(arrays["labels"], arrays["classes"], path)
     return {**arrays, "features": StoredRows(path)} if "features" in names else arrays
 
 
@@ -240,7 +218,7 @@ def _values(data: Any) -> Any:
 
 def _named(codes: Any, classes: Any, path: Path) -> Any:
     """The names of ``classes`` (k,) that ``codes`` (n,) mean; labels that are names already stay."""
-    if codes.dtype.kind not in "fiub":
+    if codes.dtype.kind not in "fiub" or codes.ndim > 1:
         return codes
     numbers = np.nan_to_num(codes, nan=-1).astype(np.int64)
     wrong = np.flatnonzero((numbers != codes) | (numbers < 0) | (numbers >= len(classes)))
@@ -293,6 +271,9 @@ def _parquet(path: Path) -> Mapping[str, Any]:
     frame = tables.parse(tables.read_parquet, path, "parquet file")
     arrays: dict[str, Any] = dict.fromkeys(frame.columns)
     for name in (name for name in COLUMNS if name in frame.columns):
+        if name == "labels" and isinstance(frame.schema[name], pl.List | pl.Array):
+            arrays[name] = label_lists(frame[name].to_list())
+            continue
         if frame.schema[name].is_nested():
             raise ValueError(f"{name} of {path} must be one text or number per row, got {frame.schema[name]}.")
         arrays[name] = frame[name].to_numpy()

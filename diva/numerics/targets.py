@@ -29,6 +29,8 @@ from diva.numerics.ridge import Moments, RidgeModel, solve, weighted
 from diva.numerics.threads import side_by_side
 
 TargetLossName = Literal["entries", "squared"]
+MEDIAN_TO_DEVIATION = 1.4826  # 1 / Φ⁻¹(¾)
+HOPELESS_DEVIATIONS = 3.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class TargetLoss:
     Attributes:
         name: `entries` or `squared`.
         temperature: T of `entries`.
-        trim: whether hopeless entries, of margin (2y − 1)(2f − 1) ≤ −¼, do not validate.
+        trim: whether hopeless entries do not validate, of `target_margins` ≤ −¼.
     """
 
     name: TargetLossName
@@ -79,7 +81,7 @@ class TargetLoss:
         """v (m, q) of 0 and 1."""
         if not self.trim:
             return torch.ones_like(predictions)
-        return (entry_margins(predictions, targets) > -THRESHOLD).to(predictions)
+        return (target_margins(self.name, predictions, targets) > -THRESHOLD).to(predictions)
 
     def values(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """ℓ (m, q)."""
@@ -98,6 +100,20 @@ class TargetLoss:
 def entry_margins(predictions: Tensor, targets: Tensor) -> Tensor:
     """(2y − 1)(2f − 1): how far each entry's prediction is on the side of its label."""
     return (2 * targets - 1) * (2 * predictions - 1)
+
+
+def typical_deviation(residuals: Tensor) -> Tensor:
+    """The standard deviation of normal residuals, by the median of their size, which wrong ones hardly move."""
+    return residuals.abs().median() * MEDIAN_TO_DEVIATION
+
+
+def target_margins(name: TargetLossName, predictions: Tensor, targets: Tensor) -> Tensor:
+    """Margins of entries (m, q); of numbers ¼ − |f − y| / 6σ̂, so that −¼ is at three typical deviations."""
+    if name == "entries":
+        return entry_margins(predictions, targets)
+    residuals = (predictions - targets).abs()
+    deviation = typical_deviation(residuals).clamp_min(torch.finfo(residuals.dtype).tiny)
+    return THRESHOLD - 2 * THRESHOLD * residuals / (HOPELESS_DEVIATIONS * deviation)
 
 
 def target_moments(chunks: Chunks, targets: Tensor, weights: Tensor | None = None) -> Moments:
@@ -191,12 +207,19 @@ def choose_entry_temperature(predictions: Tensor, targets: Tensor, weights: Tens
     return float(temperatures()[torch.tensor(totals).argmin()])
 
 
-def target_derivative(fitted: TargetFit, loss: TargetLoss) -> tuple[Tensor, float]:
-    """∂L/∂α (n,) float64 on the CPU, and L: two passes beside that of the predictions."""
+def target_derivative(fitted: TargetFit, loss: TargetLoss, validating: Tensor | None = None) -> tuple[Tensor, float]:
+    """∂L/∂α (n,) float64 on the CPU, and L: two passes beside that of the predictions.
+
+    Args:
+        fitted: rows of weight 0, such as a pool's, are predicted plainly; what weight would do counts for them, too.
+        loss: of their entries.
+        validating: (n,) booleans, rows that validate; None for all.
+    """
     model, (n, p), work = fitted.model, fitted.chunks.shape, Workspace()
     predicted = loo_predictions_of_targets(fitted)
     f, y, d = predicted.values, fitted.targets, 1 - predicted.leverage
     v = loss.validates(f, y)
+    v = v if validating is None else v * validating[:, None]
     count = float(v.sum())
     if not count:
         return torch.zeros(n, dtype=torch.float64), float("nan")
@@ -222,9 +245,12 @@ def reweight_targets(fitted: TargetFit, loss: TargetLoss, steps: int = 3, step_s
     if steps < 0 or not 0 < step_size < float("inf"):
         raise ValueError(f"steps must be at least 0 and step_size positive, got {steps} and {step_size}.")
     for _ in range(steps):
-        derivative, _ = target_derivative(fitted, loss)
-        largest = float(derivative.abs().max())
-        alpha = torch.ones(len(derivative)).double() if fitted.weights is None else fitted.weights
-        if largest > 0:
-            fitted = fitted.reweighted((alpha - step_size * derivative / largest).clamp_min(0))
+        fitted = stepped(fitted, target_derivative(fitted, loss)[0], step_size)
     return fitted
+
+
+def stepped(fitted: TargetFit, derivative: Tensor, step_size: float) -> TargetFit:
+    """The model after one update of the weights; the same where the derivative is zero everywhere."""
+    largest = float(derivative.abs().max())
+    alpha = torch.ones(len(derivative)).double() if fitted.weights is None else fitted.weights
+    return fitted.reweighted((alpha - step_size * derivative / largest).clamp_min(0)) if largest > 0 else fitted

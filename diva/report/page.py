@@ -32,7 +32,7 @@ from diva.report import (
 from diva.report.charts import Chart
 from diva.report.data import ReportData, samples, shown
 from diva.report.run_metrics import RunMetrics
-from diva.store import evaluation, ledger
+from diva.store import evaluation, ledger, manifest
 from diva.store.curated import called_wrong
 from diva.text.words import count, number, percent
 from diva.versions import takedowns
@@ -134,7 +134,7 @@ def figures(data: ReportData, every: pl.DataFrame) -> list[Chart]:
     flags = every.select("sample_id", flagged="called")
     weights = data.weights.join(flags, on="sample_id", how="left", maintain_order="left")
     core = data.state.filter(pl.col("origin") == "core")
-    before = dict(core.group_by("given_label").len().iter_rows())
+    before = dict(manifest.in_classes(core, "given_label").group_by("given_label").len().iter_rows())
     reasons = {reason: {"left": n} for reason, n in data.remaining.group_by("reason").len().sort("reason").iter_rows()}
     kinds = aside.counts(aside.kinds(data.quarantine))
     drawn = [
@@ -144,7 +144,9 @@ def figures(data: ReportData, every: pl.DataFrame) -> list[Chart]:
         charts.scores(scores, method),
         charts.weights(weights.with_columns(pl.col("flagged").fill_null(value=False))),
         slice_tables.confusion(data.run.tables["pairs"]),
-        by_class.balance(before, dict(data.train.group_by("label").len().iter_rows())),
+        by_class.balance(before, dict(manifest.in_classes(data.train).group_by("label").len().iter_rows()))
+        if before
+        else None,
         by_class.errors(data.classes, data.run.used),
         charts.steps(data.steps, data.taken),
         charts.stacks("left", "Left in the pool", "Why samples were left, under the newest set.", reasons)

@@ -9,7 +9,7 @@ import polars as pl
 from diva.report import charts, claims
 from diva.report.data import ReportData
 from diva.report.run_metrics import RunMetrics
-from diva.store import ledger
+from diva.store import ledger, manifest
 
 
 def tables(data: ReportData) -> dict[str, pl.DataFrame]:
@@ -55,7 +55,8 @@ def balance(data: ReportData) -> pl.DataFrame:
     """Samples of each class, by name: of the core as given, and of the release."""
     core = data.state.filter(pl.col("origin") == "core").select(label="given_label")
     counts = [
-        frame.group_by("label").agg(pl.len().alias(name)) for name, frame in (("core", core), ("release", data.train))
+        manifest.in_classes(frame).group_by("label").agg(pl.len().alias(name))
+        for name, frame in (("core", core), ("release", data.train))
     ]
     return counts[0].join(counts[1], on="label", how="full", coalesce=True).fill_null(0).sort("label")
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from diva.report import claims, slice_tables, test_set
 from diva.report.run_metrics import RunMetrics
 from diva.store import evaluation, paths
+from diva.text.targets import described
 from diva.text.words import NOTHING, Column, Row, Table, amount, count, number, percent, with_interval
 
 MOST_NAMES = 12  # groups
@@ -41,13 +42,14 @@ def facts(run: RunMetrics) -> tuple[tuple[str, str], ...]:
     """What the run started from, what it made, and where that lies."""
     release, weights = run.release, run.release["weights"]
     size = release.get("samples", release["members"])
+    what = described(run.fit.get("task", "classification"), run.fit["classes"])
     made = f"{amount(size, 'sample')}: core {count(release['core'])}, added {count(release['added'])}"
     gone = {"removed": release["removed"], "relabelled": release["relabelled"]}
     left_out = {"removed": release["removed"], "called wrong and left out": release.get("left_out", 0)}
     return (
         ("verdict", verdict(run)),
         ("gain", claims.gain(run)),
-        ("core", f"{amount(run.fit['samples'], 'sample')} of {amount(run.fit['classes'], 'class')}"),
+        ("core", f"{amount(run.fit['samples'], 'sample')} of {what}"),
         ("called wrong", f"{count(release['flagged'])} of {count(release['members'])}, flagged" + _listed(gone)),
         ("release", made + _listed(left_out)),
         *((("set", f"{release['set']['name']}: {release['set']['reason']}"),) if "set" in release else ()),
@@ -235,7 +237,8 @@ def sets(run: RunMetrics) -> Table:
     test = run.evaluate["test"]
     where = "test samples" if test["kind"] == "test" else "held-out samples of the core"
     title = f"Error of the ridge head on {count(test['samples'])} {where}, in %, with intervals of 95 %"
-    notes = (f"▸ the release is this: {paths.TRAIN.as_posix()}   ★ lowest error",)
+    notes: tuple[str, ...] = (f"▸ the release is this: {paths.TRAIN.as_posix()}   ★ lowest error",)
+    notes += (f"The error is the {test.get('measure')}.",) * ("measure" in test)
     return Table(title, columns, tuple(_set(run, name, results[name]) for name in claims.order(run)), notes)
 
 

@@ -17,9 +17,10 @@ from typing import get_args
 
 import polars as pl
 
-from diva.store import paths, tables
+from diva.store import manifest, paths, tables
 from diva.store.ledger import number
-from diva.text.choices import CHANGE_OF, Change, Decision
+from diva.text.choices import CHANGE_OF, Change, Decision, Task
+from diva.text.targets import Vocabulary, entry_faults
 
 SCHEMA: tables.Schema = {
     "sample_id": pl.String,
@@ -72,13 +73,24 @@ def write(path: Path, frame: pl.DataFrame) -> None:
     tables.write(path, frame, SCHEMA)
 
 
-def start(core: pl.DataFrame, scores: pl.DataFrame, action: str) -> pl.DataFrame:
+def call(task: Task) -> pl.Expr:
+    """``called cat``; ``dog is missing, cat is wrong``; or ``the others say 3.5``: what is said of a given label."""
+    if task == "classification":
+        return pl.format("called {}", "suggested_label")
+    if task == "regression":
+        return pl.format("the others say {}", "suggested_label")
+    both = pl.struct("given_label", "suggested_label")
+    return both.map_elements(lambda pair: entry_faults(*(text or "" for text in pair.values())), pl.String)
+
+
+def start(core: pl.DataFrame, scores: pl.DataFrame, action: str, task: Task = "classification") -> pl.DataFrame:
     """The curated set r000.
 
     Args:
         core: index of the core's samples.
         scores: score, margin, flag, suggested label and derivative of each of them.
         action: what to do with flagged ones: ``weigh`` (keep and flag), ``drop``, ``relabel`` (to the suggestion).
+        task: what labels are.
 
     Raises:
         ValueError: a sample of the core has no score, or the action is another.
@@ -86,9 +98,10 @@ def start(core: pl.DataFrame, scores: pl.DataFrame, action: str) -> pl.DataFrame
     if action not in CHANGE_OF:
         raise ValueError(f"action must be one of {', '.join(CHANGE_OF)}, got {action!r}.")
     _require(core["sample_id"], scores["sample_id"], "scores must cover every sample of the core")
-    changes = scores.join(core, on="sample_id", how="semi").with_columns(
+    given = core.select("sample_id", given_label="label")
+    changes = scores.join(given, on="sample_id", how="inner", maintain_order="left").with_columns(
         change=pl.when("flagged").then(pl.lit(CHANGE_OF[action])).otherwise(pl.lit("keep")),
-        reason=pl.when("flagged").then(pl.format("called {}", "suggested_label")),
+        reason=pl.when("flagged").then(call(task)),
     )
     return apply("r000", entered(core, "core", "r000"), changes.select(list(CHANGES)), core, tables.empty(REVIEW))
 
@@ -117,8 +130,8 @@ def apply(
     _require_known(review, "decision", get_args(Decision))
     if review["sample_id"].is_duplicated().any():
         raise ValueError("review must hold one decision per sample, got several for some.")
-    classes = pl.concat([previous["given_label"], pool["label"]])
-    _require(review.filter(pl.col("decision") == "relabel")["label"], classes, "review must relabel to known classes")
+    relabels = review.filter(pl.col("decision") == "relabel")["label"]
+    _require(relabels, relabels.filter(~_foreign(relabels, previous, pool)), "review must relabel to known classes")
     state = pl.concat([previous, entered(_additions(previous, changes, pool), "pool", round_)])
     members = state.filter(pl.col("status") == "member")["sample_id"]
     _require(changes.filter(pl.col("change") != "add")["sample_id"], members, "changes must be of members only")
@@ -166,11 +179,15 @@ def entered(rows: pl.DataFrame, origin: str, round_: str) -> pl.DataFrame:
 
 def possible(review: pl.DataFrame, previous: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
     """The decisions that a round on this pool can obey: a label that only a later batch brings has to wait for it."""
-    classes = pl.concat([previous["given_label"], pool["label"]]).unique()
-    waits = (
-        (pl.col("decision") == "relabel") & pl.col("label").is_not_null() & ~pl.col("label").is_in(classes.implode())
-    )
+    waits = (pl.col("decision") == "relabel") & _foreign(review["label"], previous, pool)
     return review.filter(~waits.fill_null(value=False))
+
+
+def _foreign(labels: pl.Series, previous: pl.DataFrame, pool: pl.DataFrame) -> pl.Series:
+    """Which labels neither a set nor a pool has: any of several; of numbers none."""
+    given = pl.concat([previous["given_label"], pool["label"]]).unique().drop_nulls()
+    labels_there = Vocabulary(manifest.task(), given)
+    return pl.Series([text is not None and not labels_there.knows(text) for text in labels], dtype=pl.Boolean)
 
 
 def reviewed(frame: pl.DataFrame, review: pl.DataFrame) -> pl.DataFrame:

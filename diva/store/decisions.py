@@ -19,9 +19,9 @@ from typing import NamedTuple, get_args
 
 import polars as pl
 
-from diva.store import atomic, curated, tables
+from diva.store import atomic, curated, manifest, tables
 from diva.text import choices
-from diva.text.labels import Spelling
+from diva.text.targets import Vocabulary
 
 COLUMNS = tuple(curated.REVIEW)
 FORGOTTEN = "forgotten"  # a rejection whose note begins so is a takedown: no later decision lifts it
@@ -88,7 +88,8 @@ def checked(raw: Decision, about: Reviewable) -> Decision:
 
 
 def _label(decision: str, text: str, given: str, classes: frozenset[str]) -> str | None:
-    label = Spelling(classes)(text) if text.strip() else ""
+    labels = Vocabulary(manifest.task(), classes)
+    label = labels.spell(text) if text.strip() else ""
     if decision == "reject":
         return None
     if decision == "accept":
@@ -100,7 +101,7 @@ def _label(decision: str, text: str, given: str, classes: frozenset[str]) -> str
         return None
     if not label:
         raise ValueError("label must be a class where decision is relabel, got nothing; accept keeps the given label.")
-    if label not in classes:
+    if not labels.knows(label):
         similar = difflib.get_close_matches(label, classes, 3, 0.6) or sorted(classes)[:3]
         raise ValueError(
             f"label must be a class of core or pool, got {shown(label)}; near: {', '.join(map(shown, similar))}."

@@ -6,12 +6,14 @@ A sample's id is the hash of its content, so the same image is the same sample w
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
-from diva.store import digests, tables
+from diva.store import digests, paths, tables
+from diva.text.choices import Task
 from diva.text.labels import Spelling
+from diva.text.targets import BAR, spelled
 
 SCHEMA: tables.Schema = tables.OpenSchema({
     "sample_id": pl.String,
@@ -31,6 +33,7 @@ QUARANTINE: tables.Schema = {
     "remedy": pl.String,
 }
 TRUTH: tables.Schema = {"sample_id": pl.String, "true_label": pl.String}
+TYPES: dict[Task, Any] = {"classification": pl.String, "multilabel": pl.List(pl.String), "regression": pl.Float64}
 CONTRARY = " under another label"  # ends the kind of a copy whose label is another
 GROUPS = ("group", "groups")  # the column of a delivery that says what is left out together
 ID_LENGTH = 32  # hexadecimal digits of the sha256: 128 bits
@@ -82,9 +85,48 @@ def read(path: Path, *, further: bool = False) -> pl.DataFrame:
     return tables.read(path, SCHEMA, further=further)
 
 
-def write(path: Path, frame: pl.DataFrame) -> None:
-    """Write a manifest."""
-    tables.write(path, frame, SCHEMA)
+def write(path: Path, frame: pl.DataFrame, task: Task = "classification") -> None:
+    """Write a manifest; its labels have the type that `task` reads."""
+    tables.write(path, frame.with_columns(label=typed(task)), tables.OpenSchema({**SCHEMA, "label": TYPES[task]}))
+
+
+def typed(task: Task, column: str = "label") -> pl.Expr:
+    """Labels as lists of names, or as numbers."""
+    text = pl.col(column)
+    if task == "multilabel":
+        names = text.str.split(BAR).list.eval(pl.element().filter(pl.element() != ""))
+        return pl.when(text.is_not_null()).then(names)
+    return text.cast(TYPES[task])
+
+
+def task() -> Task:
+    """What the labels of the project are, by their type in the core's manifest; classes where there is none yet."""
+    path = paths.manifest("core")
+    if not path.is_file():
+        return "classification"
+    stored = pl.read_parquet_schema(path).get("label")
+    return next((name for name, dtype in TYPES.items() if stored == dtype), "classification")
+
+
+def numeric(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows whose labels are numbers where these are what they say."""
+    return rows.with_columns(label=typed("regression")) if task() == "regression" else rows
+
+
+def class_of(task: Task) -> pl.Expr:
+    """The class of each row, of which some must stay: all rows are of one where a sample has several, or a number."""
+    return pl.col("label") if task == "classification" else pl.lit("")
+
+
+def in_classes(rows: pl.DataFrame, column: str = "label") -> pl.DataFrame:
+    """Rows by class: one for each of several labels, none of numbers."""
+    kind = task()
+    if kind == "classification":
+        return rows
+    names = (
+        rows.clear() if kind == "regression" else rows.with_columns(typed(kind, column).alias(column)).explode(column)
+    )
+    return names.with_columns(pl.col(column).cast(pl.String)).drop_nulls(column)
 
 
 def checksum(path: Path) -> str:
@@ -178,8 +220,32 @@ def joined(parts: Sequence[Delivery]) -> Delivery:
     return Delivery(samples(unique).join(beside, on="sample_id", how="left", maintain_order="left"), refused, truth)
 
 
-def for_core(delivery: Delivery, batch: str = "core") -> Delivery:
+def spelt(delivery: Delivery, task: Task, separator: str) -> Delivery:
+    """A delivery with its labels in the spelling of `diva.text.targets`; those that are none are refused."""
+    if task == "classification":
+        return delivery
+    texts: dict[str, str] = {}
+    faults: dict[str, str] = {}
+    for text in delivery.samples["label"].drop_nulls().unique().to_list():
+        try:
+            texts[text] = spelled(text, task, separator)
+        except ValueError as error:
+            faults[text] = f"no number: {error}".rstrip(".")
+    label = pl.col("label")
+    wrong = delivery.samples.filter(label.is_in(list(faults)).fill_null(value=False))
+    refused = set_aside(
+        wrong, label.replace_strict(faults, return_dtype=pl.String), "Give it a number, or take it out."
+    )
+    samples = delivery.samples.filter(~label.is_in(list(faults)).fill_null(value=False))
+    samples = samples.with_columns(label=label.replace_strict(texts, return_dtype=pl.String))
+    truth = delivery.truth.with_columns(pl.col("true_label").map_elements(lambda text: spelled(text, task), pl.String))
+    return Delivery(samples, pl.concat([delivery.refused, refused]), truth)
+
+
+def for_core(delivery: Delivery, batch: str = "core", task: Task = "classification") -> Delivery:
     """A delivery fit to be the core: two classes, two samples in each, and no content under two labels.
+
+    Of several labels a sample, and of numbers, a single sample of each may stand by itself.
 
     Raises:
         ValueError: nothing usable, or one class only.
@@ -187,7 +253,7 @@ def for_core(delivery: Delivery, batch: str = "core") -> Delivery:
     if delivery.samples.is_empty():
         raise ValueError(f"batches.{batch}.source must hold usable samples, got none{_because(delivery.refused)}.")
     samples, contested = _uncontested(delivery)
-    lone = pl.len().over("label") == 1
+    lone = pl.len().over(class_of(task)) == 1
     usable = samples.filter(~lone)
     remedy = "Add a second sample of this class, or leave the class out."
     reason = "class of one sample: leave-one-out needs two in each class of the core"

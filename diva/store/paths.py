@@ -16,6 +16,7 @@ WEIGHTS = DATA / "weights" / "weights.parquet"
 WEIGHTS_HISTORY = DATA / "weights" / "history.json"
 TRAIN = DATA / "release" / "train.parquet"
 REMOVED = DATA / "release" / "removed.parquet"
+ENTRIES = DATA / "release" / "entries.parquet"  # of several labels, which are called missing or wrong
 SUMMARY = DATA / "release" / "summary.json"
 METRICS = DATA / "metrics"
 PLOTS = METRICS / "plots"

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from diva.store import curated, index, ledger, paths, tables
+from diva.store import curated, index, ledger, manifest, paths, tables
+from diva.text.targets import label_names
 
 TRAIN: tables.Schema = tables.OpenSchema({
     "sample_id": pl.String,
@@ -35,6 +36,13 @@ WEIGHTS: tables.Schema = {
 }
 
 
+ENTRIES: tables.Schema = {
+    "sample_id": pl.String,
+    "label": pl.String,  # one of several
+    "given": pl.Boolean,  # whether the sample has it: if not, it is called missing, else wrong
+    "flagged": pl.Boolean,  # whether the sample is a member that is called wrong; else the label was changed
+    "score": pl.Float64,  # of the sample
+}
 UNCHOSEN = "none"  # the round of samples that no round chose
 FEWEST = 2  # samples of a class that stay in the training set, whatever is called wrong
 
@@ -162,6 +170,29 @@ def frames(
     return train.select(list(TRAIN)), removed.select(list(REMOVED))
 
 
+def with_targets(frame: pl.DataFrame) -> pl.DataFrame:
+    """A table of the release, and in its column ``target`` its labels as lists of names, or as numbers."""
+    task = manifest.task()
+    if task == "classification":
+        return frame
+    return frame.with_columns(
+        manifest.typed(task).alias("target" if "target" not in frame.columns else "target_of_label")
+    )
+
+
+def entries(state: pl.DataFrame) -> pl.DataFrame:
+    """Which of several labels are called missing or wrong, a row each (`ENTRIES`); most suspicious samples first."""
+    called = state.filter(curated.called_wrong() & pl.col("suggested_label").is_not_null())
+    made = [
+        (sample_id, name, name in given, flagged, score)
+        for sample_id, label, suggested, flagged, score in called.sort("score", descending=True)
+        .select("sample_id", "given_label", "suggested_label", "flagged", "score").iter_rows()
+        for given in [set(label_names(label))]
+        for name in sorted(given ^ set(label_names(suggested)))
+    ]  # fmt: skip
+    return pl.DataFrame(made, dict(ENTRIES), orient="row")
+
+
 def left_out(members: pl.DataFrame) -> pl.DataFrame:
     """The ids of members whose label is called wrong, but for the least suspicious of a class that needs them.
 
@@ -170,7 +201,7 @@ def left_out(members: pl.DataFrame) -> pl.DataFrame:
     order = members.select("sample_id", "label", "flagged", "margin").sort(
         "flagged", pl.col("margin").fill_null(0).fill_nan(0), descending=[False, True], maintain_order=True
     )
-    position = pl.int_range(pl.len()).over("label")
+    position = pl.int_range(pl.len()).over(manifest.class_of(manifest.task()))
     return order.filter(pl.col("flagged") & (position >= FEWEST)).select("sample_id")
 
 
@@ -201,7 +232,7 @@ def summary(
         **gone,
         **({"set": dict(rows)} if rows else {}),
         "added_in": dict(came),
-        "classes": dict(train.group_by("label").len().sort("label").iter_rows()),
+        "classes": dict(manifest.in_classes(train).group_by("label").len().sort("label").iter_rows()),
         "weights": {
             "kept": judged.weighted,
             "setting": setting,

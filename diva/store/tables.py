@@ -10,6 +10,7 @@ import polars as pl
 
 from diva.numerics import cores
 from diva.store import atomic
+from diva.text.targets import BAR
 
 T = TypeVar("T")
 Schema = Mapping[str, type[pl.DataType]]
@@ -42,10 +43,18 @@ def conform(frame: pl.DataFrame, schema: Schema, where: str, *, further: bool = 
     if missing or (unknown and not isinstance(schema, OpenSchema)):
         raise ValueError(f"{where} must have the columns {', '.join(schema)}; missing {missing}, unknown {unknown}.")
     try:
-        own = [pl.col(name).cast(dtype) for name, dtype in schema.items()]
+        own = [_column(name, frame.schema[name], dtype) for name, dtype in schema.items()]
         return frame.select(*own, *(unknown if further else ()))
     except pl.exceptions.PolarsError as error:
         raise ValueError(f"{where} must have the types of {dict(schema)}: {error}") from None
+
+
+def _column(name: str, stored: pl.DataType, dtype: type[pl.DataType]) -> pl.Expr:
+    """A column in the type of a schema; several labels of a sample are one text."""
+    column = pl.col(name)
+    if isinstance(stored, pl.List) and dtype == pl.String:
+        column = column.list.join(BAR).replace("", BAR)
+    return column.cast(dtype)
 
 
 def stacked(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+Task = Literal["classification", "multilabel", "regression"]  # what labels are: a class, several, a number
 LossName = Literal["all", "hard_margin", "trimmed", "calibrated"]  # calibrated brings its whole rule
 Normalization = Literal["unit", "none", "standardize"]  # of each row, before the constant column is appended
 ValidateOn = Literal["members", "members_and_pool"]  # whether unused samples of the pool validate too
@@ -12,6 +13,6 @@ Rule = Literal["rate", "margin", "derivative"]  # how many labels are called wro
 Action = Literal["weigh", "drop", "relabel"]  # what is done to them
 Change = Literal["remove", "relabel", "flag", "add", "keep"]  # of a sample by a round; of several the first is gravest
 Decision = Literal["accept", "reject", "relabel"]  # of a person on a sample
-Learner = Literal["ridge", "logistic", "svm", "knn", "mlp"]  # that training sets are judged by
+Learner = Literal["ridge", "logistic", "svm", "knn", "mlp", "boosting"]  # that training sets are judged by
 
 CHANGE_OF: dict[Action, Change] = {"weigh": "flag", "drop": "remove", "relabel": "relabel"}

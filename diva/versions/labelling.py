@@ -13,10 +13,10 @@ import polars as pl
 
 from diva.ingest import annotations
 from diva.ingest.annotations import Annotation
-from diva.store import index, ledger, paths, suggested, tables
+from diva.store import index, ledger, manifest, paths, suggested, tables
 from diva.store.decisions import shown
 from diva.store.features import FeatureFile
-from diva.text.labels import Spelling
+from diva.text.targets import BAR, Vocabulary
 from diva.text.words import amount
 from diva.versions import takedowns
 from diva.versions.processes import git
@@ -30,13 +30,14 @@ class Refusal(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """What labels may be of: rows that wait, by id; ids by name; ids taken down; ids of all samples; classes."""
+    """What labels may be of: rows that wait, by id; ids by name; ids taken down; ids of all samples; labels."""
 
     waiting: pl.DataFrame
     names: dict[str, str]
     gone: set[str]
     present: set[str]
-    classes: set[str] | None
+    labels: Vocabulary
+    new_classes: bool
 
 
 def waiting(book: ledger.Ledger) -> pl.DataFrame:
@@ -59,7 +60,7 @@ def asked(book: ledger.Ledger) -> pl.DataFrame:
     return suggested.newest().join(waits, on="sample_id", how="semi", maintain_order="left")
 
 
-def samples(book: ledger.Ledger, new_classes: bool) -> Samples:
+def samples(book: ledger.Ledger, new_classes: bool, separator: str) -> Samples:
     """What labels may be of."""
     rows, everything = waiting(book), takedowns.indexed()
     names: dict[str, str] = {}
@@ -67,14 +68,16 @@ def samples(book: ledger.Ledger, new_classes: bool) -> Samples:
         for name in {path, Path(path).name}:
             names[name] = "" if name in names else sample_id  # two files of one name are none
     names |= {sample_id: sample_id for sample_id in [*everything["sample_id"], *takedowns.read()["sample_id"]]}
-    classes = None if new_classes else set(index.read(paths.CORE)["label"])
-    gone = set(takedowns.read()["sample_id"])
-    return Samples(rows, names, gone, set(everything["sample_id"]), classes)
+    gone, labels = (
+        set(takedowns.read()["sample_id"]),
+        Vocabulary(manifest.task(), index.read(paths.CORE)["label"], separator),
+    )
+    return Samples(rows, names, gone, set(everything["sample_id"]), labels, new_classes)
 
 
-def checked(book: ledger.Ledger, file: Path, new_classes: bool = False) -> pl.DataFrame:
+def checked(book: ledger.Ledger, file: Path, new_classes: bool = False, separator: str = BAR) -> pl.DataFrame:
     """The record of a file; ValueError with every line and its fault where none of its labels can be taken."""
-    record = judged(book, annotations.read(file), new_classes)
+    record = judged(book, annotations.read(file), new_classes, separator)
     if record["reason"].null_count() == 0:
         raise ValueError(f"{file} must hold labels of samples that wait for one, got none:\n{faults(record)}")
     return record
@@ -88,11 +91,10 @@ def reviewed(book: ledger.Ledger, said: pl.DataFrame) -> tuple[pl.DataFrame, pl.
     return record, said.filter(~labels)
 
 
-def judged(book: ledger.Ledger, answers: list[Annotation], new_classes: bool) -> pl.DataFrame:
+def judged(book: ledger.Ledger, answers: list[Annotation], new_classes: bool, separator: str = BAR) -> pl.DataFrame:
     """The record of labels."""
-    about = samples(book, new_classes)
-    spelling = Spelling(about.classes or set(index.read(paths.CORE)["label"]))
-    said = [answer._replace(label=answer.label and spelling(answer.label)) for answer in answers]
+    about = samples(book, new_classes, separator)
+    said = [answer._replace(label=answer.label and about.labels.spell(answer.label)) for answer in answers]
     ids = [about.names.get(answer.name) or about.names.get(Path(answer.name).name, "") for answer in said]
     labels: dict[str, dict[str | None, str]] = {}
     for name, answer in zip(ids, said, strict=True):
@@ -121,7 +123,9 @@ def _refusal(
     if len(labels) > 1:
         said = ", ".join(f"{shown(label or '')} in {where}" for label, where in labels.items())
         return Refusal(f"two labels: {said}", "Keep the one that is right.")
-    if about.classes is not None and answer.label not in about.classes:
+    if about.labels.task == "regression" and not about.labels.knows(answer.label):
+        return Refusal(f"no number: {shown(answer.label)} in {answer.where}", "Give it a number.")
+    if not about.new_classes and not about.labels.knows(answer.label):
         remedy = "Add two samples of it to the core, or set download.new_classes: accept."
         return Refusal(f"class the core lacks: {shown(answer.label)} in {answer.where}", remedy)
     return None

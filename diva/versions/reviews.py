@@ -12,9 +12,9 @@ from pathlib import Path
 
 import polars as pl
 
-from diva.store import curated, decisions, digests, index, ledger, parts, paths, tables
+from diva.store import curated, decisions, digests, index, ledger, manifest, parts, paths, tables
 from diva.store.decisions import FORGOTTEN, FORGOTTEN_ROW
-from diva.text.labels import Spelling
+from diva.text.targets import Vocabulary
 from diva.versions import repository, takedowns
 from diva.versions.operations import rollback
 from diva.versions.pipeline import dvc
@@ -166,9 +166,9 @@ def relabel(book: ledger.Ledger, file: Path) -> pl.DataFrame:
     if len(empty):
         raise ValueError(f"{file} must have a sample_id and a label in each row, got {len(empty)} without.")
     _require(samples(book), frame["sample_id"])
-    classes = set(samples(book)["label"])
-    frame = frame.with_columns(pl.col("label").map_elements(Spelling(classes), pl.String))
-    strange = sorted(set(frame["label"]) - classes)
+    labels = Vocabulary(manifest.task(), samples(book)["label"])
+    frame = frame.with_columns(pl.col("label").map_elements(labels.spell, pl.String))
+    strange = sorted(text for text in set(frame["label"]) if not labels.knows(text))
     if strange:
         raise ValueError(f"{file}: label must be a class of core or pool, got {strange[0]!r}.")
     return _decisions(frame.unique(maintain_order=True), "relabel", pl.col("label"), f"corrected: {file.name}")

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from diva.text.choices import Task
 from stages.params.section import Section
 
 
@@ -16,4 +17,7 @@ class Download(Section):
     workers: int = Field(ge=1, le=256)  # threads that hash and open files
     max_pixels: int = Field(ge=1, le=89_478_485)  # larger images are set aside; the bound is Pillow's own
     group_by: str | None = None  # of images whose list names no group: parent, or a regular expression on their path
+    # what labels are, and what separates several of a sample; as in `duplicates`, the defaults stand here
+    task: Task = "classification"
+    separator: str = Field(default="|", min_length=1)
     new_classes: Literal["quarantine", "accept"]  # samples of the pool of a class that the core lacks

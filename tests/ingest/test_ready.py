@@ -206,7 +206,7 @@ def test_an_enumeration_gives_its_names_and_a_column_of_labels_is_one_label_a_ro
     [
         ({"embedding": X.tolist(), "label": Y}, "save embedding as features and label as labels"),
         ({"labels": Y, **{f"dim_{i}": X[:, i] for i in range(4)}}, "got labels, dim_0.*call its columns f0 to f3, or"),
-        ({"labels": [["ant", "bee"]] * 9, "features": X.tolist()}, r"one text or number per row, got List\(String\)"),
+        ({"labels": [{"ant": 1}] * 9, "features": X.tolist()}, r"one text or number per row, got Struct"),
     ],
 )
 def test_what_others_call_features_and_labels_is_recognised(tmp_path, columns, message):
@@ -247,3 +247,19 @@ def test_a_file_that_another_program_writes_is_said_to_be_open_there(tmp_path):
             open_ready(path)
         writer.communicate()
     assert len(open_ready(path).labels) == 9
+
+
+def test_several_labels_a_row_are_lists_or_rows_of_0_and_1(tmp_path):
+    x, hot, names = np.eye(3, dtype=np.float32), np.array([[1, 1], [0, 0], [0, 1]]), ["dog", "cat"]
+    np.savez(tmp_path / "hot.npz", features=x, labels=hot, classes=names)
+    with h5py.File(tmp_path / "hot.h5", "w") as file:
+        file["features"], file["labels"], file["classes"] = x, hot, names
+    lists = pl.DataFrame({"features": x.tolist(), "labels": [["dog", "cat"], [], ["cat"]]})
+    lists.write_parquet(tmp_path / "lists.parquet")
+    pl.DataFrame({"features": x.tolist(), "labels": hot.tolist()}).write_parquet(tmp_path / "hot.parquet")
+    for name in ("hot.npz", "hot.h5", "lists.parquet"):
+        assert open_ready(tmp_path / name).labels.tolist() == ["cat|dog", "|", "cat"], name
+    assert open_ready(tmp_path / "hot.parquet").labels.tolist() == ["0|1", "|", "1"]
+    np.savez(tmp_path / "bad.npz", features=x, labels=hot, classes=["a|b", "c"])
+    with pytest.raises(ValueError, match=r"classes of .* must name each of 2 columns of labels, without bars"):
+        open_ready(tmp_path / "bad.npz")
