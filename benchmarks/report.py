@@ -5,7 +5,7 @@
 A made-up run of that many samples (core and pool, 100 classes, 512 features) with some thousand photographs of smooth
 noise, as hard to compress as real ones; the page is rendered once and opened in Chromium. Measured in the browser: from
 the start of the navigation to the first view (the gallery stands and can be used), and from a filter's change to the
-second frame after it, so that sorting, drawing and painting count.
+second frame after it, so that sorting, drawing and painting count; from the end of a lasso on the map likewise.
 """
 
 import argparse
@@ -46,6 +46,21 @@ FRAMES = """([selector, value]) => new Promise((done) => {
   }
   requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - start)));
 })"""
+LASSO = """() => new Promise((done) => {
+  const place = document.querySelector("#map-canvas");
+  const { left, top, width, height } = place.getBoundingClientRect();
+  place.setPointerCapture = () => {}; // no real pointer is down
+  const fire = (type, turn) => {
+    const [right, down] = [0.5 + 0.2 * Math.cos(turn), 0.5 + 0.3 * Math.sin(turn)];
+    const [clientX, clientY] = [left + right * width, top + down * height];
+    place.dispatchEvent(new PointerEvent(type, { clientX, clientY, button: 0, pointerId: 1, bubbles: true }));
+  };
+  fire("pointerdown", 0);
+  for (let step = 1; step < 80; step++) fire("pointermove", step / 13);
+  const start = performance.now();
+  fire("pointerup", 0);
+  requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - start)));
+})"""
 FILTERS = {
     "view: all": ("[data-view=all]", None),
     "class": ("[name=label]", "7"),
@@ -56,6 +71,10 @@ FILTERS = {
     "sort by derivative": ("[name=sort]", "wanted"),
     "sort by weight": ("[name=sort]", "light"),
     "round": ("[name=round]", "0"),
+    "any round": ("[name=round]", ""),
+    "column": ("[name=column]", "1"),
+    "value of a column": ("[name=value]", "2"),
+    "colour of the map": ("#map-colour", "5"),
     "view: left": ("[data-view=left]", None),
     "view: called wrong": ("[data-view=called]", None),
 }
@@ -126,8 +145,9 @@ def made_up(rows: int, photos: int) -> ReportData:
         .with_columns(reason=pl.lit("no room yet")),
         weights=weights.with_columns(pl.col("weight").clip(0)).select(list(release.WEIGHTS)),
         scores={"soft": core.select(list(curated.SCORES))},
-        train=state.with_columns(weight=1.0).select(list(release.TRAIN)),
+        train=state.with_columns(weight=1.0, group=pl.lit(None, pl.String)).select(list(release.TRAIN)),
         truth=core.select("sample_id", true_label="suggested_label"),
+        columns=every.select("sample_id", site=pl.col("row") % 7, iso=pl.col("score") * 1000),
     )
 
 
@@ -136,6 +156,7 @@ def opened(address: str, repeats: int) -> dict[str, Any]:
     from playwright.sync_api import sync_playwright
 
     first: list[float] = []
+    lasso: list[float] = []
     filters: dict[str, list[float]] = {name: [] for name in FILTERS}
     with sync_playwright() as playwright:
         program = shutil.which("chromium")
@@ -147,6 +168,7 @@ def opened(address: str, repeats: int) -> dict[str, Any]:
             view.wait_for_selector("html[data-ready]", timeout=120_000)
             first.append(float(view.evaluate("() => Number(document.documentElement.dataset.ready)")))
             view.wait_for_timeout(1000)
+            lasso.append(float(view.evaluate(LASSO)))
             for name, step in FILTERS.items():
                 filters[name].append(float(view.evaluate(FRAMES, list(step))))
             view.close()
@@ -155,6 +177,7 @@ def opened(address: str, repeats: int) -> dict[str, Any]:
     return {
         "chromium": version,
         "first_view_ms": spread(first),
+        "lasso_to_gallery_ms": spread(lasso),
         "filter_ms": {"median": statistics.median(middle.values()), "worst": max(map(max, filters.values()))},
         "filters_ms": {name: spread(values) for name, values in filters.items()},
     }

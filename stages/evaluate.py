@@ -91,6 +91,7 @@ def write_slices(
     every = [frame.select(pl.lit(of).alias("of"), pl.all()) for of, frame in (("labels", worst), ("test", test))]
     evaluation.write("slices", pl.concat(every).select(list(evaluation.SLICES)))
     evaluation.write("pairs", slices.pairs(observed))
+    evaluation.write("columns", observed.drop(name for name in observed.columns if name in slices.SAID))
     batches = pool.partition_by("batch", as_dict=True)
     drift = drifts(feature_rows(core), {str(name): feature_rows(rows) for (name,), rows in batches.items()})
     evaluation.write("deliveries", slices.deliveries(worst, drift, limits))

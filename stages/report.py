@@ -50,6 +50,7 @@ def read() -> ReportData:
         steps=evaluation.read("steps"),
         taken=len(tables.read_json(paths.WEIGHTS_HISTORY)["steps"]),
         remaining=evaluation.read("left"),
+        columns=evaluation.stored("columns"),
         review=review,
         unreviewed=reviewed.said([curated.read(name) for name in judging]),
         captions=captions(train, release.read_removed(paths.REMOVED, further=True)),

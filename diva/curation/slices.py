@@ -26,6 +26,7 @@ MOST_VALUES = 200  # of a column, the most frequent
 DISTINCT = 12  # values from which numbers are cut at their quartiles
 CLASS, DELIVERY = "class as given", "delivery"
 OWN = {"label": CLASS, "batch": DELIVERY}
+SAID = ("batch", "label", "suggested_label", "wrong", "missed", "weight")  # of a sample, beside further columns
 CUTS = (0, 0.25, 0.5, 0.75, 1)
 
 
@@ -59,7 +60,7 @@ def ranked(rows: pl.DataFrame, named: Mapping[str, str] = OWN) -> pl.DataFrame:
         rows: ``wrong`` (truth values), and perhaps missed, weight; ``label``, ``batch`` and further columns.
         named: columns of this project that make slices, and what they are called.
     """
-    further = [name for name in rows.columns if name not in {*columns.OWN, "wrong", "missed"}]
+    further = [name for name in rows.columns if name not in {*columns.OWN, *SAID}]
     extra = [name for name in ("missed", "weight") if name not in rows.columns]
     rows = rows.with_columns(pl.lit(None, pl.Float64).alias(name) for name in extra)
     parts = [_of_column(rows, name, named.get(name, name)) for name in (*named, *further) if name in rows.columns]
@@ -76,7 +77,7 @@ def ranked(rows: pl.DataFrame, named: Mapping[str, str] = OWN) -> pl.DataFrame:
 
 def _of_column(rows: pl.DataFrame, name: str, title: str) -> pl.DataFrame:
     """Counts of each value of a column that enough samples have, but not all."""
-    counted = rows.select("wrong", "missed", "weight", value=_cut(rows[name])).drop_nulls("value")
+    counted = rows.select("wrong", "missed", "weight", value=cut(rows[name])).drop_nulls("value")
     groups = counted.group_by("value").agg(
         samples=pl.len().cast(pl.Int64), wrong=pl.col("wrong").sum().cast(pl.Int64),
         error=pl.col("missed").cast(pl.Float64).mean(), weight=pl.col("weight").mean(),
@@ -86,7 +87,7 @@ def _of_column(rows: pl.DataFrame, name: str, title: str) -> pl.DataFrame:
     return frequent.select(pl.lit(title).alias("column"), "value", "samples", "wrong", "error", "weight")
 
 
-def _cut(values: pl.Series) -> pl.Series:
+def cut(values: pl.Series) -> pl.Series:
     """A column as text; numbers and times of many values by their quartiles, such as ``3 to 7.5``."""
     continuous = values.dtype.is_numeric() or values.dtype.is_temporal()
     if not continuous or values.n_unique() <= DISTINCT:

@@ -55,6 +55,7 @@ class ReportData:
         steps: loss and test error by step of Reweight.
         taken: steps that Reweight took.
         remaining: what the pool still holds, and why.
+        columns: further columns of samples.
         review: people's newest decisions.
         unreviewed: the sets before people judged, oldest first: what the scores said of each sample.
         captions: sample_id and caption of samples that have one.
@@ -74,6 +75,7 @@ class ReportData:
     steps: pl.DataFrame
     taken: int
     remaining: pl.DataFrame
+    columns: pl.DataFrame
     review: pl.DataFrame
     unreviewed: pl.DataFrame
     captions: pl.DataFrame

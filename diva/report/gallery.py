@@ -6,11 +6,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from diva.curation import slices
+from diva.curation.shares import Numbers
 from diva.report import assets
 from diva.report.evidence import Evidence
 
+DELIVERY = "delivery"
+MOST_COLUMNS = 24  # further ones that filter and colour
 STATUS = ("member", "removed", "left")
 EXTREMES = 4  # most up- and most down-weighted samples shown of each class
 STRIP = 24  # additions shown of each round, samples shown of each reason to be left
@@ -68,6 +73,8 @@ def content(
     methods: Mapping[str, pl.DataFrame],
     review: pl.DataFrame,
     linked: Sequence[bool],
+    further: pl.DataFrame,
+    points: Numbers,
 ) -> Content:
     """All that the page's script knows of the samples; labels, batches, rounds and reasons as codes."""
     labels = sorted({*frame["label"], *frame["given_label"], *frame["suggested_label"].drop_nulls()}, key=natural)
@@ -89,12 +96,33 @@ def content(
     columns["others"] = {name: other(frame, scores) for name, scores in list(methods.items())[1:]}
     if frame["caption"].count():
         columns["captions"] = frame["caption"].to_list()
+    columns["columns"] = by_column(frame, further)
+    columns |= dict(zip("xy", placed(points), strict=True))
     row_of = {name: row for row, name in enumerate(columns["ids"])}
     columns["evidence"] = {
         row_of[name]: neighbour_rows(sides, row_of) for name, sides in evidence.items() if name in row_of
     }
     columns["decided"] = decisions(review, row_of)
     return columns
+
+
+def by_column(frame: pl.DataFrame, further: pl.DataFrame) -> list[Content]:
+    """Columns that filter and colour: their values, and each sample's as a code; numbers by their quartiles."""
+    joined = frame.select("sample_id", "batch").join(further, on="sample_id", how="left", maintain_order="left")
+    listed = []
+    for name in joined.columns[1 : MOST_COLUMNS + 2]:
+        texts = slices.cut(joined[name])
+        values = texts.drop_nulls().unique(maintain_order=True).to_list()
+        if 0 < len(values) <= slices.MOST_VALUES:
+            values = sorted(values, key=natural)
+            title = DELIVERY if name == "batch" else name
+            listed.append({"name": title, "values": values, "codes": codes(texts, values)})
+    return listed
+
+
+def placed(points: Numbers) -> list[list[int]]:
+    """Points (n, 2) in thousandths of the core's deviation, x and y."""
+    return np.rint(points * 1000).astype(int).T.tolist()  # type: ignore[no-any-return]
 
 
 def natural(label: str) -> tuple[bool, int, str]:

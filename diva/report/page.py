@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import polars as pl
 from markupsafe import Markup
 
+from diva.curation import embedding
+from diva.curation.neighbours import feature_rows
 from diva.report import (
     aside,
     assets,
@@ -71,8 +73,9 @@ def render(data: ReportData, limits: PageLimits) -> str:
     nearest = neighbours(data, frame, limits.calls)
     drawn, library = figures(data, every), assets.library()
     order = gallery.first(frame, nearest, limits.calls)
+    by = embedding.axes(feature_rows(core(data)))
     packed, images = embedded(
-        data, frame, nearest, order, limits, {chart.name: chart.figure for chart in drawn}, len(library)
+        data, frame, nearest, order, limits, {chart.name: chart.figure for chart in drawn}, len(library), by
     )
     script = assets.script()
     set_aside = aside.kinds(data.quarantine)
@@ -110,6 +113,7 @@ def render(data: ReportData, limits: PageLimits) -> str:
         amounts={
             "called": count(int(every["called"].sum())), "samples": count(len(every)), "shown": count(len(frame)),
             "thumbnails": count(len(images)), "megabytes": number(limits.megabytes), "evidence": count(len(nearest)),
+            "shares": f"{percent(float(by.shares.sum()), 0)} %",
         },
         cut=len(frame) < len(every),
     )  # fmt: skip
@@ -123,9 +127,14 @@ def neighbours(data: ReportData, frame: pl.DataFrame, calls: int) -> dict[str, e
     asked = frame[strongest].select(columns)
     reviewed = pl.col("reason").str.starts_with("review:").fill_null(value=False)
     undoubted = (pl.col("status") == "member") & (~called_wrong() | reviewed)
-    trusted = data.state.filter((pl.col("origin") == "core") & undoubted)
-    trusted = trusted.join(data.taken_down, on="sample_id", how="anti", maintain_order="left")
-    return evidence.nearest_images(asked, trusted.select("sample_id", "features", "row", "label"))
+    trusted = core(data).filter(undoubted).select("sample_id", "features", "row", "label")
+    return evidence.nearest_images(asked, trusted)
+
+
+def core(data: ReportData) -> pl.DataFrame:
+    """Samples of the core that may be shown."""
+    rows = data.state.filter(pl.col("origin") == "core")
+    return rows.join(data.taken_down, on="sample_id", how="anti", maintain_order="left")
 
 
 def figures(data: ReportData, every: pl.DataFrame) -> list[Chart]:
@@ -159,10 +168,13 @@ def figures(data: ReportData, every: pl.DataFrame) -> list[Chart]:
 
 def embedded(
     data: ReportData, frame: pl.DataFrame, nearest: Mapping[str, evidence.Evidence], order: list[int],
-    limits: PageLimits, drawn: Mapping[str, charts.Figure], library: int,
+    limits: PageLimits, drawn: Mapping[str, charts.Figure], library: int, by: embedding.Axes,
 ) -> tuple[str, dict[int, bytes]]:  # fmt: skip
     """Samples and charts as the script unpacks them, and the thumbnails for which there is room then."""
-    content = gallery.content(frame, nearest, data.scores, data.review, [False] * len(frame)) | {"charts": dict(drawn)}
+    points = embedding.points(feature_rows(frame), by)
+    unlinked = [False] * len(frame)
+    content = gallery.content(frame, nearest, data.scores, data.review, unlinked, data.columns, points)
+    content |= {"charts": dict(drawn)}
     room = int(limits.megabytes * 1e6) - OVERHEAD - library - len(gallery.packed(content))
     images = thumbnails.pack(frame, order, limits.thumbnail, room)
     paths = frame["path"].to_list()

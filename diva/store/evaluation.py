@@ -92,15 +92,16 @@ DELIVERIES: tables.Schema = {
     "drift_high": pl.Float64,
     "alert": pl.String,  # labels, features, both or nothing
 }
+COLUMNS: tables.Schema = tables.OpenSchema({"sample_id": pl.String})  # of core and pool, with their further columns
 SCHEMAS = {
     "classes": CLASSES, "steps": STEPS, "left": REMAINING, "audit": AUDIT,
-    "slices": SLICES, "pairs": PAIRS, "deliveries": DELIVERIES,
+    "slices": SLICES, "pairs": PAIRS, "deliveries": DELIVERIES, "columns": COLUMNS,
 }  # fmt: skip
 
 
 def read(name: str) -> pl.DataFrame:
     """One of the tables."""
-    return tables.read(paths.evaluation(name), SCHEMAS[name])
+    return tables.read(paths.evaluation(name), SCHEMAS[name], further=True)
 
 
 def stored(name: str) -> pl.DataFrame:
@@ -110,7 +111,7 @@ def stored(name: str) -> pl.DataFrame:
 
 def write(name: str, frame: pl.DataFrame) -> None:
     """Write one of the tables."""
-    tables.write(paths.evaluation(name), tables.conform(frame, SCHEMAS[name], name), SCHEMAS[name])
+    tables.write(paths.evaluation(name), tables.conform(frame, SCHEMAS[name], name, further=True), SCHEMAS[name])
 
 
 def release_set(release: Mapping[str, Any]) -> str:

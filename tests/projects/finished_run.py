@@ -182,5 +182,5 @@ def evaluate(state: pl.DataFrame, pool: bool) -> None:
     numbers = dict.fromkeys(("score", "margin", "derivative", "gain"), 0.25)
     told = left.with_columns(**numbers, suggested_label=pl.lit("owl"), reason=reason)
     evaluation.write("left", told.select(list(evaluation.REMAINING)))
-    for name in ("audit", "slices", "pairs", "deliveries"):
+    for name in ("audit", "slices", "pairs", "deliveries", "columns"):
         evaluation.write(name, tables.empty(evaluation.SCHEMAS[name]))

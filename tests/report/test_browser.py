@@ -1,18 +1,22 @@
 """The page in a real browser: nothing asked of the network, nothing run but its own script, the review by keyboard."""
 
+import base64
+import gzip
 import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import polars as pl
 import pytest
 
 from diva.report import page
 from diva.report.data import samples
 from diva.report.gallery import figures
-from diva.store import curated, digests, index, ledger, manifest, paths, suggested, tables
+from diva.store import curated, digests, evaluation, index, ledger, manifest, paths, suggested, tables
 from diva.versions import labelling, reviews
 from stages import report
 from tests.projects.finished_run import CALLED, draw, finish, indexed
@@ -89,6 +93,73 @@ ORDERS = {
     "suspicious": ("score", -1), "trusted": ("score", 1), "wanted": ("derivative", 1), "harmful": ("derivative", -1),
     "heavy": ("weight", -1), "light": ("weight", 1), "margin": ("margin", 1),
 }  # fmt: skip
+
+
+def drag(reader: Reader, *corners: tuple[float, float]) -> None:
+    """Drag the pointer over the map, by shares of its size."""
+    reader.page.locator("#map-canvas").scroll_into_view_if_needed()
+    box, mouse = reader.page.locator("#map-canvas").bounding_box(), reader.page.mouse
+    assert box
+    places = [(box["x"] + left * box["width"], box["y"] + top * box["height"]) for left, top in corners]
+    mouse.move(*places[0])
+    mouse.down()
+    for place in places:
+        mouse.move(*place, steps=3)
+    mouse.up()
+
+
+def test_the_map_shows_every_sample_and_the_gallery_follows_what_is_chosen_on_it(place: Path, browser: Any) -> None:
+    finish()
+    further = curated.read("r001").select("sample_id", site=pl.lit(HOSTILE[0]), iso=pl.int_range(pl.len()))
+    further = further.with_columns(site=pl.when(pl.col("iso") < 10).then(pl.lit(HOSTILE[5])).otherwise("site"))
+    evaluation.write("columns", further)
+    for batch, shift in (("core", 0), ("b001", 3)):
+        with h5py.File(paths.features(batch), "a") as file:
+            rows = np.arange(len(file["features"]))
+            file["features"][:] = np.stack([rows + shift, np.cos(rows), 0 * rows], 1)
+    with Reader(browser, written()) as reader:
+        found = json.loads(gzip.decompress(base64.b64decode(reader.page.locator("#known").text_content() or "")))
+        points = np.array([found["x"], found["y"]], float)
+        reader.view("all")
+        drag(reader, (0.01, 0.01), (0.5, 0.01), (0.5, 0.99), (0.01, 0.99))  # a lasso around the left half
+        middle = (points[0].max() + points[0].min()) / 2
+        assert reader.found() == (points[0] < middle).sum()
+        assert set(reader.rows()) == set(np.flatnonzero(points[0] < middle).tolist())
+        assert "chosen on the map" in reader.page.locator("#found").inner_text()
+        reader.page.locator("#map-tools").get_by_role("button", name="Box").click()
+        drag(reader, (0.5, 0.01), (0.99, 0.99))
+        assert set(reader.rows()) == set(np.flatnonzero(points[0] > middle).tolist())
+        reader.page.locator("#map-tools").get_by_role("button", name="All").click()
+        assert reader.found() == 36
+        for title in ("Called wrong", "Weight", "site"):
+            reader.page.locator("#map-colour").select_option(title)
+        assert HOSTILE[5] in reader.page.locator("#map-legend").inner_text()
+        reader.page.locator("#map-legend button").first.focus()
+        reader.press("Enter")  # the list of colours is the map's keyboard
+        assert reader.found() == 6  # others: what is left in the pool has no site here
+        reader.page.locator('#filters button[type="reset"]').click()
+        reader.page.wait_for_function("() => document.querySelector('#found').textContent.startsWith('36')")
+        reader.page.locator('#filters [name="column"]').select_option("site")
+        reader.page.locator('#filters [name="value"]').select_option(HOSTILE[5])
+        assert reader.rows() == list(range(10))
+        reader.page.locator('#filters [name="column"]').select_option("delivery")
+        assert reader.found() == 36
+        reader.page.locator("#map-canvas").scroll_into_view_if_needed()
+        reader.page.wait_for_timeout(100)
+        reader.page.locator("#map-canvas").hover(position=spot(reader, points, 0))
+        assert reader.page.locator("#map-tip img").count() == 1
+        assert reader.complaints == []
+        assert reader.outside == []
+
+
+def spot(reader: Reader, points: Any, row: int) -> Any:
+    """Where on the canvas a sample's point lies: the whole map fills 92 % of it, in one scale."""
+    box = reader.page.locator("#map-canvas").bounding_box()
+    assert box
+    low, high = points.min(1), points.max(1)
+    scale = 0.92 * min(box["width"] / (high[0] - low[0]), box["height"] / (high[1] - low[1]))
+    left, top = (points[:, row] - (low + high) / 2) * scale
+    return {"x": left + box["width"] / 2, "y": box["height"] / 2 - top}
 
 
 def test_each_order_is_that_of_the_values_with_missing_ones_last(place: Path, browser: Any) -> None:

@@ -32,7 +32,7 @@ export async function samples() {
     for (let row = 0; row < found.length; row++) found[row] = values[row] ?? NaN;
     return found;
   };
-  for (const name of ["score", "margin", "derivative", "weight", "rank"]) known[name] = figures(known[name]);
+  for (const name of ["score", "margin", "derivative", "weight", "rank", "x", "y"]) known[name] = figures(known[name]);
   for (const other of Object.values(known.others)) other.score = figures(other.score);
   return known;
 }
@@ -48,9 +48,10 @@ function wait(known) {
     says.reason = code(known.reasons, one.reason);
     says.origin = code(known.origins, "pool");
     for (const name of ["label", "given", "true", "batch", "round"]) says[name] = -1;
-    for (const name of ["margin", "derivative", "weight"]) says[name] = null;
+    for (const name of ["margin", "derivative", "weight", "x", "y"]) says[name] = null;
     for (const [name, value] of Object.entries(says)) known[name].push(value);
     known.captions?.push(null);
+    for (const column of known.columns) column.codes.push(-1);
     for (const other of Object.values(known.others)) [other.score.push(null), other.called.push(0)];
   });
 }

@@ -29,14 +29,18 @@ export const STATUS = ["member", "removed", "in the pool", "without a label"];
 export class Gallery {
   constructor(known, decisions) {
     Object.assign(this, { known, decisions, view: "called", page: 0, found: [], current: -1 });
-    Object.assign(this, { orders: new Map(), amounts: new Map(), onChoose: () => {} });
+    Object.assign(this, { orders: new Map(), amounts: new Map(), selected: null, onChoose: () => {}, onRefresh: () => {} });
     this.form = document.getElementById("filters");
     this.cards = document.getElementById("cards");
     this.options();
-    this.form.addEventListener("input", () => this.refresh());
+    this.values();
+    this.form.addEventListener("input", (event) => {
+      if (event.target.name === "column") this.values();
+      this.refresh();
+    });
     this.form.addEventListener("submit", (event) => event.preventDefault());
     const reset = this.form.querySelector('[type="reset"]'); // the event itself comes with every view
-    reset.addEventListener("click", () => setTimeout(() => this.refresh()));
+    reset.addEventListener("click", () => setTimeout(() => this.select(null)));
     this.cards.addEventListener("click", (event) => {
       const card = event.target.closest("button.card");
       if (card) this.choose(Number(card.dataset.row), true);
@@ -60,6 +64,7 @@ export class Gallery {
     fill("decision", [any, ...Object.entries(DECISIONS)]);
     fill("sort", Object.entries(SORTS).map(([value, [text]]) => [value, text]));
     const why = new Set(known.reason.filter((code, row) => code >= 0 && known.status[row] === LEFT));
+    fill("column", [["", "none"], ...known.columns.map(({ name }, place) => [place, name])]);
     fill("reason", [any, ...[...why].map((code) => [code, known.reasons[code]])]);
     this.views = Object.entries(VIEWS).map(([key, [text]]) =>
       button({ "data-view": key }, () => this.show(key), text, make("span", { class: "amount" })),
@@ -67,13 +72,30 @@ export class Gallery {
     document.getElementById("views").replaceChildren(...this.views);
   }
 
+  /** The values of the chosen column. */
+  values() {
+    const { values } = this.known.columns[this.form.column.value] ?? { values: [] };
+    const options = ["any", ...values].map((text, place) => make("option", { value: place ? place - 1 : "" }, text));
+    this.form.value.replaceChildren(...options);
+    this.form.value.disabled = !values.length;
+  }
+
   /** A view, and filters to begin with. */
   show(view, filters = {}) {
     this.view = view;
     this.form.reset();
     const sort = { added: "wanted", left: "harmful", next: "asked" }[view] ?? "suspicious";
-    for (const [field, value] of Object.entries({ sort, ...filters })) this.form[field].value = value;
+    for (const [field, value] of Object.entries({ sort, ...filters })) {
+      this.form[field].value = value;
+      if (field === "column") this.values();
+    }
     this.refresh();
+  }
+
+  /** Shows these rows alone, whatever is chosen beside; null for all. */
+  select(rows) {
+    this.selected = rows && new Set(rows);
+    this.show(rows ? "all" : this.view);
   }
 
   /** Scores and calls by the chosen method. */
@@ -103,9 +125,10 @@ export class Gallery {
   passes() {
     const { known, decisions, form } = this;
     const { score, called } = this.scored;
-    const [label, round, low, high, reason] = ["label", "round", "low", "high", "reason"].map((field) =>
-      form[field].value === "" ? null : Number(form[field].value),
-    );
+    const fields = ["label", "round", "low", "high", "reason", "value"];
+    const [label, round, low, high, reason, value] = fields.map((field) => (form[field].value === "" ? null : Number(form[field].value)));
+    const codes = known.columns[form.column.value]?.codes;
+    const { selected } = this;
     const wanted = form.decision.value;
     const judged = (row) => {
       const made = decisions.of(row);
@@ -114,6 +137,8 @@ export class Gallery {
     const within = VIEWS[this.view][1];
     return (row) =>
       within(known, row, called) &&
+      (!selected || selected.has(row)) &&
+      (value === null || codes[row] === value) &&
       (label === null || known.given[row] === label || known.suggested[row] === label || known.label[row] === label) &&
       (round === null || known.round[row] === round) &&
       (reason === null || known.reason[row] === reason) &&
@@ -129,6 +154,7 @@ export class Gallery {
     Object.assign(this, { page: 0, current: -1 });
     this.draw();
     this.onChoose(-1);
+    this.onRefresh();
   }
 
   /** How many samples a view holds, by the chosen method. */
@@ -156,7 +182,8 @@ export class Gallery {
     const { found, page, pages } = this;
     const rows = found.slice(page * PAGE, (page + 1) * PAGE);
     this.cards.replaceChildren(...Array.from(rows, (row) => make("li", {}, this.card(row))));
-    const amount = found.length ? `${count(found.length)} ${found.length === 1 ? "sample" : "samples"}` : "No sample is like this.";
+    const chosen = this.selected ? `, of ${count(this.selected.size)} chosen on the map` : "";
+    const amount = found.length ? `${count(found.length)} ${found.length === 1 ? "sample" : "samples"}${chosen}` : "No sample is like this.";
     document.getElementById("found").textContent = amount;
     turner(document.getElementById("pages"), page, pages);
     for (const one of this.views) {

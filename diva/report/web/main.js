@@ -2,6 +2,7 @@
 import { samples, picture, idle } from "./data.js";
 import { Decisions } from "./decisions.js";
 import { Gallery } from "./gallery.js";
+import { PointMap } from "./map.js";
 import { Panel } from "./panel.js";
 import { extremes, pools } from "./strips.js";
 import { charts } from "./charts.js";
@@ -91,6 +92,7 @@ if (document.readyState === "loading") await new Promise((whole) => document.add
 const decisions = new Decisions(known);
 const gallery = new Gallery(known, decisions);
 const panel = new Panel(known, decisions, gallery);
+const map = new PointMap(known, gallery);
 gallery.show(gallery.opening);
 progress(decisions);
 keys(gallery, panel, decisions);
@@ -101,5 +103,6 @@ extremes(known, gallery);
 await idle();
 pools(known, gallery);
 for (const place of document.querySelectorAll("[data-picture]")) place.replaceWith(picture(known, Number(place.dataset.picture), ""));
-again = charts(known);
+const repaint = charts(known);
+again = () => [repaint(), map.draw()];
 gallery.prepare();
