@@ -1,6 +1,7 @@
 """One module per stage of the pipeline: ``python -m stages.<verb>``."""
 
 import gc
+import os
 import sys
 
 from diva.numerics import cores
@@ -8,3 +9,7 @@ from diva.numerics import cores
 cores.reserve()  # before torch and BLAS are loaded
 if sys.argv[0] == "-m":  # a process of its own: looking for garbage takes a tenth of the time of imports
     gc.disable()  # until `command.run`
+    if "DIVA_FORK_SERVER" in os.environ:
+        from stages import fork_client
+
+        fork_client.run_elsewhere()

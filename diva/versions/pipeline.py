@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 DIGEST = re.compile(r"^[0-9a-f]{32}(\.dir)?$")
 
 DVC, TRANSFER = ((sys.executable, "-m", module) for module in ("dvc", "diva.versions.transfer"))
+REPRODUCE = (sys.executable, "-m", "stages.fork_server", *DVC)
 TRANSFERS = ("push", "fetch", "pull")
 READ = SCRATCH / "read.lock"  # of commands that read other versions, whatever is at work here
 
@@ -40,7 +41,7 @@ def dvc_read(*arguments: str) -> None:
 
 
 def _run(arguments: Sequence[str], log: Log, guard: Path = COMMAND) -> None:
-    command = TRANSFER if arguments[0] in TRANSFERS else DVC
+    command = TRANSFER if arguments[0] in TRANSFERS else REPRODUCE if arguments[0] == "repro" else DVC
     stream([*command, *arguments], log, guard, name=" ".join(["dvc", *arguments]))
 
 

@@ -4,8 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 
 import pytest
 
@@ -15,6 +13,7 @@ from diva.versions.pipeline import dvc, locked_stages, repair
 from diva.versions.processes import BusyError, CommandError, git, leashed
 from flows import options, terminal
 from tests.projects.checkout import ROOT
+from tests.projects.processes import alive, eventually
 
 CALLER = """
 import sys
@@ -27,22 +26,6 @@ with leashed([sys.executable, "-c", child, grandchild]) as process:
 """
 HOLD = "from diva.versions.locks import exclusive\nwith exclusive(): pass"
 GOOD = "0123456789abcdef0123456789abcdef"
-
-
-def alive(pid: int) -> bool:
-    try:
-        return open(f"/proc/{pid}/stat").read().rpartition(") ")[2][0] != "Z"  # noqa: PTH123
-    except OSError:
-        return False
-
-
-def eventually(condition, seconds: float = 10.0) -> bool:
-    end, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        pause.wait(0.02)
-    return True
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

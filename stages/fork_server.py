@@ -1,0 +1,187 @@
+"""Runs a command whose stages share the libraries of one process: ``python -m stages.fork_server COMMAND…``.
+
+Loading torch and scikit-learn takes longer than most stages of a small project take. This process loads them once; the
+processes ``python -m stages.<verb>`` that the command starts ask it to run their stage in a fork of itself, with their
+arguments, environment and streams. The project's own code is loaded anew in each fork, so an edit counts. A process
+that differs from this one in environment, folder or interpreter runs its stage itself, as all do without a server.
+
+Nothing is left behind: command and forks are killed with the server, a fork with the process that asked for it.
+On Linux alone; elsewhere the command runs as it stands.
+"""
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import runpy
+import secrets
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from diva.versions.leash import end_with_parent
+from stages import fork_client
+from stages.fork_client import ACCEPTED, ADDRESS, NUMBER
+
+OWN = ("diva", "stages")  # packages that are loaded anew
+SHARED = ("numpy", "yaml", "h5py", "pydantic")  # not polars, whose threads no fork has
+TENSORS = (*SHARED, "torch", "scipy.linalg", "scipy.optimize", "PIL.Image")
+LEARNERS = (*TENSORS, "sklearn.linear_model", "sklearn.neural_network", "sklearn.svm")
+LIBRARIES: dict[str, tuple[str, ...]] = dict.fromkeys(
+    ("extract", "fit", "score", "extend", "augment", "multimodal", "suggest"), TENSORS
+)
+LIBRARIES |= dict.fromkeys(("reweight", "evaluate"), LEARNERS)
+THREADS = {"jemalloc_bg_thd"}  # that an allocator starts anew in a fork
+ENVIRONMENT = dict(os.environ)  # before libraries set variables of their own
+CHANGES = {ADDRESS, "PWD", "OLDPWD", "SHLVL", "_"}  # from process to process
+
+
+class Fork(NamedTuple):
+    """A stage at work, a descriptor that says when it ends, and the connection to the process that waits for it."""
+
+    process: int
+    ended: int
+    client: socket.socket
+
+
+def serve(command: list[str]) -> int:
+    """Exit status of the command; 128 and the signal's number where it was killed."""
+    signal.signal(signal.SIGINT, lambda *_: None)  # the command and the forks have it, too
+    address = f"diva-{secrets.token_hex(16)}"
+    with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as selector:
+        listener.bind(f"\0{address}")
+        listener.listen()
+        environment = os.environ | {ADDRESS: address}
+        child = subprocess.Popen(command, env=environment, preexec_fn=end_with_parent)  # noqa: S603 - the caller's own
+        selector.register(listener, selectors.EVENT_READ)
+        selector.register(os.pidfd_open(child.pid), selectors.EVENT_READ)
+        while child.poll() is None:
+            for key, _ in selector.select():
+                if key.fileobj is listener:
+                    accept(listener, selector)
+                elif key.data and key.fd in selector.get_map():
+                    finish(key.data, selector)
+        for work in {key.data for key in selector.get_map().values() if key.data}:
+            finish(work, selector)
+    return child.returncode if child.returncode >= 0 else 128 - child.returncode
+
+
+def accept(listener: socket.socket, selector: selectors.BaseSelector) -> None:
+    """Answer a process that asks: fork for it, or close where it is not like this one and runs its stage itself."""
+    client, streams = listener.accept()[0], list[int]()
+    try:
+        client.settimeout(10)
+        request, streams = received(client)
+        if fork_client.owner(client) != os.getuid() or not alike(request) or not loaded(request["command"][0]):
+            raise ValueError("another login, another environment, or libraries that cannot be shared.")
+        server, process = os.getpid(), fork()
+        if not process:
+            run(request, streams, server)
+        work = Fork(process, os.pidfd_open(process), client)
+        for end in (work.ended, client):
+            selector.register(end, selectors.EVENT_READ, work)
+        client.sendall(ACCEPTED)
+    except BrokenPipeError:
+        return  # it has ended: the selector sees that, too
+    except (OSError, ValueError):
+        client.close()
+    finally:
+        for stream in streams:
+            os.close(stream)
+
+
+def received(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """A request, and the descriptors of the streams that came with it."""
+    first, streams, _, _ = socket.recv_fds(client, NUMBER.size, 3)
+    rest, text = NUMBER.unpack(first)[0], b""
+    while len(text) < rest and (part := client.recv(rest - len(text))):
+        text += part
+    return json.loads(text), streams
+
+
+def alike(request: dict[str, Any]) -> bool:
+    """Whether a process has the folder, the interpreter and the environment of this one, and runs a stage."""
+    verb = request["command"][0].removeprefix("stages.")
+    same = all(request[name] == value for name, value in fork_client.description().items())
+    return same and verb.isidentifier() and unchanging(request["environment"]) == unchanging(ENVIRONMENT)
+
+
+def unchanging(environment: dict[str, str]) -> dict[str, str]:
+    """Without what shells, DVC and this module set."""
+    return {name: value for name, value in environment.items() if name not in CHANGES and not name.startswith("DVC_")}
+
+
+def loaded(module: str) -> bool:
+    """Load what a stage's forks share; whether that worked and left no thread that a fork would lack."""
+    try:
+        for name in LIBRARIES.get(module.rpartition(".")[2], SHARED):
+            importlib.import_module(name)
+    except Exception:
+        return False
+    threads = [task for task in Path("/proc/self/task").iterdir() if int(task.name) != os.getpid()]
+    return {(task / "comm").read_text().strip() for task in threads} <= THREADS
+
+
+def fork() -> int:
+    """0 in the new process, in this one its number."""
+    gc.freeze()  # else the first search for garbage copies all there is
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    return os.fork()
+
+
+def run(request: dict[str, Any], streams: list[int], server: int) -> NoReturn:
+    """Run a stage as ``python -m`` does, and end."""
+    end_with_parent()
+    if os.getppid() != server:  # it was killed before that
+        os._exit(1)
+    for stream, number in zip(streams, range(3), strict=True):
+        os.dup2(stream, number)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.update(request["environment"])
+    del os.environ[ADDRESS]
+    for name in [name for name in sys.modules if name.partition(".")[0] in OWN]:
+        del sys.modules[name]
+    module, *arguments = request["command"]
+    sys.argv, status = ["-m", *arguments], 0
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+        sys.stderr.write(f"{error.code}\n" if isinstance(error.code, str) else "")
+    except BaseException as error:
+        traceback.print_exc()
+        status = 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+    finally:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+def finish(work: Fork, selector: selectors.BaseSelector) -> None:
+    """Hand a fork's status on once it ends, or end it where the process that asked for it has ended."""
+    if not os.waitid(os.P_PID, work.process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        os.kill(work.process, signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(work.process, 0)[1])
+    for end in (work.ended, work.client):
+        selector.unregister(end)
+    with suppress(OSError):
+        work.client.sendall(NUMBER.pack(status))
+    work.client.close()
+    os.close(work.ended)
+
+
+if __name__ == "__main__":
+    usable = sys.platform == "linux" and hasattr(os, "pidfd_open")
+    sys.exit(serve(sys.argv[1:]) if usable else subprocess.run(sys.argv[1:], check=False).returncode)  # noqa: S603

@@ -1,0 +1,81 @@
+"""Stages in forks of one process end as they would by themselves, and leave nothing behind."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from diva.versions import pipeline
+from tests.projects.checkout import ROOT
+from tests.projects.processes import alive, eventually
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets, descriptors of processes")
+PROBE = """
+import os, signal, sys
+
+if __name__ == "__main__":
+    processes, stage = (os.getpid(), os.getppid()), os.environ.get("DVC_STAGE")
+    print("first", *processes, "numpy" in sys.modules, *sys.argv[1:], stage, flush=True)
+    sys.argv[1:] == ["wait"] and signal.pause()
+    sys.argv[1:] == ["error"] and sys.exit("It went wrong.")
+    sys.argv[1:] == ["kill"] and os.kill(os.getpid(), signal.SIGTERM)
+"""
+COMMANDS = """
+echo $PPID
+python -m stages.probe one; echo $?
+DVC_STAGE=probe python -m stages.probe two; echo $?
+OTHER=1 python -m stages.probe three; echo $?
+sed -i s/first/second/ stages/probe.py
+python -m stages.probe error; echo $?
+python -m stages.probe kill; echo $?
+exit 5
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts a command of the shell, with the server, in a folder with the project's code and a stage ``probe``."""
+    for folder in ("diva", "stages"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "stages/probe.py").write_text(PROBE)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(tmp_path)}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-m", "stages.fork_server", "sh", "-c"]
+    return lambda text: subprocess.Popen([*command, text], cwd=tmp_path, env=environment, **streams)
+
+
+def test_a_fork_runs_a_stage_as_its_own_process_would(start):
+    process = start(COMMANDS)
+    said, errors = process.communicate(timeout=120)
+    server, *lines = said.splitlines()
+    words = [line.split() for line in lines[::2]]
+    assert [(line[2] == server, *line[3:]) for line in words] == [
+        (True, "True", "one", "None"), (True, "True", "two", "probe"),
+        (False, "False", "three", "None"),  # another environment: by itself
+        (True, "True", "error", "None"), (True, "True", "kill", "None"),
+    ]  # fmt: skip
+    assert [line[0] for line in words] == ["first"] * 3 + ["second"] * 2  # code is read anew
+    assert lines[1::2] == ["0", "0", "0", "1", str(128 + signal.SIGTERM)]
+    assert "It went wrong." in errors
+    assert process.returncode == 5
+
+
+@pytest.mark.parametrize("whose", ["server", "client", "fork"])
+def test_a_fork_ends_with_its_server_and_with_the_process_that_asks(start, whose):
+    process = start("python -m stages.probe wait & echo $!; wait $!; exit 3")
+    client = int(process.stdout.readline())
+    fork = int(process.stdout.readline().split()[1])
+    assert alive(fork)
+    assert alive(client)
+    os.kill({"server": process.pid, "client": client, "fork": fork}[whose], signal.SIGKILL)
+    assert eventually(lambda: not alive(fork) and not alive(client))
+    assert process.wait(30) == (-signal.SIGKILL if whose == "server" else 3)
+
+
+def test_nights_reproduce_with_the_server():
+    assert pipeline.REPRODUCE[1:3] == ("-m", "stages.fork_server")
