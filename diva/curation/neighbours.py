@@ -7,6 +7,8 @@ c is near a too. Products are taken block by block, so memory is a few blocks (m
 numpy and polars alone: the stage that admits to the pool starts without torch.
 """
 
+import logging
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -20,10 +22,12 @@ from diva.store.features import FeatureFile
 from diva.store.streams import FeatureRows
 from diva.text.progress import track
 
+logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 Positions = npt.NDArray[np.int64]
 BLOCK = 2048  # rows a side of one product
 CHUNK = 8192  # rows read at once
+MANY = 20_000_000_000  # pairs, those of 200,000 rows, from which a run says first how long they take
 TELLING = 256  # columns from which a cosine tells an image saved again from another image
 REMEDY = "Nothing to do; duplicates.near_duplicate and near_test say from which cosine images count as the same."
 
@@ -171,11 +175,29 @@ def near_duplicates(
     if n and references.shape[0] and references.shape[1] != rows.shape[1]:
         raise ValueError(f"references must have {rows.shape[1]} features, as the rows, got {references.shape[1]}.")
     result = NearDuplicates(np.full(n, -1), np.full(n, -1), np.full(n, np.nan))
+    pairs = n * references.shape[0] + within * n * (n - 1) // 2
     for span, block in track(directions(rows, centre), n, "rows", lambda part: len(part[1])):
+        if span.start == 0 and pairs > MANY:
+            logger.warning("%s", outlook(n, pairs, pairs_a_second(block)))
         _compare(span, block, directions(references, centre) if references.shape[0] else (), threshold, result)
         if within:
             _within(span, block, rows, centre, threshold, result)
     return result
+
+
+def pairs_a_second(block: Array) -> float:
+    """How many pairs of rows are compared in a second, by the product of a block with itself."""
+    started = time.perf_counter()
+    _first(block @ block.T, 1.0, np.zeros(len(block), np.bool_))
+    return float(len(block) ** 2 / max(time.perf_counter() - started, 1e-9))
+
+
+def outlook(n: int, pairs: int, rate: float) -> str:
+    """What comparing many pairs takes, and what does without."""
+    return (
+        f"{n:,} rows are compared for near-duplicates, {pairs:.1e} pairs: about {pairs / rate / 3600:.1f} hours. "
+        "duplicates.near_duplicate: null in params.yaml does without, near_test: null without that of test images."
+    )
 
 
 def directions(chunks: Chunks, centre: Array, size: int = BLOCK) -> Iterator[tuple[slice, Array]]:

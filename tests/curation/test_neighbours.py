@@ -70,3 +70,16 @@ def test_a_threshold_that_is_no_cosine_is_refused(threshold: float) -> None:
 def test_references_of_another_width_are_refused() -> None:
     with pytest.raises(ValueError, match="references must have 2 features, as the rows, got 3"):
         near_duplicates(chunks(np.eye(2)), chunks(np.eye(3)), np.zeros(2), 0.9)
+
+
+def test_many_pairs_are_said_first_with_the_hours_that_they_take(caplog, monkeypatch):
+    rows = np.random.default_rng(0).standard_normal((30, 4))
+    near_duplicates(chunks(rows), chunks(rows[:5]), np.zeros(4), 0.9)
+    assert not caplog.records
+    monkeypatch.setattr(neighbours, "MANY", 30 * 5 + 30 * 29 // 2 - 1)
+    near_duplicates(chunks(rows), chunks(rows[:5]), np.zeros(4), 0.9)
+    near_duplicates(chunks(rows), chunks(rows[:5]), np.zeros(4), 0.9, within=False)  # fewer
+    assert len(caplog.records) == 1
+    assert neighbours.outlook(300_000, 45_000_000_000, 5_000_000).startswith(
+        "300,000 rows are compared for near-duplicates, 4.5e+10 pairs: about 2.5 hours."
+    )
