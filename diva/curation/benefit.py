@@ -10,7 +10,7 @@ where theirs does. Errors are soft: 0 or 1 differ on few rows, and their standar
     error of a row with margin m:  σ(−m / s),  s = `BLUR` · the median |m| of its learner
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -33,6 +33,7 @@ from diva.curation.reweight import reweight
 from diva.numerics.chunks import Chunks, Subset
 from diva.numerics.losses import margins
 from diva.numerics.precision import fit_ridge
+from diva.numerics.residence import in_own_span
 from diva.text.progress import track
 
 BLUR = 0.2  # of the step from right to wrong, in median margins
@@ -147,16 +148,16 @@ def _held_out(
     """Margins of the core's rows that are ``out``, by learner and whether it trained with weights."""
     chunks, k, rest, tests = members.chunks, members.classes, ~out, out & members.core
     together = None if members.groups is None else members.groups[rest]
-    start = fit_ridge(Subset(chunks, rest), k, members.ridge, groups=together)
+    start = fit_ridge(in_own_span(Subset(chunks, rest))[0], k, members.ridge, groups=together)
     weights = torch.zeros(len(rest), dtype=torch.float64)
     weights[rest] = reweight(start, seed=seed, **weighing).weights
     trains = trainable(members.labels, rest, members.flagged) if flagged_out else rest
-    judging, set_ = Subset(chunks, tests), Subset(chunks, trains)
+    judging, (own, basis) = Subset(chunks, tests), in_own_span(Subset(chunks, trains))
     chosen = drawn(members.labels, trains, most, seed)
     test, rows = in_memory(chunks, tests), in_memory(chunks, chosen)
     made: dict[tuple[str, bool], Array] = {}
     for weighted in (True, False):
-        head = train(set_, k, members.ridge, weights[trains] if weighted else None)
+        head = replace(train(own, k, members.ridge, weights[trains] if weighted else None), basis=basis)
         made["ridge", weighted] = head.margins(judging).double().numpy()
         training = TrainingSet(rows.features, rows.labels, weights[chosen].numpy() if weighted else None)
         outputs = torch.from_numpy(logistic_outputs(training, test.features, k, penalty))

@@ -1,6 +1,7 @@
 """Training sets side by side: the same linear head is trained on each, and all are tested on the same rows."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from diva.curation.evaluation import Errors, train
 from diva.curation.reweight import reweight
 from diva.curation.trials import HeadScore, Training, Trial
 from diva.numerics.precision import fit_ridge
+from diva.numerics.residence import in_own_span
 from diva.store import ledger, release
 from diva.text.choices import Learner
 from diva.text.progress import track
@@ -186,14 +188,15 @@ def steps(trial: Trial, members: pl.DataFrame, ridge: float, most: int) -> pl.Da
         most: steps of Reweight that are watched; 0 for an empty curve.
     """
     frame = members.filter(trial.allowed(members))
-    chunks, classes, weighing = rows.prepared(frame, trial.problem), len(trial.problem.classes), dict(trial.weighing)
+    own, basis = in_own_span(rows.prepared(frame, trial.problem)) if most else ([], None)
+    classes, weighing = len(trial.problem.classes), dict(trial.weighing)
     alpha, temperature, curve = torch.ones(len(frame), dtype=torch.float64), None, []
     for step in range(most + 1 if most else 0):
-        fitted = fit_ridge(chunks, classes, trial.problem.ridge, alpha)
+        fitted = fit_ridge(own, classes, trial.problem.ridge, alpha)
         turn = reweight(fitted, **weighing | {"steps": 1}, temperature=temperature)
         if not turn.history:  # nothing validates: no step can be taken
             break
-        errors = trial.errors(train(chunks, classes, ridge, alpha))
+        errors = trial.errors(replace(train(own, classes, ridge, alpha), basis=basis))
         curve.append({"step": step, "loss": turn.history[0].loss, **trial.interval(errors)})
         alpha, temperature = turn.weights, turn.loss.temperature if turn.loss.name == "calibrated" else None
     return pl.DataFrame(curve, {"step": pl.Int64, **dict.fromkeys(("loss", "error", "low", "high"), pl.Float64)})
