@@ -188,7 +188,7 @@ def steps(trial: Trial, members: pl.DataFrame, ridge: float, most: int) -> pl.Da
         most: steps of Reweight that are watched; 0 for an empty curve.
     """
     frame = members.filter(trial.allowed(members))
-    own, basis = in_own_span(rows.prepared(frame, trial.problem)) if most else ([], None)
+    own, basis = in_own_span(rows.prepared(frame, trial.problem))
     classes, weighing = len(trial.problem.classes), dict(trial.weighing)
     alpha, temperature, curve = torch.ones(len(frame), dtype=torch.float64), None, []
     for step in range(most + 1 if most else 0):
