@@ -66,6 +66,8 @@ def sets(
     compared["uniform"], heads["uniform"] = Training(first), trial.judge(first)
     errors = {name: head.errors for name, head in heads.items()} | {"uniform": trial.uniform(core, pool, len(members))}
     judged = panels(trial, compared, errors, learners, most)
+    if "ridge" in learners:
+        judged.about["ridge"] = {"seconds": round(sum(head.seconds for head in heads.values()), 2)}
     described = {
         name: {
             **figures(trial, heads[name], errors[name], errors["core"], len(training.frame)),

@@ -3,6 +3,7 @@
 What was computed before is looked up (`diva.store.results`): sets of earlier rounds and uniform choices never change.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -87,10 +88,11 @@ class Training:
 
 
 class HeadScore(NamedTuple):
-    """1 where the head of a training set misclassifies a test sample; its λ, accuracy and leave-one-out error."""
+    """1 where a training set's head misclassifies a test sample; its λ, accuracy and leave-one-out error; its time."""
 
     errors: Errors
     figures: dict[str, float]
+    seconds: float
 
 
 class Trial:
@@ -125,15 +127,16 @@ class Trial:
     def judge(self, frame: pl.DataFrame, weights: torch.Tensor | None = None) -> HeadScore:
         """The head of a training set, without what is held out."""
         made = self.results.get(lambda: self._judged(frame, weights), "head", *content(frame, weights))
-        return HeadScore(made.pop("errors"), {name: float(value) for name, value in made.items()})
+        errors, seconds = made.pop("errors"), float(made.pop("seconds"))
+        return HeadScore(errors, {name: float(value) for name, value in made.items()}, seconds)
 
     def _judged(self, frame: pl.DataFrame, weights: torch.Tensor | None) -> dict[str, Any]:
-        allowed = self.allowed(frame)
+        started, allowed = time.perf_counter(), self.allowed(frame)
         alpha = None if weights is None else weights[torch.from_numpy(allowed.to_numpy())]
         chunks = rows.prepared(frame.filter(allowed), self.problem)
         head = train_by_leave_one_out(chunks, len(self.problem.classes), self.problem.ridges, alpha)
         figures = {"ridge": head.model.ridge, **head.model.accuracy, "loo_error": head.loo_error}
-        return {"errors": self.errors(head), **figures}
+        return {"errors": self.errors(head), **figures, "seconds": time.perf_counter() - started}
 
     def errors(self, head: Head) -> Errors:
         """1 where a test sample is misclassified."""

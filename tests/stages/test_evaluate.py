@@ -21,6 +21,7 @@ def test_the_stage_evaluate_judges_core_release_and_everything_by_it_on_request(
     project.run()
     evaluate()
     content = json.loads(paths.metrics("evaluate").read_text())
+    assert all("seconds" in content["learners"][learner] for learner in ("ridge", "knn"))
     judged = {name: figures["finetuned"] for name, figures in content["sets"].items() if "finetuned" in figures}
     assert set(judged) == {"core", content["release"], "everything"}
     assert judged["core"]["difference"] == 0
