@@ -3,6 +3,7 @@
 A sample's id is the hash of its content, so the same image is the same sample wherever it comes from.
 """
 
+import logging
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -37,6 +38,8 @@ TYPES: dict[Task, Any] = {"classification": pl.String, "multilabel": pl.List(pl.
 CONTRARY = " under another label"  # ends the kind of a copy whose label is another
 GROUPS = ("group", "groups")  # the column of a delivery that says what is left out together
 ID_LENGTH = 32  # hexadecimal digits of the sha256: 128 bits
+
+logger = logging.getLogger(__name__)
 
 
 class Sample(NamedTuple):
@@ -173,7 +176,10 @@ def grouped(samples: pl.DataFrame, by: str | None) -> pl.DataFrame:
         of_path = samples.select(pl.when(pl.col("row").is_null()).then(name))["path"]
     except (re.error, pl.exceptions.PolarsError) as error:
         raise ValueError(f"group_by must be parent or a regular expression on paths, got {by!r}: {error}.") from None
-    return samples.with_columns(group=pl.coalesce("group", of_path.replace("", None)))
+    named = samples.with_columns(group=pl.coalesce("group", of_path.replace("", None)))
+    if len(named) and named["group"].is_null().all():
+        logger.warning("group_by %r names no group in any path, such as %s: none is shared", by, named["path"][0])
+    return named
 
 
 def distinct(rows: Iterable[Sample], kind: str = "same content") -> tuple[list[Sample], list[Refused]]:

@@ -98,12 +98,15 @@ def test_no_label_of_a_contested_content_wins_in_the_core() -> None:
     }
 
 
-def test_images_take_their_group_from_their_path_unless_a_list_names_one():
+def test_images_take_their_group_from_their_path_unless_a_list_names_one(caplog):
     rows = [Sample("s", "x/a/p7/1.png", "a", 1, 1), Sample("t", "x/a/p7/2.png", "a", 1, 1, group="given")]
     frame = manifest.samples([*rows, Sample("u", "ready.npz", "a", row=0)])
     assert manifest.grouped(frame, None)["group"].to_list() == [None, "given", None]
     assert manifest.grouped(frame, "parent")["group"].to_list() == ["p7", "given", None]
     assert manifest.grouped(frame, r"/p(\d+)/")["group"].to_list() == ["7", "given", None]
+    assert not caplog.text
+    assert manifest.grouped(frame[::2], "patient")["group"].null_count() == 2
+    assert "group_by 'patient' names no group in any path, such as x/a/p7/1.png" in caplog.text
     with pytest.raises(ValueError, match="group_by must be parent or a regular expression on paths"):
         manifest.grouped(frame, "(")
 
