@@ -26,4 +26,8 @@ def __getattr__(name: str) -> Any:
         from diva import estimators
 
         return getattr(estimators, name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("diva-curation")
     raise AttributeError(f"module 'diva' has no attribute {name!r}; it has {', '.join(ESTIMATORS)}.")

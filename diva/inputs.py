@@ -4,9 +4,11 @@ X (n, p) is a numpy array (or a list, or a data frame), a torch tensor, or an h5
 slice by slice. y (n,) are labels, strings or numbers. scikit-learn's own checks are used where it has them.
 """
 
+import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from numbers import Real
 from typing import Any, Literal, cast, get_args
 
@@ -27,12 +29,14 @@ from diva.numerics.groups import undivided_classes
 from diva.numerics.normalize import Prepared, Scaling, scaling
 from diva.numerics.precision import RidgeFit, fit_ridge
 from diva.text.choices import GroupMode, Normalization
-from diva.text.labels import normalized
+from diva.text.labels import in_two_spellings, normalized
 
 Array = NDArray[Any]
 Ridge = float | Literal["loo"]
 Precision = Literal["auto", "float32", "float64"]
 Size = int | Literal["auto"]
+DATES = ("date", "time", "duration")  # how the types of dates and durations begin
+UNDATED = "leave them out, or count days since one of them"
 Groups = Any  # (n,) of numbers or strings, or a `GroupMode`; None for `auto`
 
 
@@ -118,7 +122,7 @@ def read(
     """Labels to codes, rows to chunks, λ, and what is left out together; a class has ``fewest`` samples and groups."""
     labels = read_labels(y)
     check_consistent_length(X, labels)
-    given = None if sample_weight is None else _numpy(sample_weight)
+    given = None if sample_weight is None else as_array(sample_weight)
     alpha = torch.tensor(_check_sample_weight(given, labels, dtype=np.float64, ensure_non_negative=True))
     classes = np.unique(labels)
     codes = to_codes(labels, classes)
@@ -153,7 +157,7 @@ def _advice(relation: Relatives) -> str:
 
 def read_groups(groups: Any, n: int, name: str = "groups") -> Array:
     """Groups (n,), numbers or strings; ValueError where one is missing or the length differs."""
-    values = np.asarray(_numpy(groups))
+    values = np.asarray(as_array(groups))
     if values.shape != (n,):
         raise ValueError(f"{name} must have one entry per row ({n},), got {values.shape}.")
     for row, group in enumerate(values.tolist() if values.dtype.kind in "OfU" else ()):
@@ -199,22 +203,81 @@ def check_groups(groups: Tensor, codes: Tensor, classes: Array, fewest: int = 2)
         )
 
 
-def read_features(X: Any, fewest: int = 1) -> Any:
+def read_features(X: Any, fewest: int = 1, name: str = "X") -> Any:
     """X as it is where it streams, else as a checked numpy array."""
     if not isinstance(X, Tensor | h5py.Dataset):
         if hasattr(X, "collect"):
-            raise ValueError("X must be data, got a lazy frame; call .collect() first.")
-        return check_array(X, input_name="X", ensure_min_samples=fewest)
+            raise ValueError(f"{name} must be data, got a lazy frame; call .collect() first.")
+        return read_numbers(X, name, ensure_min_samples=fewest)
     if isinstance(X, Tensor) and X.layout != torch.strided:
-        raise ValueError(f"X must be dense, got a tensor of layout {X.layout}; use X.to_dense().")
+        raise ValueError(f"{name} must be dense, got a tensor of layout {X.layout}; use {name}.to_dense().")
     if X.dtype.is_complex if isinstance(X, Tensor) else X.dtype.kind not in "fiub":
-        raise ValueError(f"X must hold real numbers, got {X.dtype}.")
+        raise ValueError(f"{name} must hold real numbers, got {X.dtype}.")
     if X.ndim != 2 or X.shape[0] < fewest or not X.shape[1]:
-        raise ValueError(f"X must have shape (n, p) with at least {fewest} rows, got {tuple(X.shape)}.")
+        raise ValueError(f"{name} must have shape (n, p) with at least {fewest} rows, got {tuple(X.shape)}.")
     return X
 
 
-def _numpy(values: Any) -> Any:
+def read_numbers(values: Any, name: str, **options: Any) -> Array:
+    """Numbers as scikit-learn checks them (``options`` of `check_array`).
+
+    Raises:
+        ValueError: a text, a date or a number that is not finite: its row and column are named.
+    """
+    framed = hasattr(values, "columns") and hasattr(values, "dtypes")
+    types = zip(values.columns, values.dtypes, strict=True) if framed else ()
+    dates = [f" in column {column!r}" for column, dtype in types if str(dtype).lower().startswith(DATES)]
+    if not dates and str(getattr(values, "dtype", "")).lower().startswith(DATES):
+        dates = [""]
+    if dates:
+        raise ValueError(f"{name} must hold numbers, got dates{dates[0]}; {UNDATED}.")
+    try:
+        return check_array(values, input_name=name, **options)  # type: ignore[no-any-return]
+    except (ValueError, TypeError):
+        if hasattr(values, "shape") and not values.shape[0] and options.get("ensure_min_samples"):
+            raise ValueError(f"{name} must have shape (n, p) with at least 1 row, got {tuple(values.shape)}.") from None
+        if said := _first_fault(values, name):
+            raise ValueError(said) from None
+        raise
+
+
+def _first_fault(values: Any, name: str) -> str:
+    """What is wrong with the first cell that is no number, and where it stands; empty where there is none."""
+    columns, rows = getattr(values, "columns", None), getattr(values, "iloc", values)
+    n = getattr(values, "shape", None) or (len(values) if isinstance(values, Sequence) else 0,)
+    if hasattr(values, "nnz"):  # sparse
+        return ""
+    for start in range(0, n[0], 1024):
+        part = np.asarray(rows[start : start + 1024])
+        if part.ndim not in (1, 2):
+            return ""
+        for (row, *column), cell in np.ndenumerate(part):
+            if said := _fault(cell):
+                names = [column[0] if columns is None else columns[column[0]]] if column else []
+                at = ", ".join([f"row {start + row}", *(f"column {entry!r}" for entry in names)])
+                return said.format(name=name, cell=repr(str(cell)) if isinstance(cell, str) else cell, at=at)
+    return ""
+
+
+def _fault(cell: Any) -> str:
+    """What is wrong with a cell, in words that name, cell and place go into; empty where it is a number."""
+    if is_missing(cell):
+        return "Input {name} contains NaN in {at}; fill it in, or leave it out."
+    if isinstance(cell, date | timedelta | np.datetime64 | np.timedelta64):
+        return f"{{name}} must hold numbers, got the date {{cell}} in {{at}}; {UNDATED}."
+    try:
+        number = float(cell) if isinstance(cell, str | Real) else 0.0
+    except ValueError:
+        german = cell.replace(".", "").replace(",", ".").strip().lstrip("+-").replace(".", "", 1).isdigit()
+        remedy = "write decimals with a point (pandas: decimal=',')" if german else "leave it out, or make it a number"
+        return f"{{name}} must hold numbers, got {{cell}} in {{at}}; {remedy}."
+    if math.isnan(number):
+        return "Input {name} contains NaN in {at}; fill it in, or leave it out."
+    return "" if math.isfinite(number) else "Input {name} contains infinity in {at}; correct it, or leave it out."
+
+
+def as_array(values: Any) -> Any:
+    """A tensor or a data set of a file as a numpy array; anything else as it is."""
     if isinstance(values, Tensor):
         return values.detach().cpu().numpy()
     if isinstance(values, h5py.Dataset):
@@ -228,7 +291,7 @@ def read_labels(y: Any, name: str = "y") -> Array:
     Raises:
         ValueError: where a label is missing, or a row has several.
     """
-    values = _numpy(y)
+    values = as_array(y)
     if isinstance(values, Iterable) and (not isinstance(values, np.ndarray) or values.dtype.kind in "fO"):
         for row, label in enumerate(values):
             _check_label(label, name, row)
@@ -238,19 +301,25 @@ def read_labels(y: Any, name: str = "y") -> Array:
     labels = column_or_1d(labels, warn=True)
     if len(labels):
         check_classification_targets(labels)
-        _warn_of_spellings(labels, name)
+        if labels.dtype.kind in "UO":
+            warn_of_spellings(np.unique(labels).tolist(), name, 5)
     return labels  # type: ignore[no-any-return]
 
 
-def _warn_of_spellings(labels: Array, name: str) -> None:
-    """Warn where labels differ in blanks or in the way characters are composed alone: they are two classes here."""
-    if labels.dtype.kind not in "UO":
-        return
-    spellings: dict[str | None, Any] = {}
-    for label in np.unique(labels).tolist():
-        other = spellings.setdefault(normalized(label), label)
-        if other != label:
-            warnings.warn(f"{name} holds {other!r} and {label!r}, which count as two classes.", stacklevel=4)
+def in_spelling_of(classes: Array, labels: Array) -> Array:
+    """Labels as ``classes`` spell them, as text or as numbers, where they spell them at all."""
+    if np.isin(labels, classes).all():
+        return labels
+    spelling = {normalized(name): name for name in classes.tolist()[::-1]}
+    exact = set(classes.tolist())
+    alike = [name if name in exact else spelling.get(normalized(name), name) for name in labels.tolist()]
+    return np.array(alike, classes.dtype if exact.issuperset(alike) else object)
+
+
+def warn_of_spellings(names: Iterable[Any], name: str, stacklevel: int = 4) -> None:
+    """Warn where labels differ in blanks, in case or in the way characters are composed alone: they are two here."""
+    for first, second in in_two_spellings(names):
+        warnings.warn(f"{name} holds {first!r} and {second!r}, which count as two classes.", stacklevel=stacklevel)
 
 
 def _check_label(label: Any, name: str, row: int) -> None:

@@ -1,5 +1,7 @@
 import copy
 import dataclasses
+import datetime
+import importlib.metadata
 import subprocess
 import sys
 import warnings
@@ -147,7 +149,12 @@ def test_an_explanation_leaves_a_group_out_together():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"index": 300}, "index"), ({"index": -1}, "index"), ({"index": 0, "top": 0}, "top")]
+    ("options", "message"),
+    [
+        *(({"index": index}, r"index must be a row of X \(0 to 299\), got") for index in (300, -1, 3.0, "ant", True)),
+        ({"index": 0, "top": 0}, "top"),
+        ({"index": 0, "top": 2.5}, "top must be at least 1, got 2.5; give a whole number"),
+    ],
 )
 def test_an_explanation_asks_for_a_row_that_is_there(options, message):
     X, y, _, _ = planted(300)
@@ -474,6 +481,18 @@ def test_extend_may_lack_classes_in_the_pool_but_not_in_the_core():
         extend(X, y, X, np.where(y == 1, 7, y))
 
 
+def test_a_pool_is_read_in_the_spelling_of_the_core():
+    X, y = blobs(n=24)
+    added = extend(X, y, X, y).index.tolist()
+    assert extend(X, y, X, y.astype(str)).index.tolist() == extend(X, y.astype(str), X, y + 0.0).index.tolist() == added
+    names = np.array(["ant", "bee", "cat"])[y]
+    assert extend(X, names, X, [f"{name} " for name in names]).index.tolist() == added
+    with pytest.raises(ValueError, match=r"y_pool must hold only classes of y, got \['Ant'\]"):
+        extend(X, names, X, np.where(y == 0, "Ant", names))
+    with pytest.warns(UserWarning, match="y holds 'Ant' and 'ant', which count as two classes"):
+        detect(X, np.where((np.arange(24) < 6) & (y == 0), "Ant", names))
+
+
 def test_an_empty_pool_adds_nothing():
     X, y = blobs()
     added = extend(X, y, X[:0], y[:0])
@@ -507,11 +526,29 @@ def with_nan(X):
     return X
 
 
+def with_date(X):
+    when = pl.lit(datetime.date(2024, 1, 1)).alias("when")
+    return pl.DataFrame(X).with_columns(when)
+
+
 @pytest.mark.parametrize("entry", [lambda X, y: DivaClassifier().fit(X, y), detect, reweight])
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda X, y: (with_nan(X), y), "Input X contains NaN"),
+        (lambda X, y: (pl.DataFrame(with_nan(X)), y), "Input X contains NaN in row 3, column 'column_2'; fill it in"),
+        (
+            lambda X, y: (with_date(X), y),
+            "X must hold numbers, got dates in column 'when'; leave",
+        ),
+        (
+            lambda X, y: (X.round(2).astype(str).tolist()[:5] + [["x"] * 5] * 43, y),
+            "numbers, got 'x' in row 5, column 0; leave",
+        ),
+        (
+            lambda X, y: (np.char.replace(X.astype(str), ".", ","), y),
+            "got .*row 0, column 0; write decimals",
+        ),
         (lambda X, y: (torch.tensor(with_nan(X)), y), "features must be finite, got NaN or infinity in row 3"),
         (lambda X, y: (X, 0 * y), "y must hold at least 2 classes .* got 1 class"),
         (lambda X, y: (X, y[1:]), r"inconsistent numbers of samples: \[48, 47\]"),
@@ -578,6 +615,10 @@ def test_scipys_sparse_arrays_are_refused():
         (lambda X, y: extend(X, y, X, y, loss="soft"), "loss must be one of all, hard_margin, .* got 'soft'"),
         (lambda X, y: extend(X, y, X, y, validate_on="core"), "validate_on must be one of members, members_and_pool"),
         (lambda X, y: extend(X, y, X, y, budget=49), r"budget must lie in 0..48 \(the pool\), got 49"),
+        (lambda X, y: extend(X, y, X, y, budget=0.1), "budget must lie in 0..48 .*, got 0.1; give a whole number"),
+        (lambda X, y: diva.suggest(X, y, X, budget=0.1), "budget must lie in 0..48 .*, got 0.1; give a whole number"),
+        (lambda X, y: diva.suggest(X, y, X[:0], budget=1), r"X_pool must have shape \(n, p\) with at least 1 row"),
+        (lambda X, y: reweight(X, y, steps=1.5), "steps must be 'auto' or at least 0, got 1.5"),
         (lambda X, y: extend(X, y, X[:, 1:], y), "X_pool must have the 5 features of X, got 4"),
         (lambda X, y: extend(X, y, X, y[1:]), r"inconsistent numbers of samples: \[48, 47\]"),
         (lambda X, y: DivaClassifier().fit(X, y, -np.ones(48)), "Negative values in data passed to `sample_weight`"),
@@ -616,6 +657,7 @@ def test_the_package_offers_its_estimators_by_name() -> None:
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert (diva.detect, diva.DivaClassifier) == (detect, DivaClassifier)
+    assert diva.__version__ == importlib.metadata.version("diva-curation")
     with pytest.raises(AttributeError, match="it has DivaClassifier, detect"):
         diva.detekt  # noqa: B018 - asking is the test
 

@@ -35,7 +35,7 @@ from diva.numerics.parallel import over_parts
 from diva.numerics.precision import RidgeFit
 from diva.numerics.products import Workspace
 from diva.numerics.ridge import Moments, RidgeModel, moments, solve
-from diva.text.choices import LossName, ValidateOn
+from diva.text.choices import LossName, ValidateOn, is_whole
 
 UPDATED = 0.25  # rows added, per feature, up to which g of the pool is updated rather than computed again
 
@@ -251,8 +251,8 @@ def extend(
         ValueError: if ``budget`` or ``per_round`` is out of range.
     """
     settings, pool, n_pool = settings or RoundSettings(), core.like(pool), pool.shape[0]
-    if budget is not None and not 0 <= budget <= n_pool:
-        raise ValueError(f"budget must lie in 0..{n_pool} (the pool), got {budget}.")
+    if budget is not None and not (is_whole(budget) and 0 <= budget <= n_pool):
+        raise ValueError(f"budget must lie in 0..{n_pool} (the pool), got {budget!r}; give a whole number.")
     if settings.per_round == 0:
         raise ValueError("per_round must be at least 1, got 0.")
     remaining, rule = n_pool if budget is None else budget, prepare_rule(loss, core, pool, temperature, groups)

@@ -26,7 +26,7 @@ from diva.numerics.losses import NOISY, THRESHOLD, Loss
 from diva.numerics.precision import RidgeFit
 from diva.numerics.residence import turned
 from diva.numerics.ridge import RidgeModel
-from diva.text.choices import LossName
+from diva.text.choices import LossName, is_whole
 
 FOLDS = 4
 FEWEST_STEPS, MOST_STEPS = 2, 6
@@ -132,7 +132,7 @@ def reweight(
 
 
 def _check(steps: int | Literal["auto"], step_size: float, validation: Chunks | None) -> None:
-    if steps != "auto" and (isinstance(steps, str) or steps < 0):
+    if steps != "auto" and not (is_whole(steps) and steps >= 0):
         raise ValueError(f"steps must be 'auto' or at least 0, got {steps!r}.")
     if not 0 < step_size < float("inf"):
         raise ValueError(f"step_size must be positive and finite, got {step_size}.")

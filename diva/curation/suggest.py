@@ -24,6 +24,7 @@ from diva.numerics.expected_variance import Outlook
 from diva.numerics.leave_one_out import choose_temperature
 from diva.numerics.precision import RidgeFit
 from diva.numerics.ridge import Moments
+from diva.text.choices import is_whole
 
 LEAST = 2  # labels that each class seen has before a model chooses
 SINGLE = 0.1  # share of the classes seen that may have fewer
@@ -137,10 +138,10 @@ def _counts(core: RidgeFit) -> Tensor:
 def _check(rule: str, budget: int, n: int, groups: Tensor | None, per_class: int | None, per_group: int) -> None:
     if rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}.")
-    if not 0 <= budget <= n:
-        raise ValueError(f"budget must lie in 0..{n} (the pool), got {budget}.")
+    if not (is_whole(budget) and 0 <= budget <= n):
+        raise ValueError(f"budget must lie in 0..{n} (the pool), got {budget!r}; give a whole number.")
     if groups is not None and tuple(groups.shape) != (n,):
         raise ValueError(f"groups must have one entry per row ({n},), got {tuple(groups.shape)}.")
     for name, most in (("per_class", per_class), ("per_group", per_group)):
-        if most is not None and most < 1:
-            raise ValueError(f"{name} must be at least 1, got {most}.")
+        if most is not None and not (is_whole(most) and most > 0):
+            raise ValueError(f"{name} must be at least 1, got {most!r}; give a whole number.")

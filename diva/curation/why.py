@@ -10,6 +10,7 @@ from diva.numerics.influence import influences
 from diva.numerics.losses import Loss
 from diva.numerics.precision import RidgeFit
 from diva.numerics.ridge import EPSILON, RidgeModel, moments, solve
+from diva.text.choices import is_whole
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ def explain(
         top: how many rows are named each time, at least 1.
         validating: (n,), as of `diva.numerics.derivative.dataset_derivative`.
     """
-    if top < 1:
-        raise ValueError(f"top must be at least 1, got {top}.")
+    if not (is_whole(top) and top > 0):
+        raise ValueError(f"top must be at least 1, got {top!r}; give a whole number.")
     z = query.features.to(fitted.model.head)
     shares = influences(fitted, loss, z, query.label, query.together, validating)
     without = _probabilities(z, _model_without(fitted, query.together), temperature)

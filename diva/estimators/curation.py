@@ -1,6 +1,5 @@
 """Detect, reweight, extend and explain on plain arrays; `diva.estimators` has the arguments that all of them take."""
 
-import operator
 import warnings
 from typing import Any, Literal
 
@@ -30,7 +29,7 @@ from diva.numerics.groups import undivided_classes
 from diva.numerics.leave_one_out import choose_temperature
 from diva.numerics.losses import Loss
 from diva.numerics.threads import single_threaded_libraries
-from diva.text.choices import LossName, Normalization, Rule, Score, ValidateOn
+from diva.text.choices import LossName, Normalization, Rule, Score, ValidateOn, is_whole
 
 
 @single_threaded_libraries()
@@ -209,11 +208,12 @@ def extend(
     """
     inputs.check_columns(X, X_pool, "X_pool")
     engine, rows = Engine(ridge, normalize, chunk_size, device, dtype), inputs.read_features(X)
-    data, candidates = inputs.read(engine, rows, y, None, groups), inputs.read_features(X_pool, fewest=0)
+    data, candidates = inputs.read(engine, rows, y, None, groups), inputs.read_features(X_pool, 0, "X_pool")
     if candidates.shape[1] != rows.shape[1]:
         raise ValueError(f"X_pool must have the {rows.shape[1]} features of X, got {candidates.shape[1]}.")
     labels = inputs.read_labels(y_pool, "y_pool")
     check_consistent_length(candidates, labels)
+    labels = inputs.in_spelling_of(data.classes, labels)
     foreign = np.unique(labels[~np.isin(labels, data.classes)])
     if len(foreign):
         raise ValueError(f"y_pool must hold only classes of y, got {foreign[:5].tolist()}; leave those samples out.")
@@ -274,8 +274,8 @@ def explain(
         {0}
     """
     rows = inputs.read_features(X)
-    if not 0 <= operator.index(index) < len(rows):
-        raise ValueError(f"index must be a row of X (0 to {len(rows) - 1}), got {index}.")
+    if not (is_whole(index) and 0 <= index < len(rows)):
+        raise ValueError(f"index must be a row of X (0 to {len(rows) - 1}), got {index!r}.")
     data = inputs.read(Engine(ridge, normalize, chunk_size, device, dtype), rows, y, None, groups)
     fitted = data.fitted
     itself = torch.arange(len(rows)) == index

@@ -67,7 +67,8 @@ def suggest(
         >>> suggest(X[:100], y[:100], X[100:400], budget=20)
         NextLabels(20 rows to label, by expected_variance)
     """
-    engine, candidates = Engine(ridge, normalize, chunk_size, device, dtype), inputs.read_features(X_pool)
+    engine = Engine(ridge, normalize, chunk_size, device, dtype)
+    candidates = inputs.read_features(X_pool, name="X_pool")
     labels = inputs.read_labels([] if y is None else y)
     classes, core, scaling, of_pool = np.unique(labels), None, None, None
     nothing = torch.zeros(len(candidates), dtype=torch.int64)

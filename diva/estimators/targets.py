@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.preprocessing import MultiLabelBinarizer
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_consistent_length
 
 from diva import inputs
 from diva.curation.target_detection import detect_entries, detect_numbers
@@ -26,6 +26,7 @@ from diva.numerics.targets import (
 )
 from diva.numerics.threads import single_threaded_libraries
 from diva.text.choices import Normalization
+from diva.text.labels import normalized
 
 GRID = (*RIDGES, *(RIDGES[-1] * step for step in WIDER[:4]))  # standardised rows of many features want more
 
@@ -239,13 +240,14 @@ def reweight_regression(
 def read_entries(Y: Any, separator: str | None = None) -> tuple[torch.Tensor, tuple[Any, ...]]:
     """Y (n, q) of 0 and 1 as float64, and the names of its labels: numbers where nobody named them."""
     if separator is not None:
-        Y = [[name for name in _text(text, row).split(separator) if name] for row, text in enumerate(Y)]
+        Y = [list(filter(None, map(normalized, _text(text, row).split(separator)))) for row, text in enumerate(Y)]
     if isinstance(Y, list | tuple):
         return _from_lists(Y)
-    table = check_array(Y.cpu().numpy() if isinstance(Y, torch.Tensor) else Y, input_name="Y", dtype=np.float64)
+    table = inputs.read_numbers(Y.cpu().numpy() if isinstance(Y, torch.Tensor) else Y, "Y", dtype=np.float64)
     if not np.isin(table, (0, 1)).all():
         raise ValueError("Y must be 0 or 1 in every entry, got other numbers; or give a list of labels for each row.")
-    return torch.from_numpy(table), tuple(getattr(Y, "columns", range(table.shape[1])))
+    inputs.warn_of_spellings(getattr(Y, "columns", ()), "Y")
+    return torch.from_numpy(table.copy()), tuple(getattr(Y, "columns", range(table.shape[1])))
 
 
 def _text(text: Any, row: int) -> str:
@@ -258,12 +260,15 @@ def _text(text: Any, row: int) -> str:
 
 
 def _from_lists(lists: Any) -> tuple[torch.Tensor, tuple[Any, ...]]:
+    plain = []
     for row, labels in enumerate(lists):
         if not isinstance(labels, list | tuple | set | frozenset):
             raise ValueError(
                 f"Y must hold a list of labels for each row, got {labels!r} in row {row}; or name a separator."
             )
-        if len(set(labels)) < len(labels):
+        spelt = [normalized(label) if isinstance(label, str) else label for label in labels]
+        plain.append([label for label in spelt if label is not None])
+        if len(set(spelt)) < len(labels):
             raise ValueError(
                 f"Y must name each label of a row once, got {labels!r} in row {row}; 0 and 1 go into an array."
             )
@@ -274,7 +279,9 @@ def _from_lists(lists: Any) -> tuple[torch.Tensor, tuple[Any, ...]]:
             "np.array(Y), and labels of these names into sets or texts."
         )
     binarizer = MultiLabelBinarizer()
-    return torch.from_numpy(binarizer.fit_transform(lists)).double(), tuple(binarizer.classes_)
+    entries = torch.from_numpy(binarizer.fit_transform(plain)).double()
+    inputs.warn_of_spellings(binarizer.classes_, "Y")
+    return entries, tuple(binarizer.classes_)
 
 
 def _fit(X: Any, targets: torch.Tensor, ridge: Ridge, engine: Engine) -> TargetFit:
@@ -287,7 +294,7 @@ def _fit(X: Any, targets: torch.Tensor, ridge: Ridge, engine: Engine) -> TargetF
 
 def _fit_numbers(X: Any, y: Any, ridge: Ridge, engine: Engine) -> tuple[TargetFit, float, float]:
     """The model of numbers less their mean, in standard deviations; mean and deviation."""
-    numbers = check_array(y, input_name="y", ensure_2d=False, dtype=np.float64)
+    numbers = inputs.read_numbers(inputs.as_array(y), "y", ensure_2d=False, dtype=np.float64)
     if numbers.ndim != 1:
         raise ValueError(f"y must have shape (n,), got {numbers.shape}.")
     mean, scale = float(numbers.mean()), float(numbers.std()) or 1.0

@@ -96,14 +96,18 @@ class Prepared:
         if self.scaling is not None and self.normalize == "standardize":
             x = (x - self.scaling.mean.to(x)) / self.scaling.scale.to(x)
         prepared = x.new_ones(x.shape[0], x.shape[1] + 1)
+        scaled, norms = moderate(x)
         # A norm that is not finite gives away any entry that is not, at the price of m numbers.
-        norms = torch.linalg.vector_norm(x, dim=1, keepdim=True)
         finite = torch.isfinite(norms[:, 0])
         if not finite.all():
             row = rows.start + int((~finite).nonzero()[0])
-            raise ValueError(f"features must be finite, got NaN or infinity in row {row}.")
-        divisor = norms.where(norms > 0, 1.0) if self.normalize == "unit" else 1.0
-        torch.div(x, divisor, out=prepared[:, :-1])
+            raise ValueError(f"features must be finite, got NaN or infinity in row {row}, in {precision(x)}.")
+        if self.normalize == "unit":
+            torch.div(scaled, norms.where(norms > 0, 1.0), out=prepared[:, :-1])
+            return prepared
+        if scaled is not x and not torch.isfinite(torch.linalg.vector_norm(x, dim=1)).all():
+            raise ValueError(f"features must have squares within {precision(x)}, got larger ones; scale them down.")
+        prepared[:, :-1] = x
         return prepared
 
 
@@ -112,8 +116,25 @@ def tensor(values: Any, device: torch.device | str, dtype: torch.dtype) -> Tenso
     return torch.as_tensor(values).to(device=device, dtype=dtype)
 
 
+def precision(rows: Tensor) -> str:
+    """float32 or float64."""
+    return str(rows.dtype).removeprefix("torch.")
+
+
+def moderate(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (…, p) and their norms; a row whose squares leave the range of its type is divided by its largest entry."""
+    norms = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+    limits = torch.finfo(rows.dtype)
+    extreme = ~((norms > (limits.tiny / limits.eps) ** 0.5) & (norms <= limits.max))
+    if not extreme.any():
+        return rows, norms
+    largest = rows.abs().amax(-1, keepdim=True)
+    scaled = torch.where(extreme & (largest > 0), rows / largest, rows)
+    return scaled, torch.linalg.vector_norm(scaled, dim=-1, keepdim=True).where(extreme, norms)
+
+
 def unit(rows: Tensor) -> Tensor:
     """Rows (…, p) divided by their norm; a zero row stays zero."""
-    norms = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-    divided: Tensor = rows / norms.where(norms > 0, 1.0)
+    scaled, norms = moderate(rows)
+    divided: Tensor = scaled / norms.where(norms > 0, 1.0)
     return divided

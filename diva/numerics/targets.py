@@ -27,6 +27,7 @@ from diva.numerics.losses import THRESHOLD
 from diva.numerics.products import Workspace
 from diva.numerics.ridge import Moments, RidgeModel, solve, weighted
 from diva.numerics.threads import side_by_side
+from diva.text.choices import is_whole
 
 TargetLossName = Literal["entries", "squared"]
 MEDIAN_TO_DEVIATION = 1.4826  # 1 / Φ⁻¹(¾)
@@ -242,7 +243,7 @@ def target_derivative(fitted: TargetFit, loss: TargetLoss, validating: Tensor | 
 
 def reweight_targets(fitted: TargetFit, loss: TargetLoss, steps: int = 3, step_size: float = 0.5) -> TargetFit:
     """α ← max(0, α − η ∂L/∂α / max|∂L/∂α|) from ones, T kept; the derivative is computed anew in each step."""
-    if steps < 0 or not 0 < step_size < float("inf"):
+    if not (is_whole(steps) and steps >= 0 and 0 < step_size < float("inf")):
         raise ValueError(f"steps must be at least 0 and step_size positive, got {steps} and {step_size}.")
     for _ in range(steps):
         fitted = stepped(fitted, target_derivative(fitted, loss)[0], step_size)

@@ -1,6 +1,7 @@
 """The words that settings may hold, each list once: settings are checked by them, code obeys them. Free of torch."""
 
-from typing import Literal
+from numbers import Integral
+from typing import Any, Literal
 
 Task = Literal["classification", "multilabel", "regression"]  # what labels are: a class, several, a number
 LossName = Literal["all", "hard_margin", "trimmed", "calibrated"]  # calibrated brings its whole rule
@@ -16,3 +17,8 @@ Decision = Literal["accept", "reject", "relabel"]  # of a person on a sample
 Learner = Literal["ridge", "logistic", "svm", "knn", "mlp", "boosting"]  # that training sets are judged by
 
 CHANGE_OF: dict[Action, Change] = {"weigh": "flag", "drop": "remove", "relabel": "relabel"}
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number: neither True nor 3.0."""
+    return isinstance(value, Integral) and not isinstance(value, bool)

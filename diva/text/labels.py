@@ -1,6 +1,7 @@
 """Labels as text: what people, file systems and spreadsheets spell in several ways is one class.
 
-    composed or decomposed accents (NFC), no-break for plain spaces, invisible marks, blanks around, 3.0 for 3
+    composed or decomposed accents (NFC), no-break for plain spaces, invisible marks, 3.0 for 3, blanks and joiners at
+    the edges
 
 ``001`` and ``1`` stay apart, and so do upper and lower case.
 """
@@ -17,9 +18,12 @@ INVISIBLE = dict.fromkeys(
     map(
         ord,
         "\N{ZERO WIDTH SPACE}\N{WORD JOINER}\N{ZERO WIDTH NO-BREAK SPACE}\N{SOFT HYPHEN}"
-        "\N{LEFT-TO-RIGHT MARK}\N{RIGHT-TO-LEFT MARK}",
+        "\N{LEFT-TO-RIGHT MARK}\N{RIGHT-TO-LEFT MARK}\N{ARABIC LETTER MARK}\u202a\u202b\u202c\u202d\u202e"  # direction
+        "\u2061\u2062\u2063\u2064\u2066\u2067\u2068\u2069",
     )
 )
+# Joiners are part of words of some scripts, and of none at their edges.
+EDGES = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}" + "".join(filter(str.isspace, map(chr, range(0x3001))))
 WHOLE = re.compile(r"([+-]?\d+)\.0+")
 
 
@@ -41,9 +45,16 @@ def normalized(value: Any) -> str | None:
 
 @functools.lru_cache(1 << 14)
 def _normalized(text: str) -> str:
-    plain = unicodedata.normalize("NFC", text).translate(BLANKS | INVISIBLE).strip()
+    plain = unicodedata.normalize("NFC", text).translate(BLANKS | INVISIBLE).strip(EDGES)
     whole = WHOLE.fullmatch(plain)
     return whole[1] if whole else plain
+
+
+def in_two_spellings(names: Iterable[Any]) -> list[tuple[Any, Any]]:
+    """Pairs of labels that differ in spelling or in case alone."""
+    first: dict[str, Any] = {}
+    pairs = [(first.setdefault((normalized(name) or "").casefold(), name), name) for name in dict.fromkeys(names)]
+    return [pair for pair in pairs if pair[0] != pair[1]]
 
 
 class Spelling:

@@ -1,3 +1,4 @@
+import warnings
 from functools import partial
 
 import numpy as np
@@ -7,6 +8,7 @@ from scipy.stats import t as student
 
 from diva.curation.target_detection import detect_entries, detect_numbers
 from diva.estimators import detect_multilabel, detect_regression, reweight_multilabel, reweight_regression
+from diva.estimators.targets import read_entries
 from diva.numerics.chunks import InMemory
 from diva.numerics.leave_one_out import temperatures
 from diva.numerics.targets import (
@@ -183,7 +185,20 @@ def test_wrong_numbers_are_found_and_weigh_less():
         (detect_multilabel, [[0, 1], [1, 0], [0, 1]], "Y must hold lists of labels, got equally long lists of only 0"),
         (partial(detect_multilabel, separator="|"), ["a|b", None, "a"], "Y must hold a text .* got None in row 1"),
         (partial(detect_multilabel, separator="|"), ["a", "b", np.nan], "Y must hold a text .* got nan in row 2"),
-        (detect_regression, [1.0, np.nan, 2.0], "contains NaN"),
+        (detect_multilabel, np.array([[0, 1], [1, np.nan], [1, 0]]), "Y contains NaN in row 1, column 1"),
+        (detect_multilabel, [["a", "a "], ["b"], ["c"]], "Y must name each label of a row once, .* in row 0"),
+        (detect_regression, [1.0, np.nan, 2.0], "contains NaN in row 1"),
+        (detect_regression, [1.0, 2.0, np.inf], "contains infinity in row 2"),
+        (
+            detect_regression,
+            ["1.0", "46,65", "2"],
+            "y must hold numbers, got '46,65' in row 1; write decimals",
+        ),
+        (
+            detect_regression,
+            np.array(["2024-01-01"] * 3, "M8[D]"),
+            "y must hold numbers, got dates; leave",
+        ),
         (detect_regression, [[1.0, 2.0]] * 3, r"y must have shape \(n,\)"),
         (detect_regression, [1.0, 2.0], "inconsistent numbers of samples"),
     ],
@@ -191,3 +206,13 @@ def test_wrong_numbers_are_found_and_weigh_less():
 def test_targets_that_mean_nothing_are_refused(function, Y, words):
     with pytest.raises(ValueError, match=words.replace("|", r"\|")):
         function(np.eye(3), Y)
+
+
+def test_labels_of_texts_and_lists_are_spelt_as_in_a_project():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_entries(["a, b", "a ", "b"], ",")[1] == read_entries([["a ", "b"], ["a"], {" b"}])[1] == ("a", "b")
+        pandas = pytest.importorskip("pandas")
+        assert read_entries(pandas.DataFrame({"a": [True, False]}))[0].tolist() == [[1.0], [0.0]]
+    with pytest.warns(UserWarning, match="Y holds 'A' and 'a', which count as two classes"):
+        read_entries([["a"], ["A"]])

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from diva.numerics.chunks import InMemory
-from diva.numerics.normalize import Prepared, scaling
+from diva.numerics.normalize import Prepared, scaling, unit
 
 
 def rows(chunks) -> torch.Tensor:
@@ -24,6 +24,18 @@ def test_unit_rows_have_norm_one_and_a_constant_column():
 def test_a_zero_row_stays_zero():
     z = rows(Prepared(InMemory(np.zeros((3, 4)), np.zeros(3, int))))
     assert (z[:, :-1] == 0).all()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_the_scale_of_a_row_is_of_no_account_where_rows_have_norm_one(scale):
+    features = raw().features.copy()
+    features[4] = 0
+    far = InMemory(features * np.float32(scale), np.zeros(20), 6)
+    torch.testing.assert_close(rows(Prepared(far)), rows(Prepared(InMemory(features, np.zeros(20), 6))))
+    torch.testing.assert_close(unit(torch.tensor(far.features)), unit(torch.tensor(features)))
+    if scale > 1:
+        with pytest.raises(ValueError, match="squares within float32, got larger ones; scale them down"):
+            rows(Prepared(far, "none"))
 
 
 def test_standardized_columns_have_mean_zero_and_spread_one():

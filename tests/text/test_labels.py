@@ -15,7 +15,7 @@ from diva.text.labels import Spelling, normalized, plain_text
         (unicodedata.normalize("NFD", "Käse"), "Käse"),
         ("New\N{NO-BREAK SPACE}York", "New York"),
         ("\N{ZERO WIDTH NO-BREAK SPACE}cat\N{ZERO WIDTH SPACE}", "cat"),
-        ("  cat\t", "cat"),
+        *((f"{mark}cat {mark}", "cat") for mark in ("\t", "\u200d", "\u200c\u3000", "\u202a", "\u2063")),
         *((number, "1") for number in (1, 1.0, "1", "1.0", "1.00", np.float32(1), np.int8(1), Decimal("1.0"), b"1")),
         *((text, text) for text in ("001", "1.5", "v1.0", "NaN", "None", "Cat", "-1")),
         ("می\N{ZERO WIDTH NON-JOINER}خواهم", "می\N{ZERO WIDTH NON-JOINER}خواهم"),
