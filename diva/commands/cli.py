@@ -3,7 +3,8 @@
     diva init      a project for one's own data: params.yaml and data/ledger.yaml
     diva add       one more delivery, to pool, core or test set
     diva plan      what a run will cost
-    diva summary   what the last run did;  diva why: what the others say of a sample, whom it helps and harms
+    diva summary   what the last run did;  diva report --format md: the same for a pull request
+    diva why       what the others say of a sample, whom it helps and harms
     diva versions  what was published;  diva show, diva diff: one version, and what changed between two
     diva verify    hash and compute again what a version holds
     diva rollback  go back to a version;  diva export: its training set for other tools
@@ -80,7 +81,7 @@ def diva(
 
 
 for command in (
-    *(project.init, project.add, project.plan, project.summary, project.why),
+    *(project.init, project.add, project.plan, project.summary, project.report, project.why),
     *(versions.versions, versions.show, versions.diff, versions.verify, versions.rollback, versions.export),
     *(reviews.review, reviews.label, reviews.forget, reviews.relabel),
     *(versions.compact, versions.sync),

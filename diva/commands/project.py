@@ -147,6 +147,28 @@ def summary() -> None:
     console.show(last.facts, last.tables, (*last.caveats, *_outdated()))
 
 
+def report(
+    form: Annotated[
+        Literal["html", "md"], typer.Option("--format", help="html: where the page lies; md: the summary, as Markdown.")
+    ] = "html",
+) -> None:
+    """Say where the report lies, or print its summary for a pull request."""
+    from diva.report import run_metrics
+    from diva.report import summary as content
+    from diva.store import paths
+    from diva.text import pull_request
+
+    if form == "html":
+        if not paths.REPORT.is_file():
+            raise ValueError(f"{paths.REPORT} must exist, got nothing; `make curate` makes it.")
+        console.show([("report", str(paths.REPORT)), ("served", "diva review --serve")])
+        return
+    run = run_metrics.read()
+    last = content.summarise(run)
+    caveats = (*last.caveats, *_outdated())
+    typer.echo(pull_request.written("Curation", content.sentences(run), caveats, last.tables), nl=False)
+
+
 def _outdated() -> list[str]:
     """A caveat where rounds were made with settings that were edited since, which a plain `dvc repro` does not see."""
     from diva.store import ledger

@@ -68,8 +68,8 @@ def gain(run: RunMetrics) -> str:
     judges = f", the mean of {len(panels(run)[run.used]['learners'])} learners" if panels(run) else ""
     low, high = (percent(release[f"difference_{end}"], 1, signed=True) for end in ("low", "high"))
     change = f"{percent(release['difference'], 1, signed=True)} points [{low}, {high}]"
-    where = "of the test set" if run.evaluate["test"]["kind"] == "test" else "of held-out rows of the core"
-    text = f"trained on the release {percent(release['error'], 1)} % {where} go wrong, on the core "
+    where = "on the test set" if run.evaluate["test"]["kind"] == "test" else "on held-out rows of the core"
+    text = f"trained on the release the error {where} is {percent(release['error'], 1)} %, on the core "
     text += f"{percent(core['error'], 1)} %: {change}{judges}"
     if best(run) == run.used:
         return f"{text}; no set is better"

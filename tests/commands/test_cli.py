@@ -1,3 +1,4 @@
+import html
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -93,6 +95,25 @@ def test_every_training_set_has_a_row_and_the_release_and_the_best_a_mark(clone:
         assert re.search(rf"^[ ▸★]+{re.escape(name)} +\d", text, re.MULTILINE), name
     assert re.search(r"^▸ +members, with weights", text, re.MULTILINE)
     assert re.search(r"^ ★ +everything, reweighted", text, re.MULTILINE)
+
+
+def test_the_report_is_markdown_for_a_pull_request_and_text_from_data_stays_text(clone: Path) -> None:
+    finish()
+    file = paths.metrics("evaluate")
+    content = json.loads(file.read_text())
+    caveat = "![x](//host.example/x.png) <b>"
+    file.write_text(json.dumps(content | {"test": {**content["test"], "caveat": caveat}}))
+    written = run("report", "--format", "md")
+    shown = MarkdownIt("commonmark").enable("table").render(written)
+    assert "<h2>Curation</h2>" in shown
+    assert "![x](//host.example/x.png) &lt;b&gt;" in shown
+    assert shown.count("<table>") == len(
+        [table for table in summary.summarise(run_metrics.read()).tables if table.rows]
+    )
+    assert "<strong>members, with weights</strong> ▸" in shown
+    assert all(html.escape(sentence, quote=False) in shown for sentence in summary.sentences(run_metrics.read()))
+    with pytest.raises(ValueError, match=r"index\.html must exist"):
+        run("report")
 
 
 def test_what_the_features_cannot_tell_and_what_belongs_together_is_said(clone: Path) -> None:

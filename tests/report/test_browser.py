@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from diva.versions import labelling, reviews
 from stages import report
 from tests.projects.finished_run import CALLED, draw, finish, indexed
 from tests.report.browser import Reader, applied, chromium
+from tests.report.test_slice_tables import plant
 from tests.review.conftest import Served, start
 
 pytestmark = pytest.mark.xdist_group("chromium")
@@ -58,6 +60,19 @@ def test_the_page_loads_whole_and_quiet_and_asks_for_nothing(place: Path, browse
         assert reader.complaints == []
         assert reader.outside == []
         assert all(source.startswith("data:image/") for source in pictures(reader))
+
+
+def test_the_summary_prints_on_two_pages_with_its_chart(place: Path, browser: Any) -> None:
+    plant()
+    with Reader(browser, written()) as reader:
+        reader.see_everything()
+        printed = reader.page.pdf()
+        assert 1 <= len(re.findall(rb"/Type /Page\b", printed)) <= 2
+        reader.page.emulate_media(media="print")
+        for name in ("summary", "slices"):
+            assert reader.page.locator(f"#{name}").is_visible()
+        assert not reader.page.locator("#gallery").is_visible()
+        assert reader.complaints == []
 
 
 def pictures(reader: Reader) -> list[str]:

@@ -33,7 +33,7 @@ CORE = learners(0.20, 0.0, 0.0)
 def test_a_sure_gain_on_all_learners_is_said_with_its_interval_and_without_warning() -> None:
     sure = run(core=CORE, release_unflagged=learners(0.15, -0.05, 0.01))
     assert claims.gain(sure) == (
-        "trained on the release 15.0 % of the test set go wrong, on the core 20.0 %: −5.0 points [−6.0, −4.0], "
+        "trained on the release the error on the test set is 15.0 %, on the core 20.0 %: −5.0 points [−6.0, −4.0], "
         "the mean of 2 learners; no set is better"
     )
     assert claims.fragile(sure) == ()
@@ -66,5 +66,5 @@ def test_the_best_set_by_the_mean_over_learners_comes_with_how_to_get_it(name: s
     assert claims.best(worse) == name
     assert how in claims.recipe(worse)
     assert f"; best is {claims.shown(name)} with 10.0 %" in claims.gain(worse)
-    assert "of held-out rows of the core go wrong" in claims.gain(worse)
+    assert "the error on held-out rows of the core is" in claims.gain(worse)
     assert claims.fragile(worse) == (), "the release gains nothing"

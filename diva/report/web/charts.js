@@ -1,6 +1,8 @@
 // Charts: the library is unpacked when the first of them comes near; colours are the page's own, light or dark.
 import { unpack, make, idle } from "./data.js";
 
+const PAPER = 640; // pixels of a chart on paper
+
 let library;
 
 /** Runs the chart library, once. The page's policy knows its hash. */
@@ -65,6 +67,9 @@ export function charts(known) {
     const open = () => details.append(table(known.charts[details.dataset.figures]));
     details.addEventListener("toggle", open, { once: true });
   }
+  const resized = (layout) => () => drawn.forEach((place) => window.Plotly.relayout(place, layout));
+  addEventListener("beforeprint", resized({ width: PAPER }));
+  addEventListener("afterprint", resized({ width: null, autosize: true }));
   const again = () => drawn.forEach(draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
   return again;
