@@ -14,7 +14,9 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.assets import Asset
 from prefect.context import TaskRunContext
+from prefect.events import emit_event
 
 from diva.ingest import annotations
 from diva.report import slice_tables
@@ -28,6 +30,8 @@ from flows import work
 logger = logging.getLogger(__name__)
 STAGE = re.compile(r"^Running stage '([a-z]+)(?:@([^']+))?'")
 SHARE = re.compile(r"^(\d+) of (\d+) images")
+PUBLISHED = "diva.version.published"  # an event: what an automation that starts a training waits for
+ASSET = "diva://curated"
 SLOW = {"extract": "Extraction of {}", "score": "Scoring of the core by {}", "extend": "Scoring of the pool in {}"}
 
 
@@ -82,6 +86,26 @@ def show_round(book: Ledger, name: str, version: VersionNumber) -> None:
         create_link_artifact(
             key=key(name, "report"), link=link, link_text=f"Report, {label}", description=where(version.tag)
         )
+
+
+def lineage(book: Ledger, name: str) -> list[str | Asset]:
+    """Assets that a round's set rests on: core, and what was delivered to the pool until then."""
+    last = ledger.number(book.rounds[name].pool)
+    drawn_from = [batch for batch in ledger.chain(book.pool, "pool") if ledger.number(batch) <= last]
+    return [f"diva://deliveries/{batch}" for batch in ("core", *drawn_from)]
+
+
+def announce(book: Ledger, name: str, version: VersionNumber) -> None:
+    """An event of a published version, with what a training needs to fetch it."""
+    resource = {"prefect.resource.id": f"diva.version.{version.tag}", "prefect.resource.name": version.tag}
+    content = {
+        "round": name,
+        "deliveries": new_batches(book, name),
+        "set": paths.TRAIN.as_posix(),
+        "folder": str(Path.cwd()),
+        "fetch": f"dvc get {Path.cwd()} {paths.TRAIN.as_posix()} --rev {version.tag}",
+    }
+    emit_event(PUBLISHED, resource, payload=content)
 
 
 def where(tag: str) -> str:

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, task
+from prefect.assets import add_asset_metadata, materialize
 from prefect.cache_policies import NO_CACHE
+from prefect.context import AssetContext
 from prefect.exceptions import MissingContextError
 
 from diva.store import ledger, paths, tables
@@ -157,14 +159,16 @@ def commit(message: str) -> None:
         log().info("Committed: %s", message)
 
 
-@task(name="Tag the version", cache_policy=NO_CACHE, **OUTSIDE)
+@materialize(artifacts.ASSET, by="diva", name="Tag the version", cache_policy=NO_CACHE, **OUTSIDE)
 def tag(name: str, version: VersionNumber) -> None:
-    """The step that publishes."""
+    """The step that publishes; Prefect shows the set as an asset that rests on its deliveries."""
     evaluated = paths.metrics("evaluate")
     warning = tables.read_json(evaluated).get("warning", "") if evaluated.is_file() else ""
     repository.tag(version.tag, f"Round {name}" + (f"\n\n{warning}" if warning else ""))
     if warning:
         log().warning("%s: %s", version.tag, warning)
+    if AssetContext.get():
+        add_asset_metadata(artifacts.ASSET, {"version": version.tag, "round": name})
     log().info("%s is published as %s.", name, version.tag)
 
 
@@ -177,7 +181,9 @@ def push_git(remote: str) -> None:
 @task(name="Show what the round did", cache_policy=NO_CACHE)
 def show(name: str, version: VersionNumber) -> None:
     """Artifacts; for the eyes only, so the round is published before."""
-    artifacts.show_round(ledger.read(), name, version)
+    book = ledger.read()
+    artifacts.announce(book, name, version)
+    artifacts.show_round(book, name, version)
 
 
 def run_dvc(*arguments: str) -> None:
@@ -208,7 +214,7 @@ def publish_round(name: str, git_remote: str | None = None) -> VersionNumber:
     commit(f"Round {name}: {counts.get('added', 0)} added, {counts.get('removed', 0)} removed ({version.tag})")
     if git_remote:
         push_git(git_remote)
-    tag(name, version)
+    tag.with_options(asset_deps=artifacts.lineage(ledger.read(), name))(name, version)
     if git_remote:
         push_git(git_remote)
     show(name, version, return_state=True)  # what cannot be shown is published all the same

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from diva.store import digests, paths, tables
+from diva.versions import library
 from diva.versions.closure import has_published_rounds, imported_files, recorded_code
 from diva.versions.published import HISTORY
 from diva.vision import revision
@@ -46,13 +47,14 @@ def content(stage: str) -> dict[str, Any]:
     """What a stage depends on: its revision where it has one, else digests of its files."""
     if stage in REVISIONS:
         return {"revision": REVISIONS[stage]}
-    return {path: digests.sha256(Path(path)) for path in files_of(stage)}
+    return {path: digests.sha256(library.located(Path(path))) for path in files_of(stage)}
 
 
 def files_of(stage: str) -> list[str]:
-    """Files of this project that a stage runs."""
+    """Files of this project and of its library that a stage runs."""
     folder, pattern = BY_NAME.get(stage, ("stages", f"{stage}.py"))
-    return imported_files([Path("stages", f"{stage}.py"), *Path(folder).glob(pattern)])
+    by_name = [Path(folder, path.name) for path in library.located(Path(folder)).glob(pattern)]
+    return imported_files([Path("stages", f"{stage}.py"), *by_name])
 
 
 if __name__ == "__main__":

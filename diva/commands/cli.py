@@ -1,6 +1,9 @@
 """The ``diva`` command: of the library, it alone (with ``diva.commands``) prints and touches params.yaml.
 
-    diva init      a project for one's own data: params.yaml and data/ledger.yaml
+    diva init      a project for one's own data: params.yaml and data/ledger.yaml, and all else in a new folder
+    diva demo      a new folder with the embedded example, and its run
+    diva run       check params.yaml, run the pipeline, print what happened;  diva night: take in deliveries, publish
+    diva upgrade   bring the project's files to the installed version
     diva add       one more delivery, to pool, core or test set
     diva plan      what a run will cost
     diva summary   what the last run did;  diva report --format md: the same for a pull request
@@ -26,7 +29,7 @@ from typing import Annotated
 
 import typer
 
-from diva.commands import project, reviews, versions
+from diva.commands import project, projects, reviews, versions
 from diva.text.harmless import plain
 
 app = typer.Typer(
@@ -52,12 +55,15 @@ def _in_project(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def checked(*arguments: object, **options: object) -> None:
         from diva.store import paths
+        from diva.versions import library, scaffold
 
-        if not (paths.PARAMS.exists() or paths.LEDGER.exists()):
+        if not scaffold.is_project():
             raise ValueError(
-                f"{Path.cwd()} must be a project's folder, got none of {paths.PARAMS} and {paths.LEDGER}; go to your "
-                "clone of DIVA's repository."
+                f"{Path.cwd()} must be a project's folder, got none of {paths.PARAMS} and {paths.LEDGER}; go to one, "
+                "or begin one here: diva init --core SOURCE."
             )
+        if command is not projects.upgrade:
+            library.require_recorded()
         command(*arguments, **options)
 
     return checked
@@ -80,8 +86,11 @@ def diva(
     """Versioned, curated training sets by the derivative of the leave-one-out loss."""
 
 
+app.command()(project.init)
+app.command()(projects.demo)
+app.command(**projects.PASSED_ON)(_in_project(projects.night))
 for command in (
-    *(project.init, project.add, project.plan, project.summary, project.report, project.why),
+    *(projects.run, project.add, project.plan, project.summary, project.report, project.why, projects.upgrade),
     *(versions.versions, versions.show, versions.diff, versions.verify, versions.rollback, versions.export),
     *(reviews.review, reviews.label, reviews.forget, reviews.relabel),
     *(versions.compact, versions.sync),

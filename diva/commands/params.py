@@ -7,10 +7,11 @@ from typing import Any
 
 
 def read() -> tuple[str, dict[str, Any]]:
-    """params.yaml as text and as values."""
+    """params.yaml as text and as values; the one that a new project begins with where there is no project yet."""
     from diva.store import documents, paths
+    from diva.versions import scaffold
 
-    text = documents.text_of(paths.PARAMS)
+    text = documents.text_of(paths.PARAMS) if scaffold.is_project() else scaffold.example(paths.PARAMS)
     return text, documents.sections(text, paths.PARAMS)
 
 
@@ -22,9 +23,11 @@ def with_profile(text: str, profile: str) -> tuple[str, dict[str, Any]]:
     """
     from diva.ingest import project
     from diva.store import documents, paths
+    from diva.versions import scaffold
 
-    profiles = sorted(path.stem for path in Path("profiles").glob("*.yaml"))
-    path = Path("profiles", f"{profile}.yaml") if profile in profiles else Path(profile)
+    folder = Path("profiles") if scaffold.is_project() else scaffold.template() / "profiles"
+    profiles = sorted(path.stem for path in folder.glob("*.yaml"))
+    path = folder / f"{profile}.yaml" if profile in profiles else Path(profile)
     if not path.is_file():
         raise ValueError(f"--profile must be one of {', '.join(profiles) or 'profiles/'}, or a file, got {profile!r}.")
     values, changes = documents.sections(text, paths.PARAMS), documents.sections(documents.text_of(path), path)

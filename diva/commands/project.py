@@ -45,6 +45,8 @@ def init(
 ) -> None:
     """Write params.yaml and data/ledger.yaml for your own data, which stays where it is.
 
+    In a new folder: all that a project consists of, and `git init` where it is no repository.
+
     SOURCE: a folder class/image; a .csv or .parquet list (path, label, and group where some
     belong together); ready features (.npz, .npy, .parquet, .h5 with
     features, labels and, if you like, sample_id); a Hugging Face data set, WebDataset shards
@@ -54,7 +56,10 @@ def init(
     from diva.ingest import project
     from diva.store import atomic, ledger, manifest, paths
     from diva.text import progress
+    from diva.versions import scaffold
 
+    if fresh := not scaffold.is_project():
+        scaffold.require_folder()
     text, values = params.read()
     if profile:
         text, values = params.with_profile(text, profile)
@@ -74,13 +79,19 @@ def init(
         manifest.grouped(manifest.samples([]), group_by)  # refuses what is no regular expression
         text = project.edited(text, "download", {"group_by": group_by})
     book = project.ledger_of(contents, rounds, settings)
+    if fresh:
+        scaffold.begin()
     atomic.write_text(paths.PARAMS, text)
     ledger.write(paths.LEDGER, book)  # last: from here on, the project is the new one
     facts = [(name, _described(contents[name])) for name in ledger.order(book)]
     facts += [("task", TASKS[kind])] if kind != "classification" else []
     facts += [("rounds", f"{len(book.rounds)}" + ("" if book.pool else ": there is no pool to add from"))]
     console.show(
-        [*facts, ("wrote", f"{paths.PARAMS}, {paths.LEDGER}"), ("next", "diva plan (what it costs), then make curate")],
+        [
+            *facts,
+            ("wrote", ("a project: " if fresh else "") + f"{paths.PARAMS}, {paths.LEDGER}" + (", …" if fresh else "")),
+            ("next", "diva plan (what it costs), then diva run"),
+        ],
         caveats=tuple(note for source in contents.values() for note in source.notes),
     )
 
@@ -120,7 +131,7 @@ def add(
         if grown.rounds != book.rounds and not yes:
             typer.confirm("Go on?", abort=True)
         ledger.write(paths.LEDGER, grown)
-    console.show([("wrote", str(paths.LEDGER)), ("next", "python -m flows.nightly, or make curate")])
+    console.show([("wrote", str(paths.LEDGER)), ("next", "diva night, or diva run")])
 
 
 def plan() -> None:
@@ -179,7 +190,7 @@ def _outdated() -> list[str]:
     settings = {name: params.section(values, name) for name in ("extend", "curate")}
     with suppress(CommandError):  # without git, nothing is published, and nothing follows
         if names := rounds.outdated(ledger.read(), published.by_round(), settings):
-            how = "`make curate` or a night makes them anew, a plain `dvc repro` keeps the old settings"
+            how = "`diva run` or a night makes them anew, a plain `dvc repro` keeps the old settings"
             said = f"{', '.join(names)}: not published yet, and params.yaml was edited since they were planned"
             return [f"{said}; {how}."]
     return []
@@ -209,7 +220,7 @@ def _spare(names: list[str], force: bool) -> None:
     if not project.replaceable(old, names):
         others = ", ".join(f"{name} ({batch.source})" for name, batch in old.batches.items())
         raise ValueError(
-            f"{paths.LEDGER} must hold no other data, got {others}. Start in a fresh clone, or replace it with --force."
+            f"{paths.LEDGER} must hold no other data, got {others}. Start in a new folder, or replace it with --force."
         )
 
 

@@ -26,7 +26,7 @@ def explained(name: str, top: int) -> tuple[Facts, list[Table]]:
     book = ledger.read()
     path = ledger.newest_stored(ledger.sets(book), paths.curated)
     if not path.is_file():
-        raise ValueError(f"{path.as_posix()} must be there, which it is after a run: make curate, or dvc repro.")
+        raise ValueError(f"{path.as_posix()} must be there, which it is after a run: diva run, or dvc repro.")
     state, pool = curated.read(path), index.whole(ledger.newest_stored(ledger.pools(book), paths.pool))
     sample = _asked(reviews.identified([name])[0], state, pool)
     model = set_model.after(path.stem, state, index.labelled(pool))

@@ -29,7 +29,7 @@ def serve(port: int, say: Callable[[str], None]) -> int:
         OSError: the port is taken.
     """
     if not paths.REPORT.is_file():
-        raise ValueError(f"{paths.REPORT} must exist, got nothing; `make curate` makes it.")
+        raise ValueError(f"{paths.REPORT} must exist, got nothing; `diva run` makes it.")
     current, root, token = Current(Path.cwd()), Path.cwd(), secrets.token_urlsafe(32)
     with one_review(), socket.create_server((HOST, port)) as listening:
         pending = Pending(current.about)

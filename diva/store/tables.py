@@ -148,9 +148,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ValueError(f"{path} must exist, got nothing; `make curate` makes it.") from None
+        raise ValueError(f"{path} must exist, got nothing; `diva run` makes it.") from None
     except ValueError as error:
-        raise ValueError(f"{path} must be readable JSON: {error}; `make curate` makes it anew.") from None
+        raise ValueError(f"{path} must be readable JSON: {error}; `diva run` makes it anew.") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a mapping, got {type(content).__name__}.")
     return content

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diva.store import ledger, paths
-from diva.versions import published
+from diva.versions import library, published
 from diva.versions.cache import LOCK, cached, outputs
 from diva.versions.processes import CommandError
 
@@ -37,9 +37,9 @@ def imported_files(files: Iterable[Path]) -> list[str]:
 @cache
 def imports(file: Path) -> frozenset[Path]:
     """Files of ``PACKAGES`` that ``file`` imports itself; packages' own files hold no code and do not count."""
-    names = module_names(file) if file.suffix == ".py" else []
+    names = module_names(library.located(file)) if file.suffix == ".py" else []
     own_files = (Path(*name.split(".")).with_suffix(".py") for name in names if name.split(".")[0] in PACKAGES)
-    return frozenset(path for path in own_files if path.is_file())
+    return frozenset(path for path in own_files if library.located(path).is_file())
 
 
 def module_names(file: Path) -> list[str]:

@@ -18,7 +18,7 @@ import polars as pl
 
 from diva.store import curated, digests, index, ledger, manifest, paths, release, tables
 from diva.store.features import FeatureFile
-from diva.versions import contents, published
+from diva.versions import contents, library, published
 from diva.versions.published import Version
 from diva.versions.stored_files import FileFault, VersionFiles
 
@@ -49,9 +49,11 @@ def _other_code(version: Version, ran: dict[str, Any]) -> Iterator[FileFault]:
     digests = {path: digest for path, digest in ran.items() if path != "revision"}
     if not all(isinstance(digest, str) for digest in digests.values()):
         raise ValueError("digests must be text by path, got others.")
-    actual = contents.git_files(version, digests)
+    actual = library.recorded_at(version.commit)
+    files = contents.git_files(version, digests.keys() - actual.keys())
+    actual = actual | {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
     for path, digest in digests.items():
-        got = hashlib.sha256(actual[path]).hexdigest() if path in actual else "no such file"
+        got = actual.get(path, "no such file")
         if got != digest:
             yield FileFault(path, f"sha256 {digest}, which stages ran", f"{got} in the commit")
 

@@ -35,6 +35,14 @@ RUN = {  # by the tests below
     ".venv/bin/diva review --finish",
     "make curate",
 }
+INSTALLED = {  # by tests/installed, from the wheel
+    "pip install <this repository>",
+    "diva demo",
+    "mkdir curated && cd curated && diva init --core ../photos/labelled --pool ../photos/scraped",
+    "diva run",
+    "diva night",
+    "diva upgrade",
+}
 LABELS = {  # by tests/pipeline/test_label_next.py, with the file that comes back
     ".venv/bin/diva export SUGGESTED --to tasks",
     ".venv/bin/diva export SUGGESTED --to tasks --format csv",
@@ -102,7 +110,7 @@ def somebody(tmp_path):
 
 def test_each_printed_command_is_run_here():
     shown = {command for page in pages() for command in printed(page)}
-    assert shown == RUN | LONG | LABELS | {HOOK}
+    assert shown == RUN | LONG | LABELS | INSTALLED | {HOOK}
 
 
 def test_a_newcomers_own_photos_are_taken_in_and_planned(newcomer):

@@ -197,7 +197,7 @@ def test_the_backbone_is_said_plainly(network: dict[str, Any], said: str) -> Non
 def test_a_run_that_never_was_is_one_line_on_stderr(clone: Path, project: Path) -> None:
     result = in_a_process(clone, project, "summary")
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == "diva: data/metrics/evaluate.json must exist, got nothing; `make curate` makes it.\n"
+    assert result.stderr == "diva: data/metrics/evaluate.json must exist, got nothing; `diva run` makes it.\n"
 
 
 def test_damaged_metrics_are_named(clone: Path) -> None:
@@ -348,9 +348,9 @@ def test_without_params_the_remedy_is_named(clone: Path) -> None:
 
 
 COMMANDS = (
-    "init --core x.npz", "add x.npz --to pool", "plan", "summary", "versions", "show", "diff a", "verify", "rollback a",
+    "add x.npz --to pool", "plan", "summary", "versions", "show", "diff a", "verify", "rollback a",
     "export a --to b", "review", "review --serve", "review --finish", "review --apply a.csv", "forget a",
-    "relabel a.csv", "compact", "sync", "sync origin",
+    "relabel a.csv", "compact", "sync", "sync origin", "run", "night", "upgrade", "why a", "label a.csv",
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """A real server, a real worker: `prefect deploy --all`, `prefect deployment run`, and what one sees afterwards."""
 
 import json
+import time
 
 import pytest
 import yaml
@@ -92,3 +93,34 @@ def test_every_task_has_a_name_people_understand():
     tasks = [value for module in (extend, nightly) for value in vars(module).values() if isinstance(value, Task)]
     assert len(tasks) > 10
     assert all(" " in task.name and task.name[0].isupper() for task in tasks)
+
+
+@pytest.fixture(scope="module")
+def events(deployed) -> list[dict]:
+    """Of published versions, and of assets; the worker sends them on its own time."""
+    from prefect.client.orchestration import get_client
+
+    asked = {"filter": {"event": {"name": ["diva.version.published", "prefect.asset.materialization.succeeded"]}}}
+    end = time.monotonic() + 60
+    with get_client(sync_client=True) as client:
+        while True:
+            seen = client.request("POST", "/events/filter", json=asked).json()["events"]
+            if len({event["event"] for event in seen}) == 2:
+                return seen
+            assert time.monotonic() < end, seen
+            time.sleep(0.2)
+
+
+def test_an_event_says_what_was_published_and_how_to_fetch_it(deployed, events):
+    (event,) = [event for event in events if event["payload"].get("folder") == str(deployed.root)]
+    assert event["resource"]["prefect.resource.id"] == "diva.version.curated@v0.1.0"
+    assert event["payload"]["deliveries"] == ["b001"]
+    assert event["payload"]["fetch"].endswith("data/release/train.parquet --rev curated@v0.1.0")
+
+
+def test_the_set_is_an_asset_that_rests_on_its_deliveries(events):
+    event = next(event for event in events if event["resource"]["prefect.resource.id"] == "diva://curated")
+    assert event["payload"]["version"] == "curated@v0.1.0"
+    assert {"diva://deliveries/core", "diva://deliveries/b001"} <= {
+        entry["prefect.resource.id"] for entry in event["related"]
+    }

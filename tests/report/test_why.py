@@ -67,5 +67,5 @@ def test_before_the_first_run_it_says_what_to_run(
 ) -> None:
     for path in (project / "data" / "curated").iterdir():
         path.unlink()
-    with pytest.raises(ValueError, match="make curate"):
+    with pytest.raises(ValueError, match="diva run"):
         why.explained("any", 4)

@@ -340,5 +340,5 @@ def test_an_open_server_knows_what_came_and_what_was_taken_down(
 
 def test_without_a_report_there_is_nothing_to_serve(tmp_path: Path, project: Path) -> None:
     (tmp_path / "params.yaml").touch()
-    with pytest.raises(AssertionError, match=r"data/report/index\.html must exist, got nothing; `make curate`"):
+    with pytest.raises(AssertionError, match=r"data/report/index\.html must exist, got nothing; `diva run`"):
         start(tmp_path, [], project)
