@@ -4,11 +4,9 @@ X (n, p) is a numpy array (or a list, or a data frame), a torch tensor, or an h5
 slice by slice. y (n,) are labels, strings or numbers. scikit-learn's own checks are used where it has them.
 """
 
-import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
 from numbers import Real
 from typing import Any, Literal, cast, get_args
 
@@ -28,6 +26,7 @@ from diva.numerics.grid import choose_ridge
 from diva.numerics.groups import undivided_classes
 from diva.numerics.normalize import Prepared, Scaling, scaling
 from diva.numerics.precision import RidgeFit, fit_ridge
+from diva.text.cells import first_fault, is_missing, require_no_dates
 from diva.text.choices import GroupMode, Normalization
 from diva.text.labels import in_two_spellings, normalized
 
@@ -35,8 +34,6 @@ Array = NDArray[Any]
 Ridge = float | Literal["loo"]
 Precision = Literal["auto", "float32", "float64"]
 Size = int | Literal["auto"]
-DATES = ("date", "time", "duration")  # how the types of dates and durations begin
-UNDATED = "leave them out, or count days since one of them"
 Groups = Any  # (n,) of numbers or strings, or a `GroupMode`; None for `auto`
 
 
@@ -224,56 +221,15 @@ def read_numbers(values: Any, name: str, **options: Any) -> Array:
     Raises:
         ValueError: a text, a date or a number that is not finite: its row and column are named.
     """
-    framed = hasattr(values, "columns") and hasattr(values, "dtypes")
-    types = zip(values.columns, values.dtypes, strict=True) if framed else ()
-    dates = [f" in column {column!r}" for column, dtype in types if str(dtype).lower().startswith(DATES)]
-    if not dates and str(getattr(values, "dtype", "")).lower().startswith(DATES):
-        dates = [""]
-    if dates:
-        raise ValueError(f"{name} must hold numbers, got dates{dates[0]}; {UNDATED}.")
+    require_no_dates(values, name)
     try:
         return check_array(values, input_name=name, **options)  # type: ignore[no-any-return]
     except (ValueError, TypeError):
         if hasattr(values, "shape") and not values.shape[0] and options.get("ensure_min_samples"):
             raise ValueError(f"{name} must have shape (n, p) with at least 1 row, got {tuple(values.shape)}.") from None
-        if said := _first_fault(values, name):
+        if said := first_fault(values, name):
             raise ValueError(said) from None
         raise
-
-
-def _first_fault(values: Any, name: str) -> str:
-    """What is wrong with the first cell that is no number, and where it stands; empty where there is none."""
-    columns, rows = getattr(values, "columns", None), getattr(values, "iloc", values)
-    n = getattr(values, "shape", None) or (len(values) if isinstance(values, Sequence) else 0,)
-    if hasattr(values, "nnz"):  # sparse
-        return ""
-    for start in range(0, n[0], 1024):
-        part = np.asarray(rows[start : start + 1024])
-        if part.ndim not in (1, 2):
-            return ""
-        for (row, *column), cell in np.ndenumerate(part):
-            if said := _fault(cell):
-                names = [column[0] if columns is None else columns[column[0]]] if column else []
-                at = ", ".join([f"row {start + row}", *(f"column {entry!r}" for entry in names)])
-                return said.format(name=name, cell=repr(str(cell)) if isinstance(cell, str) else cell, at=at)
-    return ""
-
-
-def _fault(cell: Any) -> str:
-    """What is wrong with a cell, in words that name, cell and place go into; empty where it is a number."""
-    if is_missing(cell):
-        return "Input {name} contains NaN in {at}; fill it in, or leave it out."
-    if isinstance(cell, date | timedelta | np.datetime64 | np.timedelta64):
-        return f"{{name}} must hold numbers, got the date {{cell}} in {{at}}; {UNDATED}."
-    try:
-        number = float(cell) if isinstance(cell, str | Real) else 0.0
-    except ValueError:
-        german = cell.replace(".", "").replace(",", ".").strip().lstrip("+-").replace(".", "", 1).isdigit()
-        remedy = "write decimals with a point (pandas: decimal=',')" if german else "leave it out, or make it a number"
-        return f"{{name}} must hold numbers, got {{cell}} in {{at}}; {remedy}."
-    if math.isnan(number):
-        return "Input {name} contains NaN in {at}; fill it in, or leave it out."
-    return "" if math.isfinite(number) else "Input {name} contains infinity in {at}; correct it, or leave it out."
 
 
 def as_array(values: Any) -> Any:
@@ -328,13 +284,6 @@ def _check_label(label: Any, name: str, row: int) -> None:
         raise ValueError(f"{name} must hold one label a sample, got {label!r} in row {row}.")
     if is_missing(label):
         raise ValueError(f"{name} must hold a label for every row, got none in row {row}.")
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a value is none: None, NaN, a missing value of pandas."""
-    # Among strings numpy would read NaN, which differs from itself, as the text "nan".
-    nan = isinstance(value, float | np.floating) and bool(value != value)
-    return value is None or nan or type(value).__name__ in ("NAType", "NaTType")
 
 
 def check_columns(first: Any, second: Any, name: str) -> None:

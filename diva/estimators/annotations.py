@@ -11,6 +11,7 @@ from diva.curation.annotators import consensus as consensus_of_rows
 from diva.estimators.results import ConsensusLabels
 from diva.inputs import Array, Engine, Precision, Ridge, Size
 from diva.numerics.threads import single_threaded_libraries
+from diva.text.cells import is_missing
 from diva.text.choices import Normalization
 
 
@@ -118,7 +119,7 @@ def _votes(annotations: Any) -> tuple[torch.Tensor, Array]:
         table = np.array(annotations, dtype=object)  # numpy made None and NaN among texts the texts "None" and "nan"
     if table.ndim != 2 or not table.shape[1]:
         raise ValueError(f"annotations must have shape (n, annotators), got {table.shape}.")
-    absent = np.array([[inputs.is_missing(vote) or vote == "" for vote in row] for row in table.tolist()], bool)
+    absent = np.array([[is_missing(vote) or vote == "" for vote in row] for row in table.tolist()], bool)
     codes = torch.full(table.shape, -1)
     given = table[~absent].tolist() if table.dtype.kind == "O" else table[~absent]
     classes, numbers = np.unique(inputs.read_labels(given, "annotations"), return_inverse=True)

@@ -25,6 +25,7 @@ from diva.numerics.targets import (
     reweight_targets,
 )
 from diva.numerics.threads import single_threaded_libraries
+from diva.text.cells import is_missing
 from diva.text.choices import Normalization
 from diva.text.labels import normalized
 
@@ -251,7 +252,7 @@ def read_entries(Y: Any, separator: str | None = None) -> tuple[torch.Tensor, tu
 
 
 def _text(text: Any, row: int) -> str:
-    if inputs.is_missing(text):
+    if is_missing(text):
         raise ValueError(
             f"Y must hold a text for each row, got {text!r} in row {row}; an empty text says that it has no label, "
             "rows of which nobody knows are left out."
