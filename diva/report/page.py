@@ -99,6 +99,7 @@ def render(data: ReportData, limits: PageLimits) -> str:
         recipe=claims.recipe(data.run),
         rounds=summary.rounds(data.run),
         slices=bad["slices"],
+        slice_filters=slice_tables.filters(data.run.tables["slices"]),
         pairs=bad["pairs"],
         deliveries=bad["deliveries"],
         columns=slice_tables.by_column(data.run.tables["slices"]),

@@ -1,8 +1,10 @@
 """Where a set is bad, in words, as tables and as a chart: slices, pairs of classes, deliveries."""
 
+import json
+
 import polars as pl
 
-from diva.curation.slices import LEVEL
+from diva.curation.slices import CLASS, LEVEL
 from diva.report.charts import Chart, axis, plain
 from diva.report.gallery import natural
 from diva.text.words import NOTHING, Column, Row, Table, amount, count, percent
@@ -24,14 +26,25 @@ def worst(slices: pl.DataFrame) -> Table:
         Column("slice", number=False), Column("of", number=False, wide=True), Column("samples"), Column("wrong, %"),
         Column("rest, %"), Column("mispredicted, %", wide=True), Column("weight", wide=True),
     )  # fmt: skip
-    above = slices.filter((pl.col("q") <= LEVEL) & (pl.col("rate") > pl.col("rest")))
+    above = outstanding(slices)
     notes = [f"{amount(len(slices), 'slice')} looked at, of which {count(len(above))} stand out; of those that do, "
              f"{percent(LEVEL, 0)} % are expected to do so by chance."]  # fmt: skip
     rows = [
         Row((f"{row['column']} = {row['value']}", KINDS[row["of"]], *_figures(row)))
-        for row in above.sort("p", "column", "value").head(FIRST).iter_rows(named=True)
+        for row in above.head(FIRST).iter_rows(named=True)
     ]
     return Table("Slices that are worse than the rest", columns, tuple(rows), tuple(notes * bool(len(slices))))
+
+
+def outstanding(slices: pl.DataFrame) -> pl.DataFrame:
+    """Slices that are worse than the rest beyond the false discovery rate."""
+    return slices.filter((pl.col("q") <= LEVEL) & (pl.col("rate") > pl.col("rest"))).sort("p", "column", "value")
+
+
+def filters(slices: pl.DataFrame) -> str:
+    """Column and value of those that the gallery can show, as JSON."""
+    own = outstanding(slices).head(FIRST).filter((pl.col("of") == "labels") & (pl.col("column") != CLASS))
+    return json.dumps(own.select("column", "value").rows())
 
 
 def _figures(row: dict[str, float]) -> tuple[str, ...]:

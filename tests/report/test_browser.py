@@ -75,6 +75,40 @@ def test_the_summary_prints_on_two_pages_with_its_chart(place: Path, browser: An
         assert reader.complaints == []
 
 
+def test_a_bad_slice_leads_to_its_samples_and_words_of_a_delivery_are_shown(place: Path, browser: Any) -> None:
+    plant()
+    with Reader(browser, written()) as reader:
+        assert reader.page.locator("[data-slices] button").count() == 0, "no sample here is of that delivery"
+    finish()
+    state = curated.read("r001").select("sample_id", iso=pl.int_range(pl.len()) % 5, site=pl.lit("</script>north"))
+    evaluation.write("columns", state)
+    bad = {
+        "of": "labels",
+        "column": "iso",
+        "value": "3",
+        "samples": 6,
+        "wrong": 5,
+        "rate": 0.9,
+        "low": 0.6,
+        "high": 1.0,
+    }
+    bad |= {"rest": 0.1, "p": 0.001, "q": 0.01, "error": 0.5, "weight": None}
+    evaluation.write("slices", pl.DataFrame([bad], evaluation.SLICES))
+    train = pl.read_parquet(paths.TRAIN)
+    train.with_columns(text=pl.lit("a cat on a <b>mat")).write_parquet(paths.TRAIN)
+    shown = curated.read("r001").with_columns(path=pl.lit("packs/core.npz"))
+    curated.write(paths.curated("r001"), shown)
+    with Reader(browser, written(megabytes=0)) as reader:
+        reader.see_everything()
+        reader.page.locator("[data-slices]").get_by_role("button", name="Show iso = 3").click()
+        assert set(reader.rows()) == {row for row in range(len(state)) if row % 5 == 3}
+        assert "a cat on a <b>mat" in reader.page.locator("#cards").inner_text()
+        reader.press("j")
+        facts = reader.page.locator("#panel dl").inner_text()
+        assert "</script>north" in facts
+        assert reader.complaints == []
+
+
 def pictures(reader: Reader) -> list[str]:
     found: list[str] = reader.page.evaluate("() => [...document.images].map((one) => one.src)")
     assert found

@@ -128,12 +128,12 @@ export function labels(known, row) {
 
 const TABLES = /\.(npz|npy|parquet|h5|hdf5)$/i; // files of ready features: nothing to see in them
 
-/** The picture of a sample: its thumbnail, else its file, else its path as text; the id where it has no image. */
+/** The picture of a sample: its thumbnail, else its file, else what is said of it, its path or its id as text. */
 export function picture(known, row, alt) {
   const small = thumbnail(row);
   const table = TABLES.test(known.paths[row]);
   const source = small ?? (table ? null : address(known, row));
-  const words = table ? known.ids[row] : known.paths[row].split("/").slice(-2).join("/");
+  const words = known.captions?.[row] ?? (table ? known.ids[row] : known.paths[row].split("/").slice(-2).join("/"));
   const missing = () => make("span", { class: "missing" }, name(words));
   if (!source) return make("span", { class: "frame" }, missing());
   const kind = small?.startsWith("data:image/png") ? "pixels" : null;

@@ -1,5 +1,5 @@
 // Puts the page together: colours first, then samples, then charts.
-import { samples, picture, idle } from "./data.js";
+import { samples, picture, idle, button, name } from "./data.js";
 import { Decisions } from "./decisions.js";
 import { Gallery } from "./gallery.js";
 import { PointMap } from "./map.js";
@@ -85,6 +85,17 @@ function progress(decisions) {
   tell();
 }
 
+/** A button for each of these slices, which shows its samples. */
+function slices(found) {
+  const act = (column, value) => () => {
+    gallery.show("all", { column, value: known.columns[column].values.indexOf(value) });
+    document.getElementById("gallery").scrollIntoView();
+  };
+  const places = found.map(([title, value]) => [known.columns.findIndex((column) => column.name === title), value]);
+  const show = ([column, value]) => button({}, act(column, value), "Show ", name(`${known.columns[column].name} = ${value}`));
+  return places.filter(([column, value]) => known.columns[column]?.values.includes(value)).map(show);
+}
+
 let again = () => {};
 theme(() => again());
 const known = await samples(); // while thumbnails still arrive
@@ -102,6 +113,7 @@ await idle(); // what follows lies further down
 extremes(known, gallery);
 await idle();
 pools(known, gallery);
+for (const place of document.querySelectorAll("[data-slices]")) place.replaceChildren(...slices(JSON.parse(place.dataset.slices)));
 for (const place of document.querySelectorAll("[data-picture]")) place.replaceWith(picture(known, Number(place.dataset.picture), ""));
 const repaint = charts(known);
 again = () => [repaint(), map.draw()];

@@ -117,6 +117,7 @@ export class Panel {
       status: `${STATUS[known.status[row]]}, ${known.origins[known.origin[row]]}`,
       came: [known.batchs[known.batch[row]], known.rounds[known.round[row]]].filter((one) => one !== "none").join(", "),
       says: known.captions?.[row],
+      ...Object.fromEntries(known.columns.slice(1).map((column) => [column.name, column.values[column.codes[row]]])),
       why: known.reasons[known.reason[row]],
       truth: truth >= 0 && (truth === known.given[row] ? "right" : `planted wrong, truly ${label(known, truth)}`),
       file: link ? make("a", { href: link, target: "_blank", rel: "noopener" }, path) : path,
