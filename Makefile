@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .peers
 AUDIT := .audit
+SBOM := .sbom
 export DO_NOT_TRACK := 1
 # Stages are started as `python -m stages.<verb>`: the environment's interpreter comes first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install curate summary server test test-slow kill soak peers lint audit faults types check format clean
+.PHONY: help install curate summary server test test-slow kill soak peers lint audit sbom faults types docs check format clean
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -76,6 +77,17 @@ $(AUDIT)/.installed:
 	$(PYTHON) -m venv $(AUDIT)
 	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check "pip-audit>=2.10,<3"
 	@touch $@
+
+sbom: $(SBOM)/.installed $(VENV)/.installed ## Write sbom.json: what is installed here, with versions and licences (CycloneDX).
+	$(SBOM)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file sbom.json $(BIN)/python
+
+$(SBOM)/.installed:
+	$(PYTHON) -m venv $(SBOM)
+	$(SBOM)/bin/python -m pip install --quiet --disable-pip-version-check "cyclonedx-bom>=7,<8"
+	@touch $@
+
+docs: $(VENV)/.installed-dev ## Build the documentation site into site/; it opens from disk.
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 faults: $(VENV)/.installed-dev ## Meet every fault of docs/reliability.md, and write there what came of it.
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults

@@ -26,7 +26,8 @@ class Newcomer:
         tools = [
             folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder) != Path(sys.executable).parent
         ]
-        self.clone, self.environment = clone, {"PATH": os.pathsep.join(tools), "HOME": str(home)}
+        own = str(clone / ".venv/bin")  # first, as where the environment is activated
+        self.clone, self.environment = clone, {"PATH": os.pathsep.join([own, *tools]), "HOME": str(home)}
 
     def start(self, command: str, log: Path) -> "subprocess.Popen[bytes]":
         """A printed command at work in a group of its own; what it says goes to a file."""

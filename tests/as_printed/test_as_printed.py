@@ -1,4 +1,4 @@
-"""Every command of README and CONTRIBUTING as printed, in a fresh clone, with an environment of PATH and HOME alone."""
+"""Every command of README, CONTRIBUTING and the site, as printed: in a fresh clone, with PATH and HOME alone."""
 
 import base64
 import json
@@ -22,17 +22,18 @@ from tests.projects.nightly import create
 pytestmark = pytest.mark.xdist_group("flows")  # `make server` listens at the one address of prefect.toml
 ROOT = Path(__file__).resolve().parents[2]
 API = "http://127.0.0.1:4200/api"
+OWN = ROOT / "docs/how-to/own-images.md"
+INIT = "diva init --core photos/labelled --pool photos/scraped --test photos/test --backbone resnet50"
 RUN = {  # by the tests below
     "git clone <this repository> && cd diva",
-    ".venv/bin/diva init --core photos/labelled --pool photos/scraped --test photos/test --backbone resnet50",
-    ".venv/bin/diva plan",
+    INIT,
+    "diva plan",
     'git add -A && git commit -m "Our data"',
-    ".venv/bin/python -m flows.nightly",
-    "make server",
-    ".venv/bin/prefect deploy --all",
-    ".venv/bin/prefect deployment run 'nightly-curation/nightly'",
-    ".venv/bin/diva review --serve",
-    ".venv/bin/diva review --finish",
+    "python -m flows.server",  # as `make server`
+    "prefect deploy --all",
+    "prefect deployment run 'nightly-curation/nightly'",
+    "diva review --serve",
+    "diva review --finish",
     "make curate",
 }
 INSTALLED = {  # by tests/installed, from the wheel
@@ -44,17 +45,45 @@ INSTALLED = {  # by tests/installed, from the wheel
     "diva upgrade",
 }
 LABELS = {  # by tests/pipeline/test_label_next.py, with the file that comes back
-    ".venv/bin/diva export SUGGESTED --to tasks",
-    ".venv/bin/diva export SUGGESTED --to tasks --format csv",
-    ".venv/bin/diva label export.json",
+    "diva export SUGGESTED --to tasks",
+    "diva export SUGGESTED --to tasks --format csv",
+    "diva label export.json",
 }
 # What takes from a quarter of an hour to hours, or the network; that make knows it is looked at here.
-LONG = {f"make {target}" for target in ("test", "check", "test-slow", "kill", "faults", "audit", "soak")}
+LONG = {
+    f"make {target}" for target in ("test", "check", "test-slow", "kill", "faults", "audit", "soak", "docs", "sbom")
+}
+SITE = {  # pages of the site: its Python, and that the command line takes its commands, in test_site.py
+    # there on two versions
+    *("diva versions", "diva show v0.1.0", "diva diff v0.1.0 v0.2.0", "diva verify --all", "diva rollback v0.1.0"),
+    *("diva summary", "diva why SAMPLE", "diva relabel corrections.csv", "diva forget --purge"),
+    'diva forget SAMPLE --why "the photographer asked"',
+    "diva export v0.1.0 --to out --format imagefolder",
+    # as others do in tests/installed
+    *("cd diva-demo", "python3 -m venv env && . env/bin/activate", "diva upgrade --diff"),
+    *("dvc get <repository> data/release/train.parquet --rev curated@v0.3.0", "dvc artifacts get <repository> curated"),
+    "pip install --upgrade <this repository>",
+    'git commit -am "Upgrade"',
+    "diva init --core core.npz --pool pool.npz --test test.npz",  # tests/pipeline/test_own_data.py
+    "diva init --core photos/labelled --pool photos/scraped --group-by parent",  # tests/ingest/test_groups.py
+    "diva init --core core.parquet --pool pool.parquet --test test.parquet --task regression",  # tests/pipeline
+    "diva add --to pool photos/more",  # tests/flows/test_additions.py
+    "diva night --runner dask --address tcp://scheduler:8786",  # tests/flows/test_cluster.py
+    "dvc remote modify local url s3://bucket/path",  # tests/flows by a folder
+}
+DOCKER = {  # nobody has it here: tests/pipeline/test_container.py runs what it would
+    "docker build --build-arg TORCH=cpu --tag diva .",
+    "docker build --build-arg TORCH=cuda --tag diva:cuda .",
+    "cp compose.env.example .env",
+    "docker compose up --detach",
+    "docker compose exec worker prefect deployment run 'nightly-curation/nightly'",
+    "docker compose exec worker diva versions",
+}
 HOOK = ".venv/bin/pre-commit install"
 
 
 def pages() -> list[Path]:
-    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(Path(ROOT, "docs").rglob("*.md"))]
 
 
 def until(holds, what: str, seconds: float = 300) -> None:
@@ -110,13 +139,14 @@ def somebody(tmp_path):
 
 def test_each_printed_command_is_run_here():
     shown = {command for page in pages() for command in printed(page)}
-    assert shown == RUN | LONG | LABELS | INSTALLED | {HOOK}
+    assert shown == RUN | LONG | LABELS | INSTALLED | SITE | DOCKER | {HOOK}
 
 
 def test_a_newcomers_own_photos_are_taken_in_and_planned(newcomer):
     photos(newcomer.clone / "photos")
     downloaded(Path(newcomer.environment["HOME"]))
-    init, plan = (c for c in printed(ROOT / "README.md") if c.split()[1:2] in (["init"], ["plan"]))
+    init, plan = printed(OWN)[:2]
+    assert init == INIT
     assert "resnet50" in newcomer.run(init) + (newcomer.clone / "params.yaml").read_text()
     assert "100" in newcomer.run(plan)
 
@@ -130,18 +160,18 @@ def test_make_and_the_hook_know_what_contributing_prints(newcomer):
 
 
 def nights(person: Newcomer) -> list[str]:
-    """README's nights, from the first commit to versions that a deployment published, which it returns."""
+    """The nights of the site, from the first commit to versions that a deployment published, which it returns."""
     project = Project(person.clone)
     project.deliver("d1", 200)
     if project.run("git", "status", "--porcelain").stdout:
         person.run('git add -A && git commit -m "Our data"')
-    assert "curated@v0.1.0" in person.run(".venv/bin/python -m flows.nightly")
+    assert "curated@v0.1.0" in person.run("python -m flows.nightly")
     published, log = project.tags(), person.clone.parent / "server.log"
     project.deliver("d2", 300)
     with person.running("make server", log):
         until(lambda: "Worker" in log.read_text() and "started" in log.read_text(), log.read_text())
-        person.run(".venv/bin/prefect deploy --all")
-        said = person.run(".venv/bin/prefect deployment run 'nightly-curation/nightly'")
+        person.run("prefect deploy --all")
+        said = person.run("prefect deployment run 'nightly-curation/nightly'")
         name = re.search(r"Created flow run '([\w-]+)'", said)[1]
 
         def state() -> str:
@@ -159,11 +189,11 @@ def nights(person: Newcomer) -> list[str]:
 
 
 def review(person: Newcomer) -> None:
-    """README's review: a decision is saved, published, and obeyed by the next night."""
+    """The review of the site: a decision is saved, published, and obeyed by the next night."""
     log, project = person.clone.parent / "review.log", Project(person.clone)
     address = re.compile(r"(http://127\.0\.0\.1:\d+)/\S*token=([\w-]+)")
     sample = pl.read_parquet(person.clone / "data/release/train.parquet")["sample_id"][0]
-    with person.running(".venv/bin/diva review --serve", log):
+    with person.running("diva review --serve", log):
         until(lambda: address.search(log.read_text()), log.read_text())
         url, token = address.search(log.read_text()).groups()
         headers = {
@@ -177,8 +207,8 @@ def review(person: Newcomer) -> None:
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - loopback
             assert answer.status < 300
     before = project.tags()
-    person.run(".venv/bin/diva review --finish")
-    person.run(".venv/bin/python -m flows.nightly")
+    person.run("diva review --finish")
+    person.run("python -m flows.nightly")
     assert len(project.tags()) == len(before) + 1
     assert sample not in pl.read_parquet(person.clone / "data/release/train.parquet")["sample_id"]
 
@@ -188,7 +218,7 @@ def test_the_printed_nights_publish_from_an_empty_environment(somebody):
 
 
 @pytest.mark.slow  # the real pipeline: minutes a night
-def test_the_whole_of_readme_on_the_embedded_example(newcomer):
+def test_the_whole_of_it_on_the_embedded_example(newcomer):
     assert "data/release/train.parquet" in newcomer.run("make curate")
     assert nights(newcomer)
     review(newcomer)

@@ -1,4 +1,4 @@
-"""One's own data, as the README shows it: real photographs with a real ImageNet network, and ready features alone."""
+"""One's own data, as docs/how-to shows it: real photographs with a real ImageNet network, and ready features alone."""
 
 import csv
 import json
