@@ -50,7 +50,8 @@ def init(
     SOURCE: a folder class/image; a .csv or .parquet list (path, label, and group where some
     belong together); ready features (.npz, .npy, .parquet, .h5 with
     features, labels and, if you like, sample_id); a Hugging Face data set, WebDataset shards
-    (also name-{000..099}.tar), COCO or YOLO boxes, what Label Studio or CVAT exported;
+    (also name-{000..099}.tar), COCO or YOLO boxes, what Label Studio or CVAT exported; any of
+    these by URL (s3://, gs://, az://, https://);
     dataset:NAME[@ROOT] (of the paper); or torchvision:NAME.
     """
     from diva.ingest import project

@@ -19,6 +19,7 @@ from typing import IO, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from diva.ingest.images import Fault, Listed
+from diva.store import remote
 from diva.text.progress import track
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -191,7 +192,7 @@ def plain_tar(archive: Path) -> Iterator[Member]:
 
 
 def _of_tar(archive: Path, mode: Literal["r:*", "r:"] = "r:*") -> Iterator[Member]:
-    with tarfile.open(archive, mode, tarinfo=BoundedHeader) as file:
+    with remote.stream(archive) as stream, tarfile.open(None, mode, stream, tarinfo=BoundedHeader) as file:
         while info := file.next():
             if sum(len(name) + len(value) for name, value in file.pax_headers.items()) > LONGEST:
                 raise ValueError(f"headers for all members of more than {LONGEST} bytes")

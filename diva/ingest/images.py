@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
-from diva.store import digests, parts
+from diva.store import digests, parts, remote
 from diva.store.manifest import ID_LENGTH, Refused, Sample
 from diva.text.progress import track
 from diva.vision.decoding import pixel_digest
@@ -65,7 +65,11 @@ def digest(path: Path) -> str | None:
     try:
         if parts.part_of(path):
             return hashlib.sha256(parts.read(path)).hexdigest()
+        if remote.url_of(path):
+            return remote.digest(path) if parts.is_there(path) else None
         return digests.sha256(path) if path.is_file() else None  # a named pipe would wait for ever
+    except remote.FetchError:
+        raise
     except (OSError, ValueError):
         return None
 
@@ -101,6 +105,8 @@ def header(path: Path) -> tuple[int, int] | Fault:
         with Image.open(parts.opened(path), formats=FORMATS) as image:
             size = image.size
             image.verify()
+    except remote.FetchError:
+        raise
     except FileNotFoundError:
         return Fault("missing file", "Put the file there, or take it out of the delivery.")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -143,7 +149,7 @@ def inspect(listed: Listed, content: str | None, unlabelled: bool = False) -> Sa
 
     ``unlabelled``: it may wait for its label.
     """
-    path, label = _printable(listed.path.as_posix()), listed.label and _printable(listed.label)
+    path, label = _printable(parts.named(listed.path)), listed.label and _printable(listed.label)
     sample_id = content[:ID_LENGTH] if content else None
     seen = listed.fault or header(listed.path)
     if isinstance(seen, Fault):

@@ -15,7 +15,7 @@ from diva.ingest.images import Fault, Listed
 from diva.ingest.named import TorchvisionSource
 from diva.ingest.readers import Source
 from diva.ingest.ready import open_ready
-from diva.store import ledger
+from diva.store import ledger, parts
 from diva.text.choices import Task
 from diva.text.labels import Spelling
 from diva.text.targets import BAR, class_counts
@@ -144,7 +144,7 @@ def _first_fault(source: Source) -> str:
 def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> SourceContents:
     if isinstance(source, readers.ImageSource):
         usable = [listed for listed in source.listed if (listed.label or source.unlabelled) and not listed.fault]
-        files = tuple(listed.path.as_posix() for listed in usable)
+        files = tuple(parts.named(listed.path) for listed in usable)
         labels = labels_of(source)
         counts = (len(usable), len(labels), len(source.listed) - len(usable))
         notes = (*_layout(name, source), *_probe(name, usable, source.table is not None))

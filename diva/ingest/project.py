@@ -15,7 +15,7 @@ from ruamel.yaml.representer import RoundTripRepresenter
 
 from diva.ingest.formats import registry
 from diva.ingest.inspection import SourceContents, few_of, inspect_batch, inspect_source, require_shared_classes
-from diva.ingest.sources import waits
+from diva.ingest.sources import is_elsewhere, located, waits
 from diva.store import ledger, paths
 from diva.text.choices import Task
 from diva.text.targets import BAR, recognised
@@ -47,9 +47,10 @@ def options_of(
     own = "test" if batch == "test" else "train"
     if name.startswith(("dataset:", "torchvision:")):
         return {"split": split or own}
-    if layout != PLAIN and name not in FRESH and "://" not in name:
-        given = {"format": layout, "columns": dict(columns or {}), "split": split}
-        options = registry.options_of(name, own, given)
+    given = {"format": layout, "columns": dict(columns or {}), "split": split}
+    elsewhere = is_elsewhere(name, {"format": layout} if layout or "{" in name else {})
+    if layout != PLAIN and name not in FRESH and (elsewhere or "://" not in name):
+        options = registry.options_of(located(name) if elsewhere else name, own, given)
         if options:
             return options
     return {"columns": dict(columns)} if columns and name.lower().endswith((".csv", ".parquet")) else {}

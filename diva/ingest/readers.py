@@ -10,7 +10,7 @@ import polars as pl
 
 from diva.ingest import archives, folders, images
 from diva.ingest.images import Listed
-from diva.store import digests, manifest, tables
+from diva.store import digests, manifest, remote, tables
 from diva.store.features import SLAB, contents
 from diva.store.manifest import Delivery, Refused, Sample
 from diva.text.labels import plain_text
@@ -186,24 +186,24 @@ class ArchiveSource:
 
     def checksum(self) -> str:
         """Of the archive; that of a URL is part of it."""
-        return f"sha256:{self.sha256 or digests.sha256(Path(self.source))}"
+        return f"sha256:{self.sha256 or images.digest(Path(self.source))}"
 
     def check(self) -> None:
         """Refuse what ``read`` would refuse, as far as it is here already."""
         if not self.sha256:
-            archives.check(Path(self.source), self.limits)
+            archives.check(remote.local(self.source), self.limits)
 
     def glance(self) -> None:
         """Refuse what is no whole archive, as far as that shows in seconds: of a large one by its first entry."""
-        path = Path(self.source)
         if not self.sha256:
+            path = remote.local(self.source)
             archives.check(path, self.limits, first=path.stat().st_size > LARGE)
 
     def read(self, folder: Path) -> Delivery:
         """Fetch where needed, unpack into ``folder``, describe the images; members that may not be are set aside."""
         from diva.ingest import fetch  # requests takes a tenth of a second
 
-        archive = fetch.by_url(self.source, self.sha256) if self.sha256 else Path(self.source)
+        archive = fetch.by_url(self.source, self.sha256) if self.sha256 else remote.local(self.source)
         aside = archives.sift(archive, folder, self.limits)
         listed = folders.images_of(folders.root_of(folder), self.unlabelled)
         images = ImageSource([*listed, *aside], self.workers, self.max_pixels, unlabelled=self.unlabelled)

@@ -3,9 +3,11 @@
 A source is a string: ``textures`` or ``digits`` (embedded), a folder ``class/image``, a .csv or .parquet list (path,
 label), ready features (.npz, .npy, .parquet, .h5), an archive of a folder (.zip, .tar, .tar.gz, …, or its URL with the
 checksum: ``https://host/photos.tar.gz#sha256=…``), ``dataset:NAME`` or ``dataset:NAME@ROOT`` (the paper's, see
-`diva.ingest.catalog`), ``torchvision:NAME``, or ``none``. Images are used where they lie.
+`diva.ingest.catalog`), ``torchvision:NAME``, or ``none``. Images are used where they lie. A folder, a list, an archive
+or one of `diva.ingest.formats` may be an fsspec URL (``s3://bucket/photos``); see `diva.store.remote`.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from diva.ingest import annotations, archives, embedded, folders, images, listings
 from diva.ingest.formats import registry
-from diva.ingest.formats.listing import FormatOptions
+from diva.ingest.formats.listing import CLIMBS, FormatOptions, braces
 from diva.ingest.named import DataSetOptions, DataSetSource, TorchvisionOptions, TorchvisionSource
 from diva.ingest.readers import KINDS, ArchiveSource, EmptySource, FeatureSource, ImageSource, JoinedSource, Source
-from diva.store import documents, ledger
+from diva.store import documents, ledger, remote
 from diva.text.redaction import redacted
 
 READY = (".npz", ".npy", ".h5", ".hdf5")
@@ -50,6 +52,9 @@ def open_source(
     Raises:
         ValueError: no such source, or options that it does not have.
     """
+    if is_elsewhere(source, options):
+        settings = {"workers": workers, "max_pixels": max_pixels, "unlabelled": unlabelled}
+        return _elsewhere(source, options, settings)
     if source == "textures":
         return embedded.textures(_options(options, embedded.TextureOptions, source))
     if source == "digits":
@@ -91,6 +96,37 @@ def open_source(
     if kind in (*READY, ".parquet"):
         return FeatureSource(path, unlabelled)
     raise ValueError(f"source must be {KINDS}, got {source!r}.")
+
+
+def is_elsewhere(source: str, options: Mapping[str, Any]) -> bool:
+    """Whether a source is a URL that is read by its names; an archive over HTTP needs its checksum instead."""
+    by_checksum = source.startswith("http") and archives.is_archive(source) and "format" not in options
+    return remote.is_remote(source) and not by_checksum
+
+
+def located(source: str) -> str:
+    """Where the names of a source that lies elsewhere are on this disk."""
+    if source.lower().endswith(READY):
+        raise ValueError(f"ready features must lie on this disk, got {redacted(source)}; copy them here.")
+    return remote.mirrored(source, braces(source))
+
+
+def _elsewhere(source: str, options: Mapping[str, Any], settings: Mapping[str, Any]) -> Source:
+    """The same by URL; a list there names files below its folder."""
+    here = located(source)
+    try:
+        opened = open_source(here, options, **settings)
+    except ValueError as error:
+        raise ValueError(str(error).replace(here, redacted(source))) from None
+    if isinstance(opened, ImageSource) and opened.table:
+        root = os.path.abspath(opened.table.parent)  # noqa: PTH100 - as it is written, whatever lies there
+        opened.listed = [
+            entry
+            if os.path.abspath(entry.path).startswith(f"{root}{os.sep}")  # noqa: PTH100
+            else entry._replace(fault=CLIMBS)
+            for entry in opened.listed
+        ]
+    return opened
 
 
 def _options(options: Mapping[str, Any], model: type[O], source: str) -> O:

@@ -6,7 +6,6 @@ A sample's id is the hash of its content, so whatever a path in a list points to
 import hashlib
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -59,7 +58,7 @@ def thumbnail(path: str, side: int, sample_id: str | None = None) -> bytes | Non
     """
     try:
         part = parts.part_of(path)
-        if not parts.is_there(path) or (part.size if part else Path(path).stat().st_size) > MAX_BYTES:
+        if not parts.is_there(path) or (part.size if part else parts.file_of(path).stat().st_size) > MAX_BYTES:
             return None
         content = parts.read(path)
         if sample_id is not None and hashlib.sha256(content).hexdigest()[:ID_LENGTH] != sample_id:

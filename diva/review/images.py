@@ -15,7 +15,7 @@ from typing import NamedTuple
 import polars as pl
 from PIL import Image
 
-from diva.store import curated, index, ledger, manifest, parts, paths
+from diva.store import curated, index, ledger, manifest, parts, paths, remote
 from diva.versions import takedowns
 from diva.vision.formats import FORMATS
 
@@ -37,7 +37,10 @@ class Gallery:
 
     def __init__(self, rows: pl.DataFrame, root: Path) -> None:
         places = rows.unique(maintain_order=True).select("path", "sample_id").iter_rows()
-        self._samples = {os.path.normpath(root / path): (root / path, sample_id) for path, sample_id in places}
+        self._samples = {
+            os.path.normpath(root / path): (path if remote.url_of(path) else root / path, sample_id)
+            for path, sample_id in places
+        }
 
     def __len__(self) -> int:
         return len(self._samples)

@@ -12,6 +12,8 @@ import stat
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from diva.store import remote
+
 PART = re.compile(r"(.+?\.(?i:tar))#(\d{1,15})\+(\d{1,10})/")
 LARGEST = 1 << 28  # bytes of an image
 
@@ -41,17 +43,26 @@ def part_of(path: str | Path) -> Part | None:
 
 
 def file_of(path: str | Path) -> Path:
-    """The file in which an image lies."""
+    """The file in which an image lies; of one elsewhere, its place among the names that are here."""
     part = part_of(path)
-    return part.file if part else Path(path)
+    return remote.in_tree(part.file if part else path)
+
+
+def named(path: Path) -> str:
+    """A path as manifests have it: of a file elsewhere, its URL."""
+    part = part_of(path)
+    file = part.file if part else path
+    url = remote.url_of(file)
+    return path.as_posix() if url is None else url + path.as_posix()[len(file.as_posix()) :]
 
 
 def is_there(path: str | Path) -> bool:
     """Whether the file of an image is a regular file that reaches as far as the image does."""
     part = part_of(path)
     try:
-        seen = (part.file if part else Path(path)).stat()
-    except OSError:
+        file = file_of(path)
+        seen = (file if file.exists() else remote.local(file)).stat()
+    except (OSError, remote.FetchError):
         return False
     return stat.S_ISREG(seen.st_mode) and (part is None or seen.st_size >= part.start + part.size)
 
@@ -65,13 +76,14 @@ def read(path: str | Path) -> bytes:
     """
     part = part_of(path)
     file = part.file if part else Path(path)
-    if not stat.S_ISREG(file.stat().st_mode):  # a named pipe would wait for ever
+    if remote.url_of(file) is None and not stat.S_ISREG(file.stat().st_mode):  # a named pipe would wait for ever
         raise NotAFileError("a folder, a named pipe or a device")
     if part is None:
-        return file.read_bytes()
+        with remote.stream(file) as stream:
+            return stream.read()
     if part.size > LARGEST:
         raise OSError(f"{part.size} bytes, more than {LARGEST}")
-    with file.open("rb") as stream:
+    with remote.stream(file) as stream:
         stream.seek(part.start, os.SEEK_SET)
         content = stream.read(part.size)
     if len(content) < part.size:
@@ -80,5 +92,5 @@ def read(path: str | Path) -> bytes:
 
 
 def opened(path: str | Path) -> str | Path | io.BytesIO:
-    """What PIL opens: the path of a file, or the bytes of a part."""
-    return io.BytesIO(read(path)) if part_of(path) else path
+    """What PIL opens: the path of a file, or the bytes of a part, or of a file elsewhere."""
+    return io.BytesIO(read(path)) if part_of(path) or remote.url_of(path) else path

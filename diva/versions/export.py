@@ -16,7 +16,7 @@ import polars as pl
 
 from diva.ingest import images
 from diva.ingest.sources import READY
-from diva.store import digests, manifest, parts, paths, release, tables
+from diva.store import digests, manifest, parts, paths, release, remote, tables
 from diva.store.columns import without_durations
 from diva.versions import contents
 from diva.versions.published import Version
@@ -201,18 +201,18 @@ def _located(version: Version, path: Path) -> Path:
     """Images that the pipeline wrote, as the version has them; others where they lie."""
     part = parts.part_of(path)
     file = part.file if part else path
-    location = contents.fetch(version, file) if paths.DATA in path.parents else file
+    location = contents.fetch(version, file) if paths.DATA in path.parents else remote.local(file)
     if not location.is_file():
         raise ValueError(f"{file} must be there, got nothing; put the image back where it was.")
     return parts.path_of(location.resolve(), part.start, part.size, path.name) if part else location.resolve()
 
 
 def _absolute(path: str) -> str:
-    return Path(path).absolute().as_posix()
+    return path if remote.url_of(path) else Path(path).absolute().as_posix()
 
 
 def _link(source: Path, target: Path, sample_id: str) -> None:
-    if parts.part_of(source):  # a link leads to whole files
+    if parts.part_of(source) or remote.url_of(source):  # a link leads to whole files that stay
         copy_image(source, target, sample_id)
     else:
         target.symlink_to(source)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import polars as pl
 
-from diva.store import index, ledger, parts, paths
+from diva.store import index, ledger, parts, paths, remote
 from diva.versions import labelling
 from diva.versions.export import class_name, copy_image, new_folder, require_images, suffix
 from diva.versions.writers import label_studio
@@ -64,7 +64,8 @@ def export_tasks(form: str, folder: Path, *, copy: bool = False, prefix: str | N
 
 def task(row: dict[str, Any], prefix: str) -> dict[str, Any]:
     """A sample as a task of Label Studio, with what the model would say as its prediction."""
-    image = prefix + quote(Path(row["path"]).absolute().as_posix().removeprefix("/"))
+    here = prefix + quote(Path(row["path"]).absolute().as_posix().removeprefix("/"))
+    image = row["path"] if remote.url_of(row["path"]) else here
     about = {"image": image, "sample_id": row["sample_id"], "rank": row["rank"], "reason": row["reason"]}
     if row["suggested_label"] is None:
         return {"data": about}

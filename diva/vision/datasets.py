@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from diva.store.features import Failure
+from diva.store.remote import FetchError
 from diva.vision import jpeg
 from diva.vision.decoding import ChangedFileError, NotAFileError, decode, read_bytes
 from diva.vision.transforms import Transform, steps
@@ -74,6 +75,8 @@ class ImageFiles(Dataset[Tensor | Failure]):
             return make(read_bytes(self.paths[row], self.checksums[row] if self.checksums else None))
         except MemoryError:
             raise MemoryError(f"{self.paths[row]} must fit into memory beside all else. {LESS}") from None
+        except FetchError:
+            raise
         except Exception as error:  # decoders raise anything, and one bad file must not stop the run
             if isinstance(error, OSError) and error.errno in SHORT:
                 raise OSError(error.errno, f"{error.strerror}. {LESS}", self.paths[row]) from None

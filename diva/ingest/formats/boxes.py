@@ -18,6 +18,7 @@ from diva.ingest.folders import images_below
 from diva.ingest.formats.listing import CLIMBS, FormatOptions, Listing, Shard, frame_of, inside
 from diva.ingest.images import MAX_PIXELS, Fault, Listed, too_large
 from diva.store.columns import further
+from diva.store.remote import FetchError
 from diva.vision.decoding import read_image
 
 SMALLEST = 2  # pixels of a side
@@ -157,6 +158,8 @@ def _picture(path: Path, most: int) -> tuple[Any, Fault | None]:
         return read_image(path, max_pixels=most), None
     except Image.DecompressionBombError:
         return None, too_large(most)
+    except FetchError:
+        raise
     except FileNotFoundError:
         return None, Fault("missing file", "Put the file there, or take it out of the delivery.")
     except Exception as error:  # decoders raise anything

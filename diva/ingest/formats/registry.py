@@ -11,7 +11,7 @@ from diva.ingest import images
 from diva.ingest.formats.listing import FormatOptions, Layout, Listing
 from diva.ingest.images import Listed
 from diva.ingest.readers import ImageSource
-from diva.store import digests, parts
+from diva.store import parts
 from diva.store.manifest import Delivery
 
 LAYOUTS = {
@@ -80,7 +80,7 @@ class FormatSource:
 
     def checksum(self) -> str:
         """Over names and contents of its files."""
-        return images.checksum((path.name, digests.sha256(path)) for path in self.layout.files())
+        return images.checksum((path.name, images.digest(path)) for path in self.layout.files())
 
     def read(self, folder: Path) -> Delivery:
         """One row per readable image, each content once; ``folder`` takes images that lie in no readable file."""
@@ -110,4 +110,4 @@ def options_of(source: str, split: str, given: Mapping[str, Any]) -> dict[str, A
 
 def files_of(listed: list[Listed]) -> tuple[str, ...]:
     """Paths of images that are there already."""
-    return tuple(entry.path.as_posix() for entry in listed if parts.is_there(entry.path))
+    return tuple(parts.named(entry.path) for entry in listed if parts.is_there(entry.path))

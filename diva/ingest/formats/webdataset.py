@@ -21,7 +21,7 @@ from diva.ingest import archives
 from diva.ingest.folders import images_below
 from diva.ingest.formats.listing import LABELS, FormatOptions, Listing, braces, frame_of, plain
 from diva.ingest.images import MAX_PIXELS, Fault, Listed
-from diva.store import manifest, parts
+from diva.store import manifest, parts, remote
 from diva.store.columns import further
 from diva.text.labels import normalized, plain_text
 from diva.vision.formats import SUFFIXES, UNREAD
@@ -53,7 +53,7 @@ def _shards(source: str) -> list[Path]:
 def _looks_so(shard: Path) -> bool:
     """Whether the first members are images with their texts beside them."""
     try:
-        with tarfile.open(shard, "r:", tarinfo=archives.BoundedHeader) as file:
+        with remote.stream(shard) as stream, tarfile.open(None, "r:", stream, tarinfo=archives.BoundedHeader) as file:
             names = [member.name for _, member in zip(range(PROBES), iter(file.next, None), strict=False)]
     except (tarfile.TarError, OSError, ValueError):
         return False
