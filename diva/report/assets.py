@@ -14,7 +14,7 @@ from importlib import resources
 
 import jinja2
 
-MODULES = ("data", "decisions", "gallery", "map", "panel", "strips", "charts", "main")
+MODULES = ("data", "decisions", "gallery", "map", "panel", "tens", "strips", "charts", "main")
 PACKAGE = "diva.report"
 
 

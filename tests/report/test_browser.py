@@ -276,6 +276,31 @@ def test_decisions_stay_in_the_browser_and_can_be_undone_noted_and_relabelled(pl
         assert reader.rows() == [1]
 
 
+def test_ten_at_a_time_takes_what_stays_ticked_unless_the_counter_check_does(place: Path, browser: Any) -> None:
+    finish()
+    with Reader(browser, written()) as reader:
+        page = reader.page
+        reader.pick("label", "1")
+        suggested = [row for row in reader.rows() if row in (0, 3)]  # of the labels called wrong, cat → dog
+        reader.view("called")
+        page.locator("#tens-open").click()
+        assert page.locator("#tens-title").inner_text() == "Are all of them dog?"
+        boxes = page.locator("#tens-list input")
+        values = [int(boxes.nth(place).get_attribute("value") or -1) for place in range(boxes.count())]
+        (check,) = set(values) - set(suggested)
+        page.get_by_role("button", name="Relabel those ticked").click()
+        assert "nothing was taken" in page.locator("#tens-said").inner_text()
+        for row in (check, suggested[0]):
+            page.locator(f'#tens-list input[value="{row}"]').uncheck()
+        page.get_by_role("button", name="Relabel those ticked").click()
+        assert page.locator("#tens-title").inner_text() == "Are all of them owl?"
+        page.locator("#tens").get_by_role("button", name="Close").click()
+        ids = curated.read("r001")["sample_id"].to_list()
+        said = {row["sample_id"]: (row["decision"], row["label"], row["note"]) for row in reader.export()}
+        assert said == {ids[suggested[1]]: ("relabel", "dog", "ten at a time")}
+        assert reader.complaints == []
+
+
 def test_undo_takes_the_last_decision_back_and_goes_there(place: Path, browser: Any) -> None:
     finish()
     with Reader(browser, written()) as reader:

@@ -4,6 +4,7 @@ import { Decisions } from "./decisions.js";
 import { Gallery } from "./gallery.js";
 import { PointMap } from "./map.js";
 import { Panel } from "./panel.js";
+import { tens } from "./tens.js";
 import { extremes, pools } from "./strips.js";
 import { charts } from "./charts.js";
 
@@ -51,7 +52,7 @@ function keys(gallery, panel, decisions) {
   };
   document.addEventListener("keydown", (event) => {
     const at = event.target;
-    if (event.ctrlKey || event.metaKey || event.altKey || help.open) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     const writing = at.matches("input, select, textarea");
     const here = !event.key.startsWith("Arrow") || at === document.body || at.closest("#cards");
     if (writing && event.key === "Escape") gallery.choose(panel.row, true);
@@ -107,6 +108,7 @@ const map = new PointMap(known, gallery);
 gallery.show(gallery.opening);
 progress(decisions);
 keys(gallery, panel, decisions);
+tens(known, decisions, gallery);
 document.documentElement.dataset.ready = String(Math.round(performance.now()));
 decisions.restore();
 await idle(); // what follows lies further down

@@ -89,7 +89,7 @@ export class PointMap {
     const rows = this.rows.filter((row) => !Number.isNaN(figures[row])).sort((one, other) => figures[one] - figures[other]);
     const part = (step) => rows.subarray((step * rows.length) / STEPS, ((step + 1) * rows.length) / STEPS);
     const parts = [...Array(STEPS).keys()].map(part).filter((some) => some.length);
-    const text = (some) => `${figure(figures[some[0]], 2)} to ${figure(figures[some.at(-1)], 2)}`;
+    const text = (some) => `${figure(figures[some[0]])} to ${figure(figures[some.at(-1)])}`;
     const color = (step) => `hsl(${210 - (190 * step) / (STEPS - 1)} 65% 48%)`;
     return parts.map((some, step) => ({ text: text(some), rows: some, color: color(step) }));
   }
