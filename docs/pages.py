@@ -76,7 +76,9 @@ def commands() -> str:
 
     command = typer.main.get_command(app)
     text = get_docs_for_click(obj=command, ctx=click.Context(command), name="diva", title="Commands")
-    return re.sub(r"^(\* `.*?\[.*)$", r"\1", text, flags=re.MULTILINE)
+    return re.sub(
+        r"\*\*Commands\*\*:\n.*?(?=^## )", "", text, count=1, flags=re.MULTILINE | re.DOTALL
+    )  # cut short there
 
 
 def settings() -> str:
