@@ -21,6 +21,7 @@ from diva.store import manifest, tables
 from diva.store.columns import further
 from diva.text.labels import plain_text
 from diva.text.targets import delivered
+from diva.text.votes import with_labels
 
 COLUMNS = ("path", "label")
 SEPARATORS = ",;\t|"
@@ -83,6 +84,9 @@ def rows_of(
         ValueError: no such columns, or a line that is no row: it is named.
     """
     lines = tables.parse(lambda path: list(rows(path)), table, "list")
+    called = dict(columns or {})
+    voted = with_labels(lines, called.get("path", "path"), called.get("label", "label"))
+    changed, lines = voted is not lines, voted
     header = lines[0][1]
     named = {name: name for name in COLUMNS} | dict(columns or {})
     names = {name: other if other in header else other.lower() for name, other in named.items()}
@@ -100,7 +104,7 @@ def rows_of(
         for line, row in lines[1:]
     ]
     used = (*names.values(), *manifest.GROUPS)
-    if table.suffix.lower() != ".csv":
+    if table.suffix.lower() != ".csv" and not changed:
         frame = tables.read_parquet(table)
         return listed, further(frame, [own for own, name in zip(frame.columns, header, strict=True) if name in used])
     cells = {name: [row[number] or None for _, row in lines[1:]] for number, name in enumerate(header)}

@@ -23,6 +23,7 @@ from diva.store import manifest
 from diva.store.features import opened
 from diva.store.paths import is_features
 from diva.store.slabs import read_rows
+from diva.text.votes import plurality, votes_in
 from diva.text.words import amount
 
 LARGE = 1 << 28  # bytes from which what a file claims to hold is compared with what it stores
@@ -89,6 +90,8 @@ def open_ready(path: str | Path, unlabelled: bool = False) -> Ready:
     if not path.is_file():
         raise ValueError(f"source must be an existing file, got {path}.")
     arrays = readers[path.suffix.lower()](path)
+    if arrays.get("labels") is None and arrays.get("features") is not None:
+        arrays = {**arrays, **_by_votes(path, arrays)}
     bare = unlabelled and not {"labels", *LIKELY["labels"]} & set(arrays)
     missing = [name for name in ("features", "labels")[: 1 if bare else 2] if arrays.get(name) is None]
     if missing:
@@ -97,6 +100,16 @@ def open_ready(path: str | Path, unlabelled: bool = False) -> Ready:
             f"{path} must hold features and labels; {absent} missing, got {names}{_offer(missing, arrays)}."
         )
     return _checked(path, arrays)
+
+
+def _by_votes(path: Path, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Labels by what most annotators say, where each has a column; nothing elsewhere."""
+    if not votes_in(list(arrays)):
+        return {}
+    from diva.ingest.ready_columns import columns_of  # which reads such files by this module
+
+    table = columns_of(path, len(arrays["features"]))
+    return {"labels": np.array([plurality(row) or "" for row in table.select(votes_in(table.columns)).iter_rows()])}
 
 
 def _offer(missing: Sequence[str], names: Iterable[str]) -> str:

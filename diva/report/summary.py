@@ -31,11 +31,24 @@ def summarise(run: RunMetrics) -> Summary:
         called_wrong(run),
         *(draw(run.tables[name]) for name, draw in BAD.items() if name in run.tables),
         *((test_set.audited(run.tables["audit"]),) if "audit" in run.tables else ()),
+        annotators(run),
         rounds(run),
         sets(run),
         panel(run),
     )
     return Summary(facts(run), tuple(table for table in shown if table.rows), caveats(run))
+
+
+def annotators(run: RunMetrics) -> Table:
+    """How often each annotator of the core is right; no rows where one label a sample was given."""
+    columns = (Column("annotator", number=False), Column("votes"), Column("right, % [95 %]"))
+    rows = tuple(
+        Row((each["annotator"], count(each["votes"]), with_interval({**each, "error": each["quality"]})))
+        for each in run.fit.get("annotators", [])
+    )
+    changed = count(run.fit.get("changed_by_model", 0))
+    title = f"Annotators of the core; the model decides otherwise than most in {changed}"
+    return Table(title, columns, rows, (f"Worth another vote first: {paths.VOTES.as_posix()}",))
 
 
 def facts(run: RunMetrics) -> tuple[tuple[str, str], ...]:

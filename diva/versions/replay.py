@@ -18,6 +18,7 @@ import polars as pl
 
 from diva.store import curated, digests, index, ledger, manifest, paths, release, tables
 from diva.store.features import FeatureFile
+from diva.text.votes import votes_in
 from diva.versions import contents, library, published
 from diva.versions.published import Version
 from diva.versions.stored_files import FileFault, VersionFiles
@@ -103,6 +104,10 @@ def _indexed(
     yield from _covered(path.as_posix(), whole["sample_id"], [*rows["sample_id"], *refused["sample_id"]])
     related = rows.filter(pl.col("group").str.starts_with("relatives ")).select("sample_id", named="group")
     expected = whole.join(rows, on="sample_id", how="semi", maintain_order="left")
+    if votes_in(list(pl.read_parquet_schema(files.file(path)))):  # labels are what annotators and the model agree on
+        labels = rows.select("sample_id", "label")
+        expected = expected.drop("label").join(labels, on="sample_id", how="left", maintain_order="left")
+    expected = expected.select(rows.columns)
     expected = expected.join(related, on="sample_id", how="left", maintain_order="left")  # taken as they stand
     yield from differ(path.as_posix(), expected.with_columns(group=pl.coalesce("group", "named")).drop("named"), rows)
 
@@ -111,7 +116,7 @@ def start(files: VersionFiles) -> Iterator[FileFault]:
     """The set r000 is the core after what its scores say."""
     settings = files.stages["start"]["params"][str(paths.PARAMS)]["curate"]
     scores = files.table(paths.scores(settings["score"]), curated.SCORES)
-    state = curated.start(files.table(paths.CORE, index.SCHEMA), scores, settings["action"])
+    state = curated.start(files.table(paths.CORE, index.SCHEMA), scores, settings["action"], manifest.task())
     path = paths.curated(ledger.ORIGIN["rounds"])
     yield from differ(path.as_posix(), state, files.table(path, curated.SCHEMA))
 

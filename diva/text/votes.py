@@ -1,0 +1,68 @@
+"""Labels of several annotators: a column ``annotator_NAME`` each, or a long list of who said what, and when.
+
+A sample's label is what most say until a model decides (`diva.curation.core_consensus`); of equally many the first in
+the alphabet.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from diva.text.targets import delivered
+
+PREFIX = "annotator_"
+WHO, WHEN = "annotator", "time"
+Lines = list[tuple[int, list[Any]]]
+
+
+def plurality(votes: Iterable[Any]) -> str | None:
+    """What most say; None where nobody says anything."""
+    counts = Counter(filter(None, map(delivered, votes)))
+    return min(counts, key=lambda label: (-counts[label], label), default=None)
+
+
+def with_labels(lines: Lines, path: str, label: str) -> Lines:
+    """A header and rows in which several annotators label a sample, with a row a sample and its label.
+
+    Args:
+        lines: header first, each with its number; as they are where nobody is named.
+        path: the column that tells samples.
+        label: the column of labels: of a long list what one said, else the one that is added.
+    """
+    header = lines[0][1]
+    if WHO in header and {path, label} <= set(header):
+        lines = _widened(lines, path, label)
+        header = lines[0][1]
+    columns = [number for number, name in enumerate(header) if str(name).startswith(PREFIX)]
+    if label in header or not columns:
+        return lines
+    voted = [(line, [*row, plurality(row[column] for column in columns)]) for line, row in lines[1:]]
+    return [(lines[0][0], [*header, label]), *voted]
+
+
+def _widened(lines: Lines, path: str, label: str) -> Lines:
+    """A row a sample, where it first stood; what an annotator said last counts."""
+    header = lines[0][1]
+    key, who, what = (header.index(name) for name in (path, WHO, label))
+    when = header.index(WHEN) if WHEN in header else None
+    stays = [number for number in range(len(header)) if number not in (who, what, when)]
+    names = sorted({str(row[who]).strip() for _, row in lines[1:]})
+    first: dict[Any, tuple[int, list[Any]]] = {}
+    for line, row in lines[1:]:
+        first.setdefault(row[key], (line, [row[number] for number in stays]))
+    said: dict[Any, dict[str, Any]] = {}
+    for _, row in lines[1:] if when is None else sorted(lines[1:], key=lambda each: _moment(each[1][when])):
+        said.setdefault(row[key], {})[str(row[who]).strip()] = row[what]
+    wide = [(line, [*row, *(said[name].get(one) for one in names)]) for name, (line, row) in first.items()]
+    return [(lines[0][0], [*(header[number] for number in stays), *(PREFIX + name.lower() for name in names)]), *wide]
+
+
+def _moment(time: Any) -> tuple[float, str]:
+    """Numbers in their order, dates as ISO 8601 writes them."""
+    text = str(time)
+    return (float(text), "") if text.replace(".", "", 1).isdigit() else (float("inf"), text)
+
+
+def votes_in(names: Sequence[str]) -> list[str]:
+    """Columns of annotators."""
+    return [name for name in names if name.startswith(PREFIX)]
