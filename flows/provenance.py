@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from diva.ingest import inspection, readers, sources
-from diva.ingest.ready import DELIVERED, open_ready
+from diva.ingest.label_arrays import DELIVERED
 from diva.ingest.ready import attributes as ready_attributes
+from diva.ingest.ready import open_ready
 from diva.store import digests, ledger, manifest, paths
 from diva.store.features import FeatureFile, opened
 from diva.store.ledger import Ledger

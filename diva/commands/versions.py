@@ -111,7 +111,7 @@ def export(
             "--format",
             metavar="NAME",
             help="imagefolder, fiftyone, csv, parquet, hf, webdataset, coco, labelstudio, cvat, "
-            "croissant; of SUGGESTED: labelstudio or csv.",
+            "croissant; of SUGGESTED: labelstudio, cvat or csv.",
         ),
     ] = None,
     copy: Annotated[bool, typer.Option("--copy", help="Copy images instead of linking them.")] = False,

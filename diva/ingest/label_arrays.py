@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from diva.store import manifest
 from diva.text.labels import plain_text
 from diva.text.targets import BAR, delivered, multi_hot
 
+COLUMNS = ("labels", "sample_id", *manifest.GROUPS)
+DELIVERED = "deliver it again, as it was written"
 Text = npt.NDArray[np.str_]
 
 

@@ -17,7 +17,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from diva.ingest.label_arrays import Text, as_text, label_lists
+from diva.ingest.label_arrays import COLUMNS, DELIVERED, Text, as_text, label_lists
+from diva.ingest.ready_columns import columns_of
 from diva.numerics import cores
 from diva.store import manifest
 from diva.store.features import opened
@@ -29,12 +30,10 @@ from diva.text.words import amount
 LARGE = 1 << 28  # bytes from which what a file claims to hold is compared with what it stores
 DENSEST = 1100  # what the strongest of the common compressions makes of a byte
 SUFFIXES = (".npz", ".npy", ".parquet", ".h5", ".hdf5")
-COLUMNS = ("labels", "sample_id", *manifest.GROUPS)
 LIKELY = {
     "features": ("embeddings", "embedding", "feature", "vectors", "vector", "X", "x", "data"),
     "labels": ("label", "targets", "target", "classes", "class", "y"),
 }  # what others call them
-DELIVERED = "deliver it again, as it was written"
 
 
 class Ready(NamedTuple):
@@ -106,8 +105,6 @@ def _by_votes(path: Path, arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Labels by what most annotators say, where each has a column; nothing elsewhere."""
     if not votes_in(list(arrays)):
         return {}
-    from diva.ingest.ready_columns import columns_of  # which reads such files by this module
-
     table = columns_of(path, len(arrays["features"]))
     return {"labels": np.array([plurality(row) or "" for row in table.select(votes_in(table.columns)).iter_rows()])}
 

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import polars as pl
 
-from diva.ingest.ready import COLUMNS, DELIVERED
+from diva.ingest.label_arrays import COLUMNS, DELIVERED
 from diva.store.columns import further
 from diva.store.features import opened
 

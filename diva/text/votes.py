@@ -53,7 +53,7 @@ def _widened(lines: Lines, path: str, label: str) -> Lines:
     said: dict[Any, dict[str, Any]] = {}
     for _, row in lines[1:] if when is None else sorted(lines[1:], key=lambda each: _moment(each[1][when])):
         said.setdefault(row[key], {})[str(row[who]).strip()] = row[what]
-    wide = [(line, [*row, *(said[name].get(one) for one in names)]) for name, (line, row) in first.items()]
+    wide = [(line, [*row, *(said[name].get(voter) for voter in names)]) for name, (line, row) in first.items()]
     return [(lines[0][0], [*(header[number] for number in stays), *(PREFIX + name.lower() for name in names)]), *wide]
 
 

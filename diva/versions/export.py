@@ -90,14 +90,14 @@ def described(
     names = _names(train)
     _put(train, [f"images/{name}" for name in names], folder, version, copy=copy)
     rows = zip(names, train.iter_rows(named=True), strict=True)
-    placed = [PlacedImage(name, *_size(folder / "images" / name), row) for name, row in rows]
+    placed = [PlacedImage(name, *image_size(folder / "images" / name), row) for name, row in rows]
     if form == "croissant":
         croissant.write(placed, folder, train, version.name, "; ".join(": ".join(fact) for fact in facts))
     else:
         {"coco": coco, "labelstudio": label_studio, "cvat": cvat}[form].write(placed, folder)
 
 
-def _size(path: Path) -> tuple[int, int]:
+def image_size(path: Path) -> tuple[int, int]:
     """Width and height of an image."""
     size = images.header(path)
     if isinstance(size, images.Fault):

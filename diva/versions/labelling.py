@@ -95,7 +95,7 @@ def judged(book: ledger.Ledger, answers: list[Annotation], new_classes: bool, se
     """The record of labels."""
     about = samples(book, new_classes, separator)
     said = [answer._replace(label=answer.label and about.labels.spell(answer.label)) for answer in answers]
-    ids = [about.names.get(answer.name) or about.names.get(Path(answer.name).name, "") for answer in said]
+    ids = [_named(answer.name, about.names) for answer in said]
     labels: dict[str, dict[str | None, str]] = {}
     for name, answer in zip(ids, said, strict=True):
         labels.setdefault(name, {}).setdefault(answer.label, answer.where)
@@ -106,6 +106,12 @@ def judged(book: ledger.Ledger, answers: list[Annotation], new_classes: bool, se
         if refusal or first.setdefault(name, answer.where) == answer.where:  # the same label twice is one
             rows.append((name or None, answer.name, answer.label, answer.where, *(refusal or (None, None))))
     return _record(rows, about.waiting)
+
+
+def _named(name: str, names: dict[str, str]) -> str:
+    """The sample of an id, a path, or a file, also one that is called by the id; empty where there is none."""
+    ways = (name, Path(name).name, Path(name).stem)
+    return next((names[way] for way in ways if names.get(way)), "")
 
 
 def _refusal(

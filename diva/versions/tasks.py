@@ -1,10 +1,12 @@
 """Samples to label next as tasks for other tools: what Label Studio imports, or a table to fill in.
 
     labelstudio   tasks.json (data.image, data.sample_id; a prediction with its score) and config.xml, the interface
+    cvat          annotations.xml (CVAT for images 1.1; a tag with what the model would say), labels.json, and the
+                  images, copied, named by their sample_id
     csv           tasks.csv: sample_id, path, an empty label, and what the model would say
 
 Images are named by their path, or by a URL; they are copied only where that is asked for. What comes back, filled in or
-exported as JSON, is taken by ``diva label``.
+exported as JSON or XML, is taken by ``diva label``.
 """
 
 from pathlib import Path
@@ -15,11 +17,12 @@ import polars as pl
 
 from diva.store import index, ledger, parts, paths, remote
 from diva.versions import labelling
-from diva.versions.export import class_name, copy_image, new_folder, require_images, suffix
-from diva.versions.writers import label_studio
+from diva.versions.export import class_name, copy_image, image_size, new_folder, require_images, suffix
+from diva.versions.writers import cvat, label_studio
 from diva.versions.writers.label_studio import LOCAL
+from diva.versions.writers.pictures import PlacedImage
 
-FORMATS = ("labelstudio", "csv")
+FORMATS = ("labelstudio", "cvat", "csv")
 
 
 def export_tasks(form: str, folder: Path, *, copy: bool = False, prefix: str | None = None) -> int:
@@ -43,6 +46,7 @@ def export_tasks(form: str, folder: Path, *, copy: bool = False, prefix: str | N
             f"{paths.SUGGESTED} must hold samples to label, got none; set suggest.of: [pool] in {paths.PARAMS}, then "
             "`dvc repro`."
         )
+    copy = copy or form == "cvat"
     if form == "labelstudio" or copy:
         require_images(rows, form)
     if not copy and (within := [path for path in rows["path"] if parts.part_of(path)]):
@@ -56,6 +60,9 @@ def export_tasks(form: str, folder: Path, *, copy: bool = False, prefix: str | N
             rows.select(*columns, empty, "suggested_label", "probability", "rank", "reason").write_csv(
                 fresh / "tasks.csv"
             )
+        elif form == "cvat":
+            pictures = [placed(row, fresh) for row in rows.iter_rows(named=True)]
+            cvat.write(pictures, fresh, index.read(paths.CORE)["label"].unique(), "auto")
         else:
             tasks = [task(row, LOCAL if prefix is None else prefix) for row in rows.iter_rows(named=True)]
             label_studio.write_tasks(tasks, index.read(paths.CORE)["label"], fresh)
@@ -72,6 +79,13 @@ def task(row: dict[str, Any], prefix: str) -> dict[str, Any]:
     said = [label_studio.choice(row["suggested_label"])]
     prediction = {"model_version": "diva", "score": row["probability"], "result": said}
     return {"data": about, "predictions": [prediction]}
+
+
+def placed(row: dict[str, Any], fresh: Path) -> PlacedImage:
+    """A sample whose image was copied, with its size and what the model would say."""
+    name = Path(row["path"]).name
+    said = {key: row[key] for key in ("sample_id", "rank", "reason", "probability")}
+    return PlacedImage(name, *image_size(fresh / "images" / name), said | {"label": row["suggested_label"]})
 
 
 def _copied(rows: pl.DataFrame, fresh: Path, folder: Path) -> list[str]:

@@ -261,8 +261,23 @@ def test_suggestions_become_tasks_of_label_studio_and_a_table_and_come_back(ids:
     labelling.publish(labelling.accepted(ledger.read(), record, "back.csv"), record)
     with pytest.raises(ValueError, match=r"data/suggested must hold samples to label, got none; set suggest\.of"):
         tasks.export_tasks("csv", Path("more"))
-    with pytest.raises(ValueError, match="--format of SUGGESTED must be one of labelstudio, csv, got coco"):
+    with pytest.raises(ValueError, match="--format of SUGGESTED must be one of labelstudio, cvat, csv, got coco"):
         tasks.export_tasks("coco", Path("other"))
+
+
+def test_suggestions_become_images_with_tags_for_cvat_and_come_back(ids: list[str]) -> None:
+    assert tasks.export_tasks("cvat", Path("cvat")) == 3
+    images = list(annotations.cvat_images(Path("cvat/annotations.xml")))
+    assert {f"images/{image.get('name')}" for image in images} == {
+        path.relative_to("cvat").as_posix() for path in Path("cvat/images").iterdir()
+    }
+    said = {Path(image.get("name", "")).stem: [tag.get("label") for tag in image.iter("tag")] for image in images}
+    wanted = suggested.newest().select("sample_id", "suggested_label").iter_rows()
+    assert said == {name: [label] for name, label in wanted}
+    assert set(said) == set(ids[:3])
+    assert {label["name"] for label in json.loads(Path("cvat/labels.json").read_text())} == {"a", "b"}
+    record = labelling.checked(ledger.read(), Path("cvat/annotations.xml"))
+    assert labelling.agreement(record) == (3, 3)
 
 
 def test_images_within_archives_become_tasks_as_checked_copies(ids: list[str]) -> None:
@@ -275,8 +290,9 @@ def test_images_within_archives_become_tasks_as_checked_copies(ids: list[str]) -
     within = rows.with_columns(path=pl.Series([place.as_posix() for place in places]))
     tables.write(paths.suggested("pool"), within, suggested.SCHEMA)
     for form in tasks.FORMATS:
-        with pytest.raises(ValueError, match=r"files of their own, got wait\.TAR#\d+.*; use --copy"):
-            tasks.export_tasks(form, Path("none"))
+        if form != "cvat":  # which takes its images along
+            with pytest.raises(ValueError, match=r"files of their own, got wait\.TAR#\d+.*; use --copy"):
+                tasks.export_tasks(form, Path("none"))
         assert tasks.export_tasks(form, Path(form), copy=True) == 3
         assert Path(f"{form}/images/{ids[0]}.png").read_bytes() == Path("more/0.png").read_bytes()
     tables.write(paths.suggested("pool"), rows, suggested.SCHEMA)

@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr  # nosec B406
 
+from diva.store import manifest
 from diva.store.columns import free_name
-from diva.versions.writers.pictures import PlacedImage, about, write_json
+from diva.versions.writers.pictures import PlacedImage, about, labels_of, write_json
 
 LOCAL = (
     "/data/local-files/?d="  # by which Label Studio serves files of its own machine, from the root that it was given
@@ -30,20 +31,26 @@ def write(pictures: Sequence[PlacedImage], folder: Path) -> None:
 
 def write_tasks(tasks: list[dict[str, Any]], classes: Iterable[str], folder: Path) -> None:
     """Tasks, and the interface of these classes."""
+    classes = {label for text in classes for label in labels_of(text)}
     write_json(folder / "tasks.json", tasks)
-    (folder / "config.xml").write_text(interface(sorted(set(classes))), encoding="utf-8")
+    (folder / "config.xml").write_text(interface(sorted(classes)), encoding="utf-8")
 
 
 def choice(label: str) -> dict[str, Any]:
     """What a person or the model says of an image."""
     names = {"id": "label", "type": "choices", "from_name": "label", "to_name": "image"}
-    return {**names, "value": {"choices": [label]}}
+    if manifest.task() == "regression":
+        return {**names, "type": "number", "value": {"number": float(label)}}
+    return {**names, "value": {"choices": labels_of(label)}}
 
 
 def interface(classes: list[str]) -> str:
     """Label Studio's labelling interface of these classes."""
     choices = "\n".join(f"    <Choice value={quoteattr(name)}/>" for name in classes)
-    return (
-        '<View>\n  <Image name="image" value="$image"/>\n  <Choices name="label" toName="image" choice="single" '
-        f'showInLine="true">\n{choices}\n  </Choices>\n</View>\n'
+    kind = "multiple" if manifest.task() == "multilabel" else "single"
+    asked = (
+        f'  <Choices name="label" toName="image" choice="{kind}" showInLine="true">\n{choices}\n  </Choices>\n'
+        if manifest.task() != "regression"
+        else '  <Number name="label" toName="image"/>\n'
     )
+    return f'<View>\n  <Image name="image" value="$image"/>\n{asked}</View>\n'

@@ -5,6 +5,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from diva.store import manifest
+from diva.text.targets import label_names
+
 PIECE = 1 << 28  # bytes of images in a file
 ROWS = 10_000  # samples in a file
 
@@ -24,6 +27,13 @@ class PlacedImage(NamedTuple):
     width: int
     height: int
     row: dict[str, Any]
+
+
+def labels_of(text: str | None) -> list[str]:
+    """The labels of a sample: several where samples have several; none where it has none yet."""
+    if text is None:
+        return []
+    return label_names(text) if manifest.task() == "multilabel" else [text]
 
 
 def about(row: dict[str, Any]) -> dict[str, Any]:
