@@ -5,11 +5,10 @@ A draw is a figure by its name, such as `flowers clean: svm, all`; draws need no
 
 import itertools
 from collections.abc import Sequence
-from typing import get_args
 
 import numpy as np
 
-from diva.text.choices import Learner
+from diva.curation.learners import TRAINERS
 
 Draws = Sequence[dict[str, float]]
 RELEASE = "flagged out, weights auto"
@@ -51,7 +50,7 @@ def _criteria() -> list[tuple[str, str, float]]:
             demands.append((f"{about}{learner}, {RELEASE}", f"{about}{learner}, all", least))
         for learner in ("logistic C = 10", "svm"):
             demands.append((f"{about}{learner}, {RELEASE}", f"{about}{learner}, oracle", -1.5))
-    for learner, other in itertools.product(get_args(Learner), ("uniform", "everything")):
+    for learner, other in itertools.product(TRAINERS, ("uniform", "everything")):
         demands.append((f"extend: {learner}, release, weights auto", f"extend: {learner}, {other}", 0.0))
     return demands
 
@@ -79,13 +78,13 @@ def by_steps(draws: Draws) -> list[str]:
     return [*lines, f"{count} of {len(gains)} not worse"] if gains else []
 
 
-def kept_weights(draws: Draws) -> list[str]:
+def gate_verdict(draws: Draws) -> list[str]:
     """What must hold of `gate`: what weights that are kept do, and whether those that gain a point are kept."""
     lines = []
     for about in [key.removesuffix(": kept") for key in summarised(draws) if key.endswith(": kept")]:
         those = [(draw[f"{about}: kept"], draw[f"{about}: test gain"]) for draw in draws if f"{about}: kept" in draw]
-        gains = [gain for kept, gain in those if kept]
-        good = [kept for kept, gain in those if gain >= 1]
+        gains = [gain for stay, gain in those if stay]
+        good = [stay for stay, gain in those if gain >= 1]
         mean = f"{np.mean(gains):+.2f} ± {np.std(gains):.2f} points, the least {min(gains):+.2f}" if gains else "–"
         shown = f"{sum(good):.0f} of {len(good)} draws in which they gain 1 point or more"
         lines.append(f"{about}: kept in {len(gains)} of {len(those)} draws, where they gain {mean}; in {shown}")

@@ -21,7 +21,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,12 +29,12 @@ from sklearn.metrics import f1_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from benchmarks import machine
-from benchmarks.criteria import by_steps, kept_weights, passes, summarised, worse
+from benchmarks.criteria import by_steps, gate_verdict, passes, summarised, worse
 from benchmarks.problems import Array, Problem, draw, fitted, halves, mislabelled, prepared
 from diva.curation.benefit import Members, hold_out
 from diva.curation.detect import detect
 from diva.curation.extend import extend
-from diva.curation.learners import TrainingSet, answer, choose_penalty
+from diva.curation.learners import TRAINERS, TrainingSet, answer, choose_penalty
 from diva.curation.reweight import reweight
 from diva.numerics.grid import choose_ridge
 from diva.text.choices import Learner
@@ -62,7 +62,7 @@ def flags(folder: Path, seed: int) -> dict[str, float]:
 def errors(sets: dict[str, TrainingSet], core: TrainingSet, test: Problem, seed: int) -> dict[str, float]:
     """Test error in % of each learner on each set; C by held-out rows of the core."""
     figures = {}
-    penalties = {learner: (learner, choose_penalty(learner, core, seed)) for learner in get_args(Learner)}
+    penalties = {learner: (learner, choose_penalty(learner, core, seed)) for learner in TRAINERS}
     for shown, (learner, penalty) in {**penalties, "logistic C = 10": ("logistic", 10.0)}.items():
         for name, training in sets.items():
             rows = prepared(training.features, training.labels)
@@ -131,7 +131,7 @@ def gate(folder: Path, seed: int, sets: Sequence[str] = GATED) -> dict[str, floa
         members = Members(start.chunks, classes, start.ridge, torch.ones(len(pack.y), dtype=torch.bool), flagged)
         benefit = hold_out(members, 5, seed, flagged_out=True, steps=len(result.history), **WEIGHING).figures()
         stays, weights, gains = ~flagged.numpy(), result.weights.numpy(), {}
-        for learner in get_args(Learner):
+        for learner in TRAINERS:
             rows = pack if learner == "mlp" else turned
             core = TrainingSet(rows.x, pack.y)
             c = start.ridge if learner == "ridge" else choose_penalty(learner, core, seed)
@@ -167,7 +167,7 @@ TABLES: dict[str, Callable[[Path, int], dict[str, float]]] = {
     "gate": gate,
     "neighbours": neighbours,
 }
-VERDICTS = {"criteria": passes, "steps": by_steps, "worse than doing nothing": worse, "gate": kept_weights}
+VERDICTS = {"criteria": passes, "steps": by_steps, "worse than doing nothing": worse, "gate": gate_verdict}
 
 
 def main() -> None:
@@ -179,18 +179,18 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="seed, of those that follow one another")
     parser.add_argument("--sets", nargs="+", choices=GATED, default=GATED, help="of gate")
     parser.add_argument("--out", type=Path)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
-    measure = partial(gate, sets=asked.sets) if asked.table == "gate" else TABLES[asked.table]
+    measure = partial(gate, sets=options.sets) if options.table == "gate" else TABLES[options.table]
     draws: dict[str, dict[str, float]] = {}  # by seed
-    if asked.out and asked.out.exists():
-        draws = json.loads(asked.out.read_text(encoding="utf-8"))["draws"]
-    for seed in range(asked.first, asked.first + asked.seeds):
-        made = measure(asked.features, seed)
+    if options.out and options.out.exists():
+        draws = json.loads(options.out.read_text(encoding="utf-8"))["draws"]
+    for seed in range(options.first, options.first + options.seeds):
+        made = measure(options.features, seed)
         draws[str(seed)] = draws.get(str(seed), {}) | made
         print(json.dumps({"seed": seed, **{key: round(value, 3) for key, value in made.items()}}), flush=True)
-        if asked.out:
-            asked.out.write_text(json.dumps(described(draws), indent=1) + "\n", encoding="utf-8")
+        if options.out:
+            options.out.write_text(json.dumps(described(draws), indent=1) + "\n", encoding="utf-8")
     content = described(draws)
     for key, value in content["figures"].items():
         print(f"{key:60} {value['mean']:8.3f} ± {value['sd']:.3f}")

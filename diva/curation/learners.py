@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,8 +92,8 @@ def answer(
     Raises:
         ValueError: on an unknown learner.
     """
-    if learner not in get_args(Learner):
-        raise ValueError(f"learners must be of {', '.join(get_args(Learner))}, got {learner!r}.")
+    if learner not in TRAINERS:
+        raise ValueError(f"learners must be of {', '.join(TRAINERS)}, got {learner!r}.")
     started = time.perf_counter()
     chosen = training.present().sample(most, seed)
     classes = np.unique(chosen.labels)

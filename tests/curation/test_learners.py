@@ -1,7 +1,5 @@
 """The learners that training sets are judged by, and what weights are worth to them."""
 
-from typing import get_args
-
 import numpy as np
 import polars as pl
 import pytest
@@ -10,13 +8,12 @@ import torch
 from diva.curation import trials
 from diva.curation.benefit import Members, drawn, hold_out, soft_errors, trainable
 from diva.curation.evaluation import bootstrap, train
-from diva.curation.learners import TrainingSet, answer, choose_penalty, logistic_outputs, mean_gain
+from diva.curation.learners import TRAINERS, TrainingSet, answer, choose_penalty, logistic_outputs, mean_gain
 from diva.numerics.chunks import InMemory
 from diva.numerics.losses import margins
 from diva.numerics.normalize import Prepared
 from diva.numerics.precision import fit_ridge
 from diva.store import evaluation
-from diva.text.choices import Learner
 
 
 def blobs(n=120, classes=3, seed=0):
@@ -42,7 +39,7 @@ def test_a_head_of_fewer_rows_than_features_answers_in_the_features_own_coordina
     assert all(np.isfinite(values).all() for values in benefit.margins.values())
 
 
-@pytest.mark.parametrize("learner", get_args(Learner))
+@pytest.mark.parametrize("learner", TRAINERS)
 def test_every_learner_tells_clusters_apart_and_answers_the_same_twice(learner):
     x, y = blobs()
     first, second = (answer(learner, TrainingSet(x[:90], y[:90]), x[90:], seed=1).predicted for _ in range(2))
@@ -50,7 +47,7 @@ def test_every_learner_tells_clusters_apart_and_answers_the_same_twice(learner):
     assert (first == y[90:]).mean() > 0.9
 
 
-@pytest.mark.parametrize("learner", get_args(Learner))
+@pytest.mark.parametrize("learner", TRAINERS)
 def test_a_row_of_weight_zero_is_as_good_as_absent(learner):
     x, y = blobs()
     weights = np.ones(90)
