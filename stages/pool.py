@@ -26,9 +26,9 @@ def pool(batch: str) -> None:
         candidates, before, core, test, fixed(book), new_classes=download.new_classes == "accept",
         near_test=duplicates.near_test, near_duplicate=duplicates.near_duplicate, related=paths.RELATIVES.exists(),
     )  # fmt: skip
-    delivered = manifest.read(paths.manifest(batch), further=True)
-    parts = ((made.previous, index.whole(link, further=True)), (made.admitted, delivered))
-    index.write(paths.pool(batch), tables.stacked(columns.described(rows, source) for rows, source in parts))
+    delivered, older = manifest.read(paths.manifest(batch), further=True), index.whole(link, further=True)
+    parts = ((made.previous, older), (made.admitted, delivered, older))  # labels that come later say nothing else
+    index.write(paths.pool(batch), tables.stacked(columns.described(rows, *sources) for rows, *sources in parts))
     tables.write(paths.quarantine("pool", batch), made.refused, manifest.QUARANTINE)
     counts = made.counts()
     tables.write_json(paths.METRICS / "pool" / f"{batch}.json", counts)

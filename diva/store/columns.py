@@ -51,7 +51,8 @@ def _is_plain(dtype: pl.DataType) -> bool:
 
 
 def described(rows: pl.DataFrame, *sources: pl.DataFrame) -> pl.DataFrame:
-    """Rows with the further columns that ``sources`` (manifests, indices) have of them; the first to know a sample."""
+    """Rows with the further columns that ``sources`` (manifests, indices) have of them; of each, the first value."""
     named = [source.select("sample_id", *(name for name in source.columns if name not in OWN)) for source in sources]
-    columns = tables.stacked(named).unique("sample_id", keep="first", maintain_order=True)
+    first = pl.all().drop_nulls().first()
+    columns = tables.stacked(named).group_by("sample_id", maintain_order=True).agg(first)
     return rows.join(columns, on="sample_id", how="left", maintain_order="left") if columns.width > 1 else rows

@@ -71,6 +71,18 @@ def test_a_list_of_path_and_label_has_the_manifest_that_it_had(rows, tmp_path):
     assert columns.described(frame, tables.empty(index.SCHEMA)) is frame
 
 
+def test_what_is_said_later_of_a_sample_adds_to_what_was_said_of_it():
+    """A record of labels says nothing but labels: columns of the waiting sample stay."""
+    later = pl.DataFrame({"sample_id": ["x", "y"], "site": [None, "new"]})
+    older = pl.DataFrame({"sample_id": ["x", "y"], "site": ["north", "old"], "iso": [100, 200]})
+    described = columns.described(pl.DataFrame({"sample_id": ["y", "x", "z"]}), later, older)
+    assert described.rows() == [("y", "new", 200), ("x", "north", 100), ("z", None, None)]
+    assert columns.described(later.select("sample_id"), later.select("sample_id"), older)["site"].to_list() == [
+        "north",
+        "old",
+    ]
+
+
 def test_a_copy_keeps_what_is_said_of_the_first(rows, tmp_path):
     pl.concat([rows, rows.with_columns(site=pl.lit("later"))]).write_parquet(tmp_path / "list.parquet")
     assert read(tmp_path / "list.parquet", tmp_path)["site"].to_list() == SITES

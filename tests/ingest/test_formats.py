@@ -418,20 +418,25 @@ def test_a_label_among_several_is_chosen_by_its_column(tmp_path):
     assert set(chosen.samples["label"]) == {"pet", "wild"}
 
 
-def test_features_of_the_same_images_are_equal_to_the_bit_in_a_folder_a_shard_and_a_table(tmp_path, monkeypatch):
-    """Through the real stages, from sources in place; those of shards also after a run that was cut off."""
+def test_features_of_the_same_images_are_equal_to_the_bit_in_every_format(tmp_path, monkeypatch):
+    """Through the real stages, from sources in place; those of shards also after a run that was cut off within one."""
     from stages.download import download
     from stages.extract import extract
 
     monkeypatch.chdir(tmp_path)
-    sets = {"core": layouts.plain(Path("in")), "b001": layouts.shards(Path("in")), "b002": layouts.saved(Path("in"))}
+    built = {name: build(Path("in")) for name, (build, _) in layouts.LAYOUTS.items() if name != "split_folders"}
+    sets = {
+        "core": layouts.plain(Path("in")),
+        **{f"b{number:03d}": built[name] for number, name in enumerate(built, 1)},
+    }
     real_stages.write_params(extract={"batch_size": 4})
     entries = {batch: (str(source), project.options_of(str(source), batch)) for batch, source in sets.items()}
-    ledgers.write(entries.pop("core"), **entries)
-    features = {}
-    for batch in sets:
+    core = entries.pop("core")
+    features, labels = {}, {}
+    for batch, source in {"core": core, **entries}.items():  # content comes to a pool once
+        ledgers.write(core, **({} if batch == "core" else {batch: source}))
         download(batch)
-        if batch == "b001":
+        if "shards" in source[0]:
             with monkeypatch.context() as patch:
                 patch.setattr(FeatureWriter, "append", _stop)
                 with pytest.raises(KeyboardInterrupt):
@@ -439,7 +444,9 @@ def test_features_of_the_same_images_are_equal_to_the_bit_in_a_folder_a_shard_an
         extract(batch)
         stored = FeatureFile(paths.features(batch))
         features[batch] = dict(zip(stored.sample_id, stored.read().tolist(), strict=True))
-    assert features["core"] == features["b001"] == features["b002"]
+        labels[batch] = dict(manifest.read(paths.manifest(batch)).select("sample_id", "label").iter_rows())
+    assert all(other == features["core"] for other in features.values())
+    assert all(other == labels["core"] for other in labels.values())
     assert len(features["core"]) == 12
 
 

@@ -82,8 +82,12 @@ def test_labels_become_the_next_batch_and_what_cannot_be_is_refused_with_its_lin
     assert labelling.waiting(ledger.read())["sample_id"].to_list() == [ids[1], ids[4], ids[5]], (
         "0 and 2 are on their way"
     )
+    older = index.whole(paths.pool("b001"))
+    index.write(paths.pool("b001"), older.with_columns(site=pl.format("site {}", pl.int_range(pl.len()))))
     for stage in (download, small.extract, pool):
         stage("b002")
+    sites = index.whole(paths.pool("b002"), further=True)["site"].to_list()
+    assert sites == [f"site {number}" for number in (1, 3, 4, 5, 0, 2)], "what a list said of a sample stays"
     now = index.whole(paths.pool("b002"))
     assert now.select("sample_id", "label", "batch").rows() == [
         *((ids[number], None, "b001") for number in (1, 3, 4, 5)),
