@@ -126,17 +126,22 @@ class Trial:
 
     def judge(self, frame: pl.DataFrame, weights: torch.Tensor | None = None) -> HeadScore:
         """The head of a training set, without what is held out."""
-        made = self.results.get(lambda: self._judged(frame, weights), "head", *content(frame, weights))
+
+        def compute() -> dict[str, Any]:
+            started = time.perf_counter()
+            return {**self._judged(frame, weights), "seconds": time.perf_counter() - started}
+
+        made = self.results.get(compute, "head", *content(frame, weights))
         errors, seconds = made.pop("errors"), float(made.pop("seconds"))
         return HeadScore(errors, {name: float(value) for name, value in made.items()}, seconds)
 
     def _judged(self, frame: pl.DataFrame, weights: torch.Tensor | None) -> dict[str, Any]:
-        started, allowed = time.perf_counter(), self.allowed(frame)
+        allowed = self.allowed(frame)
         alpha = None if weights is None else weights[torch.from_numpy(allowed.to_numpy())]
         chunks = rows.prepared(frame.filter(allowed), self.problem)
         head = train_by_leave_one_out(chunks, len(self.problem.classes), self.problem.ridges, alpha)
         figures = {"ridge": head.model.ridge, **head.model.accuracy, "loo_error": head.loo_error}
-        return {"errors": self.errors(head), **figures, "seconds": time.perf_counter() - started}
+        return {"errors": self.errors(head), **figures}
 
     def errors(self, head: Head) -> Errors:
         """1 where a test sample is misclassified."""
