@@ -136,6 +136,26 @@ def test_the_same_boxes_are_the_same_samples_in_every_format(name, tmp_path):
     assert opened(source)[0].checksum() != before
 
 
+@pytest.mark.parametrize("name", layouts.BOXES)
+def test_images_with_boxes_keep_to_the_limits_lie_within_and_are_whole(name, tmp_path):
+    source = layouts.BOXES[name][0](tmp_path / "in")
+    options = project.options_of(str(source), "core")
+    (tmp_path / "raw").mkdir()
+    small = sources.open_source(str(source), options, max_pixels=60 * 40 - 1).read(tmp_path / "raw")
+    assert set(small.refused["reason"]) == {"more than 2399 pixels"}
+    with pytest.raises(ValueError, match="may be a bomb"):
+        sources.open_source(str(source), {**options, "max_bytes": 3000}).read(tmp_path / "raw")
+    first, second = sorted(tmp_path.glob("in/images/**/?.png"))
+    second.write_bytes(second.read_bytes()[:300])
+    first.rename(tmp_path / "secret.png")
+    first.symlink_to(tmp_path / "secret.png")
+    delivery = read(source, tmp_path / "again")
+    assert delivery.samples.is_empty()
+    kinds = {reason.partition(":")[0] for reason in delivery.refused["reason"]}
+    assert "damaged image" in kinds
+    assert kinds <= {"damaged image", "path outside of the delivery", "missing file"}
+
+
 def test_lines_of_yolo_that_are_no_boxes_are_set_aside_and_nothing_leads_out(tmp_path):
     source = layouts.yolo_boxes(tmp_path / "in")
     lines = ["0 0.5 0.5 1", "x 0.5 0.5 1 1", "7 0.5 0.5 1 1", "1 nan 0.5 1 1", "1 0.5 0.5 inf 1", "1e400 0 0 1 1"]

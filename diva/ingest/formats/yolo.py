@@ -117,7 +117,9 @@ class Yolo(Boxes):
             if folder is None:
                 yield str(part), None
             elif folder.is_dir():
-                yield from ((image.relative_to(self.file.parent).as_posix(), image) for image in images_below(folder))
+                for image in images_below(folder):
+                    name = image.relative_to(self.file.parent).as_posix()
+                    yield name, inside(self.file.parent, name)
             else:
                 lines = folder.read_text("utf-8", "refolder").splitlines() if folder.suffix.lower() == ".txt" else []
                 for line in filter(None, map(str.strip, lines)):
