@@ -117,8 +117,8 @@ class Yolo(Boxes):
             if folder is None:
                 yield str(part), None
             elif folder.is_dir():
-                for image in images_below(folder):
-                    name = image.relative_to(self.file.parent).as_posix()
+                for file in images_below(folder):
+                    name = file.relative_to(self.file.parent).as_posix()
                     yield name, inside(self.file.parent, name)
             else:
                 lines = folder.read_text("utf-8", "refolder").splitlines() if folder.suffix.lower() == ".txt" else []
