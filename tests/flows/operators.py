@@ -103,17 +103,18 @@ def stages_here(stage_: Any, dry: bool = False, run_env: Any = None) -> None:
         raise StageCmdFailedError(f"{stage_.cmd}: {error}", 1) from error
 
 
-def stream(command: Sequence[str], log: Callable[[str], None], lock: object = None) -> None:
+def stream(command: Sequence[str], log: Callable[[str], None], lock: object = None, name: str = "") -> None:
     """A DVC command in this process; git's in one of its own."""
     from dvc.cli import main
 
-    from diva.versions import processes
+    from diva.versions import processes, transfer
 
     STEPS.step()
     words = list(map(str, command))
-    if words[1:3] == ["-m", "dvc"]:
+    here = {"dvc": main, "diva.versions.transfer": transfer.transfer}
+    if words[1:2] == ["-m"]:
         with heard() as text:
-            status = main(words[3:])
+            status = here[words[2]](words[3:])
     else:
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         status, text = done.returncode, io.StringIO(done.stdout + done.stderr)
