@@ -2,15 +2,17 @@
 
     python -m tests.flows.operators --runs 200 --steps 15
 
-Git, DVC, the flows' functions and the ``diva`` commands are the real ones; Prefect looks on nowhere, DVC and the stages
-(light stand-ins for those that import torch) run in this process, as one that is started for each would take hours. A
-kill is an error that no handler can catch up with: from the chosen step on, every command and every write fails.
+Git, DVC, the flows' functions and the ``diva`` commands are the real ones; Prefect looks on nowhere, DVC, the stages
+(light stand-ins for those that import torch) and first looks at deliveries run in this process, as one that is started
+for each would take hours. A kill is an error that no handler can catch up with: from the chosen step on, every command
+and every write fails.
 """
 
 import argparse
 import contextlib
 import importlib
 import io
+import json
 import logging
 import os
 import random
@@ -140,8 +142,23 @@ Dumper.add_representer(OrderedDict, lambda dumper, content: dumper.represent_dic
 
 
 def parsed(text: str, path: object, typ: str = "safe") -> Any:
-    """YAML as DVC reads it, by the parser in C: most of a night's time is the other one's."""
-    return yaml.load(text, yaml.CSafeLoader) or {}
+    """YAML as DVC reads it, by the parser in C, and each text once: most of a night's time is the other one's."""
+    return json.loads(_parsed(text))
+
+
+@lru_cache(512)
+def _parsed(text: str) -> str:
+    return json.dumps(yaml.load(text, yaml.CSafeLoader) or {})
+
+
+def look(path: Path, source: str, to: str = "pool") -> tuple[str, str]:
+    """A first look at a delivery in this process."""
+    from flows import inspection
+
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        status = inspection.main(source, to)
+    line = said.getvalue().strip()
+    return ("", line) if status else (line, "")
 
 
 def dumped(content: Any, stream: Any) -> None:
@@ -160,7 +177,7 @@ def in_this_process() -> Iterator[None]:
 
     from diva.store import atomic, ledger
     from diva.versions import pipeline, processes
-    from flows import artifacts, extend, nightly
+    from flows import artifacts, extend, inspection, nightly
 
     with pytest.MonkeyPatch.context() as patch:
         for module in (extend, nightly):
@@ -169,6 +186,7 @@ def in_this_process() -> Iterator[None]:
                     patch.setattr(module, name, value.fn)
         patch.setattr(extend, "show", lambda *_, **__: None)
         patch.setattr(artifacts, "show_deliveries", lambda _: None)
+        patch.setattr(inspection, "look", look)
         patch.setattr(dvc.stage.run, "cmd_run", stages_here)
         patch.setattr(_yaml, "parse_yaml", parsed)
         patch.setattr(dvc.utils.strictyaml, "parse_yaml", parsed, raising=False)

@@ -6,6 +6,7 @@ people can put right, and says what happened.
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -24,14 +25,23 @@ BOUND = (
     "import ctypes, runpy; ctypes.CDLL(None).prctl(1, 9); "
     "runpy.run_module('flows.nightly', run_name='__main__', alter_sys=True)"
 )
-NIGHTLY = (sys.executable, "-c", BOUND)
+
+
+def options(project: Project) -> dict[str, str]:
+    """Of nights: a project that has a git remote shares it."""
+    return {"git_remote": "origin"} if project.git("remote") else {}
+
+
+def nightly(project: Project) -> tuple[str, ...]:
+    """A run's command."""
+    return (sys.executable, "-c", BOUND, *(["--git-remote", "origin"] if options(project) else []))
 
 
 def killed(project: Project, chance: random.Random, span: float, alone: bool = False, how: int = signal.SIGKILL) -> str:
     """The run's process group, or the flow's process alone, at a random moment."""
     delay = chance.uniform(0.3, span)
     with (project.root / ".dvc" / "killed.log").open("w") as log:
-        run = project.start(*NIGHTLY, start_new_session=True, stdout=log, stderr=subprocess.STDOUT)
+        run = project.start(*nightly(project), start_new_session=True, stdout=log, stderr=subprocess.STDOUT)
         try:
             status = run.wait(delay)
         except subprocess.TimeoutExpired:
@@ -57,9 +67,9 @@ def remote_gone(project: Project, chance: random.Random, span: float) -> str:
     """No push: the round stays unpublished."""
     tags = project.tags()
     with away(project.root / ".remote"):
-        state = run_here().state
+        state = run_here(**options(project)).state
     assert state.is_failed()
-    assert "dvc push failed" in str(state.message)
+    assert re.search("dvc (push|pull) failed", str(state.message)), state.message
     assert project.tags() == tags, "published without its data"
     return "push failed, nothing published"
 
@@ -89,7 +99,7 @@ def index_locked(project: Project, chance: random.Random, span: float) -> str:
     """A git that was killed left its lock behind."""
     stale = project.root / ".git" / "index.lock"
     stale.touch()
-    state = run_here().state
+    state = run_here(**options(project)).state
     assert state.is_failed()
     assert "index.lock" in str(state.message)
     stale.unlink()
@@ -102,7 +112,7 @@ def ledger_broken(project: Project, chance: random.Random, span: float) -> str:
     whole = book.read_text()
     wrong = chance.choice([whole + "surprise: 1\n", whole.replace("previous: b", "previous: c", 1), whole[:-9] + " ["])
     book.write_text(wrong)
-    state = run_here().state
+    state = run_here(**options(project)).state
     assert state.is_failed()
     assert "ledger.yaml" in str(state.message)
     project.git("checkout", "--quiet", "data/ledger.yaml")
@@ -111,11 +121,11 @@ def ledger_broken(project: Project, chance: random.Random, span: float) -> str:
 
 def two_at_once(project: Project, chance: random.Random, span: float) -> str:
     """A second run begins while one is at work."""
-    first = project.start(*NIGHTLY)
+    first = project.start(*nightly(project))
     pause = threading.Event()
     while first.poll() is None and not holds(project, first.pid):
         pause.wait(0.05)
-    second = project.nightly(check=False)
+    second = project.run(*nightly(project), check=False)
     told, _ = first.communicate()
     assert first.returncode == 0, told
     assert second.returncode == 75, second.stdout + second.stderr
@@ -157,3 +167,22 @@ ALL: dict[str, Disturbance] = {
     "output changed": output_changed,
     "cache lost": cache_lost,
 }
+
+
+def both_at_once(project: Project, chance: random.Random, span: float) -> str:
+    """The other operator's night begins at the same time, and takes in the same delivery."""
+    clones = [project, Project(project.root.with_name("b" if project.root.name == "a" else "a"), project.api)]
+    runs = [clone.start(*nightly(clone)) for clone in clones]
+    outcomes = {
+        clone.root.name: (run.communicate()[0], run.returncode) for clone, run in zip(clones, runs, strict=True)
+    }
+    late = [clone for clone in clones if outcomes[clone.root.name][1]]
+    assert len(late) < len(clones), outcomes
+    for clone in late:
+        assert "`diva sync`" in outcomes[clone.root.name][0], outcomes
+        clone.diva("sync")
+        clone.run(*nightly(clone))
+    return f"{late[0].root.name} came late" if late else "one after the other"
+
+
+OF_TWO: dict[str, Disturbance] = {"both at once": both_at_once}

@@ -7,6 +7,9 @@ errors, the page: most of a night's processor time) does so in every tenth, in t
 wrong, and is a stand-in otherwise. After each night the curated set must equal what a plain script computes from
 the accepted deliveries (see accepted); at the end every version is verified, and this process, which ran all the flows,
 must hold no more memory and open files than after its first nights.
+
+Two operators take turns, each in a clone of their own, with one watched folder, one git remote and one DVC remote;
+``--operators 1`` has one, without a git remote.
 """
 
 import argparse
@@ -14,15 +17,17 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import polars as pl
@@ -71,16 +76,19 @@ class Soak:
         root: for the project.
         api: address of the Prefect server that serves all nights.
         light: with stand-ins for the stages that import torch, every night.
+        operators: 1, or 2 who take turns.
     """
 
-    def __init__(self, root: Path, api: str, light: bool = False) -> None:
-        self.source, self.light = pack(), light
-        self.project = create(root, api, light=False, per_round=1000)
+    def __init__(self, root: Path, api: str, light: bool = False, operators: int = 1) -> None:
+        self.source, self.light, self.whole = pack(), light, False
+        self.project = create(root / "a", api, light=False, per_round=1000)
         self.pipeline = (self.project.root / "dvc.yaml").read_text()
         stand_in(self.project, HEAVY if light else TELLING)
-        self.deliveries = Deliveries(self.source, root)
-        (root / ".git/info/exclude").write_text("deliveries/\npacks/\n")
+        self.deliveries = Deliveries(self.source, self.project.root)
+        (self.project.root / ".git/info/exclude").write_text("deliveries\npacks/\n.remote\n")
         self.begin()
+        self.shared = self.project if operators == 1 else Project(root / "git", api)  # what all have
+        self.operators = [self.project] if operators == 1 else [self.project, self.second(root / "b")]
         self.gone: list[str] = []
         self.relabelled: dict[str, str] = {}
         self.span = 20.0  # seconds of a night in which something goes wrong
@@ -91,27 +99,48 @@ class Soak:
             ledgers.write(("packs/core.npz", {}), test=("packs/test.npz", {}))
         self.project.commit("Ready features")
 
+    def second(self, root: Path) -> Project:
+        """Another operator's clone, before the first night; watched folder and DVC remote are the first one's."""
+        self.project.git("init", "--quiet", "--bare", "--initial-branch=main", str(self.shared.root))
+        self.project.git("remote", "add", "origin", str(self.shared.root))
+        self.project.git("push", "--quiet", "origin", "main")
+        (self.project.root / ".remote").mkdir()
+        other = self.project.copy(root)
+        other.git("branch", "--quiet", "--set-upstream-to=origin/main")
+        (root / ".remote").rmdir()
+        shutil.rmtree(root / "deliveries")
+        for name in (".remote", "deliveries"):
+            (root / name).symlink_to(self.project.root / name)
+        return other
+
     def stage(self, whole: bool) -> None:
         """Let all stages be real for a night, or stand-ins those that only tell of the set."""
-        before = (self.project.root / "dvc.yaml").read_text()
+        if whole == self.whole:
+            return
+        self.whole = whole
+        if self.shared is not self.project:
+            self.diva("sync", "origin")
         (self.project.root / "dvc.yaml").write_text(self.pipeline)
         if not whole:
             stand_in(self.project, TELLING)
-        if before != (self.project.root / "dvc.yaml").read_text():
-            self.project.commit("All stages" if whole else "Stand-ins for some stages")
+        self.project.commit("All stages" if whole else "Stand-ins for some stages")
+        if self.shared is not self.project:
+            self.project.git("push", "--quiet", "origin", "main")
 
     def night(self, number: int, wrong: str, chance: random.Random, whole: bool = False) -> Night:
         """One night: a delivery, what goes wrong, the run after it, what people do the next day."""
         whole = whole and not self.light
+        self.project = self.operators[number % len(self.operators)]
         if not self.light:
             self.stage(whole)
         begun, spent = time.monotonic(), processor()
-        told, tags = self.deliveries.deliver(number), len(self.project.tags())
+        told, tags = self.deliveries.deliver(number), len(self.shared.tags())
         with at(self.project):
-            disturbed = disturbances.ALL[wrong](self.project, chance, self.span) if wrong else ""
-            state = run_here().state
+            disturbed = self.disturbances[wrong](self.project, chance, self.span) if wrong else ""
+            state = self.run()
             assert state.is_completed(), f"night {number}: {state.message}"
-        assert len(self.project.tags()) == tags + 1, f"night {number}: {self.project.tags()[tags:]}"
+        new = self.shared.tags()[tags:]
+        assert len(new) == 1, f"night {number}: {new}"
         equal = self.state() == self.wanted()
         if not wrong:
             self.span = (1.0 if whole or self.light else 1.5) * (time.monotonic() - begun)
@@ -119,6 +148,19 @@ class Soak:
         row.whole = whole
         self.day_after(number, chance)
         return row
+
+    def run(self) -> Any:
+        """The flow's end, by the command that its message names where there is one."""
+        state = run_here(**disturbances.options(self.project)).state
+        if state.is_failed() and "`diva sync`" in str(state.message):
+            self.diva("sync")
+            state = run_here(**disturbances.options(self.project)).state
+        return state
+
+    @property
+    def disturbances(self) -> dict[str, disturbances.Disturbance]:
+        """What may go wrong, by name."""
+        return disturbances.ALL | (disturbances.OF_TWO if len(self.operators) > 1 else {})
 
     def day_after(self, number: int, chance: random.Random) -> None:
         """What people do: take down, relabel, compact."""
@@ -135,6 +177,15 @@ class Soak:
             self.relabelled[one] = label
         if number % COMPACTED == 0:
             self.diva("compact")
+
+    def all_are_equal(self) -> None:
+        """Each operator's next night has nothing to do but to take on what the others published."""
+        for project in self.operators:
+            self.project = project
+            with at(project):
+                assert self.run().is_completed()
+            assert self.state() == self.wanted(), project.root.name
+        assert len({project.git("rev-parse", "HEAD") for project in self.operators}) == 1
 
     def diva(self, *arguments: str) -> str:
         """The command, in a process of its own."""
@@ -163,17 +214,16 @@ class Soak:
 
     def wanted(self) -> dict[str, accepted.Row]:
         """The same, by the plain script."""
-        folder = self.project.root / "deliveries"
+        folder = self.operators[0].root / "deliveries"
         batches = sorted(path for path in folder.glob("night-*.npz") if not path.stem.endswith("-x"))
-        packs = self.project.root / "packs"
+        packs = self.operators[0].root / "packs"
         found = accepted.expected(packs / "core.npz", packs / "test.npz", batches, self.gone, self.relabelled)
         return {name: list(row) for name, row in found.items()}
 
 
-def plan(nights: int, chance: random.Random) -> Plan:
+def plan(nights: int, chance: random.Random, names: Iterable[str] = disturbances.ALL) -> Plan:
     """In which nights something goes wrong, and what: one of ten, every kind before any comes again."""
-    count = max(1, round(SHARE * nights))
-    kinds = list(disturbances.ALL)
+    count, kinds = max(1, round(SHARE * nights)), list(names)
     chance.shuffle(kinds)
     return {
         night: kinds[turn % len(kinds)] for turn, night in enumerate(sorted(chance.sample(range(2, nights + 1), count)))
@@ -194,17 +244,19 @@ def grown(rows: list[Night]) -> list[str]:
 def run(soak: Soak, nights: int, seed: int, say: Callable[[str], object] = print) -> dict[str, Any]:
     """All nights, then every version verified; AssertionError where something was lost, grew or differs."""
     chance = random.Random(seed)  # noqa: S311 - moments and kinds, not secrets
-    planned, rows, begun, spent = plan(nights, chance), [], time.monotonic(), processor()
+    planned, rows, begun, spent = plan(nights, chance, soak.disturbances), [], time.monotonic(), processor()
     for number in range(1, nights + 1):
         wrong = planned.get(number, "")
         rows.append(soak.night(number, wrong, chance, bool(wrong) or number % WHOLE == 1 or number == nights))
         say(line(rows[-1]))
         assert rows[-1].equal, f"night {number}: the set is not that of the accepted deliveries"
     seconds, spent = time.monotonic() - begun, processor() - spent
+    soak.all_are_equal()
     verified = soak.diva("verify", "--all")
     clone_is_whole(soak.project)
     return {
         "features": soak.source.name,
+        "operators": len(soak.operators),
         "nights": nights,
         "disturbed": len(planned),
         "whole": sum(row.whole for row in rows),
@@ -212,6 +264,11 @@ def run(soak: Soak, nights: int, seed: int, say: Callable[[str], object] = print
         "versions": len(soak.project.tags()),
         "verified": verified.count("as published"),
         "equal": sum(row.equal for row in rows),
+        "median_processor_seconds": {
+            kind: median(row.processor_seconds for row in rows if row.whole == whole and not row.disturbed)
+            for kind, whole in (("whole", True), ("others", False))
+            if any(row.whole == whole and not row.disturbed for row in rows)
+        },
         "minutes": round(seconds / 60, 1),
         "processor_minutes": round(spent / 60, 1),
         "grown": grown(rows),
@@ -255,7 +312,7 @@ def machine() -> dict[str, Any]:
 def main() -> None:
     """The whole soak, with its table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("nights", 60), ("seed", 0)):
+    for name, default in (("nights", 60), ("seed", 0), ("operators", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--light", action="store_true", help="with stand-ins for the stages that import torch")
     parser.add_argument("--out", type=Path, help="JSON file for the result")
@@ -270,7 +327,7 @@ def main() -> None:
 
         with server.temporary() as api:
             os.environ["PREFECT_API_URL"] = api
-            soak = Soak(Path(folder) / "project", api, told.light)
+            soak = Soak(Path(folder) / "project", api, told.light, told.operators)
             result = {"machine": machine()} | run(soak, told.nights, told.seed, say)
     if out:
         out.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
