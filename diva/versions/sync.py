@@ -126,6 +126,7 @@ def sync(target: str) -> list[str]:
         dvc("pull", "--force")
         contents.sweep_former(before, theirs)
         _join(target)
+        own = _lacking(own)
         book = _on_top(own, target)
         message = f"Put what is own on top of {target}"
         # but for batches and rounds, which nobody else can make: they go with the version that a night publishes
@@ -189,6 +190,18 @@ def _merge(target: str, theirs: str) -> None:
         )
 
 
+def _lacking(own: Own) -> Own:
+    """What the remote lacks: where its rounds have drawn from the same deliveries, own ones would add nothing."""
+    book = ledger.read()
+    there = {(batch.source, batch.checksum) for batch in _batches(book)}
+    batches = [
+        batch
+        for batch in own.batches
+        if (batch.source, batch.checksum) not in there and not ledger.delivered(book, batch.checksum)
+    ]
+    return own._replace(batches=batches, rounds=own.rounds if batches or not own.batches else [])
+
+
 def _on_top(own: Own, target: str) -> Ledger:
     """The ledger that the remote has, with what is own; decisions are staged, batches and rounds are not."""
     book = _decided(ledger.read(), own, target)
@@ -196,10 +209,8 @@ def _on_top(own: Own, target: str) -> Ledger:
     if records:  # what these batches are made of is in this clone's commits alone
         git("checkout", "HEAD", "--", *records)
     git("add", "--all", "--", *repository.CONTENT)
-    there = {(batch.source, batch.checksum) for batch in _batches(book)}
     for batch in own.batches:
-        if (batch.source, batch.checksum) not in there and not ledger.delivered(book, batch.checksum):
-            book = ledger.accept(book, None, batch.source, batch.options, batch.checksum)
+        book = ledger.accept(book, None, batch.source, batch.options, batch.checksum)
     for settings in own.rounds:
         book = rounds.plan(book, settings, published.by_round())
     ledger.write(paths.LEDGER, book)

@@ -8,7 +8,7 @@ import pytest
 from diva.commands import project, versions
 from diva.commands import reviews as commands
 from diva.store import ledger, paths
-from diva.versions import operations, processes, published, remote, repository, reviews, rounds, takedowns
+from diva.versions import operations, processes, published, remote, repository, reviews, rounds, sync, takedowns
 from flows import nightly, work
 from flows.options import Options
 from tests.faults.case import REFUSED, UNHARMED, Case
@@ -246,6 +246,31 @@ def test_a_delivery_is_added_to_what_the_other_operator_published(pair: Pair) ->
             project.add("again", to="pool")
         assert [entry.source for entry in ledger.read().batches["core"].additions] == ["more"]
         assert list(ledger.read().batches) == ["core", "test", "b001"]
+
+
+@Case("one delivery, two operators", "operators", "both watch one folder, at once", UNHARMED).test
+def test_a_delivery_that_both_took_in_makes_one_version(pair: Pair) -> None:
+    def cut(_remote: str) -> None:
+        raise operators.Killed
+
+    first, second = pair
+    for clone, day in zip(pair, ("2026-03-01", "2026-03-02"), strict=True):
+        clone.project.deliver("shared", 1500, operators.SIZE)
+        with clone.at_work(), pytest.MonkeyPatch.context() as patch:
+            patch.setenv("GIT_COMMITTER_DATE", f"{day}T02:00:00+0000")
+            if clone is first:
+                patch.setattr("flows.extend.push_git", cut)
+                with pytest.raises(operators.Killed):
+                    night()
+            else:
+                assert night() == "Published: curated@v0.2.0."
+    with first.at_work():
+        with pytest.raises(remote.DivergedError, match="`diva sync`"):
+            night()
+        assert "0 batches, 0 rounds planned" in sync.sync("origin")[-1]
+        night()
+    assert first.tags() == second.tags()
+    assert list(first.tags()) == ["curated@v0.1.0", "curated@v0.2.0"]
 
 
 @Case("decisions of another clone", "operators", "missing here, or other bytes than git names", UNHARMED).test

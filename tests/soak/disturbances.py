@@ -172,7 +172,8 @@ ALL: dict[str, Disturbance] = {
 def both_at_once(project: Project, chance: random.Random, span: float) -> str:
     """The other operator's night begins at the same time, and takes in the same delivery."""
     clones = [project, Project(project.root.with_name("b" if project.root.name == "a" else "a"), project.api)]
-    runs = [clone.start(*nightly(clone)) for clone in clones]
+    dates = (f"GIT_COMMITTER_DATE=2026-03-0{day}T02:00:00+0000" for day in (1, 2))  # equal commits would not diverge
+    runs = [clone.start("env", date, *nightly(clone)) for date, clone in zip(dates, clones, strict=True)]
     outcomes = {
         clone.root.name: (run.communicate()[0], run.returncode) for clone, run in zip(clones, runs, strict=True)
     }
