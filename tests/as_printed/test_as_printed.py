@@ -15,6 +15,7 @@ import torchvision
 
 from tests.as_printed.commands import printed
 from tests.as_printed.newcomer import Newcomer, cloned, installed
+from tests.faults.case import UNHARMED, Case
 from tests.projects import digits
 from tests.projects.checkout import Project
 from tests.projects.nightly import create
@@ -213,6 +214,9 @@ def review(person: Newcomer) -> None:
     assert sample not in pl.read_parquet(person.clone / "data/release/train.parquet")["sample_id"]
 
 
+@Case(
+    "an empty environment", "operation", "PATH and HOME alone: README's nights, with server and deployment", UNHARMED
+).test
 def test_the_printed_nights_publish_from_an_empty_environment(somebody):
     assert nights(somebody)
 

@@ -19,11 +19,16 @@ from tests.conftest import ROOT
 from tests.faults.case import CASES, Case
 
 ELSEWHERE = (  # tests of operation, beside what they share with others
+    "tests/as_printed/test_as_printed.py",
     "tests/flows/test_additions.py",
+    "tests/flows/test_leftovers.py",
     "tests/flows/test_sentences.py",
     "tests/flows/test_server.py",
+    "tests/soak/test_nights.py",
     "tests/stages/test_same_pixels.py",
+    "tests/versions/test_operations.py",
     "tests/versions/test_takedowns.py",
+    "tests/versions/test_transfer.py",
 )
 PAGE = ROOT / "docs" / "reliability.md"
 HEADS = ("area", "case", "what is wrong", "what comes of it", "last run")

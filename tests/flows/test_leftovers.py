@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.faults.case import UNHARMED, Case
 from tests.flows.kill import wait_for_none
 from tests.projects.checkout import Project
 from tests.projects.deployment import PREFECT
@@ -34,6 +35,7 @@ def runs(project: Project) -> dict[str, str]:
     return {run.name: run.state_name for run in found if run.deployment_id == deployment.id}
 
 
+@Case("runs of a server that was killed", "operation", "no process holds them", UNHARMED).test
 def test_runs_that_no_process_holds_are_settled_and_the_old_limit_goes(deployed: Project) -> None:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import DeploymentUpdate
@@ -94,6 +96,7 @@ def parts(process: "subprocess.Popen[str]") -> dict[str, psutil.Process]:
     return found
 
 
+@Case("server, worker and flow killed", "operation", "by SIGKILL during a night, in all six orders", UNHARMED).test
 @pytest.mark.slow
 @pytest.mark.parametrize("order", list(permutations(NAMES)), ids="-".join)
 def test_whatever_is_killed_during_a_night_the_next_one_publishes(

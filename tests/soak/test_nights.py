@@ -13,12 +13,16 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.faults.case import UNHARMED, Case
 from tests.projects.checkout import ROOT
 from tests.soak import accepted, disturbances, nights, packs
 
 pytestmark = pytest.mark.xdist_group("flows")  # one worker, one server
 
 
+@Case(
+    "nights by turns", "operators", "a kill, both at once, a set overwritten; takedown and compaction by day", UNHARMED
+).test
 def test_four_nights_of_two_operators_end_with_the_set_that_the_accepted_deliveries_make(api, tmp_path, monkeypatch):
     monkeypatch.setattr(nights, "COMPACTED", 2)
     monkeypatch.setattr(nights, "plan", lambda *_: {2: "flow killed", 3: "both at once", 4: "output changed"})

@@ -10,6 +10,7 @@ import pytest
 
 from diva.store import ledger, paths
 from diva.versions import contents, operations, published, repository, reviews, rounds, takedowns
+from tests.faults.case import REFUSED, UNHARMED, Case
 from tests.projects.checkout import Project
 
 pytestmark = pytest.mark.xdist_group("versions")
@@ -64,6 +65,7 @@ def taken_down() -> set[str]:
     return set(reviews.forgotten(ledger.read())["sample_id"])
 
 
+@Case("a killed rollback", "takedowns", "at each of its steps, with takedowns since that version", UNHARMED).test
 @pytest.mark.parametrize(("step", "occurrence"), STEPS, ids=[step for step, _ in STEPS])
 def test_a_killed_rollback_is_undone_or_done_and_loses_no_takedown(mine: Project, step: str, occurrence: int) -> None:
     gone, before = taken_down(), digests()
@@ -80,6 +82,7 @@ def test_a_killed_rollback_is_undone_or_done_and_loses_no_takedown(mine: Project
         assert digests() == before
 
 
+@Case("a rollback without its data", "operation", "they are neither in the cache nor on the remote", REFUSED).test
 def test_a_rollback_whose_data_are_nowhere_changes_nothing(mine: Project) -> None:
     before, head = digests(), mine.git("rev-parse", "HEAD")
     lost = contents.local(published.find("v0.1.0"), paths.TRAIN)
@@ -96,6 +99,7 @@ def test_a_rollback_whose_data_are_nowhere_changes_nothing(mine: Project) -> Non
     assert mine.git("rev-parse", "HEAD") == head
 
 
+@Case("a rollback that fails", "operation", "on its way, with a full disk", REFUSED).test
 def test_a_rollback_that_fails_on_its_way_is_undone(mine: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     before, real = digests(), operations.dvc
 
@@ -111,6 +115,7 @@ def test_a_rollback_that_fails_on_its_way_is_undone(mine: Project, monkeypatch: 
     assert not operations.RECORD.exists()
 
 
+@Case("a killed takedown", "takedowns", "at each of its steps", UNHARMED).test
 @pytest.mark.parametrize("step", ["reviews.write", "reviews.dvc", "ledger.write", "repository.commit"])
 def test_a_takedown_whose_command_is_killed_stands(mine: Project, step: str) -> None:
     sample = pl.read_parquet(paths.TRAIN)["sample_id"][0]
@@ -133,6 +138,7 @@ def test_takedowns_of_projects_from_before_the_list_are_put_on_it(mine: Project)
     assert mine.git("status", "--porcelain") == ""
 
 
+@Case("a compaction killed before its tag", "operation", "the next command sets it", UNHARMED).test
 def test_a_compaction_killed_before_its_tag_gets_it(mine: Project) -> None:
     kill(mine, "operations.publish", 1, "compact.compact()")
     assert [version.name for version in published.versions()] == ["curated@v0.1.0", "curated@v0.2.0"]
@@ -140,6 +146,7 @@ def test_a_compaction_killed_before_its_tag_gets_it(mine: Project) -> None:
     assert [version.name for version in published.versions()][-1] == "curated@v0.2.1"
 
 
+@Case("a compaction killed before its commit", "operation", "the next command undoes it", UNHARMED).test
 @pytest.mark.parametrize("step", ["compact.sweep", "repository.commit"])
 def test_a_compaction_killed_before_its_commit_is_undone(mine: Project, step: str) -> None:
     before = digests()

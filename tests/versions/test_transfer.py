@@ -6,6 +6,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.faults.case import UNHARMED, Case
+
 INTERRUPTED = """
 import os
 from dvc_data.index import collect
@@ -20,6 +22,7 @@ main(["push"])
 """
 
 
+@Case("a killed push", "operation", "while DVC lists what to push", UNHARMED).test
 def test_a_push_after_one_that_was_killed_while_it_made_its_list_is_whole(tmp_path, monkeypatch):
     """DVC itself would push what the first had listed, and say that all is done."""
     monkeypatch.chdir(tmp_path)
