@@ -181,6 +181,7 @@ def nights(person: Newcomer) -> list[str]:
         until(lambda: state() in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"), "the deployment's run goes on", 1800)
         assert state() == "COMPLETED", log.read_text()[-6000:]
         keys = {artifact["key"] for artifact in asked(person.clone, "artifacts/filter")}
+        until(lambda: any(run["auto_scheduled"] for run in asked(person.clone, "flow_runs/filter")), "no night at 2")
     new = project.tags()[len(published) :]
     assert new, "the deployment published nothing"
     newest = project.ledger()["latest"]
