@@ -49,7 +49,7 @@ kill: $(VENV)/.installed-dev ## Kill nightly runs at 35 random moments; the resu
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.flows.kill --group 25 --alone 10
 
 NIGHTS ?= 60
-soak: $(VENV)/.installed-dev ## Simulate nights of faults and kills (NIGHTS=60, some 35 minutes) against a plain script.
+soak: $(VENV)/.installed-dev ## Simulate nights of two operators, faults and kills (NIGHTS=60, some 35 minutes) against a plain script.
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak.nights --nights $(NIGHTS) --out benchmarks/results/soak.json
 
 peers: $(PEERS)/.cleanlab $(PEERS)/.pydvl ## Build environments for the peers that benchmarks.methods compares with.
