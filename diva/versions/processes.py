@@ -32,6 +32,8 @@ REMEDIES = {
     "`git config --global --add safe.directory FOLDER` trusts it.",
     "failed to sign|No secret key": "The key that git signs with must be here, got none; `git config user.signingkey` "
     "names it, `git config commit.gpgsign false` and `git config tag.gpgsign false` do without.",
+    r"\((fetch first|non-fast-forward)\)": "The remote must have nothing that is not here, got what another operator "
+    "published meanwhile; `diva sync` puts what is yours on top of it.",
     "by hook|hook declined": "Hooks must let commits, tags and pushes of nights pass, got a refusal; see .git/hooks.",
     "requires 'dvc-": "The driver of the DVC remote's storage must be installed, got none; `pip install 'dvc[s3]'` "
     "brings that of s3, others alike.",

@@ -19,7 +19,7 @@ from diva.text.words import amount
 from diva.versions import contents, operations, published, remote, repository, reviews, rounds, takedowns
 from diva.versions.cache import LOCK
 from diva.versions.locks import exclusive
-from diva.versions.pipeline import dvc
+from diva.versions.pipeline import dvc, repair
 from diva.versions.processes import CommandError, git
 from diva.versions.stored_files import mapping
 
@@ -112,6 +112,8 @@ def sync(target: str) -> list[str]:
         _join(target)
         remote.bring()
         return [f"nothing on {target} is missing here"]
+    repair()
+    ledger.read()  # what an editor or a killed process broke is not committed
     repository.commit("Keep what lies here, before it is put on top of what others published")
     repository.require_clean("before it is put on top of what others published")
     if not git("rev-list", "--max-count=1", f"{theirs}..HEAD"):

@@ -265,12 +265,39 @@ def test_a_delivery_that_both_took_in_makes_one_version(pair: Pair) -> None:
             else:
                 assert night() == "Published: curated@v0.2.0."
     with first.at_work():
+        with pytest.raises(processes.PermanentError, match="`diva sync`"):  # as of two nights at once
+            repository.push("origin")
         with pytest.raises(remote.DivergedError, match="`diva sync`"):
             night()
         assert "0 batches, 0 rounds planned" in sync.sync("origin")[-1]
         night()
     assert first.tags() == second.tags()
     assert list(first.tags()) == ["curated@v0.1.0", "curated@v0.2.0"]
+
+
+@Case(
+    "broken files before a sync", "operators", "ledger edited, lock cut short, and a round on the remote", REFUSED
+).test
+def test_what_is_broken_is_not_committed_by_a_sync(pair: Pair) -> None:
+    first, second = pair
+    deliver(second)
+    with second.at_work():
+        night()
+    with first.at_work():
+        lock, book = (first.project.root / name for name in ("dvc.lock", "data/ledger.yaml"))
+        whole = book.read_text()
+        lock.write_text(lock.read_text()[:900])
+        book.write_text(whole[:-9] + " [")
+        with pytest.raises(remote.DivergedError, match="`diva sync`"):
+            night()
+        before = first.project.git("rev-parse", "HEAD")
+        with pytest.raises(ValueError, match=r"ledger\.yaml"):
+            sync.sync("origin")
+        assert first.project.git("rev-parse", "HEAD") == before
+        book.write_text(whole)
+        assert sync.sync("origin")[-1] == "caught up with origin"
+        assert night() == "Nothing to do."
+    assert first.project.git("rev-parse", "HEAD") == second.project.git("rev-parse", "HEAD")
 
 
 @Case("decisions of another clone", "operators", "missing here, or other bytes than git names", UNHARMED).test

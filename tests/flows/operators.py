@@ -121,7 +121,8 @@ def stream(command: Sequence[str], log: Callable[[str], None], lock: object = No
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         status, text = done.returncode, io.StringIO(done.stdout + done.stderr)
     if status:
-        raise processes.kind(text.getvalue())(f"{' '.join(words)} failed:\n{text.getvalue()}")
+        said = text.getvalue()
+        raise processes.kind(said)(f"{processes.remedy(said)}{' '.join(words)} failed:\n{said}")
 
 
 @contextlib.contextmanager
