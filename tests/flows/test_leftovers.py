@@ -108,6 +108,7 @@ def test_whatever_is_killed_during_a_night_the_next_one_publishes(
     for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PREFECT_SERVER_API_PORT", port)
+    monkeypatch.setenv("COLUMNS", "200")  # Prefect cuts words to a terminal's width
     project, log = create(tmp_path / "project"), tmp_path / "server.log"
     project.deliver("d1", 200)
     lock = project.root / ".dvc/tmp/nightly.lock"
