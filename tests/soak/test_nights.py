@@ -21,10 +21,11 @@ pytestmark = pytest.mark.xdist_group("flows")  # one worker, one server
 
 
 @Case("nights by turns", "operators", "a kill, a set overwritten; takedown and compaction by day", UNHARMED).test
-def test_four_nights_of_two_operators_end_with_the_set_that_the_accepted_deliveries_make(api, tmp_path, monkeypatch):
+@pytest.mark.parametrize("operators", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_four_nights_end_with_the_set_that_the_accepted_deliveries_make(api, tmp_path, monkeypatch, operators):
     monkeypatch.setattr(nights, "COMPACTED", 2)
     monkeypatch.setattr(nights, "plan", lambda *_: {2: "flow killed", 4: "output changed"})
-    told = nights.run(nights.Soak(tmp_path / "project", api, light=True, operators=2), 4, seed=1)
+    told = nights.run(nights.Soak(tmp_path / "project", api, light=True, operators=operators), 4, seed=1)
     assert (told["equal"], told["rounds"], told["verified"]) == (4, 4, told["versions"])
     assert told["versions"] == 6, "two of them compacted"
     assert [row["disturbed"] != "" for row in told["each"]] == [False, True, False, True]
