@@ -35,7 +35,7 @@ MARKER = ".complete"
 Destination = Literal[batches.Destination, "labels"]
 JOINED: tuple[Destination, ...] = ("core", "test", "labels")
 MANIFESTS = ("manifest.csv", "manifest.parquet")
-TABLES = (".csv", ".parquet", *sources.READY, *archives.SUFFIXES)
+TABLES = (*listings.TEXTS, ".parquet", *sources.READY, *archives.SUFFIXES)
 FILES = (*TABLES, *(suffix for suffix in annotations.SUFFIXES if suffix not in TABLES))  # the last with labels alone
 COPIES = paths.DATA / "deliveries"
 

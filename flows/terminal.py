@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -43,7 +44,23 @@ def server_of_run() -> Iterator[None]:
     else:
         with server.temporary() as address:
             os.environ["PREFECT_API_URL"] = address
-            yield
+            try:
+                yield
+            finally:
+                _end_reports()
+
+
+def _end_reports() -> None:
+    """Send what Prefect still has to log while its server is there, and nothing later."""
+    if "prefect.logging.handlers" not in sys.modules:
+        return
+    from prefect.logging.handlers import APILogHandler, APILogWorker
+
+    for name in list(logging.root.manager.loggerDict):
+        logger = logging.getLogger(name)
+        for handler in [handler for handler in logger.handlers if isinstance(handler, APILogHandler)]:
+            logger.removeHandler(handler)
+    APILogWorker.drain_all(timeout=10)
 
 
 def nightly() -> NoReturn:

@@ -17,7 +17,11 @@ def versions() -> None:
     """List what was published: version, date, newest round, size, added, removed, test error."""
     from diva.versions import history, published
 
-    console.show((), [history.listed(published.versions(), published.current())])
+    listing = published.versions()
+    if not listing:
+        console.show((), caveats=("nothing is published yet; `diva night` publishes a version",))
+        return
+    console.show((), [history.listed(listing, published.current())])
 
 
 def show(version: Annotated[str | None, typer.Argument(help="What lies here, unless given.")] = None) -> None:

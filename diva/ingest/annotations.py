@@ -37,7 +37,7 @@ RECORD: tables.Schema = {
 }
 NAMES = ("sample_id", "path", *listings.LIKELY["path"])
 LABELS = ("label", *listings.LIKELY["label"], "choice")
-SUFFIXES = (".csv", ".parquet", ".json", ".xml")
+SUFFIXES = (*listings.TEXTS, ".parquet", ".json", ".xml")
 
 
 class Annotation(NamedTuple):
@@ -105,7 +105,7 @@ class Task(BaseModel):
 def read(file: Path) -> list[Annotation]:
     """The labels of a file, in its order; ValueError where it is none, or holds none."""
     kinds: dict[str, tuple[Callable[[Path], Iterator[Annotation]], str]] = {
-        ".csv": (_table, "list"),
+        **dict.fromkeys(listings.TEXTS, (_table, "list")),
         ".parquet": (_table, "parquet file"),
         ".json": (_label_studio, "JSON export of Label Studio"),
         ".xml": (_cvat, "XML export of CVAT"),

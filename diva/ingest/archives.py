@@ -123,14 +123,17 @@ def sift(archive: Path, folder: Path, limits: Limits) -> list[Listed]:
     return aside
 
 
-def check(archive: Path, limits: Limits, first: bool = False) -> None:
-    """Read an archive to its end, or its first entry, and write nothing; ValueError where ``sift`` would refuse it."""
+def check(archive: Path, limits: Limits, first: bool = False) -> list[str]:
+    """Names of files; reads an archive to its end, or its first entry; ValueError where ``sift`` would refuse it."""
+    names = []
     with _reading(archive):
-        for _, content in track(_within(archive, limits, shutil.disk_usage(archive.parent).free), 0, "files"):
+        for info, content in track(_within(archive, limits, shutil.disk_usage(archive.parent).free), 0, "files"):
+            names += [info.name] if content is not None else []
             while content is not None and content.read(PIECE):
                 pass
             if first:
-                return
+                break
+    return names
 
 
 def _within(archive: Path, limits: Limits, room: int) -> Iterator[Member]:
@@ -211,6 +214,8 @@ def _of_zip(archive: Path) -> Iterator[Member]:
             if not info.isreg():
                 yield Member(info, None)
                 continue
+            if entry.flag_bits & 1:
+                raise ValueError(f"{archive} must be a whole archive, got an encrypted one. Unpack it yourself.")
             with file.open(entry) as content:
                 yield Member(info, content)
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from diva.ingest import archives
 from diva.ingest.images import Fault, Listed
 from diva.text.labels import normalized
 from diva.vision.formats import SUFFIXES
@@ -19,6 +20,7 @@ SYSTEM_NAMES = {
     "desktop.ini", "lost+found",
 }  # fmt: skip
 LOOSE = Fault("no class folder", "Move the image into the folder of its class: class/image.")
+PACKED = (*archives.SUFFIXES, ".7z", ".rar")
 SYSTEM = Fault("system file: of a desktop or a disk station, no sample", "Nothing to do.")
 
 
@@ -85,6 +87,8 @@ def _misplaced(path: Path, parts: list[str], inside: Path) -> Fault | None:
             return Fault(f"missing file: a link that leads nowhere, to {target}", "Put the image itself there.")
         if target.is_dir():
             return Fault("link to a folder", "Put the images themselves there.")
+    if parts[-1].lower().endswith(PACKED):
+        return Fault("archive in a folder", "Unpack it: each image into the folder of its class.")
     if len(parts) == 1:
         return LOOSE
     return None
@@ -146,6 +150,17 @@ def root_of(folder: Path) -> Path:
     if len(folders) != 1 or images or not any(entry.is_dir() for entry in folders[0].iterdir()):
         return folder
     return root_of(folders[0])
+
+
+def below_root(names: Iterable[str]) -> list[str]:
+    """Names of an archive's files from where classes begin, as `root_of` says of folders."""
+    names = [name.removeprefix("./") for name in names]
+    names = [name for name in names if not any(map(_is_hidden, name.split("/")))]
+    tops = {name.split("/")[0] for name in names if "/" in name}
+    images = any("/" not in name and name.lower().endswith(SUFFIXES) for name in names)
+    if len(tops) != 1 or images or not any(name.count("/") > 1 for name in names):
+        return names
+    return below_root([name.split("/", 1)[1] for name in names if "/" in name])
 
 
 def _is_hidden(name: str) -> bool:

@@ -19,7 +19,7 @@ from diva.store import digests, parts, remote
 from diva.store.manifest import ID_LENGTH, Refused, Sample
 from diva.text.progress import track
 from diva.vision.decoding import pixel_digest
-from diva.vision.formats import FORMATS, UNREAD
+from diva.vision.formats import FORMATS, unread_kind
 
 logger = logging.getLogger(__name__)
 PNG = b"\x89PNG\r\n\x1a\n"  # how such files begin
@@ -112,9 +112,10 @@ def header(path: Path) -> tuple[int, int] | Fault:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return too_large(Image.MAX_IMAGE_PIXELS)
     except UnidentifiedImageError:
-        if parts.read(path)[:8] == PNG:
+        start = parts.read(path)[:16]
+        if start.startswith(PNG):
             return Fault("damaged image: a chunk of the PNG is broken", "Open it in a viewer, and save it again.")
-        kind = UNREAD.get(path.suffix.lower())
+        kind = unread_kind(path.name, start)
         reason = f"format that is not read: {kind}" if kind else "not an image"
         return Fault(reason, f"Save it as one of {', '.join(FORMATS)}, or take it away.")
     except Exception as error:  # a decoder fails in any way on a damaged file

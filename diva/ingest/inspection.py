@@ -12,12 +12,13 @@ from diva.ingest import embedded, folders, images, readers, sources
 from diva.ingest.annotations import RecordSource
 from diva.ingest.formats.registry import FormatSource, files_of
 from diva.ingest.images import Fault, Listed
+from diva.ingest.listings import lists_in
 from diva.ingest.named import TorchvisionSource
 from diva.ingest.readers import Source
 from diva.ingest.ready import open_ready
-from diva.store import ledger, parts
+from diva.store import ledger, parts, remote
 from diva.text.choices import Task
-from diva.text.labels import Spelling
+from diva.text.labels import Spelling, in_two_spellings
 from diva.text.targets import BAR, class_counts
 
 PROBES = 16  # files of a source that are opened
@@ -78,9 +79,26 @@ def inspect_source(name: str, options: Mapping[str, Any], option: str, unlabelle
         unit = "rows" if contents.kind == "features" else "files"
         raise ValueError(
             f"{option}: {name} must hold labelled samples, got none ({contents.unusable} {unit} set aside"
-            f"{_first_fault(contents.source)})."
+            f"{_first_fault(contents.source)}).{''.join(f' {note}' for note in contents.notes)}"
         )
-    return contents
+    return replace(contents, notes=(*contents.notes, *case_notes(name, contents.labels)))
+
+
+def case_notes(name: str, labels: Iterable[str]) -> tuple[str, ...]:
+    """A note on every two classes that differ in spelling or case alone."""
+    pairs = in_two_spellings(sorted(labels))
+    return tuple(f"{name}: the classes {first!r} and {other!r} count as two." for first, other in pairs)
+
+
+def _left_out(name: str, source: readers.ImageSource) -> tuple[str, ...]:
+    """Which columns of a table are not kept with its samples, or under another name."""
+    if source.table is None or source.further is None or not source.table.name.lower().endswith(".parquet"):
+        return ()
+    types = pl.read_parquet_schema(remote.local(source.table))
+    nested = [column for column, dtype in types.items() if dtype.is_nested() or dtype == pl.Binary]
+    renamed = [f"{column} as {column}_" for column in types if f"{column}_" in source.further.columns]
+    said = [(nested, "are left out (lists, records or bytes)"), (renamed, "are kept so: the name is the project's own")]
+    return tuple(f"{name}: columns {', '.join(columns)} {what}." for columns, what in said if columns)
 
 
 def inspect_batch(entry: ledger.Batch, option: str, unlabelled: bool = False) -> SourceContents:
@@ -147,7 +165,10 @@ def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> So
         files = tuple(parts.named(listed.path) for listed in usable)
         labels = labels_of(source)
         counts = (len(usable), len(labels), len(source.listed) - len(usable))
-        notes = (*_layout(name, source), *_probe(name, usable, source.table is not None))
+        names = [entry.name for entry in source.listed if not entry.fault] if source.table is None else []
+        notes = (*_layout(name, names), *_probe(name, usable, source.table is not None), *_left_out(name, source))
+        if source.table is None and len(labels) < 2:
+            notes += tuple(f"A list lies there: name it instead, {listed}." for listed in lists_in(Path(name)))
         wait = len(usable) - labels.total()
         return SourceContents(
             name, options, source, "images", *counts, files, labels=labels, notes=notes, unlabelled=wait
@@ -173,7 +194,8 @@ def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> So
         files = tuple(rows["path"].unique(maintain_order=True))
         return SourceContents(name, options, source, kind, len(rows), len(labels), files=files, labels=labels)
     if isinstance(source, readers.ArchiveSource):
-        source.glance()
+        notes = _layout(name, folders.below_root(source.glance()), packed=True)
+        return SourceContents(name, options, source, "images", None, None, notes=notes)
     if isinstance(source, TorchvisionSource):
         _require_torchvision(name)
     return SourceContents(name, options, source, "images", None, None)
@@ -197,13 +219,15 @@ def _inspect_format(name: str, options: Mapping[str, Any], source: FormatSource)
     )
 
 
-def _layout(name: str, source: readers.ImageSource) -> tuple[str, ...]:
+def _layout(name: str, names: Sequence[str], packed: bool = False) -> tuple[str, ...]:
     """What was understood of a folder that is laid out in another way than class/image."""
-    names = [entry.name for entry in source.listed if not entry.fault] if source.table is None else []
     parts, inner = folders.splits(names), folders.inner_folders(names)
     if parts:
         train, test = ([part for part in parts if part.lower().startswith("tr") == first] for first in (True, False))
-        use = f" To keep them apart: --core {name}/{(train or parts)[0]} --test {name}/{(test or parts)[-1]}."
+        folder, first = ("FOLDER", ", unpack it") if packed else (name, "")
+        use = (
+            f" To keep them apart{first}: --core {folder}/{(train or parts)[0]} --test {folder}/{(test or parts)[-1]}."
+        )
         return (f"{name} holds parts of one data set, {', '.join(parts)}: its labels are the folders below them.{use}",)
     if inner:
         top = sorted({entry.split("/")[0] for entry in names})

@@ -1,13 +1,14 @@
-"""Lists of images: a .csv or .parquet file with the columns path and label; relative paths start at its folder.
+"""Lists of images: a .csv, .tsv, .txt or .parquet file with the columns path and label; paths start at its folder.
 
 Where samples may wait for their labels, the latter may be empty, or missing.
 
-A .csv may be separated by commas, semicolons, tabs or bars, in UTF-8 or UTF-16, and begin with ``sep=;``.
+A text may be separated by commas, semicolons, tabs or bars, in UTF-8 or UTF-16, and begin with ``sep=;``.
 """
 
 import csv
 import io
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,8 @@ from diva.text.votes import with_labels
 
 COLUMNS = ("path", "label")
 SEPARATORS = ",;\t|"
+TEXTS = (".csv", ".tsv", ".txt")
+WINDOWS = re.compile(r"(file:///?)?([A-Za-z]:[\\/]|\\\\)")  # how absolute paths of such a machine begin
 LIKELY = {
     "path": (
         "image",
@@ -104,7 +107,7 @@ def rows_of(
         for line, row in lines[1:]
     ]
     used = (*names.values(), *manifest.GROUPS)
-    if table.suffix.lower() != ".csv" and not changed:
+    if table.suffix.lower() == ".parquet" and not changed:
         frame = tables.read_parquet(table)
         return listed, further(frame, [own for own, name in zip(frame.columns, header, strict=True) if name in used])
     cells = {name: [row[number] or None for _, row in lines[1:]] for number, name in enumerate(header)}
@@ -121,9 +124,28 @@ def is_list(table: Path, options: Mapping[str, Any]) -> bool:
     return "path" in names and ("label" in names or not {"features", "labels"} <= names)
 
 
+def likely_columns(header: list[str]) -> dict[str, str]:
+    """What a list probably calls its columns path and label; "" where nothing is like them."""
+    return {name: next((other for other in (name, *LIKELY[name]) if other in header), "") for name in COLUMNS}
+
+
+def lists_in(folder: Path) -> Iterator[str]:
+    """Sources that the lists right in a folder would be, with the option that names their columns."""
+    for table in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if table.is_file() and table.suffix.lower() in (*TEXTS, ".parquet"):
+            try:
+                header = tables.parse(lambda path: next(rows(path)), table, "list")[1]
+            except ValueError:
+                continue
+            likely = likely_columns(header)
+            others = ",".join(f"{name}={other}" for name, other in likely.items() if other != name)
+            if all(likely.values()):
+                yield f"{table.as_posix()}{others and f' --columns {others}'}"
+
+
 def _offer(header: list[str]) -> str:
     """The option that names the columns, where they are likely to be known by other names."""
-    likely = {name: next((other for other in (name, *LIKELY[name]) if other in header), "") for name in COLUMNS}
+    likely = likely_columns(header)
     if "f0" in header or "features" in header:
         return "; features belong into an .npz, .parquet or .h5"
     if not any(likely.values()):
@@ -135,8 +157,8 @@ def _offer(header: list[str]) -> str:
 
 
 def rows(table: Path) -> Iterator[tuple[int, list[Any]]]:
-    """The header, then the rows of a .csv or .parquet, each with its line."""
-    return _csv_rows(table) if table.suffix.lower() == ".csv" else _parquet_rows(table)
+    """The header, then the rows of a list, each with its line."""
+    return _parquet_rows(table) if table.suffix.lower() == ".parquet" else _csv_rows(table)
 
 
 def _parquet_rows(table: Path) -> Iterator[tuple[int, list[Any]]]:
@@ -166,7 +188,8 @@ def _csv_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
                 continue
             if header and any(cell.strip() for cell in row[len(header) :]):
                 raise ValueError(
-                    f"line {line}: a row must have {len(header)} cells, as the header has, got {len(row)}; quote cells"
+                    f"line {line}: a row must have {len(header)} cells, as the header has, got {len(row)}; quote cells "
+                    "with separators, and leave names of rows out (R: row.names=FALSE)"
                 )
             cells = row + [""] * (len(header) - len(row)) if header else [cell.strip().lower() for cell in row]
             header = header or cells
@@ -183,6 +206,9 @@ def _entry(table: Path, line: int, path: Any, label: Any, group: Any) -> Listed:
     if name.startswith(("http://", "https://")):
         fault = Fault("address on the network: a list names files", "Fetch the image, and give its path.")
         return Listed(table, name, delivered(label), fault)
+    if WINDOWS.match(name.strip()) and not _located(table.parent, name).exists():
+        remedy = "Write paths from the list's folder on, or as they are on this machine."
+        return Listed(Path(name), name, delivered(label), Fault("path of a Windows machine", remedy))
     return Listed(_located(table.parent, name), name, delivered(label), group=plain_text(group))
 
 

@@ -13,8 +13,16 @@ from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
+from diva.ingest import listings
 from diva.ingest.formats import registry
-from diva.ingest.inspection import SourceContents, few_of, inspect_batch, inspect_source, require_shared_classes
+from diva.ingest.inspection import (
+    SourceContents,
+    case_notes,
+    few_of,
+    inspect_batch,
+    inspect_source,
+    require_shared_classes,
+)
 from diva.ingest.sources import is_elsewhere, located, waits
 from diva.store import ledger, paths
 from diva.text.choices import Task
@@ -53,7 +61,7 @@ def options_of(
         options = registry.options_of(located(name) if elsewhere else name, own, given)
         if options:
             return options
-    return {"columns": dict(columns)} if columns and name.lower().endswith((".csv", ".parquet")) else {}
+    return {"columns": dict(columns)} if columns and name.lower().endswith((*listings.TEXTS, ".parquet")) else {}
 
 
 def gather(
@@ -137,7 +145,8 @@ def _compared(
     require_shared_classes(option, contents.name, contents.labels, core.labels, contents.notes)
     way = "cannot be judged" if batch == "test" else "will be set aside (download.new_classes: accept takes them)"
     note = f"{contents.name}: {amount} of {contents.samples} samples have classes the core lacks, {named}: they {way}."
-    return replace(contents, notes=(*contents.notes, note))
+    alike = case_notes(contents.name, [*core.labels, *foreign])
+    return replace(contents, notes=(*contents.notes, note, *(said for said in alike if said not in contents.notes)))
 
 
 def _option(batch: str) -> str:

@@ -17,9 +17,9 @@ from diva.text.labels import plain_text
 from diva.text.redaction import holds_secret, redacted
 
 KINDS = (
-    "'textures', 'digits', a folder class/image, a .csv or .parquet list with the columns path and label, ready "
-    "features (.npz, .npy, .parquet, .h5), an archive (.zip, .tar, .tar.gz, or URL#sha256=…), 'dataset:NAME', "
-    "'torchvision:NAME' or 'none'"
+    "'textures', 'digits', a folder class/image, a list (.csv, .tsv, .txt or .parquet) with the columns path and label,"
+    " ready features (.npz, .npy, .parquet, .h5), an archive (.zip, .tar, .tar.gz, .tar.bz2, .tar.xz or URL#sha256=…), "
+    "'dataset:NAME', 'torchvision:NAME' or 'none'"
 )
 URL = re.compile(r"^(https?|file)://[^#]+#sha256=([0-9a-f]{64})$")
 EMPTY = Delivery(manifest.samples([]), manifest.refusals([]), tables.empty(manifest.TRUTH))
@@ -193,11 +193,12 @@ class ArchiveSource:
         if not self.sha256:
             archives.check(remote.local(self.source), self.limits)
 
-    def glance(self) -> None:
-        """Refuse what is no whole archive, as far as that shows in seconds: of a large one by its first entry."""
-        if not self.sha256:
-            path = remote.local(self.source)
-            archives.check(path, self.limits, first=path.stat().st_size > LARGE)
+    def glance(self) -> list[str]:
+        """Names of its files; refuses what is no whole archive, of a large one and its names by its first entry."""
+        if self.sha256:
+            return []
+        path = remote.local(self.source)
+        return archives.check(path, self.limits, first=path.stat().st_size > LARGE)
 
     def read(self, folder: Path) -> Delivery:
         """Fetch where needed, unpack into ``folder``, describe the images; members that may not be are set aside."""

@@ -1,10 +1,11 @@
 """Where a delivery comes from, and what it holds.
 
-A source is a string: ``textures`` or ``digits`` (embedded), a folder ``class/image``, a .csv or .parquet list (path,
-label), ready features (.npz, .npy, .parquet, .h5), an archive of a folder (.zip, .tar, .tar.gz, …, or its URL with the
-checksum: ``https://host/photos.tar.gz#sha256=…``), ``dataset:NAME`` or ``dataset:NAME@ROOT`` (the paper's, see
-`diva.ingest.catalog`), ``torchvision:NAME``, or ``none``. Images are used where they lie. A folder, a list, an archive
-or one of `diva.ingest.formats` may be an fsspec URL (``s3://bucket/photos``); see `diva.store.remote`.
+A source is a string: ``textures`` or ``digits`` (embedded), a folder ``class/image``, a list (.csv, .tsv, .txt,
+.parquet: path, label), ready features (.npz, .npy, .parquet, .h5), an archive of a folder (.zip, .tar, .tar.gz, …, or
+its URL with the checksum: ``https://host/photos.tar.gz#sha256=…``), ``dataset:NAME`` or
+``dataset:NAME@ROOT`` (the paper's, see `diva.ingest.catalog`), ``torchvision:NAME``, or ``none``.
+Images are used where they lie. A folder, a list, an archive or one of
+`diva.ingest.formats` may be an fsspec URL (``s3://bucket/photos``); see `diva.store.remote`.
 """
 
 import os
@@ -85,7 +86,7 @@ def open_source(
         _options(options, annotations.RecordOptions, source)
         return annotations.RecordSource(path)
     kind = path.suffix.lower()
-    if path.is_file() and (kind == ".csv" or (kind == ".parquet" and listings.is_list(path, options))):
+    if path.is_file() and (kind in listings.TEXTS or (kind == ".parquet" and listings.is_list(path, options))):
         columns = _options(options, listings.ListOptions, source).columns
         listed, further = listings.rows_of(path, columns, unlabelled)
         return ImageSource(listed, workers, max_pixels, path, unlabelled, further)

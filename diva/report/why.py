@@ -29,6 +29,8 @@ def explained(name: str, top: int) -> tuple[Facts, list[Table]]:
         raise ValueError(f"{path.as_posix()} must be there, which it is after a run: diva run, or dvc repro.")
     state, pool = curated.read(path), index.whole(ledger.newest_stored(ledger.pools(book), paths.pool))
     sample = _asked(reviews.identified([name])[0], state, pool)
+    if sample["sample_id"][0] in set(reviews.forgotten(book)["sample_id"]):
+        sample = sample.with_columns(stands=pl.format("taken down, by the next round; so far {}", "stands"))
     model = set_model.after(path.stem, state, index.labelled(pool))
     query = set_model.query(sample, model)
     reasons = why.explain(model.fitted, query, model.loss, model.problem.temperature, top=top)

@@ -153,10 +153,15 @@ def read(file: Path, about: Reviewable) -> pl.DataFrame:
     Raises:
         ValueError: no such table, or rows that cannot be: one error that names all of them with their lines.
     """
-    accepted: dict[str, tuple[int, Decision]] = {}
     faults: list[str] = []
+    return collected(file, _rows(file, faults), faults, about)
+
+
+def collected(file: Path, said: Iterable[tuple[int, Decision]], faults: list[str], about: Reviewable) -> pl.DataFrame:
+    """Decisions by line, one per sample, as ``curated.REVIEW``; errors as of `read`, among them ``faults``."""
+    accepted: dict[str, tuple[int, Decision]] = {}
     rows = 0
-    for line, row in _rows(file, faults):
+    for line, row in said:
         rows += 1
         try:
             decision = checked(row, about)

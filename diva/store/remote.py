@@ -30,7 +30,7 @@ from diva.text.redaction import holds_secret, redacted
 logger = logging.getLogger(__name__)
 CACHE = Path(".dvc/tmp/diva/remote")  # git-ignored, this machine's
 LIMIT = 20_000_000_000  # bytes, unless asked otherwise or the disk has less room
-TEXTS = (".csv", ".json", ".jsonl", ".parquet", ".arrow", ".xml", ".yaml", ".yml", ".txt", ".names")
+TEXTS = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow", ".xml", ".yaml", ".yml", ".txt", ".names")
 FILES = (*TEXTS, ".tar", ".zip", ".tgz", ".gz", ".bz2", ".xz")  # over HTTP, a name tells a file from a folder
 URL = re.compile(r"([a-z][a-z0-9+]+):/{1,3}(?=[^/])(.+)")  # also as pathlib writes it, with one slash
 VERSIONED = ("size", "etag", "last-modified", "lastmodified", "mtime", "created", "md5hash", "content-md5", "digest")

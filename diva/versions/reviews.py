@@ -12,9 +12,10 @@ from pathlib import Path
 
 import polars as pl
 
-from diva.store import curated, decisions, digests, index, ledger, manifest, parts, paths, tables
-from diva.store.decisions import FORGOTTEN, FORGOTTEN_ROW
-from diva.text.targets import Vocabulary
+from diva.ingest import listings
+from diva.store import curated, decisions, digests, index, ledger, parts, paths, tables
+from diva.store.decisions import FORGOTTEN, FORGOTTEN_ROW, Decision
+from diva.text.labels import plain_text
 from diva.versions import repository, takedowns
 from diva.versions.operations import rollback
 from diva.versions.pipeline import dvc
@@ -156,22 +157,25 @@ def forgotten(book: ledger.Ledger) -> pl.DataFrame:
 
 
 def relabel(book: ledger.Ledger, file: Path) -> pl.DataFrame:
-    """Decisions that correct labels, from a .csv or .parquet with the columns sample_id and label.
+    """Decisions that correct labels, from a list (.csv, .tsv, .txt, .parquet) with the columns sample_id and label.
 
     Raises:
         ValueError: no such table, a sample that is not known, no label, or one that no sample has.
     """
-    frame = _table(file)
-    empty = frame.filter(pl.col("label").is_null() | pl.col("sample_id").is_null())
-    if len(empty):
-        raise ValueError(f"{file} must have a sample_id and a label in each row, got {len(empty)} without.")
-    _require(samples(book), frame["sample_id"])
-    labels = Vocabulary(manifest.task(), samples(book)["label"])
-    frame = frame.with_columns(pl.col("label").map_elements(labels.spell, pl.String))
-    strange = sorted(text for text in set(frame["label"]) if not labels.knows(text))
-    if strange:
-        raise ValueError(f"{file}: label must be a class of core or pool, got {strange[0]!r}.")
-    return _decisions(frame.unique(maintain_order=True), "relabel", pl.col("label"), f"corrected: {file.name}")
+    (_, header), *rows = tables.parse(lambda path: list(listings.rows(path)), file, "list")
+    if not {"sample_id", "label"} <= set(header):
+        raise ValueError(f"{file} must have the columns sample_id and label, got {', '.join(header) or 'none'}.")
+    of_id, of_label = header.index("sample_id"), header.index("label")
+    said = [(line, plain_text(row[of_id]) or "", plain_text(row[of_label]) or "") for line, row in rows]
+    empty = [str(line) for line, name, label in said if not (name and label)]
+    if empty:
+        raise ValueError(
+            f"{file} must have a sample_id and a label in each row, got {len(empty)} without: "
+            f"line {', '.join(empty[:10])}; fill them in, or take the lines out."
+        )
+    corrections = ((line, Decision(name, "relabel", label, f"corrected: {file.name}")) for line, name, label in said)
+    about = decisions.reviewable(samples(book), tables.empty(curated.REVIEW))  # `merged` refuses takedowns
+    return decisions.collected(file, corrections, [], about)
 
 
 def reviewable(book: ledger.Ledger) -> decisions.Reviewable:
@@ -191,14 +195,6 @@ def reviewed(book: ledger.Ledger, file: Path) -> pl.DataFrame:
 def fresh(book: ledger.Ledger, said: pl.DataFrame) -> pl.DataFrame:
     """Decisions without those that stand already."""
     return said.join(read(book), on=said.columns, how="anti", nulls_equal=True, maintain_order="left")
-
-
-def _table(file: Path) -> pl.DataFrame:
-    read = tables.read_csv if file.suffix.lower() == ".csv" else tables.read_parquet
-    frame = tables.parse(read, file, ".csv or .parquet table")
-    if not {"sample_id", "label"} <= set(frame.columns):
-        raise ValueError(f"{file} must have the columns sample_id and label, got {', '.join(frame.columns) or 'none'}.")
-    return frame.select(pl.col("sample_id", "label").cast(pl.String).str.strip_chars())
 
 
 def _require(present: pl.DataFrame, sample_id: pl.Series) -> None:

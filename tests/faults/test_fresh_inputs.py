@@ -304,7 +304,7 @@ BAD = [
     bad("layouts", "a folder around the classes", "photos/images/cat", wrapped, "two classes", "photos/images"),
     bad("layouts", "another case", "Cat and Dog in the core, cat and dog in the pool", lambda: two_pools(("Cat", "Dog"), ("cat", "dog")), "--pool", "Cat", "cat"),
     bad("layouts", "a zip without folders", "images only", lambda: classes(archive_flat()), "class folder"),
-    bad("layouts", "a zip with a password", "members that are encrypted", encrypted, "secret.zip", "encrypted"),
+    bad("layouts", "a zip with a password", "members that are encrypted", encrypted, "secret.zip", "encrypted", "Unpack it"),
     bad("layouts", "the core once more", "as its own pool", lambda: own.ledger_of(own.gather(folders("core"), ["core"], "none"), 1, {}), "--pool", "core"),
     bad("lists", "Image and Label", "what others call the columns, in capitals", lambda: classes(table(lines("{},{}", "Image,Label"))), "--columns path=image,label=label"),
     bad("lists", "paths of a home", "~/i/0.png", lambda: classes(table(lines("~/{},{}"))), "missing file", "list's folder"),

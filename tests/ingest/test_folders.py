@@ -1,5 +1,6 @@
 """Layouts of folders and archives that people deliver: where classes begin, and what is no sample."""
 
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -40,6 +41,24 @@ def test_folders_of_splits_are_no_classes(parts, tmp_path):
     (note,) = inspection.inspect_source(str(tmp_path / "photos"), {}, "--core").notes
     assert f"--core {tmp_path}/photos/{parts[0]}" in note
     assert f"parts of one data set, {', '.join(sorted(parts))}" in note
+
+
+def test_splits_in_an_archive_and_archives_in_a_folder_are_said(tmp_path):
+    for number, part in enumerate(("train", "valid")):
+        album(tmp_path / "packed" / "archive" / part, "cat", "dog", start=50 * number)
+    file = shutil.make_archive(str(tmp_path / "photos"), "zip", tmp_path / "packed")
+    (note,) = inspection.inspect_source(file, {}, "--core").notes
+    assert "parts of one data set, train, valid" in note
+    assert "unpack it: --core FOLDER/train --test FOLDER/valid" in note
+    (tmp_path / "zips").mkdir()
+    shutil.move(file, tmp_path / "zips" / "cat.zip")
+    with pytest.raises(ValueError, match=r"the first: cat.zip: archive in a folder. Unpack it"):
+        inspection.inspect_source(str(tmp_path / "zips"), {}, "--core")
+
+
+def test_classes_that_differ_in_case_are_said(tmp_path):
+    notes = " ".join(inspection.inspect_source(str(album(tmp_path / "p", "Cat", "dog", "cat ")), {}, "--core").notes)
+    assert "the classes 'Cat' and 'cat' count as two" in notes
 
 
 @pytest.mark.parametrize("classes", [("train", "ship"), ("train", "test")])

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from diva.ingest import inspection, listings, project, sources
+from diva.ingest import annotations, inspection, listings, project, sources
 
 ROWS = [("img/0.png", "cat"), ("img/1.png", "dog"), ("img/2.png", "Käse"), ("img/3.png", "cat, or so")]
 
@@ -46,6 +46,35 @@ def test_a_list_is_read_however_it_is_written(content, folder):
     assert [(entry.path, entry.label) for entry in listed] == [(folder / name, label) for name, label in ROWS]
 
 
+@pytest.mark.parametrize("name", ["list.tsv", "list.txt"])
+def test_texts_are_lists_whatever_they_end_in(name, folder):
+    (folder / name).write_text(text("\t"))
+    listed = sources.open_source(str(folder / name), {}).listed
+    assert [(entry.path, entry.label) for entry in listed] == [(folder / name, label) for name, label in ROWS]
+    (answer, *_) = annotations.read(folder / name)
+    assert answer.label == ROWS[0][1]
+
+
+def test_paths_of_windows_machines_are_not_taken_for_relative(folder):
+    names = ["C:\\Users\\a\\0.png", "d:/b.png", "\\\\server\\share\\0.png", "file:///C:/a.png"]
+    (folder / "list.csv").write_text("path,label\n" + "".join(f"{name},cat\n" for name in names))
+    assert {entry.fault.reason for entry in listings.images_of(folder / "list.csv")} == {"path of a Windows machine"}
+
+
+def test_a_folder_with_a_list_names_the_list(folder):
+    (folder / "labels.csv").write_text(text(header="filename,label"))
+    with pytest.raises(ValueError, match=rf"A list lies there: name it instead, {folder}/labels.csv --columns path=fi"):
+        project.gather(str(folder), [], "none")
+
+
+def test_columns_that_are_not_kept_are_said(folder):
+    frame = pl.DataFrame({"path": [name for name, _ in ROWS], "label": [label for _, label in ROWS], "weight": 0.5})
+    frame.with_columns(boxes=pl.lit([1, 2], pl.List(pl.Int64))).write_parquet(folder / "list.parquet")
+    notes = " ".join(inspection.inspect_source(str(folder / "list.parquet"), {}, "--core").notes)
+    assert "columns boxes are left out (lists, records or bytes)" in notes
+    assert "columns weight as weight_ are kept so" in notes
+
+
 def test_a_list_may_name_files_by_url(folder):
     (folder / "list.csv").write_text(f"path,label\nfile://{folder}/img/0.png,cat\nhttps://a.example/1.png,dog\n")
     first, second = listings.images_of(folder / "list.csv")
@@ -56,7 +85,10 @@ def test_a_list_may_name_files_by_url(folder):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (text().replace("1.png,dog", "1.png,dog,why"), r"line 3: a row must have 2 cells, as the header has, got 3"),
+        (
+            text().replace("1.png,dog", "1.png,dog,why"),
+            r"line 3: a row must have 2 cells, as the header has, got 3; quote .*row.names",
+        ),
         (text().replace("1.png,dog", '1.png,"dog'), r"line 3: .*quote cells"),
         (text().encode("latin-1"), r"UTF-8, got the byte 0xe4 in line 4; save it as UTF-8"),
         ("path,label,label\n", "columns path and label"),

@@ -121,6 +121,8 @@ def test_what_cannot_be_used_is_set_aside_with_reason_and_remedy(photos: Path, t
     png(photos / "stray.png", 60)
     (photos / "rose" / "empty.png").touch()
     (photos / "rose" / "text.png").write_text("not an image", encoding="utf-8")
+    (photos / "rose" / "phone.jpg").write_bytes(b"\x00\x00\x00\x18ftypheic" + bytes(500))
+    (photos / "rose" / "sgi.rgb").write_bytes(b"\x01\xda" + bytes(500))
     (photos / "rose" / "cut.png").write_bytes(outside.read_bytes()[:40])
     (photos / "rose" / "out.png").symlink_to(outside)
     (photos / "rose" / "broken.png").symlink_to(photos / "nowhere.png")
@@ -135,6 +137,8 @@ def test_what_cannot_be_used_is_set_aside_with_reason_and_remedy(photos: Path, t
     assert why == {
         "stray.png": "no class folder",
         "empty.png": "zero bytes",
+        "phone.jpg": "format that is not read: HEIC",
+        "sgi.rgb": "format that is not read: SGI",
         "text.png": "not an image",
         "out.png": f"link out of the folder: to {outside}",
         "broken.png": f"missing file: a link that leads nowhere, to {photos}/nowhere.png",

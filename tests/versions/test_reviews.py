@@ -71,6 +71,9 @@ def test_a_later_correction_stands() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("sample_id,label\nc0,a\nc0,b\n", r"line 3: decision must be that of line 2 .* relabel 'a', got relabel 'b'"),
+        ("sample_id\tlabel\nc1\ta\nc0\tq\n", r"line 3: label must be a class of .* near: 'a', 'b'"),
+        ("sample_id,label\nc0,a\n,b\n", "got 1 without: line 3; fill"),
         ("sample_id,label\nzz,a\n", "must be that of a sample of core or pool.*got 'zz'"),
         ("sample_id,label\nc0,q\n", "label must be a class of core or pool, got 'q'"),
         ("sample_id,label\nc0,\n", "a sample_id and a label in each row, got 1 without"),
