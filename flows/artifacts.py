@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import polars as pl
 from prefect.artifacts import (
@@ -31,7 +32,6 @@ logger = logging.getLogger(__name__)
 STAGE = re.compile(r"^Running stage '([a-z]+)(?:@([^']+))?'")
 SHARE = re.compile(r"^(\d+) of (\d+) images")
 PUBLISHED = "diva.version.published"  # an event: what an automation that starts a training waits for
-ASSET = "diva://curated"
 SLOW = {"extract": "Extraction of {}", "score": "Scoring of the core by {}", "extend": "Scoring of the pool in {}"}
 
 
@@ -92,7 +92,12 @@ def lineage(book: Ledger, name: str) -> list[str | Asset]:
     """Assets that a round's set rests on: core, and what was delivered to the pool until then."""
     last = ledger.number(book.rounds[name].pool)
     drawn_from = [batch for batch in ledger.chain(book.pool, "pool") if ledger.number(batch) <= last]
-    return [f"diva://deliveries/{batch}" for batch in ("core", *drawn_from)]
+    return [asset(f"deliveries/{batch}") for batch in ("core", *drawn_from)]
+
+
+def asset(name: str = "curated") -> str:
+    """Key of an asset of this project, which may share the server with others."""
+    return f"diva://{quote(Path.cwd().name)}/{name}"
 
 
 def announce(book: Ledger, name: str, version: VersionNumber) -> None:

@@ -159,7 +159,7 @@ def commit(message: str) -> None:
         log().info("Committed: %s", message)
 
 
-@materialize(artifacts.ASSET, by="diva", name="Tag the version", cache_policy=NO_CACHE, **OUTSIDE)
+@materialize("diva://curated", by="diva", name="Tag the version", cache_policy=NO_CACHE, **OUTSIDE)
 def tag(name: str, version: VersionNumber) -> None:
     """The step that publishes; Prefect shows the set as an asset that rests on its deliveries."""
     evaluated = paths.metrics("evaluate")
@@ -168,7 +168,7 @@ def tag(name: str, version: VersionNumber) -> None:
     if warning:
         log().warning("%s: %s", version.tag, warning)
     if AssetContext.get():
-        add_asset_metadata(artifacts.ASSET, {"version": version.tag, "round": name})
+        add_asset_metadata(artifacts.asset(), {"version": version.tag, "round": name})
     log().info("%s is published as %s.", name, version.tag)
 
 
@@ -214,7 +214,8 @@ def publish_round(name: str, git_remote: str | None = None) -> VersionNumber:
     commit(f"Round {name}: {counts.get('added', 0)} added, {counts.get('removed', 0)} removed ({version.tag})")
     if git_remote:
         push_git(git_remote)
-    tag.with_options(asset_deps=artifacts.lineage(ledger.read(), name))(name, version)
+    lineage = artifacts.lineage(ledger.read(), name)
+    tag.with_options(assets=[artifacts.asset()], asset_deps=lineage)(name, version)
     if git_remote:
         push_git(git_remote)
     show(name, version, return_state=True)  # what cannot be shown is published all the same

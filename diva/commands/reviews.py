@@ -11,8 +11,8 @@ from diva.text.words import amount
 if TYPE_CHECKING:
     import polars as pl
 
-NEXT = "the next round obeys them (python -m flows.nightly)"
-NEXT_BATCH = "the next round draws from them (python -m flows.nightly)"
+NEXT = "the next round obeys them (diva night)"
+NEXT_BATCH = "the next round draws from them (diva night)"
 
 
 def review(

@@ -111,7 +111,7 @@ def _next(run: RunMetrics) -> str:
     if waiting and stops[-1:] == ["the budget is spent"]:
         return "raise extend.budget"
     if run.remaining.get(evaluation.WANTED) or (waiting and (run.behind or stops[-1:] in ([], ["none"]))):
-        return "python -m flows.nightly, for another round"
+        return "diva night, for another round"
     if run.aside and run.rounds and not run.release["added"] and not run.remaining:
         return f"see why nothing of the pool is used: {paths.quarantine('pool', '…').parent.as_posix()}"
     if run.remaining.get(evaluation.HOPELESS, 0) + run.release["flagged"]:

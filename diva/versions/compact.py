@@ -69,7 +69,7 @@ def compact(gone: Collection[str] = ()) -> str:
         if back := sorted(purge.present(gone)):
             raise ValueError(
                 f"data/ must hold no sample that was taken down, got {back[0]}, which its delivery brings back until a "
-                "round has drawn from it: `python -m flows.nightly`, then `diva forget --purge`."
+                "round has drawn from it: `diva night`, then `diva forget --purge`."
             )
         dvc("push")
         repository.commit(f"{what} {version}: the history starts at {book.latest} ({name})")

@@ -7,16 +7,17 @@ After the commit nothing is undone: the tag, where there is one, is set by whoev
 
 import json
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from diva.store import atomic, paths, tables
+from diva.store import atomic, ledger, paths, tables
 from diva.versions import cache, purge, takedowns
-from diva.versions.contents import fetch_all, git_listing, outputs, sweep, tracked
+from diva.versions.contents import fetch_all, git_listing, newest_round, outputs, sweep, tracked
 from diva.versions.locks import SCRATCH
-from diva.versions.pipeline import dvc
+from diva.versions.pipeline import dvc, locked_stages
 from diva.versions.processes import CommandError, git
 from diva.versions.published import Version
 from diva.versions.remote import publish
@@ -24,6 +25,7 @@ from diva.versions.repository import CONTENT, commit, require_clean
 
 logger = logging.getLogger(__name__)
 RECORD = SCRATCH / "operation.json"
+ROUND = re.compile(r"^r\d+$")
 REJECTED = "[rejected]"  # says git of a push to a branch that has gone on, or of a tag that is there already
 
 
@@ -116,6 +118,8 @@ def rollback(version: Version) -> None:
             before then.
     """
     require_clean("before it is rolled back")
+    if git("rev-parse", "HEAD") == git("rev-parse", f"{version.commit}^{{commit}}"):
+        raise ValueError(f"{version.name} is what lies here: there is nothing to roll back.")
     require_data(version)
     later = outputs(version.commit)
     stale = removable({path: md5 for path, md5 in outputs(git("rev-parse", "HEAD")).items() if path not in later})
@@ -130,7 +134,10 @@ def rollback(version: Version) -> None:
 def require_data(version: Version) -> None:
     """Bring what DVC keeps of a version into its cache; ValueError where it is neither there nor on the remote."""
     listing = git_listing(version)
-    wanted = {path: md5 for path, md5 in outputs(version.commit).items() if not _of_git(path, listing)}
+    later = _of_later_rounds(version)
+    wanted = {
+        path: md5 for path, md5 in outputs(version.commit).items() if path not in later and not _of_git(path, listing)
+    }
     if all(map(cache.holds, wanted.values())):
         return
     fetch_all()
@@ -140,6 +147,14 @@ def require_data(version: Version) -> None:
             f"{lost[0]} of {version.name} must be in DVC's cache or on its remote, got it at neither "
             f"({len(lost)} such outputs); nothing was changed."
         )
+
+
+def _of_later_rounds(version: Version) -> set[str]:
+    """Outputs of rounds that were planned and run before this version was published, and are no part of it."""
+    newest = ledger.number(newest_round(version))
+    stages = [(name.partition("@")[2], stage) for name, stage in locked_stages(version.commit).items()]
+    later = [stage for key, stage in stages if ROUND.match(key) and ledger.number(key) > newest]
+    return {out["path"] for stage in later for out in stage.get("outs", ())}
 
 
 def _of_git(path: str, listing: Iterable[str]) -> bool:

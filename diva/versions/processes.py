@@ -76,7 +76,7 @@ def git_bytes(*arguments: str, check: bool = True, given: bytes = b"") -> bytes:
     )  # fmt: skip
     if done.returncode == 0:
         return done.stdout
-    if check and b"fatal: not a git repository" in done.stderr:
+    if check and re.search(rb"fatal: (not a git repository|ambiguous argument 'HEAD': unknown)", done.stderr):
         raise PermanentError(NO_REPOSITORY)
     if check:
         output = (done.stdout + done.stderr).decode("utf-8", "replace").strip()

@@ -114,7 +114,7 @@ def find(name: str | None = None) -> Version:
     """
     tagged = {version.name: version for version in versions()}
     if not tagged:
-        raise ValueError("a version must be published first, got none; `python -m flows.nightly` publishes one.")
+        raise ValueError("a version must be published first, got none; `diva night` publishes one.")
     if name is None:
         return tagged[current() or list(tagged)[-1]]
     tag = number_of(name).tag if NAME.match(name) else name

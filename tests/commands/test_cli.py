@@ -290,7 +290,7 @@ def test_torchvision_test_sets_are_their_test_part() -> None:
     [
         (["--core", "nowhere"], "--core: source must be .*got 'nowhere', and nothing lies there"),
         (["--core", "none"], "--core: the core must hold labelled samples"),
-        (["--core", "notes.txt"], "--core: source must be .*got 'notes.txt'"),
+        (["--core", "notes.txt"], "notes.txt must have the columns path and label, got no data"),
         (["--core", "empty"], "--core: empty must hold labelled samples, got none"),
         (["--core", "single"], "--core: single must hold at least two classes, got one"),
         (["--core", "mine", "--pool", "mine"], "--pool: mine must be a delivery of its own, got the content of core"),

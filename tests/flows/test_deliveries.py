@@ -52,8 +52,8 @@ def test_a_file_needs_a_marker_beside_it(tmp_path):
 
 
 def test_other_files_are_named_and_left_alone(tmp_path):
-    (tmp_path / "README.txt").touch()
-    assert waits(tmp_path)["README.txt"].startswith("it is neither a folder nor one of .csv")
+    (tmp_path / "README.md").touch()
+    assert waits(tmp_path)["README.md"].startswith("it is neither a folder nor one of .csv")
 
 
 def test_a_complete_delivery_from_a_url_is_copied_whole(fresh):

@@ -118,9 +118,13 @@ def test_an_event_says_what_was_published_and_how_to_fetch_it(deployed, events):
     assert event["payload"]["fetch"].endswith("data/release/train.parquet --rev curated@v0.1.0")
 
 
-def test_the_set_is_an_asset_that_rests_on_its_deliveries(events):
-    event = next(event for event in events if event["resource"]["prefect.resource.id"] == "diva://curated")
-    assert event["payload"]["version"] == "curated@v0.1.0"
-    assert {"diva://deliveries/core", "diva://deliveries/b001"} <= {
-        entry["prefect.resource.id"] for entry in event["related"]
-    }
+def test_the_set_is_an_asset_that_rests_on_its_deliveries(deployed, events):
+    prefix = f"diva://{deployed.root.name}/"
+    (event,) = [
+        event
+        for event in events
+        if event["resource"]["prefect.resource.id"] == f"{prefix}curated"
+        and event["payload"]["version"] == "curated@v0.1.0"
+    ]
+    related = {entry["prefect.resource.id"] for entry in event["related"]}
+    assert {f"{prefix}deliveries/core", f"{prefix}deliveries/b001"} <= related

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 
 from diva.store import ledger, paths
 from diva.versions import contents, operations, published, repository, reviews, rounds, takedowns
@@ -176,3 +177,26 @@ def test_going_back_over_a_compaction_leaves_a_history_that_nights_accept(
     ledger.write(paths.LEDGER, ledger.validated(changed))
     with pytest.raises(ValueError, match=r"must be as curated@v0\.2\.1 published it"):
         rounds.require_history(ledger.read(), published.by_round())
+
+
+def test_rounds_that_ran_before_a_version_was_published_and_are_no_part_of_it_keep_nobody_from_going_back(
+    mine: Project,
+) -> None:
+    """A run makes all planned rounds, a night publishes one at a time: its lock names outputs of the others."""
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    entry = lock["stages"]["curate@r002"]
+    out = {"path": "data/curated/r009.parquet", "hash": "md5", "md5": "0" * 32, "size": 1}
+    lock["stages"]["curate@r009"] = entry | {"outs": [out]}
+    Path("dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+    repository.commit("Lock a round that never was")
+    repository.tag("curated@v0.2.1", "v0.2.1")
+    operations.require_data(published.find("v0.2.1"))
+    del lock["stages"]["curate@r009"]
+    lock["stages"]["curate@r002"]["outs"][0]["md5"] = "0" * 32
+    Path("dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+    repository.commit("Lock what is nowhere")
+    repository.tag("curated@v0.2.2", "v0.2.2")
+    with pytest.raises(ValueError, match="must be in DVC's cache or on its remote"):
+        operations.require_data(published.find("v0.2.2"))
+    with pytest.raises(ValueError, match=r"v0\.2\.2 is what lies here: there is nothing to roll back"):
+        operations.rollback(published.find("v0.2.2"))

@@ -1,6 +1,7 @@
 """A release as a torch data set."""
 
 import io
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,10 @@ def shades(stream) -> list[int]:
 def test_processes_and_workers_share_a_pass_over_shards(sharded):
     images = Release(sharded, to_tensor)
     of_rank = [images.stream(piece=2, rank=rank, ranks=2) for rank in range(2)]
-    passes = [shades(DataLoader(stream, batch_size=None, num_workers=2)) for stream in of_rank]
+    context = multiprocessing.get_context("forkserver")  # a fork of the tests' process has all that they left in it
+    context.set_forkserver_preload(["diva.vision.release", "torchvision.transforms.functional"])
+    options = {"batch_size": None, "num_workers": 2, "multiprocessing_context": context}
+    passes = [shades(DataLoader(stream, **options)) for stream in of_rank]
     assert sorted(passes[0] + passes[1]) == list(range(12))
     assert all(passes), "both have some"
     assert sorted(shades(of_rank[0])) == sorted(passes[0])
