@@ -1,5 +1,6 @@
 """What a source holds, before anything runs: counts, classes, how it is laid out, and a few of its files opened."""
 
+import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -246,7 +247,7 @@ def _layout(name: str, names: Sequence[str], packed: bool = False) -> tuple[str,
 
 def _probe(name: str, usable: Sequence[Listed], is_list: bool) -> tuple[str, ...]:
     """Open a few of the files; ValueError where none is an image."""
-    few = usable[:: max(1, len(usable) // PROBES)][:PROBES]
+    few = _drawn(usable)
     with images.size_limit(images.MAX_PIXELS):
         seen = [(entry, images.header(entry.path)) for entry in few]
     bad = [(entry, fault) for entry, fault in seen if isinstance(fault, Fault)]
@@ -264,6 +265,18 @@ def _probe(name: str, usable: Sequence[Listed], is_list: bool) -> tuple[str, ...
             said += " It holds features, too: to use these, take its column path out."
         raise ValueError(f"{name} must name images, got none in {len(few)} that were opened; the first: {said}")
     return (f"{name}: {len(bad)} of {len(few)} files that were opened cannot be used; the first: {said}",)
+
+
+def _drawn(usable: Sequence[Listed]) -> list[Listed]:
+    """At random, the same each time, and of each suffix in turn: phones and exports put a file beside each image."""
+    shuffled = random.Random(0).sample(usable, len(usable))  # noqa: S311 - no secret
+    turns = Counter[str]()
+    order: list[tuple[int, int]] = []
+    for position, entry in enumerate(shuffled):
+        suffix = Path(entry.path).suffix.lower()
+        order.append((turns[suffix], position))
+        turns[suffix] += 1
+    return [shuffled[position] for _, position in sorted(order)[:PROBES]]
 
 
 def few_of(names: Sequence[str]) -> str:

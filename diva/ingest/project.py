@@ -6,8 +6,10 @@ Nothing here writes: ``ledger_of`` returns a ledger, ``edited`` the text of para
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
@@ -23,12 +25,14 @@ from diva.ingest.inspection import (
     inspect_source,
     require_shared_classes,
 )
+from diva.ingest.ready import open_ready
 from diva.ingest.sources import is_elsewhere, located, waits
 from diva.store import ledger, paths
 from diva.text.choices import Task
 from diva.text.targets import BAR, recognised
 
 CROP = 224
+SAME = 16  # rows of one id that are compared
 IMAGENET = {"resize": 256, "crop": CROP, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 INCEPTION = IMAGENET | {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}  # what the bundled network was trained on
 PLAIN = "plain"  # a folder, list, archive or ready features, whatever else lies there
@@ -110,7 +114,29 @@ def gather(
     for batch, other in contents.items():
         _check(other, start, _option(batch))
         contents[batch] = _compared(other, start, batch, new_classes, _option(batch))
+    _require_own_ids(contents)
     return contents
+
+
+def _require_own_ids(contents: Mapping[str, SourceContents]) -> None:
+    """Refuse rows of ready features that one sample_id names, and that are not the same: all but one would be lost."""
+    first: dict[str, tuple[str, int]] = {}
+    opened = {
+        batch: open_ready(Path(other.name), unlabelled=True)
+        for batch, other in contents.items()
+        if other.kind == "features" and Path(other.name).is_file()
+    }
+    for batch, ready in opened.items():
+        ids = [] if ready.sample_id is None else ready.sample_id.tolist()
+        shared = [(row, first[name]) for row, name in enumerate(ids) if name in first]
+        for row, (other, position) in shared[:SAME]:
+            if not np.array_equal(ready.features[row], opened[other].features[position], equal_nan=True):
+                raise ValueError(
+                    f"{_option(batch)}: {contents[batch].name} must name rows of its own by sample_id, got "
+                    f"{few_of([ids[row] for row, _ in shared])} ({len(shared)} of {len(ids)}), which name other rows "
+                    f"of {contents[other].name}; make them unique over all sources, or leave sample_id out."
+                )
+        first |= {name: (batch, row) for row, name in enumerate(ids) if name not in first}
 
 
 def fitting(

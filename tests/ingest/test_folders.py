@@ -132,3 +132,13 @@ def test_classes_that_are_foreign_to_the_core_are_said_before_anything_runs(tmp_
     ):
         project.gather(core, [str(none)], "none")
     assert "cannot be judged" in project.gather(core, [], str(some))["test"].notes[0]
+
+
+def test_files_beside_each_image_hide_no_image(tmp_path):
+    """A phone leaves a film and a list of edits beside each photo: those in every third place are no sample of all."""
+    for number in range(36):
+        picture = png(tmp_path / "photos" / "ab"[number % 2] / f"IMG_{number:04}.JPG", number)
+        for suffix in (".AAE", ".MOV"):
+            picture.with_suffix(suffix).write_text("no image")
+    (note,) = inspection.inspect_source(str(tmp_path / "photos"), {}, "--core").notes
+    assert "of 16 files that were opened cannot be used; the first:" in note

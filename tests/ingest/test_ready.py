@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from diva.ingest import project
 from diva.ingest.ready import open_ready, read_ready
 from diva.store.features import FeatureWriter
 
@@ -263,3 +264,16 @@ def test_several_labels_a_row_are_lists_or_rows_of_0_and_1(tmp_path):
     np.savez(tmp_path / "bad.npz", features=x, labels=hot, classes=["a|b", "c"])
     with pytest.raises(ValueError, match=r"classes of .* must name each of 2 columns of labels, without bars"):
         open_ready(tmp_path / "bad.npz")
+
+
+def test_ids_that_name_other_rows_in_another_source_are_refused(tmp_path):
+    """Tables counted from 0 each: all but the first of each number would be taken for delivered already."""
+    rows = np.random.default_rng(0).normal(size=(40, 4))
+    for name, part in (("core", slice(0, 20)), ("pool", slice(20, 40)), ("same", slice(0, 10))):
+        values = rows[part]
+        ids = np.arange(len(values)).astype(str)
+        np.savez(tmp_path / f"{name}.npz", features=values, labels=np.arange(len(values)) % 2, sample_id=ids)
+    core, pool, same = (str(tmp_path / f"{name}.npz") for name in ("core", "pool", "same"))
+    with pytest.raises(ValueError, match=r"--pool: .*sample_id, got .*\(20 of 20\), which name other rows of .*core"):
+        project.gather(core, [pool], "none")
+    assert project.gather(core, [same], "none")["b001"].samples == 10
