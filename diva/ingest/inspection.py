@@ -269,14 +269,14 @@ def _probe(name: str, usable: Sequence[Listed], is_list: bool) -> tuple[str, ...
 
 def _drawn(usable: Sequence[Listed]) -> list[Listed]:
     """At random, the same each time, and of each suffix in turn: phones and exports put a file beside each image."""
-    shuffled = random.Random(0).sample(usable, len(usable))  # noqa: S311 - no secret
-    turns = Counter[str]()
-    order: list[tuple[int, int]] = []
-    for position, entry in enumerate(shuffled):
-        suffix = Path(entry.path).suffix.lower()
-        order.append((turns[suffix], position))
+    shuffled = random.Random(0).sample(range(len(usable)), len(usable))  # noqa: S311 - no secret
+    turns, order = Counter[str](), list[tuple[int, int]]()
+    for number, position in enumerate(shuffled):
+        suffix = Path(usable[position].path).suffix.lower()
+        order.append((turns[suffix], number))
         turns[suffix] += 1
-    return [shuffled[position] for _, position in sorted(order)[:PROBES]]
+    chosen = sorted(shuffled[number] for _, number in sorted(order)[:PROBES])
+    return [usable[position] for position in chosen]
 
 
 def few_of(names: Sequence[str]) -> str:
