@@ -244,6 +244,12 @@ def target_loss(
     return (v * losses).sum() / v.sum()
 
 
+def hypergeometric_tail(wrong: int, samples: int, total: int, n: int) -> float:
+    """P(X ≥ wrong): ``samples`` of n drawn, of which ``total`` count, by counting the draws."""
+    draws = sum(math.comb(total, x) * math.comb(n - total, samples - x) for x in range(wrong, min(samples, total) + 1))
+    return draws / math.comb(n, samples)
+
+
 def discovery_rates(p: list[float]) -> list[float]:
     """Benjamini and Hochberg's q: the least level at which each of these tests is rejected."""
     ordered = sorted(p)

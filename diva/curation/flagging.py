@@ -24,6 +24,7 @@ import torch
 from scipy.special import bdtrc, ndtr
 from torch import Tensor
 
+from diva.curation.shares import wilson
 from diva.numerics.groups import undivided_classes
 
 CONFIDENT = 0.3  # share of predictions, the most confident, by which a rate is judged
@@ -128,10 +129,9 @@ def near_chance(predicted: Tensor, given: Tensor, classes: int) -> str:
     """
     n, wrong = len(given), predicted != given
     other = given != torch.bincount(given, minlength=classes).argmax()
-    error, largest, z = float(wrong.double().mean()), float(other.double().mean()), INTERVAL
-    high = error + z * z / (2 * n) + z * math.sqrt(error * (1 - error) / n + z * z / (4 * n * n))
+    error, largest = float(wrong.double().mean()), float(other.double().mean())
     tail = _sign_test(int((other & ~wrong).sum()), int((wrong & ~other).sum()))
-    if high / (1 + z * z / n) < largest or tail < float(ndtr(-INTERVAL)):
+    if float(wilson(int(wrong.sum()), n)[1]) < largest or tail < float(ndtr(-INTERVAL)):
         return ""
     return CHANCE.format(error, largest)
 

@@ -23,8 +23,7 @@ def wilson(part: npt.ArrayLike, whole: npt.ArrayLike) -> tuple[Numbers, Numbers]
 
 def discovery_rates(p: Numbers) -> Numbers:
     """q (m,) of p values (m,)."""
-    order = np.argsort(p)
-    scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
-    q = np.empty(len(p))
-    q[order] = np.minimum(1.0, np.minimum.accumulate(scaled[::-1])[::-1])
+    from scipy.stats import false_discovery_control  # a second that those who want intervals need not wait
+
+    q: Numbers = false_discovery_control(p) if len(p) else p
     return q

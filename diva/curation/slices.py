@@ -10,13 +10,12 @@ their quartiles. Each table's q values are Benjamini and Hochberg's over all its
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.special import bdtrc, gammaln, logsumexp
+from scipy.special import bdtrc
 
-from diva.curation.shares import Numbers, discovery_rates, wilson
+from diva.curation.shares import discovery_rates, wilson
 from diva.store import columns, evaluation, tables
 from diva.store.curated import called_wrong
 
@@ -60,6 +59,8 @@ def ranked(rows: pl.DataFrame, named: Mapping[str, str] = OWN) -> pl.DataFrame:
         rows: ``wrong`` (truth values), and perhaps missed, weight; ``label``, ``batch`` and further columns.
         named: columns of this project that make slices, and what they are called.
     """
+    from scipy.stats import hypergeom  # a second that the page, which cuts columns alike, need not wait
+
     further = [name for name in rows.columns if name not in {*columns.OWN, *SAID}]
     extra = [name for name in ("missed", "weight") if name not in rows.columns]
     rows = rows.with_columns(pl.lit(None, pl.Float64).alias(name) for name in extra)
@@ -67,7 +68,7 @@ def ranked(rows: pl.DataFrame, named: Mapping[str, str] = OWN) -> pl.DataFrame:
     every = pl.concat(parts) if parts else tables.empty(evaluation.SLICES).drop("of", "low", "high", "rest", "p", "q")
     n, total = len(rows), int(rows["wrong"].sum())
     samples, wrong = (every[name].to_numpy().astype(np.float64) for name in ("samples", "wrong"))
-    p, (low, high) = tail(wrong, samples, total, n), wilson(wrong, samples)
+    p, (low, high) = hypergeom.sf(wrong - 1, n, total, samples), wilson(wrong, samples)
     judged = every.with_columns(
         rate=pl.col("wrong") / pl.col("samples"), low=pl.Series(low), high=pl.Series(high),
         rest=pl.Series((total - wrong) / np.maximum(n - samples, 1)), p=pl.Series(p), q=pl.Series(discovery_rates(p)),
@@ -101,20 +102,6 @@ def cut(values: pl.Series) -> pl.Series:
     names = [f"{low} to {high}" for low, high in pairwise(texts)]
     part = pl.Series(ends[1:-1], dtype=values.dtype).search_sorted(values, "left")
     return pl.Series(names)[part].set(values.is_null(), None)
-
-
-def tail(wrong: Numbers, samples: Numbers, total: int, n: int) -> Numbers:
-    """P(X ≥ wrong) (m,) of hypergeometric X: ``samples`` of n drawn, of which ``total`` count."""
-
-    def choose(top: Any, bottom: Any) -> Any:
-        return gammaln(top + 1) - gammaln(bottom + 1) - gammaln(top - bottom + 1)
-
-    p = np.ones(len(wrong))
-    for index, (count, size) in enumerate(zip(wrong, samples, strict=True)):
-        more = np.arange(max(count, size + total - n), min(size, total) + 1)
-        logs = choose(total, more) + choose(n - total, size - more)
-        p[index] = min(1.0, np.exp(logsumexp(logs - choose(n, size)))) if len(more) else 0.0
-    return p
 
 
 def pairs(rows: pl.DataFrame) -> pl.DataFrame:
