@@ -7,6 +7,7 @@ The ledger names the newest version and the next round obeys it, above any score
 A takedown is a rejection whose note begins with ``forgotten``: no later decision lifts it.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -144,11 +145,33 @@ def remains(sample_id: Sequence[str]) -> list[str]:
     rows = takedowns.indexed().filter(pl.col("sample_id").is_in(list(sample_id)))
     batches = rows["batch"].unique(maintain_order=True).to_list()
     places = [path for path in rows["path"].unique(maintain_order=True) if parts.file_of(path).exists()]
-    files = [path.as_posix() for name in batches for path in (paths.manifest(name), paths.features(name))]
+    features = [path.as_posix() for path in map(paths.features, batches) if path.is_file()]
+    page = [paths.REPORT.as_posix()] if rows.height and paths.REPORT.is_file() else []
+    files = [*features, *_tables_with(sample_id), *page]
     versions = [number.tag for number in numbers()]
     span = f"{versions[0]} to {versions[-1]}" if len(versions) > 1 else "".join(versions)
-    where = [*places[:5], *([f"{len(places) - 5} more files"] if places[5:] else []), *files, paths.REMOVED.as_posix()]
+    where = [*places[:5], *([f"{len(places) - 5} more files"] if places[5:] else []), *files]
     return where + ([f"versions published so far ({span}), in DVC's cache and on its remote"] if versions else [])
+
+
+def _tables_with(sample_id: Sequence[str]) -> list[str]:
+    """Tables of data/ that name one of these samples, but for decisions; many of one folder by its name."""
+    folders = defaultdict[str, list[str]](list)
+    for path in sorted(paths.DATA.rglob("*.parquet")):
+        if path.parent != paths.PENDING.parent and _names(path, sample_id):
+            folders[path.parent.as_posix()].append(path.as_posix())
+    shown = (files if len(files) < 4 else [f"{len(files)} tables of {name}"] for name, files in folders.items())
+    return [name for files in shown for name in files]
+
+
+def _names(path: Path, sample_id: Sequence[str]) -> bool:
+    """Whether a table names one of these samples, as far as it can be read."""
+    try:
+        rows = pl.scan_parquet(path)
+        asked = pl.col("sample_id").cast(pl.String).is_in(list(sample_id))
+        return "sample_id" in rows.collect_schema() and not rows.filter(asked).head(1).collect().is_empty()
+    except (pl.exceptions.PolarsError, OSError):
+        return True
 
 
 def forgotten(book: ledger.Ledger) -> pl.DataFrame:

@@ -132,8 +132,15 @@ def test_a_sample_is_named_by_its_file_and_by_its_end_where_that_is_one_alone(bo
 
 @pytest.mark.usefixtures("book")
 def test_what_a_takedown_leaves_is_listed() -> None:
-    said = reviews.remains(ids(paths.CORE)[:1])
-    assert said == ["a/one.png", "data/manifests/core.parquet", "data/features/core.h5", "data/release/removed.parquet"]
+    gone, *others = ids(paths.CORE)
+    holding = [paths.TRAIN, paths.manifest("core"), *(paths.curated(f"r00{number}") for number in range(4))]
+    for path in (*holding, paths.REMOVED, paths.features("core"), paths.REPORT, Path("data/reviews/v001.parquet")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pl.DataFrame({"sample_id": [gone, *others] if path != paths.REMOVED else others}).write_parquet(path)
+    assert reviews.remains([gone]) == [
+        "a/one.png", "data/features/core.h5", "4 tables of data/curated", "data/fit/core.parquet",
+        "data/manifests/core.parquet", "data/release/train.parquet", "data/report/index.html",
+    ]  # fmt: skip
     subprocess.run(
         ["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x", "--allow-empty"], check=True
     )
