@@ -1,11 +1,11 @@
 # The package with git and Prefect's server; docs/how-to/containers.md says how to build and run it.
-#   TORCH=cpu   without the libraries for NVIDIA cards, where INDEX names an index of CPU wheels of torch
-#   TORCH=cuda  what the package index has
+#   TORCH=cpu   without the libraries for NVIDIA cards, where WHEELS names a page of CPU wheels of torch
+#   TORCH=cuda  with them
 ARG PYTHON=3.11
 FROM python:${PYTHON}-slim
 
 ARG TORCH=cpu
-ARG INDEX=
+ARG WHEELS=
 
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends git openssh-client \
@@ -16,8 +16,8 @@ COPY constraints.txt pyproject.toml README.md LICENSE ./
 # torch first and by itself: the layer stays while the code changes
 RUN case "$TORCH" in cpu|cuda) ;; *) echo "TORCH must be cpu or cuda, got $TORCH." >&2; exit 1;; esac \
     && pins="$(grep -E '^(torch|torchvision)==' constraints.txt)" \
-    && pip install --no-cache-dir ${INDEX:+--extra-index-url "$INDEX"} \
-        $(if [ "$TORCH" = cpu ] && [ -n "$INDEX" ]; then echo "$pins" | sed 's/$/+cpu/'; else echo "$pins"; fi)
+    && pip install --no-cache-dir ${WHEELS:+--find-links "$WHEELS"} \
+        $(if [ "$TORCH" = cpu ] && [ -n "$WHEELS" ]; then echo "$pins" | sed 's/$/+cpu/'; else echo "$pins"; fi)
 
 COPY . .
 RUN pip install --no-cache-dir --constraint constraints.txt . \
