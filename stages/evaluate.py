@@ -65,9 +65,7 @@ def main() -> None:
     ridge = trained["release_unweighted"]["ridge"]
     evaluation.write("steps", judging.steps(trial, members, ridge, settings.steps))
     counted = moments.core(problem.classes), moments.newest(book.latest, pool, problem.classes)
-    latest = policy(book.rounds[book.latest]) if book.latest in book.rounds else None
-    basis = Basis(state, pool, review, problem, *counted, groups)
-    evaluation.write("left", unused.explain(basis, latest, registry, task.rules.choose, task.predicted))
+    write_left(Basis(state, pool, review, problem, *counted, groups), book)
     evaluation.write("audit", suspicious)
     tested = exam.rows.with_columns(wrong=pl.Series(trial.missed(errors[used])))
     write_slices(shown, core, pool, tested, (settings.noise, settings.drift))
@@ -75,6 +73,12 @@ def main() -> None:
     if metrics["warning"]:
         logger.warning("%s", metrics["warning"])
     logger.info("test error of the core %(error).4f [%(low).4f, %(high).4f]", trained["core"])
+
+
+def write_left(basis: Basis, book: ledger.Ledger) -> None:
+    """Table of what the newest round left in the pool, and why."""
+    latest, task = policy(book.rounds[book.latest]) if book.latest in book.rounds else None, tasks.of(basis.problem)
+    evaluation.write("left", unused.explain(basis, latest, registry, task.rules.choose, task.predicted))
 
 
 def write_slices(

@@ -70,27 +70,27 @@ def init(
         accepts = params.section(values, "download").get("new_classes") == "accept"
         labels = (_columns(columns), accepts, layout, split, task, separator)
         contents = project.gather(core, pool or [], test, *labels)
-    chosen = backbone or weights or (core not in ("textures", "digits") and not profile)
-    if contents["core"].kind == "images" and chosen:
-        text = project.edited(text, "extract", _network(backbone or BACKBONE, weights or WEIGHTS, values))
-    kind = contents["core"].task
-    for name, changes in project.settings_of_task(kind, separator, values["download"]).items():
-        text = project.edited(text, name, changes)
+    kind, changes = contents["core"].task, {}
+    if contents["core"].kind == "images" and (backbone or weights or (core not in project.FRESH and not profile)):
+        changes["extract"] = _network(backbone or BACKBONE, weights or WEIGHTS, values)
+    changes |= project.settings_of_task(kind, separator, values["download"])
     if group_by is not None:
         manifest.grouped(manifest.samples([]), group_by)  # refuses what is no regular expression
-        text = project.edited(text, "download", {"group_by": group_by})
+        changes["download"] = changes.get("download", {}) | {"group_by": group_by}
+    for name, keys in changes.items():
+        text = project.edited(text, name, keys)
     book = project.ledger_of(contents, rounds, settings)
     if fresh:
         scaffold.begin()
     atomic.write_text(paths.PARAMS, text)
     ledger.write(paths.LEDGER, book)  # last: from here on, the project is the new one
-    facts = [(name, _described(contents[name])) for name in ledger.order(book)]
-    facts += [("task", TASKS[kind])] if kind != "classification" else []
-    facts += [("rounds", f"{len(book.rounds)}" + ("" if book.pool else ": there is no pool to add from"))]
+    wrote = f"{paths.PARAMS}, {paths.LEDGER}"
     console.show(
         [
-            *facts,
-            ("wrote", ("a project: " if fresh else "") + f"{paths.PARAMS}, {paths.LEDGER}" + (", …" if fresh else "")),
+            *((name, _described(contents[name])) for name in ledger.order(book)),
+            *([("task", TASKS[kind])] if kind != "classification" else []),
+            ("rounds", f"{len(book.rounds)}" + ("" if book.pool else ": there is no pool to add from")),
+            ("wrote", f"a project: {wrote}, …" if fresh else wrote),
             ("next", "diva plan (what it costs), then diva run"),
         ],
         caveats=tuple(note for source in contents.values() for note in source.notes),

@@ -1,5 +1,6 @@
 """What the functions for notebooks return: frozen dataclasses of numpy arrays."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
@@ -20,16 +21,16 @@ def histogram_of_flagged(axes: Any, score: Array, flagged: Array, judged: str) -
     axes.legend()
 
 
-class Tabular:
+class Tabular(ABC):
     """A result that is easy to look at: a line of text, a table in notebooks, a data frame, a picture."""
 
+    @abstractmethod
     def _columns(self) -> Mapping[str, Array]:
         """Columns of one length."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _summary(self) -> str:
         """What came of it, in a few words."""
-        raise NotImplementedError
 
     def to_frame(self) -> Any:
         """A polars data frame with a row per entry; ``.to_pandas()`` of it where pandas is installed."""
@@ -37,9 +38,9 @@ class Tabular:
 
         return pl.DataFrame({name: np.asarray(values) for name, values in self._columns().items()})
 
+    @abstractmethod
     def _draw(self, axes: Any) -> None:
         """The picture, on matplotlib's axes."""
-        raise NotImplementedError
 
     def plot(self, axes: Any = None) -> Any:
         """Draw it with matplotlib, on ``axes`` or new ones, which it returns.

@@ -106,16 +106,20 @@ def gather(
         raise ValueError(f"--core: {core}: {error}") from None
     contents = {batch: other.of(task, separator) for batch, other in contents.items()}
     start = contents["core"]
-    if start.classes is not None and start.classes < 2:
-        notes = "".join(f" {note}" for note in start.notes)
-        raise ValueError(
-            f"--core: {core} must hold at least two classes, got one, {few_of(list(start.labels))}.{notes}"
-        )
+    _require_classes(start)
     for batch, other in contents.items():
         _check(other, start, _option(batch))
         contents[batch] = _compared(other, start, batch, new_classes, _option(batch))
     _require_own_ids(contents)
     return contents
+
+
+def _require_classes(core: SourceContents) -> None:
+    if core.classes is not None and core.classes < 2:
+        notes = "".join(f" {note}" for note in core.notes)
+        raise ValueError(
+            f"--core: {core.name} must hold at least two classes, got one, {few_of(list(core.labels))}.{notes}"
+        )
 
 
 def _require_own_ids(contents: Mapping[str, SourceContents]) -> None:

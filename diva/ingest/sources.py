@@ -77,6 +77,11 @@ def open_source(
     if source == "none":
         _options(options, NoOptions, source)
         return EmptySource()
+    return _lying_here(source, options, workers, max_pixels, unlabelled)
+
+
+def _lying_here(source: str, options: Mapping[str, Any], workers: int, max_pixels: int, unlabelled: bool) -> Source:
+    """A file or a folder: a record of labels, a list, a folder of images, ready features."""
     path = Path(source)
     if not path.exists():
         raise ValueError(f"source must be {KINDS}, got {source!r}, and nothing lies there.")

@@ -7,6 +7,7 @@ without one.
 
 import io
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -65,7 +66,7 @@ class AnnotatedImage(NamedTuple):
     group: str | None = None
 
 
-class Boxes:
+class Boxes(ABC):
     """A delivery of images with boxes; a format says what it is called, and what is ``drawn``.
 
     Args:
@@ -91,9 +92,9 @@ class Boxes:
         """The files that describe it."""
         return [self.file]
 
+    @abstractmethod
     def drawn(self) -> Iterator[AnnotatedImage]:
         """Its images."""
-        raise NotImplementedError
 
     def files(self) -> list[Path]:
         """What describes it, and the images."""
