@@ -476,8 +476,8 @@ class Operators(RuleBasedStateMachine):
         for name in (*NAMES, *NAMES):
             self.night_succeeds(name)
         self.no_version_points_to_two_commits()
-        heads = {clone.project.git("rev-parse", "HEAD") for clone in self.clones.values()}
-        assert len(heads) == 1
+        logs = {name: clone.project.git("log", "--stat", "-2", "--format=%H %s") for name, clone in self.clones.items()}
+        assert len({log.split()[0] for log in logs.values()}) == 1, logs
         for clone in self.clones.values():
             with clone.at_work():
                 assert_complete(
