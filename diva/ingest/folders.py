@@ -130,6 +130,14 @@ def deeper_folders(names: Iterable[str]) -> tuple[str, ...]:
     )
 
 
+def uneven_folders(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Folders on top that hold several folders and no image, and those with images alone, where there are both."""
+    below = _below(names)
+    deep = tuple(sorted(top for top, inner in below.items() if "" not in inner and len(inner) > 1))
+    flat = tuple(sorted(top for top, inner in below.items() if inner == {""}))
+    return (deep, flat) if deep and flat else ((), ())
+
+
 def _below(names: Iterable[str]) -> dict[str, set[str]]:
     """By folder on top, the folders below it; "" stands for images right in it."""
     below: dict[str, set[str]] = {}

@@ -242,6 +242,12 @@ def _layout(name: str, names: Sequence[str], packed: bool = False) -> tuple[str,
             f"{name}: the classes are the folders on top; what lies below, as in {few_of(deeper)}, counts as theirs. "
             "If those below are the classes, say so by a list (.csv with path and label), or move them up.",
         )
+    deep, flat = folders.uneven_folders(names)
+    if deep:
+        return (
+            f"{name}: {few_of(deep)} holds folders, {few_of(flat)} images alone, and each counts as a class. If the "
+            f"folders are the classes: --core {name}/{deep[0]} --pool {name}/{flat[0]}.",
+        )
     return ()
 
 

@@ -75,6 +75,15 @@ def test_folders_that_lie_below_each_class_are_said(tmp_path):
         project.gather(str(album(tmp_path / "nested" / "photos" / "animals", "cat", "dog").parent), [], "none")
 
 
+def test_a_folder_of_classes_beside_one_of_images_is_said(tmp_path):
+    album(tmp_path / "ds" / "Train", "red", "green")
+    album(tmp_path / "ds", "Unlabelled", start=90)
+    (note,) = inspection.inspect_source(str(tmp_path / "ds"), {}, "--core").notes
+    assert f"--core {tmp_path}/ds/Train --pool {tmp_path}/ds/Unlabelled" in note
+    (tmp_path / "ds/Train/loose.png").write_bytes((tmp_path / "ds/Unlabelled").glob("*.png").__next__().read_bytes())
+    assert not inspection.inspect_source(str(tmp_path / "ds"), {}, "--core").notes
+
+
 def test_what_desktops_and_disk_stations_leave_is_no_sample(tmp_path):
     root = album(tmp_path / "photos", "cat", "dog")
     before = sources.open_source(str(root), {}).checksum()
