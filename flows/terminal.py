@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from diva.text.harmless import plain
+from diva.text.harmless import plain, spare_encodings
 from diva.versions.locks import RunningError, exclusive
 from flows import options, server, work
 from flows.options import Options
@@ -82,6 +82,7 @@ def extend() -> NoReturn:
 
 def run(module: str, asked: Options, reasons: Callable[[], list[str]]) -> NoReturn:
     """Run a module's flow, if there is reason to; what it refuses is a message and a non-zero exit status."""
+    spare_encodings()
     try:
         with exclusive():
             if reasons():

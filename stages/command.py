@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from diva.text import progress
-from diva.text.harmless import Lines, plain
+from diva.text.harmless import Lines, plain, spare_encodings
 
 
 def run(stage: Callable[..., None], *options: str) -> NoReturn:
@@ -16,6 +16,7 @@ def run(stage: Callable[..., None], *options: str) -> NoReturn:
 
     A mistake in the input is one message on stderr and exit code 1; a traceback is left to faults of the program.
     """
+    spare_encodings()
     gc.freeze()  # what was imported stays
     gc.enable()
     log = logging.StreamHandler(sys.stderr)

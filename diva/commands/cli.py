@@ -30,7 +30,7 @@ from typing import Annotated
 import typer
 
 from diva.commands import project, projects, reviews, versions
-from diva.text.harmless import plain
+from diva.text.harmless import plain, spare_encodings
 
 app = typer.Typer(
     help="Versioned, curated training sets by the derivative of the leave-one-out loss.",
@@ -42,6 +42,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command; a mistake is a message on stderr, never a traceback."""
+    spare_encodings()
     try:
         app()
     except (ValueError, OSError) as error:

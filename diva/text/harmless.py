@@ -2,10 +2,19 @@
 
 import logging
 import re
+import sys
+from contextlib import suppress
 
 # all control characters but tab and line break
 CONTROL = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
 MARKS = re.compile(r"([!-/:-@\[-`{-~])")  # all that Markdown could read as more than itself
+
+
+def spare_encodings() -> None:
+    """Let both streams show ``?`` for a letter that their encoding lacks, as of a file on Windows, and lose no more."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # a stream that somebody put there
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
 
 
 def plain(text: str) -> str:

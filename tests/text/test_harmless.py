@@ -1,7 +1,9 @@
 """Text from outside stays text."""
 
 import html
+import io
 import logging
+import sys
 
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from diva.commands import cli
-from diva.text.harmless import Lines, markdown, plain
+from diva.text.harmless import Lines, markdown, plain, spare_encodings
 
 HOSTILE = "\x1b]0;title\x07\x9b2J\udcff"
 
@@ -39,3 +41,13 @@ def test_a_mistake_of_the_command_is_text(monkeypatch: pytest.MonkeyPatch, capsy
     with pytest.raises(SystemExit):
         cli.main()
     assert not set("\x1b\x07\x9b") & set(capsys.readouterr().err)
+
+
+def test_a_letter_that_an_encoding_lacks_costs_that_letter_alone(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252", errors="strict"))
+    monkeypatch.setattr(sys, "stderr", None)
+    spare_encodings()
+    sys.stdout.write("añadido ▸ 3 → 4\n")
+    sys.stdout.flush()
+    assert written.getvalue().decode("cp1252") == "añadido ? 3 ? 4\n"
