@@ -99,9 +99,7 @@ def test_the_command_line_takes_each_command_of_the_site():
         command.commands[name].make_context(name, arguments, resilient_parsing=False)
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in DOCS if BLOCK.search(page.read_text("utf-8"))], ids=lambda page: page.stem
-)
+@pytest.mark.parametrize("page", [page for page in DOCS if blocks(page)], ids=lambda page: page.stem)
 def test_python_of_the_site_runs_in_a_project(page, two_versions, tmp_path):
     project = two_versions.copy(tmp_path / "project")
     names: dict[str, object] = {}
