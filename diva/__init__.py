@@ -13,10 +13,14 @@ ESTIMATORS = (
     "detect_regression",
     "explain",
     "extend",
+    "extend_multilabel",
+    "extend_regression",
     "reweight",
     "reweight_multilabel",
     "reweight_regression",
     "suggest",
+    "suggest_multilabel",
+    "suggest_regression",
     "consensus",
 )
 

@@ -27,7 +27,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from diva.curation.extend import gathered
 from diva.numerics import products
 from diva.numerics.chunks import Chunks, Subset
 from diva.numerics.expected_variance import (
@@ -38,6 +37,7 @@ from diva.numerics.expected_variance import (
     row_variances,
     variances_after,
 )
+from diva.numerics.gathering import gathered
 from diva.numerics.precision import RidgeFit
 from diva.numerics.ridge import Moments, RidgeModel
 

@@ -28,8 +28,9 @@ from diva.curation.noise import assess_noise, join_groups, with_pool
 from diva.curation.reweight import prepare_loss
 from diva.numerics import products
 from diva.numerics.adjoint import Adjoint, member_pass, outsider_adjoint
-from diva.numerics.chunks import Chained, Chunks, InMemory, Subset
+from diva.numerics.chunks import Chained, Chunks, Subset
 from diva.numerics.derivative import RowDerivatives, member_derivatives, outsider_derivatives
+from diva.numerics.gathering import gathered
 from diva.numerics.losses import Loss
 from diva.numerics.parallel import over_parts
 from diva.numerics.precision import RidgeFit
@@ -251,11 +252,7 @@ def extend(
         ValueError: if ``budget`` or ``per_round`` is out of range.
     """
     settings, pool, n_pool = settings or RoundSettings(), core.like(pool), pool.shape[0]
-    if budget is not None and not (is_whole(budget) and 0 <= budget <= n_pool):
-        raise ValueError(f"budget must lie in 0..{n_pool} (the pool), got {budget!r}; give a whole number.")
-    if settings.per_round == 0:
-        raise ValueError("per_round must be at least 1, got 0.")
-    remaining, rule = n_pool if budget is None else budget, prepare_rule(loss, core, pool, temperature, groups)
+    remaining, rule = check_budget(budget, n_pool, settings), prepare_rule(loss, core, pool, temperature, groups)
     members, unused, factor = core, torch.ones(n_pool, dtype=torch.bool), None
     added: list[Tensor] = []
     history: list[RoundChoice] = []
@@ -267,12 +264,12 @@ def extend(
         history.append(choice)
         added.append(new)
         if choice.stop is not None:
-            return _additions(added, history, choice.stop)
+            return additions(added, history, choice.stop)
         remaining -= len(new)
         unused[new] = False
         rows, factor = added_rows(pool, new, unused, choice)
         members = enlarged(core, Subset(pool, ~unused), members.moments + moments(rows, core.classes), groups, ~unused)
-    return _additions(added, history, "the budget is spent" if n_pool else "the pool is empty")
+    return additions(added, history, "the budget is spent" if n_pool else "the pool is empty")
 
 
 def added_rows(pool: Chunks, new: Tensor, unused: Tensor, choice: RoundChoice) -> tuple[Chunks, Tensor | None]:
@@ -299,14 +296,17 @@ def enlarged(core: RidgeFit, added: Chunks, sums: Moments, groups: Tensor | None
     return RidgeFit(Chained([core.chunks, added]), sums, solve(sums, core.ridge), groups=together)
 
 
-def gathered(chunks: Chunks) -> InMemory:
-    """All rows at once, as one chunk of tensors."""
-    parts = list(chunks)
-    features, labels = torch.cat([part.features for part in parts]), torch.cat([part.labels for part in parts])
-    return InMemory(features, labels, max(1, len(labels)))
+def check_budget(budget: int | None, n_pool: int, settings: RoundSettings) -> int:
+    """Samples added in all at most; ValueError on a budget outside the pool, or rounds that add none."""
+    if budget is not None and not (is_whole(budget) and 0 <= budget <= n_pool):
+        raise ValueError(f"budget must lie in 0..{n_pool} (the pool), got {budget!r}; give a whole number.")
+    if settings.per_round == 0:
+        raise ValueError("per_round must be at least 1, got 0.")
+    return n_pool if budget is None else budget
 
 
-def _additions(added: list[Tensor], history: list[RoundChoice], why: str) -> Additions:
+def additions(added: list[Tensor], history: list[RoundChoice], why: str) -> Additions:
+    """What rounds added, in their order."""
     nothing = torch.zeros(0, dtype=torch.int64)
     rounds = [torch.full((len(new),), i) for i, new in enumerate(added, 1)]
     derivatives = [choice.derivative[choice.index] for choice in history]

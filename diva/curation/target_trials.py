@@ -18,7 +18,7 @@ import polars as pl
 import torch
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from diva.curation import rows, target_round, target_rows, target_weights
+from diva.curation import rows, target_extend, target_round, target_rows, target_weights
 from diva.curation.audit import NO_TEST_SET, with_and_without
 from diva.curation.evaluation import Errors
 from diva.curation.learners import Array, TrainingSet, answer, choose_penalty, sample_rows
@@ -48,7 +48,7 @@ class TargetTrial(Trial):
 
     def entry_errors(self, head: TargetFit) -> torch.Tensor:
         """Errors (n, q) of a head's predictions of the test samples."""
-        return target_rows.entry_errors(target_round.outputs_of(self.test, head.model), self.targets, self.problem)
+        return target_rows.entry_errors(target_extend.outputs_of(self.test, head.model), self.targets, self.problem)
 
     def missed(self, errors: Errors) -> npt.NDArray[np.bool_]:
         """Samples with a wrong entry; of numbers the tenth with the largest errors."""
@@ -131,7 +131,7 @@ def audit(trial: TargetTrial, training: Training, ridge: float) -> tuple[pl.Data
     """Test samples whose labels look wrong, and the head's error with and without them."""
     if trial.exam.about["kind"] != "test":
         return tables.empty(evaluation.AUDIT), {"suspicious": 0, "message": NO_TEST_SET}
-    outputs = target_round.outputs_of(trial.test, trial.trained(training.frame, training.weights, ridge).model)
+    outputs = target_extend.outputs_of(trial.test, trial.trained(training.frame, training.weights, ridge).model)
     said = target_round.judge(outputs, trial.targets, torch.zeros(len(outputs)).double(), trial.problem)
     table = trial.exam.rows.select("sample_id", "path", "label").with_columns(
         suggested_label=pl.Series(said.suggested, dtype=pl.String),

@@ -13,7 +13,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from diva.curation import target_round, target_rows
+from diva.curation import target_extend, target_round, target_rows
 from diva.curation.benefit import HeldOut, Members
 from diva.curation.learners import Array
 from diva.curation.reweight import Step, WeightPath
@@ -121,7 +121,7 @@ def hold_out(
         for weighted, parts in made.items():
             alpha = weights[trains] if weighted else None
             set_ = fit_targets(Subset(start.chunks, trains), start.targets[trains], members.ridge, alpha)
-            outputs = target_round.outputs_of(Subset(start.chunks, tests), set_.model)
+            outputs = target_extend.outputs_of(Subset(start.chunks, tests), set_.model)
             whole = replace(weighing.loss, trim=False)
             parts.append(whole.values(outputs, start.targets[tests]).mean(1))
     return HeldOutLosses({("ridge", key): torch.cat(parts).numpy() for key, parts in made.items()}, folds)

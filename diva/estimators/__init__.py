@@ -38,6 +38,12 @@ from diva.estimators.results import (
     Reweighting,
     RoundSummary,
 )
+from diva.estimators.target_curation import (
+    extend_multilabel,
+    extend_regression,
+    suggest_multilabel,
+    suggest_regression,
+)
 from diva.estimators.target_results import EntryDetection, NumberDetection
 from diva.estimators.targets import detect_multilabel, detect_regression, reweight_multilabel, reweight_regression
 
@@ -59,8 +65,12 @@ __all__ = [
     "detect_regression",
     "explain",
     "extend",
+    "extend_multilabel",
+    "extend_regression",
     "reweight",
     "reweight_multilabel",
     "reweight_regression",
     "suggest",
+    "suggest_multilabel",
+    "suggest_regression",
 ]

@@ -36,7 +36,8 @@ class Tabular(ABC):
         """A polars data frame with a row per entry; ``.to_pandas()`` of it where pandas is installed."""
         import polars as pl  # the closed forms run without it
 
-        return pl.DataFrame({name: np.asarray(values) for name, values in self._columns().items()})
+        columns = {name: np.asarray(values) for name, values in self._columns().items()}
+        return pl.DataFrame({name: each.tolist() if each.dtype == object else each for name, each in columns.items()})
 
     @abstractmethod
     def _draw(self, axes: Any) -> None:

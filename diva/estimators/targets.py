@@ -16,6 +16,7 @@ from diva.curation.target_detection import detect_entries, detect_numbers
 from diva.estimators.target_results import EntryDetection, NumberDetection
 from diva.inputs import Array, Engine, Ridge, Size
 from diva.numerics.grid import RIDGES, WIDER
+from diva.numerics.normalize import Prepared
 from diva.numerics.targets import (
     TargetFit,
     TargetLoss,
@@ -72,7 +73,9 @@ def detect_multilabel(
         True
     """
     entries, names = read_entries(Y, separator)
-    suspicion = detect_entries(_fit(X, entries, ridge, Engine(ridge, normalize, chunk_size, device, "float64")))
+    suspicion = detect_entries(
+        fit(rows_of(X, entries, Engine(ridge, normalize, chunk_size, device, "float64")), entries, ridge)
+    )
     message = _unjudged([name for name, judged in zip(names, suspicion.judged, strict=True) if not judged])
     if message:
         warnings.warn(message, stacklevel=2)
@@ -142,7 +145,7 @@ def reweight_multilabel(
         True
     """
     entries, _ = read_entries(Y, separator)
-    fitted = _fit(X, entries, ridge, Engine(ridge, normalize, chunk_size, device, "float64"))
+    fitted = fit(rows_of(X, entries, Engine(ridge, normalize, chunk_size, device, "float64")), entries, ridge)
     temperature = choose_entry_temperature(loo_predictions_of_targets(fitted).values, fitted.targets)
     return _weights(reweight_targets(fitted, TargetLoss("entries", temperature, trim), steps, step_size))
 
@@ -285,21 +288,39 @@ def _from_lists(lists: Any) -> tuple[torch.Tensor, tuple[Any, ...]]:
     return entries, tuple(binarizer.classes_)
 
 
-def _fit(X: Any, targets: torch.Tensor, ridge: Ridge, engine: Engine) -> TargetFit:
+def rows_of(X: Any, targets: torch.Tensor, engine: Engine) -> Prepared:
+    """X (n, p) prepared for the closed forms, beside targets (n, q)."""
     rows = inputs.read_features(X)
     check_consistent_length(rows, targets)
     nothing = torch.zeros(len(targets), dtype=torch.int64)
-    chunks = engine.chunks(rows, nothing, engine.scaling(rows, nothing, nothing == 0))
+    return engine.chunks(rows, nothing, engine.scaling(rows, nothing, nothing == 0))
+
+
+def fit(chunks: Prepared, targets: torch.Tensor, ridge: Ridge) -> TargetFit:
+    """The model of rows and targets (n, q)."""
     return fit_targets(chunks, targets, None if ridge == "loo" else float(ridge), grid=GRID)
+
+
+def read_column(y: Any, name: str = "y", fewest: int = 1) -> torch.Tensor:
+    """Numbers (n, 1) float64."""
+    options = {"ensure_2d": False, "dtype": np.float64, "ensure_min_samples": fewest}
+    numbers = inputs.read_numbers(inputs.as_array(y), name, **options)
+    if numbers.ndim != 1:
+        raise ValueError(f"{name} must have shape (n,), got {numbers.shape}.")
+    return torch.from_numpy(numbers.copy())[:, None]
+
+
+def mean_and_scale(numbers: torch.Tensor) -> tuple[float, float]:
+    """Mean and standard deviation, 1 where all are equal."""
+    return float(numbers.mean()), float(numbers.std(correction=0)) or 1.0
 
 
 def _fit_numbers(X: Any, y: Any, ridge: Ridge, engine: Engine) -> tuple[TargetFit, float, float]:
     """The model of numbers less their mean, in standard deviations; mean and deviation."""
-    numbers = inputs.read_numbers(inputs.as_array(y), "y", ensure_2d=False, dtype=np.float64)
-    if numbers.ndim != 1:
-        raise ValueError(f"y must have shape (n,), got {numbers.shape}.")
-    mean, scale = float(numbers.mean()), float(numbers.std()) or 1.0
-    return _fit(X, torch.from_numpy((numbers - mean) / scale)[:, None], ridge, engine), mean, scale
+    numbers = read_column(y)
+    mean, scale = mean_and_scale(numbers)
+    targets = (numbers - mean) / scale
+    return fit(rows_of(X, targets, engine), targets, ridge), mean, scale
 
 
 def _weights(fitted: TargetFit) -> Array:

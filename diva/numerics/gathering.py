@@ -1,4 +1,4 @@
-"""Rows of groups, gathered from wherever they lie: lots of whole groups that fit into memory together.
+"""Rows, and rows of groups, gathered from wherever they lie: lots of whole groups that fit into memory together.
 
 Groups come in the order of their first rows; where they do not overlap, all lots are filled in one pass over the rows.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from diva.numerics.chunks import Chunk, Chunks
+from diva.numerics.chunks import Chunk, Chunks, InMemory
 
 Lot = tuple[Tensor, Tensor]  # rows (m,), group after group, and how many each group has
 
@@ -77,3 +77,10 @@ class FillingLot:
     def lot(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Where its rows stand, the sizes of its groups, features and labels."""
         return self.rows, self.sizes, self.features, self.labels
+
+
+def gathered(chunks: Chunks) -> InMemory:
+    """All rows at once, as one chunk of tensors."""
+    parts = list(chunks)
+    features, labels = torch.cat([part.features for part in parts]), torch.cat([part.labels for part in parts])
+    return InMemory(features, labels, max(1, len(labels)))

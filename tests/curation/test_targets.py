@@ -2,12 +2,24 @@ import warnings
 from functools import partial
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from scipy.stats import t as student
 
+from diva.curation.extend import RoundSettings
 from diva.curation.target_detection import detect_entries, detect_numbers
-from diva.estimators import detect_multilabel, detect_regression, reweight_multilabel, reweight_regression
+from diva.curation.target_extend import extend_target_round
+from diva.estimators import (
+    detect_multilabel,
+    detect_regression,
+    extend_multilabel,
+    extend_regression,
+    reweight_multilabel,
+    reweight_regression,
+    suggest_multilabel,
+    suggest_regression,
+)
 from diva.estimators.targets import read_entries
 from diva.numerics.chunks import InMemory
 from diva.numerics.leave_one_out import temperatures
@@ -216,3 +228,106 @@ def test_labels_of_texts_and_lists_are_spelt_as_in_a_project():
         assert read_entries(pandas.DataFrame({"a": [True, False]}))[0].tolist() == [[1.0], [0.0]]
     with pytest.warns(UserWarning, match="Y holds 'A' and 'a', which count as two classes"):
         read_entries([["a"], ["A"]])
+
+
+def test_what_helps_is_added_and_wrong_targets_are_not(animals):
+    X, entries, _ = animals
+    names = np.array(["cat", "dog", "eel"])
+    random = np.random.default_rng(3)
+    turned = random.random(200) < 0.3
+    pool = np.where(turned[:, None], 1 - entries[100:], entries[100:]).astype(int)
+    added = extend_multilabel(X[:100], entries[:100].astype(int), X[100:], pool, normalize="none")
+    assert len(added.index) > 50
+    assert turned[added.index].mean() < 0.1
+    lists = [names[row > 0].tolist() for row in pool]
+    by_name = extend_multilabel(
+        X[:100], [names[row].tolist() for row in entries[:100]], X[100:], lists, normalize="none"
+    )
+    assert np.array_equal(by_name.index, added.index)
+    y = X @ np.arange(9.0)
+    wrong = random.random(300) < 0.3
+    given = y + 40 * wrong * (np.arange(300) >= 100)
+    numbers = extend_regression(X[:100], given[:100], X[100:], given[100:])
+    assert len(numbers.index) > 30
+    assert not wrong[100:][numbers.index].any()
+    limited = extend_regression(X[:100], given[:100], X[100:], given[100:], budget=7, per_round=3)
+    assert [step.added for step in limited.history] == [3, 3, 1]
+    assert extend_regression(X[:100], y[:100], X[:0], []).stop == "the pool is empty"
+
+
+def test_rounds_choose_by_the_derivative_of_refits(animals):
+    X, entries, _ = animals
+    Y = torch.from_numpy(entries[:40].astype(float))
+    fitted = fit_targets(InMemory(torch.from_numpy(X[:40]), torch.zeros(40, dtype=torch.int64)), Y[:40], 1.0)
+    pool, offered = torch.from_numpy(X[40:60]), torch.from_numpy(entries[40:60].astype(float))
+    turn = extend_target_round(
+        fitted,
+        InMemory(pool, torch.zeros(20, dtype=torch.int64)),
+        offered,
+        TargetLoss("entries", 3.0),
+        RoundSettings(5),
+    )
+    z, y = torch.from_numpy(X[:60]), torch.cat([Y, offered])
+    alpha = torch.cat([torch.ones(40), torch.zeros(20)]).double()
+    slope = naive.gradient(lambda a: naive.target_loss(z, y, 1.0, a, "entries", 3.0, False), alpha)[40:]
+    inverse = torch.linalg.inv(z[:40].T @ z[:40] + torch.eye(9).double())
+    gain = slope / (1 + (pool @ inverse * pool).sum(1))
+    assert relative_error(turn.derivative, slope) < 1e-9
+    assert turn.index.tolist() == [row for row in gain.argsort().tolist() if gain[row] < 0][:5]
+
+
+def test_what_to_label_next_is_what_lessens_the_uncertainty_most(animals):
+    X, entries, _ = animals
+    Y = [[name for name, given in zip("abc", row, strict=True) if given] for row in entries[:60]]
+    asked = suggest_multilabel(X[:60], Y, X[60:], budget=8, ridge=1.0, normalize="none")
+    said = {row: set(names) for row, names in zip(asked.index.tolist(), asked.suggested, strict=True)}
+    truth = {row: {name for name, given in zip("abc", entries[60 + row], strict=True) if given} for row in said}
+    assert sum(said[row] == truth[row] for row in said) >= 4
+    assert asked.to_frame()["suggested"].dtype == pl.List(pl.String)
+    assert (np.diff(asked.expected) < 0).all()
+    y = X @ np.arange(9.0)
+    numbers = suggest_regression(X[:60], y[:60], X[60:], budget=5, groups_pool=np.arange(240) // 2, ridge=1e-3)
+    assert np.abs(numbers.suggested - y[60:][numbers.index]).max() < 0.1
+    assert len(set(numbers.index // 2)) == 5
+    z = np.column_stack([(X - X[:60].mean(0)) / np.where(X[:60].std(0) > 0, X[:60].std(0), 1), np.ones(300)])
+    inverse = np.linalg.inv(z[:60].T @ z[:60] + 1e-3 * np.eye(10))
+    fall = ((z[60:] @ inverse @ z[60:].T) ** 2).sum(0) / (1 + np.einsum("ij,jk,ik->i", z[60:], inverse, z[60:]))
+    assert numbers.index[0] == fall.argmax()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda: extend_multilabel(np.eye(4), ["a", "b", "a", "b"], np.eye(4), ["a", "c", "a", "b"], separator="|"),
+            r"Y_pool must hold only the 2 labels of Y, got \['c'\]",
+        ),
+        (
+            lambda: extend_multilabel(np.eye(4), np.eye(4)[:, :2], np.eye(4), np.eye(4)),
+            "Y_pool must hold only the 2 labels",
+        ),
+        (
+            lambda: extend_regression(np.eye(4), [1, 2, 3, 4], np.eye(3), [1, 2, 3]),
+            "X_pool must have the 4 features of X",
+        ),
+        (lambda: extend_regression(np.eye(4), [1, 2, 3, 4], np.eye(4), [1, 2, 3]), "inconsistent numbers of samples"),
+        (
+            lambda: extend_regression(np.eye(4), [1, 2, 3, 4], np.eye(4), [1, 2, 3, np.nan]),
+            "y_pool contains NaN in row 3",
+        ),
+        (
+            lambda: extend_regression(np.eye(4), [1, 2, 3, 4], np.eye(4), [1, 2, 3, 4], loss="hard_margin"),
+            "loss must be one of",
+        ),
+        (
+            lambda: extend_regression(np.eye(4), [1, 2, 3, 4], np.eye(4), [1, 2, 3, 4], budget=9),
+            "budget must lie in 0..4",
+        ),
+        (lambda: suggest_regression(np.eye(4), [1, 2, 3, 4], np.eye(4), budget=2, rule="badge"), "rule must be one of"),
+        (lambda: suggest_multilabel(np.eye(4), np.eye(4), np.eye(4), budget=2, rule="entropy"), "rule must be one of"),
+        (lambda: suggest_multilabel(np.eye(4), np.eye(4), np.eye(4)[:0], budget=2), "X_pool must have shape"),
+    ],
+)
+def test_pools_that_do_not_fit_are_refused(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
