@@ -22,6 +22,8 @@ from tests.projects import ledgers, real_stages
 
 WHOLE = ["sample_id", "label", "width", "height", "pixels"]
 
+PARTS = {"core": range(100, 118), "test": range(200, 212)}  # seeds of plain images
+
 
 def opened(source: Path | str, **given: object):
     """A source as `diva init` takes it, and its options."""
@@ -468,6 +470,26 @@ def test_features_of_the_same_images_are_equal_to_the_bit_in_every_format(tmp_pa
     assert all(other == features["core"] for other in features.values())
     assert all(other == labels["core"] for other in labels.values())
     assert len(features["core"]) == 12
+
+
+def test_the_curated_set_of_the_same_images_is_the_same_in_every_format(tmp_path, monkeypatch):
+    """To the last digit but one: the order of files is the order of sums."""
+    monkeypatch.setattr(layouts, "SEEDS", range(24))
+    monkeypatch.setattr(layouts, "label", lambda seed: layouts.CLASSES[(seed + (seed % 6 == 0)) % 3])
+    sets = {}
+    for name in ("plain", *(name for name in layouts.LAYOUTS if name != "split_folders")):
+        folder = tmp_path / name
+        build = layouts.LAYOUTS[name][0] if name in layouts.LAYOUTS else layouts.plain
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        core, test = (str(real_stages.album(folder / part, seeds)) for part, seeds in PARTS.items())
+        real_stages.begin(core, test)
+        source = str(build(folder / "in"))
+        real_stages.night(source, project.options_of(source, "b001"))
+        sets[name] = real_stages.released()
+    assert 18 < len(sets["plain"]) < 42
+    assert set(sets["plain"]["origin"]) == {"core", "pool"}
+    assert {name: real_stages.alike(given, sets["plain"]) for name, given in sets.items()} == dict.fromkeys(sets, True)
 
 
 def _stop(writer: FeatureWriter, *block: object, append=FeatureWriter.append) -> None:
