@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from diva.text.words import installing
 from diva.versions.processes import environment
 from flows.options import Address, Runner
 
@@ -39,7 +40,7 @@ def workers(runner: Runner, address: Address = None) -> Iterator[None]:
     try:
         from prefect_dask.task_runners import DaskTaskRunner
     except ImportError:
-        raise ValueError("runner dask needs prefect-dask, got none: pip install 'diva-curation[dask]'.") from None
+        raise ValueError(f"runner dask needs prefect-dask, got none: {installing('dask')}.") from None
     logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells of every connection
     with ExitStack() as stack:
         local, files = (

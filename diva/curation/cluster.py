@@ -19,6 +19,7 @@ from typing import Any
 from diva.numerics.parallel import added, apply, tree
 from diva.store import paths
 from diva.store.streams import ahead
+from diva.text.words import installing
 
 ADDRESS = "DIVA_DASK_ADDRESS"
 PART = 1 << 17  # rows of a part: enough to be worth a message, few enough to be lost
@@ -86,7 +87,7 @@ def connected(address: str) -> Any:
     try:
         from distributed import Client
     except ImportError:
-        raise ValueError(f"{ADDRESS} needs Dask, got none installed: pip install 'diva-curation[dask]'.") from None
+        raise ValueError(f"{ADDRESS} needs Dask, got none installed: {installing('dask')}.") from None
     try:
         client = Client(address, timeout=PATIENCE)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:

@@ -10,6 +10,7 @@ import numpy as np
 
 from diva.curation.reweight import Step
 from diva.inputs import Array
+from diva.text.words import installing
 
 
 def histogram_of_flagged(axes: Any, score: Array, flagged: Array, judged: str) -> None:
@@ -53,7 +54,7 @@ class Tabular(ABC):
             try:
                 from matplotlib import pyplot
             except ImportError:
-                raise ImportError("matplotlib must be installed to plot; pip install 'diva-curation[plot]'.") from None
+                raise ImportError(f"matplotlib must be installed to plot; {installing('plot')}.") from None
             axes = pyplot.subplots(layout="constrained")[1]
         self._draw(axes)
         return axes

@@ -26,6 +26,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from diva.text.redaction import holds_secret, redacted
+from diva.text.words import installing
 
 logger = logging.getLogger(__name__)
 CACHE = Path(".dvc/tmp/diva/remote")  # git-ignored, this machine's
@@ -308,8 +309,7 @@ def _opened(url: str) -> tuple[Any, str]:
     try:
         files, name = fsspec.core.url_to_fs(url)
     except ImportError as error:
-        extra = EXTRAS.get(scheme)
-        way = f"pip install '.[{extra}]'" if extra else str(error)
+        way = installing(EXTRAS[scheme]) if scheme in EXTRAS else str(error)
         raise ValueError(f"The driver of {scheme}:// must be installed, got none: {way}.") from None
     except ValueError:
         raise ValueError(f"source must be a URL that fsspec reads, got {redacted(url)}.") from None

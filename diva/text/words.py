@@ -50,6 +50,11 @@ class Table(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+def installing(name: str) -> str:
+    """How to install one of the optional parts."""
+    return f"pip install 'diva-curation[{name}]'"
+
+
 def with_interval(figures: Mapping[str, Any], key: str = "error") -> str:
     """``8.25 [6.1, 10.8]``: a fraction and its interval, in percent; differences bear their sign."""
     prefix = "" if key == "error" else f"{key}_"

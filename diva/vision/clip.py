@@ -1,7 +1,7 @@
 """The two towers of CLIP by open_clip: images and texts to one space, where a caption lies near its image.
 
 A network is named ``open_clip:ARCHITECTURE``, with ``/TAG`` behind it where weights are to be fetched; the architecture
-is one that open_clip knows, or the path of a JSON file in its format. Needs ``pip install .[clip]``.
+is one that open_clip knows, or the path of a JSON file in its format. Needs ``pip install 'diva-curation[clip]'``.
 """
 
 import re
@@ -19,6 +19,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, normalize, resize, to_tensor
 
 from diva.store.digests import sha256
+from diva.text.words import installing
 from diva.vision.backbone import Backbone
 from diva.vision.weights import read_state
 
@@ -53,7 +54,7 @@ def create(name: str, tag: str | None = None) -> nn.Module:
     try:
         import open_clip
     except ImportError:
-        raise ValueError(f"backbone {name} needs open_clip: pip install '.[clip]'.") from None
+        raise ValueError(f"backbone {name} needs open_clip: {installing('clip')}.") from None
     path = name.removeprefix(PREFIX)
     if path.endswith(".json"):
         if not Path(path).is_file():

@@ -2,7 +2,7 @@
 
 The features are what the network pools, or the first token where its file has no weights to pool with, the mean over
 positions where it gives maps; of networks with two towers, the embeddings of the image. Only configurations and
-safetensors files are read: no pickles, no code of theirs. Needs ``pip install '.[hf]'``.
+safetensors files are read: no pickles, no code of theirs. Needs ``pip install 'diva-curation[hf]'``.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from diva.store.digests import sha256
+from diva.text.words import installing
 from diva.vision.backbone import Backbone
 
 PREFIX = "hf:"
@@ -62,7 +63,7 @@ def require() -> Any:
     try:
         import transformers
     except ImportError:
-        raise ValueError(f"backbone {PREFIX}… needs transformers: pip install '.[hf]'.") from None
+        raise ValueError(f"backbone {PREFIX}… needs transformers: {installing('hf')}.") from None
     transformers.utils.logging.set_verbosity_error()
     return transformers
 

@@ -1,6 +1,6 @@
 """Networks of timm by name, ``timm:NAME``, each with the transform that its own configuration gives.
 
-Weights are safetensors files or state dicts, never pickled code. Needs ``pip install '.[timm]'``.
+Weights are safetensors files or state dicts, never pickled code. Needs ``pip install 'diva-curation[timm]'``.
 """
 
 import difflib
@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from diva.text.words import installing
 from diva.vision.backbone import Backbone
 
 PREFIX = "timm:"
@@ -24,7 +25,7 @@ def builder(name: str) -> Callable[..., nn.Module]:
     try:
         import timm
     except ImportError:
-        raise ValueError(f"backbone {name} needs timm: pip install '.[timm]'.") from None
+        raise ValueError(f"backbone {name} needs timm: {installing('timm')}.") from None
     plain = name.removeprefix(PREFIX)
     if not timm.is_model(plain):
         similar = ", ".join(difflib.get_close_matches(plain.lower(), timm.list_models())) or "none"

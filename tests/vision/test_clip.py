@@ -143,7 +143,7 @@ def test_without_the_extra_it_is_named(monkeypatch):
         return real(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ValueError, match=r"pip install '.\[clip\]'"):
+    with pytest.raises(ValueError, match=r"pip install 'diva-curation\[clip\]'"):
         load_backbone("open_clip:ViT-B-32")
 
 
