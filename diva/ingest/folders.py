@@ -19,9 +19,11 @@ SYSTEM_NAMES = {
     "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "thumbs.db", "ehthumbs.db",
     "desktop.ini", "lost+found",
 }  # fmt: skip
+SIDECARS = (".json", ".xmp", ".aae", ".thm", ".lrv", ".pp3", ".ini", ".db", ".lnk", ".url")  # beside images, never one
 LOOSE = Fault("no class folder", "Move the image into the folder of its class: class/image.")
 PACKED = (*archives.SUFFIXES, ".7z", ".rar")
-SYSTEM = Fault("system file: of a desktop or a disk station, no sample", "Nothing to do.")
+SYSTEM = Fault("system file: of a desktop, a disk station, a telephone or a camera, no sample", "Nothing to do.")
+BESIDE = Fault("system file: beside the folders of classes, no sample", "Nothing to do.")
 
 
 def images_of(root: Path, unlabelled: bool = False) -> list[Listed]:
@@ -89,9 +91,9 @@ def _misplaced(path: Path, parts: list[str], inside: Path) -> Fault | None:
             return Fault("link to a folder", "Put the images themselves there.")
     if parts[-1].lower().endswith(PACKED):
         return Fault("archive in a folder", "Unpack it: each image into the folder of its class.")
-    if len(parts) == 1:
-        return LOOSE
-    return None
+    if parts[-1].lower().endswith(SIDECARS):
+        return BESIDE if len(parts) == 1 else SYSTEM
+    return LOOSE if len(parts) == 1 else None
 
 
 def _is_text(name: str) -> bool:
@@ -110,6 +112,12 @@ def splits(names: Iterable[str]) -> tuple[str, ...]:
     largest = max(below.values(), key=len)
     alike = all(inner <= largest for inner in below.values()) and len(largest) > 1
     return tuple(sorted(below)) if alike else ()
+
+
+def are_no_classes(labels: Iterable[str | None]) -> bool:
+    """Whether folders say nothing of classes: there is one, or none, or all are called as splits are."""
+    names = {label.lower() for label in labels if label}
+    return len(names) < 2 or names <= SPLITS
 
 
 def inner_folders(names: Iterable[str]) -> tuple[str, ...]:

@@ -54,6 +54,9 @@ class Listed(NamedTuple):
     group: str | None = None
 
 
+UNNAMED = Fault("no label", "Give it a label in the list, or take its line out.")
+
+
 def in_threads(function: Callable[[T], R], items: Sequence[T], workers: int, unit: str) -> list[R]:
     """``function`` of each item, in order."""
     with ThreadPoolExecutor(workers) as pool:
@@ -156,7 +159,7 @@ def inspect(listed: Listed, content: str | None, unlabelled: bool = False) -> Sa
     if isinstance(seen, Fault):
         return Refused(sample_id, path, label, *seen)
     if not label and not unlabelled:
-        return Refused(sample_id, path, None, "no label", "Give it a label in the list, or take its line out.")
+        return Refused(sample_id, path, None, *UNNAMED)
     if label and "\0" in label:
         return Refused(sample_id, path, label, "label with NUL bytes", "Write the name of its class alone.")
     if sample_id is None:

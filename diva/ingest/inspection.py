@@ -1,6 +1,7 @@
 """What a source holds, before anything runs: counts, classes, how it is laid out, and a few of its files opened."""
 
 import random
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,9 +12,10 @@ import polars as pl
 
 from diva.ingest import embedded, folders, images, readers, sources
 from diva.ingest.annotations import RecordSource
+from diva.ingest.formats.boxes import Boxes
 from diva.ingest.formats.registry import FormatSource, files_of
 from diva.ingest.images import Fault, Listed
-from diva.ingest.listings import lists_in
+from diva.ingest.listings import TEXTS, headers_in, lists_in, option_of
 from diva.ingest.named import TorchvisionSource
 from diva.ingest.readers import Source
 from diva.ingest.ready import open_ready
@@ -80,7 +82,8 @@ def inspect_source(name: str, options: Mapping[str, Any], option: str, unlabelle
         unit = "rows" if contents.kind == "features" else "files"
         raise ValueError(
             f"{option}: {name} must hold labelled samples, got none ({contents.unusable} {unit} set aside"
-            f"{_first_fault(contents.source)}).{''.join(f' {note}' for note in contents.notes)}"
+            f"{_first_fault(contents.source)}){_nothing(contents.source)}."
+            f"{''.join(f' {note}' for note in contents.notes)}"
         )
     return replace(contents, notes=(*contents.notes, *case_notes(name, contents.labels)))
 
@@ -151,12 +154,20 @@ def labels_of(source: Source) -> Counter[str]:
     return Counter()
 
 
+def _nothing(source: Source) -> str:
+    """What to do about an image source that names nothing at all."""
+    if not isinstance(source, readers.ImageSource) or source.listed:
+        return ""
+    return "; it is a header alone: write a row for each image" if source.table else "; put images there: class/image"
+
+
 def _first_fault(source: Source) -> str:
     if isinstance(source, readers.FeatureSource):
         faults = [f"{row['reason']}. {row['remedy']}" for row in source.contents.refused.head(1).to_dicts()]
     else:
         listed = source.listed if isinstance(source, readers.ImageSource) else []
-        faults = [f"{entry.name}: {'. '.join(entry.fault)}" for entry in listed if entry.fault]
+        named = [entry for entry in listed if not _is_system(entry)]
+        faults = [f"{entry.name}: {'. '.join(entry.fault or images.UNNAMED)}" for entry in named]
     return f"; the first: {faults[0]}".rstrip(".") if faults else ""
 
 
@@ -165,11 +176,12 @@ def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> So
         usable = [listed for listed in source.listed if (listed.label or source.unlabelled) and not listed.fault]
         files = tuple(parts.named(listed.path) for listed in usable)
         labels = labels_of(source)
-        counts = (len(usable), len(labels), len(source.listed) - len(usable))
+        counts = (len(usable), len(labels), len(source.listed) - len(usable) - sum(map(_is_system, source.listed)))
         names = [entry.name for entry in source.listed if not entry.fault] if source.table is None else []
         notes = (*_layout(name, names), *_probe(name, usable, source.table is not None), *_left_out(name, source))
-        if source.table is None and len(labels) < 2:
-            notes += tuple(f"A list lies there: name it instead, {listed}." for listed in lists_in(Path(name)))
+        if source.table is None and folders.are_no_classes(labels):
+            for table, columns in lists_in(Path(name)).items():
+                notes += (f"A list lies there: name it instead, {table.as_posix()}{option_of(columns)}.",)
         wait = len(usable) - labels.total()
         return SourceContents(
             name, options, source, "images", *counts, files, labels=labels, notes=notes, unlabelled=wait
@@ -195,11 +207,39 @@ def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> So
         files = tuple(rows["path"].unique(maintain_order=True))
         return SourceContents(name, options, source, kind, len(rows), len(labels), files=files, labels=labels)
     if isinstance(source, readers.ArchiveSource):
-        notes = _layout(name, folders.below_root(source.glance()), packed=True)
+        names = folders.below_root(source.glance())
+        if _may_be_listed(names):
+            return _inspect_listed(name, options, source)
+        notes = _layout(name, names, packed=True)
         return SourceContents(name, options, source, "images", None, None, notes=notes)
     if isinstance(source, TorchvisionSource):
         _require_torchvision(name)
     return SourceContents(name, options, source, "images", None, None)
+
+
+def _is_system(entry: Listed) -> bool:
+    return entry.fault in (folders.SYSTEM, folders.BESIDE)
+
+
+def _may_be_listed(names: Sequence[str]) -> bool:
+    """Whether an archive of these files may have its labels in a list."""
+    lists = any("/" not in name and name.lower().endswith((*TEXTS, ".parquet")) for name in names)
+    return lists and folders.are_no_classes(name.split("/")[0] for name in names if "/" in name)
+
+
+def _inspect_listed(name: str, options: Mapping[str, Any], source: readers.ArchiveSource) -> SourceContents:
+    """What an archive holds whose folders are no classes, but that has a list beside them: it is unpacked for this."""
+    with tempfile.TemporaryDirectory(prefix="diva-") as folder:
+        images = source.unpacked(remote.local(source.source), Path(folder))
+        lists = headers_in(folders.root_of(Path(folder)))
+        chosen = lists_in(folders.root_of(Path(folder)), source.columns)
+        contents = _inspect_source(name, options, images)
+    note = f"{name}: the labels are those of {', '.join(table.name for table in chosen)}, which lies in it."
+    if len(chosen) != 1:
+        said = "; ".join(f"{table.name} with the columns {', '.join(header)}" for table, header in lists.items())
+        way = "--columns path=NAME,label=NAME says which name images and classes"
+        note = f"{name} holds {said}: {'unpack it, and name the list that fits' if chosen else way}."
+    return replace(contents, source=source, files=(), notes=(*contents.notes, note))
 
 
 def _inspect_format(name: str, options: Mapping[str, Any], source: FormatSource) -> SourceContents:
@@ -213,6 +253,8 @@ def _inspect_format(name: str, options: Mapping[str, Any], source: FormatSource)
     notes += (
         [f"{name}: {len(faults)} of {len(listed)} samples cannot be used; the first: {faults[0]}"] if faults else []
     )
+    if isinstance(source.layout, Boxes):  # whose images lie in files
+        notes += _probe(name, usable, is_list=False)
     wait = len(usable) - labels.total()
     files = files_of(usable)
     return SourceContents(

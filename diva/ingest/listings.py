@@ -1,8 +1,10 @@
 """Lists of images: a .csv, .tsv, .txt or .parquet file with the columns path and label; paths start at its folder.
 
+Where none of them is there, they may start at a folder in that one, and lack their ending, as ids do.
 Where samples may wait for their labels, the latter may be empty, or missing.
 
-A text may be separated by commas, semicolons, tabs or bars, in UTF-8 or UTF-16, and begin with ``sep=;``.
+A text may be separated by commas, semicolons, tabs, bars or blanks, in UTF-8 or UTF-16, and begin with ``sep=;`` or a
+title.
 """
 
 import csv
@@ -10,6 +12,7 @@ import io
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -23,9 +26,11 @@ from diva.store.columns import further
 from diva.text.labels import plain_text
 from diva.text.targets import delivered
 from diva.text.votes import with_labels
+from diva.vision.formats import SUFFIXES
 
 COLUMNS = ("path", "label")
-SEPARATORS = ",;\t|"
+NO_CELLS = f"{tables.SEPARATORS} "  # of which a line without cells is made
+PROBES = 16  # files of a list that are looked for elsewhere
 TEXTS = (".csv", ".tsv", ".txt")
 WINDOWS = re.compile(r"(file:///?)?([A-Za-z]:[\\/]|\\\\)")  # how absolute paths of such a machine begin
 LIKELY = {
@@ -99,11 +104,13 @@ def rows_of(
     if missing:
         got = ", ".join(map(str, header)) or "none"
         got += "".join(f"; {name} must be there once" for name in names.values() if header.count(name) > 1)
-        raise ValueError(f"{table} must have the columns {' and '.join(names.values())}, got {got}{_offer(header)}.")
+        wanted_all = " and ".join(names.values())
+        raise ValueError(f"{table} must have the columns {wanted_all}, got {got}{_offer(table, header)}.")
     path, label = header.index(names["path"]), None if bare else header.index(names["label"])
     group = next((header.index(name) for name in manifest.GROUPS if name in header), None)
+    start = _start(table, [str(row[path]) for _, row in lines[1:] if row[path]])
     listed = [
-        _entry(table, line, *(None if column is None else row[column] for column in (path, label, group)))
+        _entry(table, start, line, *(None if column is None else row[column] for column in (path, label, group)))
         for line, row in lines[1:]
     ]
     used = (*names.values(), *manifest.GROUPS)
@@ -129,29 +136,41 @@ def likely_columns(header: list[str]) -> dict[str, str]:
     return {name: next((other for other in (name, *LIKELY[name]) if other in header), "") for name in COLUMNS}
 
 
-def lists_in(folder: Path) -> Iterator[str]:
-    """Sources that the lists right in a folder would be, with the option that names their columns."""
+def headers_in(folder: Path) -> dict[Path, list[str]]:
+    """The lists right in a folder, and their headers."""
+    headers = {}
     for table in sorted(folder.iterdir()) if folder.is_dir() else ():
         if table.is_file() and table.suffix.lower() in (*TEXTS, ".parquet"):
-            try:
-                header = tables.parse(lambda path: next(rows(path)), table, "list")[1]
-            except ValueError:
-                continue
-            likely = likely_columns(header)
-            others = ",".join(f"{name}={other}" for name, other in likely.items() if other != name)
-            if all(likely.values()):
-                yield f"{table.as_posix()}{others and f' --columns {others}'}"
+            with suppress(ValueError):
+                headers[table] = tables.parse(lambda path: next(rows(path)), table, "list")[1]
+    return headers
 
 
-def _offer(header: list[str]) -> str:
+def lists_in(folder: Path, columns: Mapping[Any, str] | None = None) -> dict[Path, dict[str, str]]:
+    """The lists right in a folder that have the columns path and label, and what they call them."""
+    headers = headers_in(folder)
+    called = {table: likely_columns(header) | dict(columns or {}) for table, header in headers.items()}
+    return {table: names for table, names in called.items() if set(names.values()) <= set(headers[table])}
+
+
+def option_of(names: Mapping[str, str]) -> str:
+    """The option that names the columns of a list, where they have other names."""
+    others = ",".join(f"{name}={other}" for name, other in names.items() if other != name)
+    return others and f" --columns {others}"
+
+
+def _offer(table: Path, header: list[str]) -> str:
     """The option that names the columns, where they are likely to be known by other names."""
     likely = likely_columns(header)
     if "f0" in header or "features" in header:
         return "; features belong into an .npz, .parquet or .h5"
-    if not any(likely.values()):
-        return "; where the first line is a row, write path,label above it"
-    if not all(likely.values()) or list(likely.values()) == list(COLUMNS):
+    if not any(likely.values()) and table.suffix.lower() != ".parquet":
+        above = _begun(table)[2].join(COLUMNS)
+        return f"; where the first line is a row, write {above} above it; else say --columns path=NAME,label=NAME"
+    if list(likely.values()) == list(COLUMNS):
         return ""
+    if not all(likely.values()):
+        return "; say which are meant: --columns path=NAME,label=NAME"
     meant = " and ".join(other for name, other in likely.items() if other != name)
     return f"; is {meant} meant? --columns {','.join(f'{name}={other}' for name, other in likely.items())}"
 
@@ -171,13 +190,7 @@ def _parquet_rows(table: Path) -> Iterator[tuple[int, list[Any]]]:
 
 def _csv_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
     """The header, its names in lower case, then the rows, each with its line."""
-    text, skipped, separator = tables.decoded(table, utf_16=True), 0, ""
-    while (first := text.partition("\n")[0].strip()).startswith("#") or first.lower().startswith("sep=") or not first:
-        if not text:
-            raise ValueError("it must have the columns path and label, got nothing")
-        separator = first[4:5] if first.lower().startswith("sep=") else separator
-        text, skipped = text.partition("\n")[2], skipped + 1
-    separator = separator or max(SEPARATORS, key=first.count)
+    text, skipped, separator = _begun(table)
     reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=True)
     header: list[str] = []
     line, following = 0, skipped + 1
@@ -191,6 +204,11 @@ def _csv_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
                     f"line {line}: a row must have {len(header)} cells, as the header has, got {len(row)}; quote cells "
                     "with separators, and leave names of rows out (R: row.names=FALSE)"
                 )
+            if len(row) < len(header) and _has_blanks(row[0]):
+                raise ValueError(
+                    f"line {line}: cells must be separated as in the header, by {separator!r}, got {row[0]!r}; write "
+                    "the header with blanks, too"
+                )
             cells = row + [""] * (len(header) - len(row)) if header else [cell.strip().lower() for cell in row]
             header = header or cells
             yield line, cells
@@ -198,7 +216,57 @@ def _csv_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
         raise ValueError(f"line {following}: {error}; quote cells with separators, and double quotes in them") from None
 
 
-def _entry(table: Path, line: int, path: Any, label: Any, group: Any) -> Listed:
+def _begun(table: Path) -> tuple[str, int, str]:
+    """The text of a list from its header on, how many lines stand above that, and what separates cells."""
+    separator, lines = "", tables.decoded(table, utf_16=True).split("\n")
+    for skipped, line in enumerate(lines):
+        first, rest = line.strip(), (other for other in lines[skipped + 1 :] if other.strip(NO_CELLS))
+        if first.lower().startswith("sep="):
+            separator = first[4:5]
+        elif first.strip(NO_CELLS) and not first.startswith("#") and not _is_title(first, next(rest, "")):
+            separator = separator or (" " if _has_blanks(first) else tables.separator(first))
+            return "\n".join(lines[skipped:]), skipped, separator
+    raise ValueError("it must have the columns path and label, got nothing")
+
+
+def _is_title(first: str, second: str) -> bool:
+    """Whether a spreadsheet's title, or the name of a table, stands above a header."""
+    cells = [cell.strip() for cell in re.split(f"[{tables.SEPARATORS}]", first) if cell.strip()]
+    several = any(mark in second.strip(tables.SEPARATORS) for mark in tables.SEPARATORS)
+    return len(cells) == 1 and several and cells[0].lower() not in (*COLUMNS, *LIKELY["path"])
+
+
+def _has_blanks(first: str) -> bool:
+    """Whether blanks separate the cells of a header, or of a first row, such as ``path label`` or ``1.png cat``."""
+    if any(mark in first for mark in tables.SEPARATORS) or len(cells := first.lower().split()) < len(COLUMNS):
+        return False
+    return all(likely_columns(cells).values()) or cells[0].endswith(SUFFIXES)
+
+
+def _start(table: Path, names: list[str]) -> tuple[Path, str]:
+    """Where the paths of a list start, and what their files end with besides.
+
+    At its folder, or, where it has none of them, at the only folder in it that has the first ones; where one is called
+    as the list is, that alone is looked into.
+    """
+    here = table.parent
+    local = [name for name in names if "://" not in name and not Path(name).is_absolute() and not WINDOWS.match(name)]
+    if not local or not here.is_dir() or any(_located(here, name).exists() for name in local):
+        return here, ""
+    few = local[:PROBES]
+    folders = [here, *sorted(path for path in here.iterdir() if path.is_dir())]
+    endings = ("", *SUFFIXES) if not any(name.lower().endswith(SUFFIXES) for name in few) else ("",)
+    folders = [here / table.stem] if (here / table.stem).is_dir() else folders
+    whole = [
+        (folder, ending)
+        for folder in folders
+        for ending in endings
+        if all(_located(folder, f"{name}{ending}").is_file() for name in few)
+    ]
+    return whole[0] if len(whole) == 1 else (here, "")
+
+
+def _entry(table: Path, start: tuple[Path, str], line: int, path: Any, label: Any, group: Any) -> Listed:
     name = "" if path is None else str(path)
     if not name.strip():
         fault = Fault(f"no path: line {line} of {table.name}", "Give it a path, or take the line out.")
@@ -209,7 +277,7 @@ def _entry(table: Path, line: int, path: Any, label: Any, group: Any) -> Listed:
     if WINDOWS.match(name.strip()) and not _located(table.parent, name).exists():
         remedy = "Write paths from the list's folder on, or as they are on this machine."
         return Listed(Path(name), name, delivered(label), Fault("path of a Windows machine", remedy))
-    return Listed(_located(table.parent, name), name, delivered(label), group=plain_text(group))
+    return Listed(_located(start[0], f"{name}{start[1]}"), name, delivered(label), group=plain_text(group))
 
 
 def _located(folder: Path, name: str) -> Path:

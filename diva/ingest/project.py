@@ -15,7 +15,7 @@ from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
-from diva.ingest import listings
+from diva.ingest import archives, listings
 from diva.ingest.formats import registry
 from diva.ingest.inspection import (
     SourceContents,
@@ -37,6 +37,7 @@ IMAGENET = {"resize": 256, "crop": CROP, "mean": [0.485, 0.456, 0.406], "std": [
 INCEPTION = IMAGENET | {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}  # what the bundled network was trained on
 PLAIN = "plain"  # a folder, list, archive or ready features, whatever else lies there
 DEFAULTS = {"task": "classification", "separator": BAR}
+LISTS = (*listings.TEXTS, ".parquet", *archives.SUFFIXES)  # what may hold columns
 FRESH = ("textures", "digits", "none")  # sources of the ledgers that are shipped
 
 
@@ -65,7 +66,7 @@ def options_of(
         options = registry.options_of(located(name) if elsewhere else name, own, given)
         if options:
             return options
-    return {"columns": dict(columns)} if columns and name.lower().endswith((*listings.TEXTS, ".parquet")) else {}
+    return {"columns": dict(columns)} if columns and name.lower().endswith(LISTS) else {}
 
 
 def gather(

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from diva.ingest import archives, folders, images
+from diva.ingest import archives, folders, images, listings
 from diva.ingest.images import Listed
 from diva.store import digests, manifest, remote, tables
 from diva.store.features import SLAB, contents
@@ -162,8 +162,12 @@ class FeatureSource:
         return Sample(sample_id, path, label, row=row, group=group)
 
 
+class ArchiveOptions(archives.Limits, listings.ListOptions):
+    """What an archive may unpack to, and what a list in it calls its columns."""
+
+
 class ArchiveSource:
-    """A folder class/image in an archive, unpacked into the batch's folder.
+    """A folder class/image in an archive, or images beside their list, unpacked into the batch's folder.
 
     Args:
         source: path, or URL with ``#sha256=…``.
@@ -174,10 +178,10 @@ class ArchiveSource:
     """
 
     def __init__(
-        self, source: str, limits: archives.Limits, workers: int, max_pixels: int, unlabelled: bool = False
+        self, source: str, limits: ArchiveOptions, workers: int, max_pixels: int, unlabelled: bool = False
     ) -> None:
         self.source, self.limits, self.workers, self.max_pixels = source, limits, workers, max_pixels
-        self.unlabelled = unlabelled
+        self.unlabelled, self.columns = unlabelled, limits.columns
         self.sha256 = None
         if "://" in source:
             self.sha256 = _checksum_of_url(source)
@@ -205,13 +209,23 @@ class ArchiveSource:
         from diva.ingest import fetch  # requests takes a tenth of a second
 
         archive = fetch.by_url(self.source, self.sha256) if self.sha256 else remote.local(self.source)
-        aside = archives.sift(archive, folder, self.limits)
-        listed = folders.images_of(folders.root_of(folder), self.unlabelled)
-        images = ImageSource([*listed, *aside], self.workers, self.max_pixels, unlabelled=self.unlabelled)
-        result = images.read(folder)
+        result = self.unpacked(archive, folder).read(folder)
         if archive.parent == fetch.CACHE:
             archive.unlink()
         return result
+
+    def unpacked(self, archive: Path, folder: Path) -> ImageSource:
+        """Its images, once they are in ``folder``: by the list among them where their folders are no classes."""
+        aside = archives.sift(archive, folder, self.limits)
+        root, further = folders.root_of(folder), None
+        listed = folders.images_of(root, self.unlabelled)
+        if folders.are_no_classes(entry.label for entry in listed if not entry.fault):
+            lists = listings.lists_in(root, self.columns)
+            if len(lists) == 1:
+                ((table, names),) = lists.items()
+                listed, further = listings.rows_of(table, names, self.unlabelled)
+                further = pl.concat([further, further.clear(len(aside))])
+        return ImageSource([*listed, *aside], self.workers, self.max_pixels, None, self.unlabelled, further)
 
 
 class JoinedSource:

@@ -19,7 +19,16 @@ from diva.ingest import annotations, archives, embedded, folders, images, listin
 from diva.ingest.formats import registry
 from diva.ingest.formats.listing import CLIMBS, FormatOptions, braces
 from diva.ingest.named import DataSetOptions, DataSetSource, TorchvisionOptions, TorchvisionSource
-from diva.ingest.readers import KINDS, ArchiveSource, EmptySource, FeatureSource, ImageSource, JoinedSource, Source
+from diva.ingest.readers import (
+    KINDS,
+    ArchiveOptions,
+    ArchiveSource,
+    EmptySource,
+    FeatureSource,
+    ImageSource,
+    JoinedSource,
+    Source,
+)
 from diva.store import documents, ledger, remote
 from diva.text.redaction import redacted
 
@@ -72,7 +81,7 @@ def open_source(
         layout = registry.opened(source, _options(options, FormatOptions, source))
         return registry.FormatSource(layout, workers, max_pixels, unlabelled)
     if "://" in source or archives.is_archive(source):
-        limits = _options(options, archives.Limits, redacted(source))
+        limits = _options(options, ArchiveOptions, redacted(source))
         return ArchiveSource(source, limits, workers, max_pixels, unlabelled)
     if source == "none":
         _options(options, NoOptions, source)

@@ -1,4 +1,4 @@
-"""Decisions of people, as they come in: ``review.csv`` with the columns sample_id, decision, label, note.
+"""Decisions of people, as they come in: ``review.csv`` (or .tsv) with the columns sample_id, decision, label, note.
 
     accept   the given label stands (label: empty, or the given one)
     relabel  another label does (label: which, one of the classes there are)
@@ -194,7 +194,10 @@ def _agree(before: tuple[int, Decision] | None, decision: Decision) -> None:
 
 def _rows(file: Path, faults: list[str]) -> Iterator[tuple[int, Decision]]:
     """Rows with their lines; those that are no rows of the table become faults."""
-    reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
+    text = _text(file)
+    first = text.partition("\n")[0]
+    separator = "\t" if "\t" in first and "," not in first else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     places: list[int] = []
     width, line = 0, 1
     while True:
@@ -209,7 +212,8 @@ def _rows(file: Path, faults: list[str]) -> Iterator[tuple[int, Decision]]:
             places, width = _places(file, cells), len(cells)
         elif len(cells) not in (0, width):
             faults.append(
-                f"line {line}: the row must have {width} cells, as the header has, got {len(cells)}; quote commas."
+                f"line {line}: the row must have {width} cells, as the header has, got {len(cells)}; quote cells with "
+                "separators."
             )
         elif any(cell.strip() for cell in cells):
             yield line, Decision(*(cells[column] for column in places))
@@ -223,8 +227,8 @@ def _places(file: Path, header: list[str]) -> list[int]:
     if missing:
         got = shown(", ".join(header))
         raise ValueError(
-            f"{file} must have the columns {', '.join(COLUMNS)} once each, separated by commas, got {got}; missing or "
-            f"repeated: {', '.join(missing)}."
+            f"{file} must have the columns {', '.join(COLUMNS)} once each, separated by commas or tabs, got {got}; "
+            f"missing or repeated: {', '.join(missing)}."
         )
     return [names.index(name) for name in COLUMNS]
 

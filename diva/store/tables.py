@@ -14,6 +14,7 @@ from diva.text.targets import BAR
 
 T = TypeVar("T")
 Schema = Mapping[str, type[pl.DataType]]
+SEPARATORS = ",;\t|"
 FORMULA = "=+-@"  # begins a formula in a spreadsheet
 OPTIONAL = ("group", "pixels")  # columns that are stored only where a row has a value in them
 
@@ -97,6 +98,11 @@ def decoded(path: Path, *, utf_16: bool = False) -> str:
         raise ValueError(
             f"{path} must be text in UTF-8, got the byte 0x{byte:02x} in line {line}; save it as UTF-8."
         ) from None
+
+
+def separator(line: str) -> str:
+    """What separates the cells of a line: a comma, a semicolon, a tab or a bar."""
+    return max(SEPARATORS, key=line.count)
 
 
 def no_formula(text: str | None) -> str | None:

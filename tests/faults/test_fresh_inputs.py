@@ -154,6 +154,39 @@ def beside(*names: str) -> Make:
     return make
 
 
+def sidecars() -> Any:
+    for path in sorted(Path(folders("photos")).rglob("*.png")):
+        for beside in (
+            f"{path}.json",
+            path.with_suffix(".xmp"),
+            path.with_suffix(".AAE"),
+            path.with_name(f"{path.stem}.ini"),
+        ):
+            Path(beside).write_text("{}")
+    Path("photos/print-subscriptions.json").write_text("{}")
+    refused = sources.open_source("photos", {}).read(Path()).refused
+    return [classes("photos")[0], own.gather("photos", [], "none")["core"].unusable, manifest.kinds(refused)]
+
+
+def listed_zip() -> Any:
+    """As competitions pack them: found by the names of the columns, or by those that are said."""
+    rows = "".join(f"{i},{['cat', 'dog'][i % 2]},3\n" for i in range(8))
+    with zipfile.ZipFile("all.zip", "w") as file:
+        file.writestr("all/train.csv", f"id,breed,age\n{rows}")
+        for i in range(8):
+            file.writestr(f"all/images/{i}.png", image(f"i/{i}.png", i).read_bytes())
+    with pytest.raises(ValueError, match=r"train\.csv with the columns id, breed, age: --columns path=NAME"):
+        own.gather("all.zip", [], "none")
+    core = own.gather("all.zip", [], "none", {"path": "id", "label": "breed"})["core"]
+    Path("raw").mkdir()
+    samples = sources.open_source(core.name, core.options).read(Path("raw")).samples
+    assert core.labels == TWO
+    return [
+        dict(samples["label"].value_counts().sort("label").iter_rows()),
+        samples.columns[-1:],
+    ]
+
+
 def flat() -> Any:
     folders("core")
     for i in range(4):
@@ -177,6 +210,8 @@ GOOD = [
     good("layouts", "training and testing", "the long names of the two parts", lambda: split(("training", "testing"))),
     good("layouts", "years below classes", "cat/2021, cat/2022, dog/2021, …", years),
     good("layouts", "notes beside classes", "a README, a list of labels, an empty class", beside("README.md", "labels.txt")),
+    good("layouts", "files of telephones and cameras", "0.png.json, 0.xmp, 0.AAE, desktop.ini beside the images", sidecars, [TWO, 0, {"system file": 33}]),
+    good("layouts", "a zip with a list", "train.csv beside a folder of images, ids without endings", lambda: listed_zip(), [TWO, ["age"]]),
     good("layouts", "a pool without folders", "images only, which wait for their labels", flat, [TWO, {}]),
     good("layouts", "a zip of Windows", "backslashes in the names of members", lambda: classes(archive("a.zip", "photos/", "\\"))[0]),
     good("layouts", "a tar with dots", "./photos/cat/0.png", lambda: classes(archive("a.tar.gz", "./photos/"))[0]),
@@ -204,6 +239,8 @@ GOOD = [
     good("lists", "absolute paths", "a list of another folder", lambda: classes(table(lines("{},{}").replace("i/", f"{Path.cwd()}/i/"), "list.csv"))[0]),
     good("lists", "blank lines", "between rows, and blanks at their ends", lambda: classes(table(lines("{}, {}  ", end="\n\n")))[0]),
     good("lists", "Unicode text of Excel", "UTF-16 and tabs", lambda: classes(table(lines("{}\t{}", "path\tlabel", end="\r\n"), encoding="utf-16"))[0]),
+    good("lists", "blanks", "path label", lambda: classes(table(lines("{} {}", "path label"), "list.txt"))[0]),
+    good("lists", "a title above", "the name of a table of Numbers", lambda: classes(table("Table 1;;\n;;\n" + lines("{};{};x", "path;label;note")))[0]),
     good("lists", "bars", "a database's export", lambda: classes(table(lines("{}|{}", "path|label")))[0]),
     good("lists", "commas in labels, semicolons between", "'cat, grey'", lambda: classes(table(lines("{};{}", "path;label", ("cat, grey", "dog"))))[0], {"cat, grey": 4, "dog": 4}),
     good("lists", "an ending in capitals", "LIST.CSV", lambda: classes(table(lines("{},{}"), "LIST.CSV"))[0]),
@@ -309,7 +346,10 @@ BAD = [
     bad("layouts", "the core once more", "as its own pool", lambda: own.ledger_of(own.gather(folders("core"), ["core"], "none"), 1, {}), "--pool", "core"),
     bad("lists", "Image and Label", "what others call the columns, in capitals", lambda: classes(table(lines("{},{}", "Image,Label"))), "--columns path=image,label=label"),
     bad("lists", "paths of a home", "~/i/0.png", lambda: classes(table(lines("~/{},{}"))), "missing file", "list's folder"),
-    bad("lists", "a header alone", "no rows", lambda: classes(table("path,label\n")), "labelled samples"),
+    bad("lists", "a header alone", "no rows", lambda: classes(table("path,label\n")), "labelled samples", "header alone: write a row"),
+    bad("lists", "blanks and no header", "rows from the first line on", lambda: classes(table(lines("{} {}").partition("\n")[2], "train.txt")), "where the first line is a row, write path label above it"),
+    bad("lists", "blanks below commas", "such a list with path,label above", lambda: classes(table(lines("{} {}"))), "line 2: cells must be separated as in the header, by ','", "write the header with blanks"),
+    bad("lists", "columns of another language", "Bild;Klasse", lambda: classes(table(lines("{};{}", "Bild;Klasse"))), "got bild, klasse", "--columns path=NAME,label=NAME"),
     bad("lists", "labels that are all empty", "a column without values", lambda: classes(table(lines("{},{}", labels=("", "")))), "label"),
     bad("lists", "a class for every row", "ids taken for labels", lambda: classes(table("path,label\n" + "".join(f"i/{i}.png,id{i}\n" for i in range(8)))), "two samples"),
     bad("lists", "features in a .csv", "numbers by column", lambda: classes(table("f0,f1,label\n1,2,cat\n3,4,dog\n")), "f0", ".npz"),

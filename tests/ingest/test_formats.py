@@ -120,6 +120,25 @@ def test_boxes_are_samples_and_those_of_an_image_belong_together(tmp_path):
     assert registry.recognised(str(tmp_path / "in")) == "coco"
 
 
+def test_annotations_without_boxes_are_labels_of_images(tmp_path):
+    def samples(place):
+        said = [{"id": seed, "image_id": seed, "category_id": seed % 3} | place for seed in range(3)]
+        (tmp_path / "a.json").write_text(json.dumps({"images": images, "annotations": said, "categories": categories}))
+        return read(tmp_path, tmp_path / "raw").samples
+
+    layouts.files(tmp_path / "images")
+    images = [{"id": seed, "file_name": f"{seed:03d}.png"} for seed in range(3)]
+    categories = [{"id": code, "name": name} for code, name in enumerate(layouts.CLASSES)]
+    for place in ({}, {"bbox": None}, {"bbox": [], "area": 0}, {"bbox": [0, 0, 0, 0]}):
+        whole = samples(place)
+        assert whole.select("label", "width").rows() == [("cat", 14), ("dog", 14), ("owl", 14)]
+    outlined = samples({"segmentation": [[1, 2, 9, 2, 9, 8, 1, 8], []]})
+    assert outlined.select("label", "width", "height").rows() == [("cat", 8, 6), ("dog", 8, 6), ("owl", 8, 6)]
+    (tmp_path / "images").rename(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"must name images, got none in 3 that were opened; the first: .*missing"):
+        inspect_source(str(tmp_path), {"format": "coco"}, "--core")
+
+
 @pytest.mark.parametrize("name", layouts.BOXES)
 def test_the_same_boxes_are_the_same_samples_in_every_format(name, tmp_path):
     coco, _ = layouts.boxes(tmp_path / "coco")

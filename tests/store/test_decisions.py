@@ -39,8 +39,9 @@ def test_each_row_is_a_decision(tmp_path: Path) -> None:
         HEADER + " c0 , Accept ,cat,\n",
         "note,more,label,decision,sample_id\n,1,,accept,c0\n",
         HEADER + "c0,accept,,\nc0,accept,cat,\n",
+        (HEADER + "c0,accept,,\n").replace(",", "\t"),
     ],
-    ids=["mark", "windows", "no end", "quotes", "spaces", "order", "twice the same"],
+    ids=["mark", "windows", "no end", "quotes", "spaces", "order", "twice the same", "tabs"],
 )
 def test_how_a_table_is_written_changes_nothing(tmp_path: Path, text: str) -> None:
     assert read(tmp_path, text) == [("c0", "accept", None, None)]

@@ -1,6 +1,7 @@
 """COCO: a JSON file of images, annotations and categories; each box is a sample, cut out of its image.
 
-An annotation with ``"whole_image": true`` is the label of its image, as `diva export` writes it. Images are looked for
+An annotation with ``"whole_image": true`` is the label of its image, as `diva export` writes it; so is each one where
+none of the file has a box or an outline. Images are looked for
 beside the JSON file, in a folder ``images`` there or next to it, and in the folders next to it that the file is named
 after (``instances_val2017.json``: ``val2017``).
 """
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from diva.ingest.formats.boxes import AnnotatedImage, Box, Boxes, described, located
+from diva.ingest.formats.boxes import AnnotatedImage, Box, Boxes, around, described, located
 from diva.ingest.formats.listing import FormatOptions, plain
 from diva.ingest.images import Fault
 from diva.text.labels import normalized
@@ -37,6 +38,12 @@ def _looks_so(file: Path) -> bool:
     )
 
 
+def _has_place(entry: dict[str, Any]) -> bool:
+    """Whether an annotation says where in its image something is."""
+    sides = entry.get("bbox")
+    return bool(entry.get("segmentation")) or any(sides if isinstance(sides, list) else [sides])
+
+
 class Coco(Boxes):
     """Boxes of a COCO file.
 
@@ -55,6 +62,7 @@ class Coco(Boxes):
         self.boxes: dict[Any, list[dict[str, Any]]] = defaultdict(list)
         for entry in content["annotations"]:
             self.boxes[entry.get("image_id")].append(entry)
+        self.whole = not any(map(_has_place, content["annotations"]))
 
     def drawn(self) -> Iterator[AnnotatedImage]:
         """Images with annotations, in their order, then the others."""
@@ -69,9 +77,12 @@ class Coco(Boxes):
     def _box(self, number: int, entry: dict[str, Any]) -> Box:
         label = normalized(self.categories.get(entry.get("category_id")))
         rest = {key: value for key, value in plain(entry).items() if key not in USED}
-        if rest.pop(WHOLE, False) is True:
+        if rest.pop(WHOLE, False) is True or self.whole:
             rest.pop("area", None)
             return Box("", label, rest=rest)
-        sides = entry.get("bbox")
+        sides, outlines = entry.get("bbox"), entry.get("segmentation")
+        if not sides and isinstance(outlines, list):
+            corners = [corner for outline in outlines for corner in zip(outline[::2], outline[1::2], strict=False)]
+            sides = list(around(corners)) if corners else []
         sides = tuple(sides) if isinstance(sides, list) else ()
         return Box(str(entry.get("id", number)), label, sides, rest, fault=CROWD if entry.get("iscrowd") else None)
