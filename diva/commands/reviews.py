@@ -11,6 +11,8 @@ from diva.text.words import amount
 if TYPE_CHECKING:
     import polars as pl
 
+    from diva.store.ledger import Ledger
+
 NEXT = "the next round obeys them (diva night)"
 NEXT_BATCH = "the next round draws from them (diva night)"
 
@@ -22,35 +24,42 @@ def review(
     ] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="With --serve; any that is free, unless given.")] = 0,
     finish: Annotated[bool, typer.Option("--finish", help="Publish the decisions that --serve saved.")] = False,
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Who decides; git's user.name, unless given.")
+    ] = None,
+    history: Annotated[bool, typer.Option("--history", help="List all published decisions, the newest first.")] = False,
 ) -> None:
     """Look at the report and decide: accept, relabel or reject; the next round obeys above any score.
 
-    Without an option: what was decided so far. FILE has the columns sample_id, decision, label, note, as the report
-    exports it.
+    Without an option: what was decided so far, by whom, and how often two people agree. FILE has the columns sample_id,
+    decision, label, note, as the report exports it, and perhaps reviewer.
     """
-    if sum((apply is not None, serve, finish)) > 1:
-        raise typer.BadParameter("--apply, --serve and --finish are asked for one at a time.")
+    if sum((apply is not None, serve, finish, history)) > 1:
+        raise typer.BadParameter("--apply, --serve, --finish and --history are asked for one at a time.")
     if serve:
-        _serve(port)
+        _serve(port, name)
     elif apply or finish:
-        _apply(apply)
+        _apply(apply, name)
+    elif history:
+        _history()
     else:
         _standing()
 
 
-def _serve(port: int) -> None:
+def _serve(port: int, name: str | None) -> None:
     """Serve until Ctrl-C."""
     from diva.review import server
+    from diva.versions import reviews
 
     def say(address: str) -> None:
         print(address, flush=True)  # whole, however narrow the terminal is
         print("Each decision is saved when it is made; Ctrl-C ends.", flush=True)
 
-    waiting = server.serve(port, say)
+    waiting = server.serve(port, say, reviews.reviewer(name))
     _waiting(waiting)
 
 
-def _apply(file: Path | None) -> None:
+def _apply(file: Path | None, name: str | None) -> None:
     """Publish the decisions of a file; None for those that the server saved, which then wait no more."""
     from diva.review import pending
     from diva.store import ledger, paths
@@ -61,11 +70,11 @@ def _apply(file: Path | None) -> None:
     with pending.one_review(), sync.in_step() as notes:
         book = ledger.read()
         if file is not None:
-            _decide(reviews.reviewed(book, file), f"review {file.name}")
+            _decide(reviews.reviewed(book, file, name), f"review {file.name}")
         else:
             said, gone = pending.overtaken(paths.PENDING, reviews.reviewable(book))
             if len(said):
-                _decide(reviews.fresh(book, said), "review")
+                _decide(reviews.fresh(book, reviews.signed(said, name)), "review")
             paths.PENDING.unlink()
             if gone:
                 decisions = amount(len(gone), "decision")
@@ -73,8 +82,21 @@ def _apply(file: Path | None) -> None:
     console.show([("pushed", note) for note in notes])
 
 
+def _history() -> None:
+    """All published decisions with their versions, the newest first: what stood before can be decided once more."""
+    from diva.store import ledger
+    from diva.text.words import NOTHING, Column, Row, Table
+    from diva.versions import reviews
+
+    names = ("version", "sample_id", "decision", "label", "reviewer", "note")
+    rows = reviews.history(ledger.read()).select(names).reverse().fill_null(NOTHING)
+    titles = tuple(Column(name.replace("_id", ""), number=False) for name in names)
+    console.show([], [Table("Decisions", titles, tuple(map(Row, rows.iter_rows())))])
+
+
 def _standing() -> None:
-    """What was decided so far, and what becomes of it next."""
+    """What was decided so far, by whom, what is undecided, and what becomes of it next."""
+    from diva.report import reviewed
     from diva.review.pending import Pending
     from diva.store import ledger, paths
     from diva.versions import reviews
@@ -84,14 +106,28 @@ def _standing() -> None:
     counts = ", ".join(
         f"{number:,} {name}" for name, number in said.group_by("decision").len().sort("decision").iter_rows()
     )
-    newest, obeyed = ledger.newest_review(book), ledger.obeyed_review(book)
+    newest, obeyed, history = ledger.newest_review(book), ledger.obeyed_review(book), reviews.history(book)
+    tables = [table for table in (reviewed.reviewers(history), reviewed.agreement(history)) if table.rows]
     console.show(
         [
             ("published", f"{newest}: {counts}" if counts else "nothing was decided so far"),
             ("obeyed", f"{book.latest} obeys {obeyed}" + (f"; {NEXT}" if newest != obeyed else "")),
-        ]
+            *_open(book, said),
+        ],
+        tables,
     )
     _waiting(len(Pending(lambda: reviews.reviewable(book))) if paths.PENDING.exists() else 0)
+
+
+def _open(book: "Ledger", said: "pl.DataFrame") -> list[tuple[str, str]]:
+    """How many labels are called wrong that nobody decided on, where the newest set is here."""
+    from diva.store import curated, paths
+
+    if not paths.curated(book.latest).is_file():
+        return []
+    called = curated.read(book.latest).filter(curated.called_wrong())
+    undecided = called.join(said, on="sample_id", how="anti")
+    return [("undecided", f"{len(undecided):,} of {amount(len(called), 'label')} called wrong")]
 
 
 def _waiting(number: int) -> None:
@@ -125,7 +161,7 @@ def forget(
     if sample_id:
         with sync.in_step() as notes:
             ids = reviews.identified(sample_id)
-            _decide(reviews.forget(ledger.read(), ids, why), "forget")
+            _decide(reviews.signed(reviews.forget(ledger.read(), ids, why)), "forget")
             console.show([("remains in", where) for where in ([] if purge else reviews.remains(ids))])
         console.show([("pushed", note) for note in notes])
     if purge:
@@ -161,7 +197,7 @@ def relabel(file: Annotated[Path, typer.Argument(metavar="FILE", help=".csv or .
     from diva.versions import reviews, sync
 
     with sync.in_step() as notes:
-        _decide(reviews.relabel(ledger.read(), file), f"relabel {file.name}")
+        _decide(reviews.signed(reviews.relabel(ledger.read(), file)), f"relabel {file.name}")
     console.show([("pushed", note) for note in notes])
 
 

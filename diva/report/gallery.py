@@ -13,6 +13,8 @@ from diva.curation import slices
 from diva.curation.shares import Numbers
 from diva.report import assets
 from diva.report.evidence import Evidence
+from diva.store import tables
+from diva.store.decisions import SCHEMA
 
 DELIVERY = "delivery"
 MOST_COLUMNS = 24  # further ones that filter and colour
@@ -155,8 +157,8 @@ def neighbour_rows(sides: Evidence, row_of: Mapping[str, int]) -> list[list[list
 
 
 def decisions(review: pl.DataFrame, row_of: Mapping[str, int]) -> dict[int, list[str | None]]:
-    """People's decisions so far, by row: decision, label, note."""
-    rows = review.select("sample_id", "decision", "label", "note").iter_rows()
+    """People's decisions so far, by row: decision, label, note, who decided."""
+    rows = tables.conform(review, SCHEMA, "review").iter_rows()
     return {row_of[name]: decision for name, *decision in rows if name in row_of}
 
 

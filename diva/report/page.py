@@ -108,7 +108,7 @@ def render(data: ReportData, limits: PageLimits) -> str:
         changes=changes.compare(data.before, data.state, _previous(data.book)),
         aside=set_aside,
         copies=aside.copies(data.quarantine, frame),
-        reviewed=reviewed.summarise(data.review, data.unreviewed),
+        reviewed=reviewed.summarise(data.review, data.unreviewed, data.run.history),
         review=ledger.newest_review(data.book),
         provenance=provenance(data),
         amounts={

@@ -26,12 +26,16 @@ class Reviewed(NamedTuple):
         unjudged: those of them that no score had judged.
         overruled: who overruled what.
         precision: of the scores.
+        reviewers: who decided how much.
+        agreement: of people on the same samples.
     """
 
     samples: int
     unjudged: int
     overruled: Table
     precision: Table
+    reviewers: Table
+    agreement: Table
 
 
 def said(states: Sequence[pl.DataFrame]) -> pl.DataFrame:
@@ -62,11 +66,41 @@ def judged(review: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def summarise(review: pl.DataFrame, before: pl.DataFrame) -> Reviewed:
-    """Both tables."""
+def summarise(review: pl.DataFrame, before: pl.DataFrame, history: pl.DataFrame) -> Reviewed:
+    """All tables; ``history`` is that of the decisions (see `diva.versions.reviews.history`)."""
     decisions = review.filter(~FORGOTTEN_ROW)
     judgements = judged(decisions, before)
-    return Reviewed(len(decisions), len(decisions) - len(judgements), overruled(judgements), precision(judgements))
+    shown = (overruled(judgements), precision(judgements), reviewers(history), agreement(history))
+    return Reviewed(len(decisions), len(decisions) - len(judgements), *shown)
+
+
+def opinions(history: pl.DataFrame) -> pl.DataFrame:
+    """What each person said last of each sample; the label is the one that would stand, null where it was rejected."""
+    given = pl.when(pl.col("decision") == "accept").then("given_label").otherwise("label")
+    rows = history.filter(~FORGOTTEN_ROW, pl.col("reviewer").is_not_null()).with_columns(label=given)
+    return rows.unique(["sample_id", "reviewer"], keep="last", maintain_order=True)
+
+
+def reviewers(history: pl.DataFrame) -> Table:
+    """How many samples each person accepted, relabelled and rejected."""
+    rows = []
+    for (name,), part in opinions(history).sort("reviewer").group_by("reviewer", maintain_order=True):
+        numbers = dict(part.group_by("decision").len().iter_rows())
+        counts = [count(numbers.get(each, 0)) for each in ("accept", "relabel", "reject")]
+        rows.append(Row((str(name), *counts, count(len(part)))))
+    columns = [Column("reviewer", number=False), *map(Column, ("accepted", "relabelled", "rejected", "samples"))]
+    return Table("Who decided", tuple(columns), tuple(rows))
+
+
+def agreement(history: pl.DataFrame) -> Table:
+    """Of samples that two people decided on, the share on which they say the same, for each two of them."""
+    said = opinions(history).select("sample_id", "reviewer", "label")
+    both = said.join(said, on="sample_id", suffix="_other").filter(pl.col("reviewer") < pl.col("reviewer_other"))
+    same = pl.col("label").eq_missing(pl.col("label_other"))
+    pairs = both.group_by("reviewer", "reviewer_other").agg(n=pl.len(), same=same.sum()).sort(pl.all())
+    rows = [Row((f"{a}, {b}", count(n), count(k), _share(k, n))) for a, b, n, k in pairs.iter_rows()]
+    columns = [Column("reviewers", number=False), *map(Column, ("both decided", "agree", "agreement, %"))]
+    return Table("Agreement where two people decided on one sample", tuple(columns), tuple(rows))
 
 
 def overruled(judgements: pl.DataFrame) -> Table:

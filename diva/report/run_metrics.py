@@ -11,6 +11,7 @@ import polars as pl
 from diva.report import aside
 from diva.store import evaluation, ledger, manifest, paths, tables
 from diva.store.features import FeatureFile
+from diva.versions import reviews
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class RunMetrics:
         aside: samples set aside, by kind.
         straddling: groups that the test set shares, and how many samples of core and pool were set aside for it.
         tables: of the evaluation: audit, slices, pairs, deliveries.
+        history: what each version of people's decisions brought (see `diva.versions.reviews.history`).
         behind: whether a delivery joined the pool that no round has drawn from.
     """
 
@@ -41,6 +43,7 @@ class RunMetrics:
     aside: Mapping[str, int] = field(default_factory=dict)
     straddling: Mapping[str, int] = field(default_factory=dict)
     tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    history: pl.DataFrame = field(default_factory=lambda: tables.empty(reviews.HISTORY))
     behind: bool = False
 
     @property
@@ -78,6 +81,7 @@ def read() -> RunMetrics:
         aside=_aside(quarantine),
         straddling=aside.straddling(quarantine),
         tables={name: evaluation.stored(name) for name in ("audit", "slices", "pairs", "deliveries")},
+        history=reviews.history(book) if book else tables.empty(reviews.HISTORY),
         behind=book is not None and _behind(book),
     )
 

@@ -7,7 +7,7 @@ core's features. Errors are fractions on disk and percent here.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from diva.report import claims, slice_tables, test_set
+from diva.report import claims, reviewed, slice_tables, test_set
 from diva.report.run_metrics import RunMetrics
 from diva.store import evaluation, paths
 from diva.text.targets import described
@@ -32,6 +32,7 @@ def summarise(run: RunMetrics) -> Summary:
         *(draw(run.tables[name]) for name, draw in BAD.items() if name in run.tables),
         *((test_set.audited(run.tables["audit"]),) if "audit" in run.tables else ()),
         annotators(run),
+        reviewed.agreement(run.history),
         rounds(run),
         sets(run),
         panel(run),

@@ -20,13 +20,16 @@ class Pending:
         about: tells what there is to decide about now.
         file: where they are kept; decisions that lie there already are taken over, on samples taken down since, too:
             they wait until ``overtaken`` names them.
+        reviewer: who decides; None where nobody says so.
 
     Raises:
         ValueError: the file holds what is no decision (any more).
     """
 
-    def __init__(self, about: Callable[[], Reviewable], file: Path = paths.PENDING) -> None:
-        self.about, self.file = about, file
+    def __init__(
+        self, about: Callable[[], Reviewable], file: Path = paths.PENDING, reviewer: str | None = None
+    ) -> None:
+        self.about, self.file, self.reviewer = about, file, reviewer
         stored = read(file, about()) if file.exists() else decisions.frame([])
         self._decisions = {row[0]: Decision(*row) for row in stored.iter_rows()}
         self._lock = threading.Lock()
@@ -39,7 +42,7 @@ class Pending:
 
     def put(self, raw: Decision) -> None:
         """Keep a decision; a later one on the same sample takes its place. ValueError where it cannot be."""
-        decision = decisions.checked(raw, self.about())
+        decision = decisions.checked(raw._replace(reviewer=self.reviewer), self.about())
         with self._lock:
             self._write({**self._decisions, decision.sample_id: decision})
 

@@ -17,12 +17,13 @@ from diva.store import paths
 HOST = "127.0.0.1"
 
 
-def serve(port: int, say: Callable[[str], None]) -> int:
+def serve(port: int, say: Callable[[str], None], reviewer: str | None = None) -> int:
     """Serve the report and save decisions until the process is asked to end; return how many wait then.
 
     Args:
         port: to listen on; 0 for any that is free.
         say: is told the address, once the server listens.
+        reviewer: who decides; None where nobody says so.
 
     Raises:
         ValueError: there is no report, another review goes on, or the decisions that wait are wrong.
@@ -32,7 +33,7 @@ def serve(port: int, say: Callable[[str], None]) -> int:
         raise ValueError(f"{paths.REPORT} must exist, got nothing; `diva run` makes it.")
     current, root, token = Current(Path.cwd()), Path.cwd(), secrets.token_urlsafe(32)
     with one_review(), socket.create_server((HOST, port)) as listening:
-        pending = Pending(current.about)
+        pending = Pending(current.about, reviewer=reviewer)
         review = ReviewRoutes(pending, current.gallery, token, root, current.is_overtaken, current.suggestions)
         own = listening.getsockname()[1]
         say(f"http://{HOST}:{own}/?token={token}")

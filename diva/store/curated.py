@@ -50,7 +50,9 @@ CHANGES: tables.Schema = {
     "suggested_label": pl.String,
     "reason": pl.String,
 }
-REVIEW: tables.Schema = {"sample_id": pl.String, "decision": pl.String, "label": pl.String, "note": pl.String}
+REVIEW: tables.Schema = tables.OpenSchema(
+    sample_id=pl.String, decision=pl.String, label=pl.String, note=pl.String
+)  # what rounds obey; who decided stands beside it (see `diva.store.decisions`)
 SCORES: tables.Schema = {
     "sample_id": pl.String,
     "score": pl.Float64,

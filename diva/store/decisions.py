@@ -1,8 +1,10 @@
-"""Decisions of people, as they come in: ``review.csv`` (or .tsv) with the columns sample_id, decision, label, note.
+"""Decisions of people, as they come in: ``review.csv`` (or .tsv) with sample_id, decision, label, note, reviewer.
 
     accept   the given label stands (label: empty, or the given one)
     relabel  another label does (label: which, one of the classes there are)
     reject   the sample leaves (label: of no account)
+
+``reviewer`` is who decided; empty, or no such column: unknown.
 
 A file is taken whole or not at all, and its error names every line that is wrong. Text stays text: nothing that a note
 or a label says is run, and no path is made of it.
@@ -24,19 +26,22 @@ from diva.text import choices
 from diva.text.targets import Vocabulary
 
 COLUMNS = tuple(curated.REVIEW)
+SCHEMA: tables.Schema = {**curated.REVIEW, "reviewer": pl.String}
 FORGOTTEN = "forgotten"  # a rejection whose note begins so is a takedown: no later decision lifts it
 FORGOTTEN_ROW = pl.col("note").str.starts_with(FORGOTTEN).fill_null(value=False)
 LONGEST = 1000  # characters of a note
+LONGEST_NAME = 100  # characters of a reviewer's name
 SHOWN = 60  # characters of a value that an error repeats
 
 
 class Decision(NamedTuple):
-    """What somebody decided about a sample; a row of ``curated.REVIEW``."""
+    """What somebody decided about a sample; a row of ``SCHEMA``."""
 
     sample_id: str
     decision: str
     label: str | None = None
     note: str | None = None
+    reviewer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def checked(raw: Decision, about: Reviewable) -> Decision:
     if decision == "accept" and sample_id in about.waiting:
         raise ValueError(f"decision must be relabel where a sample has no label yet, got accept of {sample_id}.")
     label = _label(decision, raw.label or "", about.given[sample_id], about.classes)
-    return Decision(sample_id, decision, label, _note(raw.note or ""))
+    return Decision(sample_id, decision, label, _note(raw.note or ""), reviewer(raw.reviewer or ""))
 
 
 def _label(decision: str, text: str, given: str, classes: frozenset[str]) -> str | None:
@@ -109,13 +114,23 @@ def _label(decision: str, text: str, given: str, classes: frozenset[str]) -> str
     return label
 
 
-def _note(text: str) -> str | None:
-    note = tables.as_written(" ".join(text.split()))
-    if len(note) > LONGEST:
-        raise ValueError(f"note must have at most {LONGEST} characters, got {len(note)}.")
-    strange = next((character for character in note if unicodedata.category(character) in ("Cc", "Cs")), "")
+def reviewer(text: str) -> str | None:
+    """A reviewer's name as it is stored; None for an empty one. ValueError where it is too long, or no plain text."""
+    return _line("reviewer", text, LONGEST_NAME) or None
+
+
+def _line(name: str, text: str, longest: int) -> str:
+    line = tables.as_written(" ".join(text.split()))
+    if len(line) > longest:
+        raise ValueError(f"{name} must have at most {longest} characters, got {len(line)}.")
+    strange = next((character for character in line if unicodedata.category(character) in ("Cc", "Cs")), "")
     if strange:
-        raise ValueError(f"note must be text without control characters, got {shown(strange)}.")
+        raise ValueError(f"{name} must be text without control characters, got {shown(strange)}.")
+    return line
+
+
+def _note(text: str) -> str | None:
+    note = _line("note", text, LONGEST)
     if note.startswith(FORGOTTEN):
         raise ValueError(
             f"note must not begin with '{FORGOTTEN}', got {shown(note)}; `diva forget` takes samples down."
@@ -135,20 +150,20 @@ def _any(names: Iterable[str]) -> str:
 
 def frame(decisions: Iterable[Decision]) -> pl.DataFrame:
     """Decisions as a table."""
-    return pl.DataFrame(list(decisions), dict(curated.REVIEW), orient="row")
+    return pl.DataFrame(list(decisions), dict(SCHEMA), orient="row")
 
 
 def write(path: Path, decisions: Iterable[Decision]) -> None:
     """Write decisions as a .csv that ``read`` takes, whole or not at all; no note is a formula in a spreadsheet."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(decision._replace(note=tables.no_formula(decision.note)) for decision in decisions)
+    writer.writerow(SCHEMA)
+    writer.writerows((*each[:3], *map(tables.no_formula, each[3:])) for each in decisions)
     atomic.write_text(path, stream.getvalue())
 
 
 def read(file: Path, about: Reviewable) -> pl.DataFrame:
-    """The decisions of a .csv, one per sample, as ``curated.REVIEW``.
+    """The decisions of a .csv, one per sample, as ``SCHEMA``.
 
     Raises:
         ValueError: no such table, or rows that cannot be: one error that names all of them with their lines.
@@ -158,7 +173,7 @@ def read(file: Path, about: Reviewable) -> pl.DataFrame:
 
 
 def collected(file: Path, said: Iterable[tuple[int, Decision]], faults: list[str], about: Reviewable) -> pl.DataFrame:
-    """Decisions by line, one per sample, as ``curated.REVIEW``; errors as of `read`, among them ``faults``."""
+    """Decisions by line, one per sample, as ``SCHEMA``; errors as of `read`, among them ``faults``."""
     accepted: dict[str, tuple[int, Decision]] = {}
     rows = 0
     for line, row in said:
@@ -177,7 +192,7 @@ def collected(file: Path, said: Iterable[tuple[int, Decision]], faults: list[str
         )
     if not accepted:
         raise ValueError(f"{file} must hold at least one decision, got the header alone.")
-    return tables.conform(frame(decision for _, decision in accepted.values()), curated.REVIEW, str(file))
+    return tables.conform(frame(decision for _, decision in accepted.values()), SCHEMA, str(file))
 
 
 def _agree(before: tuple[int, Decision] | None, decision: Decision) -> None:
@@ -223,14 +238,14 @@ def _rows(file: Path, faults: list[str]) -> Iterator[tuple[int, Decision]]:
 def _places(file: Path, header: list[str]) -> list[int]:
     """Where in a row the columns stand."""
     names = [name.strip().lower() for name in header]
-    missing = [name for name in COLUMNS if names.count(name) != 1]
+    missing = [name for name in SCHEMA if names.count(name) not in ((1,) if name in COLUMNS else (0, 1))]
     if missing:
         got = shown(", ".join(header))
         raise ValueError(
             f"{file} must have the columns {', '.join(COLUMNS)} once each, separated by commas or tabs, got {got}; "
             f"missing or repeated: {', '.join(missing)}."
         )
-    return [names.index(name) for name in COLUMNS]
+    return [names.index(name) for name in SCHEMA if name in names]
 
 
 def _text(file: Path) -> str:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 Schema = Mapping[str, type[pl.DataType]]
 SEPARATORS = ",;\t|"
 FORMULA = "=+-@"  # begins a formula in a spreadsheet
-OPTIONAL = ("group", "pixels")  # columns that are stored only where a row has a value in them
+OPTIONAL = ("group", "pixels", "reviewer")  # columns that are stored only where a row has a value in them
 
 
 class OpenSchema(dict[str, type[pl.DataType]]):

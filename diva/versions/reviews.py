@@ -23,19 +23,21 @@ from diva.versions.pipeline import dvc
 from diva.versions.processes import git
 from diva.versions.published import Version, numbers
 
+HISTORY: tables.Schema = {"version": pl.String, **decisions.SCHEMA, "given_label": pl.String}
+
 
 def read(book: ledger.Ledger) -> pl.DataFrame:
     """The newest decisions; none where there is no version of them yet."""
     newest = ledger.newest_review(book)
     if newest == ledger.REVIEW_ORIGIN:
-        return tables.empty(curated.REVIEW)
-    return tables.read(paths.review(newest), curated.REVIEW)
+        return tables.empty(decisions.SCHEMA)
+    return tables.read(paths.review(newest), decisions.SCHEMA)
 
 
 def write(book: ledger.Ledger, said: pl.DataFrame, what: str) -> tuple[ledger.Ledger, Path]:
     """Put the next version on disk; return the ledger that names it, which is still to be written, and its path."""
     path = paths.review(ledger.upcoming([ledger.newest_review(book)], "v"))
-    tables.write(path, merged(read(book), said), curated.REVIEW)
+    tables.write(path, merged(read(book), said), decisions.SCHEMA)
     return ledger.plan_review(book, what, f"sha256:{digests.sha256(path)}"), path
 
 
@@ -96,7 +98,8 @@ def merged(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
     if len(twice):
         raise ValueError(f"sample_id must occur once, got two decisions on {twice[0]}.")
     rest = old.join(new, on="sample_id", how="anti")
-    return tables.conform(pl.concat([rest, new]).sort("sample_id"), curated.REVIEW, "review")
+    whole = pl.concat([rest, new], how="diagonal").sort("sample_id")
+    return tables.conform(whole, decisions.SCHEMA, "review")
 
 
 def samples(book: ledger.Ledger, unlabelled: bool = False) -> pl.DataFrame:
@@ -206,18 +209,51 @@ def reviewable(book: ledger.Ledger) -> decisions.Reviewable:
     return decisions.reviewable(samples(book, unlabelled=True), read(book))
 
 
-def reviewed(book: ledger.Ledger, file: Path) -> pl.DataFrame:
+def reviewed(book: ledger.Ledger, file: Path, name: str | None = None) -> pl.DataFrame:
     """The decisions of a review.csv (see ``diva.store.decisions``), without those that stand already.
+
+    Args:
+        book: the ledger.
+        file: the table.
+        name: who decided, where the file does not say so; git's ``user.name`` unless given.
 
     Raises:
         ValueError: no such table, or rows that cannot be: one error that names all of them with their lines.
     """
-    return fresh(book, decisions.read(file, reviewable(book)))
+    return fresh(book, signed(decisions.read(file, reviewable(book)), name))
 
 
 def fresh(book: ledger.Ledger, said: pl.DataFrame) -> pl.DataFrame:
-    """Decisions without those that stand already."""
-    return said.join(read(book), on=said.columns, how="anti", nulls_equal=True, maintain_order="left")
+    """Decisions without those that stand already, by the same person where who decides is named."""
+    stand, named = read(book), pl.col("reviewer").is_not_null()
+    parts = [(said.filter(~named), [*curated.REVIEW]), (said.filter(named), [*decisions.SCHEMA])]
+    return pl.concat(part.join(stand, on=columns, how="anti", nulls_equal=True) for part, columns in parts)
+
+
+def signed(said: pl.DataFrame, name: str | None = None) -> pl.DataFrame:
+    """Decisions with who decided, where they do not say so: the name, else git's ``user.name``, else nobody."""
+    return said.with_columns(reviewer=pl.coalesce("reviewer", pl.lit(reviewer(name), pl.String)))
+
+
+def reviewer(name: str | None = None) -> str | None:
+    """Who decides: the name, else git's ``user.name``; None where git has none."""
+    return decisions.reviewer(name or git("config", "--get", "user.name", check=False))
+
+
+def history(book: ledger.Ledger) -> pl.DataFrame:
+    """What each version of decisions brought, oldest first, as far as the versions are here.
+
+    Columns: version, those of decisions, given_label.
+    """
+    stand, brought = tables.empty(decisions.SCHEMA), []
+    for name in sorted(filter(lambda each: paths.review(each).is_file(), book.reviews), key=ledger.number):
+        before, stand = stand, tables.read(paths.review(name), decisions.SCHEMA)
+        new = stand.join(before, on=stand.columns, how="anti", nulls_equal=True, maintain_order="left")
+        brought.append(new.select(pl.lit(name).alias("version"), pl.all()))
+    if not brought:
+        return tables.empty(HISTORY)
+    given = samples(book, unlabelled=True).select("sample_id", given_label="label")
+    return pl.concat(brought).join(given, on="sample_id", how="left", maintain_order="left")
 
 
 def _require(present: pl.DataFrame, sample_id: pl.Series) -> None:
@@ -235,4 +271,4 @@ def _decisions(frame: pl.DataFrame, decision: str, label: pl.Expr | None, note: 
         "label": pl.lit(None) if label is None else label,
         "note": pl.lit(note) if isinstance(note, str) else note,
     }
-    return tables.conform(frame.with_columns(**columns).select(list(curated.REVIEW)), curated.REVIEW, "decisions")
+    return tables.conform(frame.with_columns(**columns).select(list(curated.REVIEW)), decisions.SCHEMA, "decisions")

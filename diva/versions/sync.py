@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from diva.ingest import annotations
-from diva.store import curated, ledger, paths, tables
+from diva.store import decisions, ledger, paths, tables
 from diva.store.decisions import FORGOTTEN_ROW
 from diva.store.ledger import Ledger, number
 from diva.text.words import amount
@@ -170,13 +170,13 @@ def _batches(book: Ledger) -> list[ledger.Batch]:
 def _decisions(book: Ledger, past: Ledger, base: str) -> pl.DataFrame:
     """Decisions of people since then; after a rollback, names of reviews are used again."""
     (before, old), (now, new) = ((name := ledger.newest_review(of), of.reviews.get(name)) for of in (past, book))
-    stored = tables.empty(curated.REVIEW)
+    stored = tables.empty(decisions.SCHEMA)
     if (now, new) == (before, old):
         return stored
     with suppress(ValueError):  # there are none, or they are nowhere
         file = contents.fetch(published.Version(f"commit {base[:12]}", base, ""), paths.review(before))
-        stored = tables.read(file, curated.REVIEW)
-    return reviews.read(book).join(stored, on=list(curated.REVIEW), how="anti", nulls_equal=True)
+        stored = tables.read(file, decisions.SCHEMA)
+    return reviews.read(book).join(stored, on=list(decisions.SCHEMA), how="anti", nulls_equal=True)
 
 
 def _merge(target: str, theirs: str) -> None:

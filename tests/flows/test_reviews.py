@@ -1,5 +1,7 @@
 """What people decide, from review.csv to the next round's set, through git, DVC and the nightly flow."""
 
+import re
+
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
@@ -111,6 +113,14 @@ def test_decisions_that_wait_are_published_and_wait_no_more(published: Project) 
     told = " ".join(published.run("diva", "review").stdout.split())
     assert "published v002: 2 reject" in told
     assert "r001 obeys v000; the next round obeys them" in told
+    (published.root / "review.csv").write_text(f"sample_id,decision,label,note\n{first},accept,,\n")
+    published.run("diva", "review", "--apply", "review.csv", "--as", "Zoe")
+    told = published.run("diva", "review").stdout
+    assert re.search(r"Zoe +1 +0 +0 +1\n", told), "accepted, relabelled, rejected, samples"
+    assert re.search(r", Zoe +1 +0 +0\.0 \[", told), "whoever is git's user rejected it"
+    assert "undecided" in told
+    history = published.run("diva", "review", "--history").stdout.splitlines()
+    assert [line.split()[0] for line in history[2:] if line.startswith("v0")] == ["v003", "v002", "v001"]
 
 
 def test_a_review_with_a_bad_row_changes_nothing(published: Project) -> None:

@@ -310,6 +310,34 @@ def test_undo_takes_the_last_decision_back_and_goes_there(place: Path, browser: 
         assert [row["sample_id"] for row in reader.export()] == [ids[0]]
         reader.press("j", "j", "u", "u")
         assert reader.page.locator("#progress").inner_text().startswith("Nothing decided yet.")
+        reader.press("k", "a", "k", "r", "k", "s", "k", "u")  # what was decided before stands again, step by step
+        assert [row["decision"] for row in reader.export()] == ["reject"]
+        reader.press("u")
+        assert [row["decision"] for row in reader.export()] == ["accept"]
+        reader.press("u")
+        assert reader.page.locator("#progress").inner_text().startswith("Nothing decided yet.")
+        reader.press("a")
+        said = reader.page.locator("#progress").inner_text()
+        assert said.startswith(f"1 accepted, 0 rejected, 0 relabelled · 1 of {CALLED} called wrong decided")
+
+
+def test_views_filters_and_ten_at_a_time_are_reached_by_keys(place: Path, browser: Any) -> None:
+    finish()
+    with Reader(browser, written()) as reader:
+        page = reader.page
+        for place_, view in enumerate(page.locator("#views button").all(), 1):
+            reader.press("Escape", str(place_))
+            assert view.get_attribute("aria-pressed") == "true"
+        reader.press("1", "f")
+        assert page.evaluate("document.activeElement.name") == "label"
+        reader.press("Escape", "t")
+        assert page.locator("#tens").is_visible()
+        values = [box.get_attribute("value") or "" for box in page.locator("#tens-list input").all()]
+        (check,) = [value for value in values if int(value) >= CALLED]  # nobody doubts it
+        page.locator(f'#tens-list input[value="{check}"]').focus()
+        reader.press("Space", "Enter", "Escape")
+        assert {row["note"] for row in reader.export()} == {"ten at a time"}
+        assert reader.complaints == []
 
 
 @pytest.mark.parametrize("place_of_focus", ["#theme", "#weights-title", "nav a"])

@@ -296,5 +296,6 @@ def test_what_a_delivery_says_of_an_image_in_words_is_on_the_page_and_what_was_t
     assert "captions" not in known(rendered(dataclasses.replace(report.read(), captions=report.captions())))
     forgotten = train.head(1).select("sample_id", decision=pl.lit("reject"), label=pl.lit(None, pl.String))
     data = report.read()
-    review = pl.concat([data.review, forgotten.with_columns(note=pl.lit(FORGOTTEN)).select(data.review.columns)])
+    gone = forgotten.with_columns(note=pl.lit(FORGOTTEN), reviewer=pl.lit(None, pl.String))
+    review = pl.concat([data.review, gone.select(data.review.columns)])
     assert "a cat" not in json.dumps(known(rendered(dataclasses.replace(data, review=review))))

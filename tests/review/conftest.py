@@ -22,6 +22,7 @@ from diva.store import curated, index, ledger, manifest, paths, tables
 
 NAMES = ("0.png", "<script>alert(1)</script>.png", "😀 שלום.png", "50%2e#?.png")
 LABELS = ("cat", "<script>alert(1)</script>", "cat", "😀")
+REVIEWER = "Ada, שלום"
 FEATURES_ALONE = "train/0001 50%?#é"  # what came as features bears names of its own
 PAGE = "<!doctype html><html><HEAD lang='en'><title>Report</title></HEAD><body><h1>Report</h1></body></html>"
 
@@ -144,7 +145,7 @@ def start(root: Path, ids: list[str], project: Path, *options: str) -> Served:
     """The command as a user starts it; the address is what it prints."""
     environment = os.environ | {"PYTHONPATH": str(project), "COLUMNS": "40"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "diva.commands.cli", "review", "--serve", *options],
+        [sys.executable, "-m", "diva.commands.cli", "review", "--serve", "--as", REVIEWER, *options],
         cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     said = []

@@ -18,7 +18,7 @@ import pytest
 from diva.review import guard
 from diva.store import ledger, paths
 from diva.versions import reviews, takedowns
-from tests.review.conftest import FEATURES_ALONE, NAMES, Decision, Served, arrive, build, start
+from tests.review.conftest import FEATURES_ALONE, NAMES, REVIEWER, Decision, Served, arrive, build, start
 
 pytestmark = pytest.mark.xdist_group("review-server")
 
@@ -235,7 +235,7 @@ def test_a_decision_is_on_disk_when_it_is_answered(served: Served) -> None:
         Decision(first, "relabel", "<script>alert(1)</script>", 'a "note", with commas'),
         Decision(second, "accept"),
     ]
-    told = [{name: value or "" for name, value in row.items()} for row in kept]
+    told = [{name: value or "" for name, value in row.items()} | {"reviewer": REVIEWER} for row in kept]
     assert json.loads(served.ask("GET", "/decisions").body) == pending(served) == told
     assert served.ask("DELETE", f"/decisions/{first}").status == 204
     assert served.ask("DELETE", f"/decisions/{first}").status == 404
@@ -276,7 +276,9 @@ def test_a_review_goes_on_where_it_was_left(tmp_path: Path, project: Path) -> No
     try:
         assert second.port == free
         assert second.token != first.token
-        assert json.loads(second.ask("GET", "/decisions").body) == [Decision(ids[0], "reject", "", "blurred")]
+        assert json.loads(second.ask("GET", "/decisions").body) == [
+            {**Decision(ids[0], "reject", "", "blurred"), "reviewer": REVIEWER}
+        ]
     finally:
         second.process.kill()
         second.process.communicate()

@@ -18,15 +18,22 @@ ABOUT = Reviewable(
 HEADER = "sample_id,decision,label,note\n"
 
 
-def read(folder: Path, text: str | bytes) -> list[tuple[str, str, str | None, str | None]]:
+def read(folder: Path, text: str | bytes) -> list[tuple[str, ...]]:
+    """Decisions of a file, without who decided where it does not say so."""
     (folder / "review.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
-    return decisions.read(folder / "review.csv", ABOUT).rows()
+    return [row if row[-1] else row[:-1] for row in decisions.read(folder / "review.csv", ABOUT).rows()]
 
 
 def test_each_row_is_a_decision(tmp_path: Path) -> None:
     text = f"{HEADER}c0,accept,,\nc1,reject,dog,blurred\nc2,relabel,cat,\n"
     said = [("c0", "accept", None, None), ("c1", "reject", None, "blurred"), ("c2", "relabel", "cat", None)]
     assert read(tmp_path, text) == said
+    text = "reviewer,sample_id,decision,label,note\n Ada  L. ,c0,accept,,\n,c1,reject,,\n"
+    assert read(tmp_path, text) == [("c0", "accept", None, None, "Ada L."), ("c1", "reject", None, None)]
+    with pytest.raises(ValueError, match="reviewer must have at most 100 characters, got 101"):
+        read(tmp_path, f"reviewer,sample_id,decision,label,note\n{'x' * 101},c0,accept,,\n")
+    with pytest.raises(ValueError, match="missing or repeated: reviewer"):
+        read(tmp_path, "reviewer,reviewer,sample_id,decision,label,note\nx,y,c0,accept,,\n")
 
 
 @pytest.mark.parametrize(
@@ -48,7 +55,7 @@ def test_how_a_table_is_written_changes_nothing(tmp_path: Path, text: str) -> No
 
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
-    rows = [Decision(f"h{place}", "relabel", name, name) for place, name in enumerate(HOSTILE)]
+    rows = [Decision(f"h{place}", "relabel", name, name, name) for place, name in enumerate(HOSTILE)]
     decisions.write(tmp_path / "review.csv", rows)
     assert [Decision(*row) for row in decisions.read(tmp_path / "review.csv", ABOUT).iter_rows()] == rows
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from diva.store import curated, digests, index, ledger, paths
+from diva.store import curated, decisions, digests, index, ledger, paths, tables
 from diva.versions import reviews
 
 CHECKSUM = "sha256:" + "0" * 64
@@ -49,8 +49,36 @@ def test_a_review_is_laid_over_the_one_before(book: ledger.Ledger, tmp_path: Pat
     book, path = reviews.write(book, fresh, "review review.csv")
     assert path == paths.review("v002")
     said = [("c0", "relabel", "b", None), ("c1", "reject", None, None), ("p0", "accept", None, None)]
-    assert reviews.read(book).rows() == said
+    assert reviews.read(book).drop("reviewer").rows() == said
     assert reviews.reviewed(book, tmp_path / "review.csv").is_empty()
+
+
+def test_who_decided_is_stored_with_each_decision_and_a_second_opinion_is_one(
+    book: ledger.Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version of an older library has no such column: who decided then is unknown."""
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "user.name")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "Bob")
+    file = tmp_path / "review.csv"
+    file.write_text("sample_id,decision,label,note\nc0,accept,,\nc1,reject,,\n")
+    old = decisions.read(file, reviews.reviewable(book)).select(list(curated.REVIEW))
+    book, path = reviews.write(book, old, "review review.csv")
+    assert pl.read_parquet(path).columns == list(curated.REVIEW)
+    assert reviews.read(book)["reviewer"].to_list() == [None, None]
+    for name in ("Ada", None, "Cleo"):
+        book, path = reviews.write(book, reviews.reviewed(book, file, name), "review review.csv")
+        file.write_text("sample_id,decision,label,note\nc0,relabel,a,\n")
+    assert reviews.read(book).select("sample_id", "reviewer").rows() == [("c0", "Cleo"), ("c1", "Ada")]
+    assert tables.read(path, curated.REVIEW).columns == list(curated.REVIEW), "what rounds obey"
+    assert reviews.reviewed(book, file, "Cleo").is_empty()
+    unsigned = reviews.read(book).with_columns(reviewer=pl.lit(None, pl.String))
+    assert reviews.fresh(book, unsigned).is_empty(), "nobody says it anew"
+    told = reviews.history(book).select("version", "sample_id", "decision", "reviewer", "given_label").rows()
+    assert told[2:] == [
+        ("v002", "c0", "accept", "Ada", "a"), ("v002", "c1", "reject", "Ada", "a"),
+        ("v003", "c0", "relabel", "Bob", "a"), ("v004", "c0", "relabel", "Cleo", "a"),
+    ]  # fmt: skip
 
 
 def test_nothing_lifts_a_takedown(book: ledger.Ledger, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ export class Decisions {
     this.waiting = 0;
     this.failed = new Map(); // by sample: what the server said
     this.made = this.kept();
-    this.recent = []; // rows, in the order in which they were decided here
+    this.recent = []; // row and what was decided of it before, in the order in which decisions were made here
   }
 
   tell(row = null) {
@@ -24,8 +24,8 @@ export class Decisions {
   of(row) {
     const own = this.made.get(this.known.ids[row]);
     if (own) return { ...own, applied: false };
-    const [decision, label, note] = this.known.decided[row] ?? [];
-    return decision ? { decision, label: label ?? "", note: note ?? "", applied: true } : null;
+    const [decision, label, note, reviewer] = this.known.decided[row] ?? [];
+    return decision ? { decision, label: label ?? "", note: note ?? "", reviewer, applied: true } : null;
   }
 
   /** Whether the reader decided on a row. */
@@ -35,17 +35,24 @@ export class Decisions {
 
   /** The row that was decided last, of those whose decision still stands; undefined where there is none. */
   get last() {
-    return this.recent.findLast((row) => this.has(row));
+    return this.recent.findLast(({ row }) => this.has(row))?.row;
   }
 
   decide(row, decision, label, note) {
-    this.recent.push(row);
-    this.made.set(this.known.ids[row], { decision, label: decision === "relabel" ? label : "", note });
+    const id = this.known.ids[row];
+    this.recent.push({ row, before: this.made.get(id) });
+    this.made.set(id, { decision, label: decision === "relabel" ? label : "", note });
     this.changed(row);
   }
 
+  /** A step back: what was decided of a row before its last decision stands again. */
   undo(row) {
-    if (this.made.delete(this.known.ids[row])) this.changed(row);
+    if (!this.has(row)) return;
+    const step = this.recent.findLastIndex((one) => one.row === row);
+    const [{ before }] = step < 0 ? [{}] : this.recent.splice(step, 1);
+    if (before) this.made.set(this.known.ids[row], before);
+    else this.made.delete(this.known.ids[row]);
+    this.changed(row);
   }
 
   changed(row) {
@@ -126,7 +133,8 @@ export class Decisions {
 }
 
 /** A decision in words, with its label where there is room. */
-export function decided({ decision, label, applied }, room = true) {
+export function decided({ decision, label, reviewer, applied }, room = true) {
   const words = { accept: "accepted", reject: "rejected", relabel: room ? `relabelled ${label}` : "relabelled" };
-  return `${words[decision] ?? decision}${applied ? ", applied" : ""}`;
+  const by = reviewer && room ? ` by ${reviewer}` : "";
+  return `${words[decision] ?? decision}${by}${applied ? ", applied" : ""}`;
 }

@@ -1,5 +1,5 @@
 // Puts the page together: colours first, then samples, then charts.
-import { samples, picture, idle, button, name } from "./data.js";
+import { samples, picture, idle, button, name, count } from "./data.js";
 import { Decisions } from "./decisions.js";
 import { Gallery } from "./gallery.js";
 import { PointMap } from "./map.js";
@@ -48,14 +48,16 @@ function keys(gallery, panel, decisions) {
     a: judged(() => panel.decide("accept")), r: judged(() => panel.decide("reject")), s: judged(() => panel.suggested()),
     l: chosen(() => panel.select.focus()), n: chosen(() => panel.note.focus()), u: () => undo(gallery, panel, decisions),
     "[": () => gallery.turn(-1), "]": () => gallery.turn(1), e: () => decisions.made.size && decisions.export(),
+    t: () => document.getElementById("tens-open").click(), f: () => gallery.form.querySelector("select, input").focus(),
     "?": () => help.showModal(), Escape: () => gallery.choose(-1),
   };
+  gallery.views.forEach((view, place) => (acts[place + 1] = () => view.click()));
   document.addEventListener("keydown", (event) => {
     const at = event.target;
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     const writing = at.matches("input, select, textarea");
     const here = !event.key.startsWith("Arrow") || at === document.body || at.closest("#cards");
-    if (writing && event.key === "Escape") gallery.choose(panel.row, true);
+    if (writing && event.key === "Escape") [at.blur(), gallery.choose(panel.row, true)];
     if (writing || !acts[event.key] || !here) return;
     event.preventDefault();
     acts[event.key]();
@@ -73,11 +75,14 @@ function undo(gallery, panel, decisions) {
 }
 
 /** How far the review has come. */
-function progress(decisions) {
+function progress(known, decisions) {
+  const called = known.called.flatMap((one, row) => (one ? [row] : []));
   const tell = () => {
     const amount = (wanted) => [...decisions.made.values()].filter(({ decision }) => decision === wanted).length;
     const words = `${amount("accept")} accepted, ${amount("reject")} rejected, ${amount("relabel")} relabelled`;
-    const parts = [decisions.made.size ? words : "Nothing decided yet.", decisions.message].filter(Boolean);
+    const done = called.filter((row) => decisions.of(row)).length;
+    const share = done && `${count(done)} of ${count(called.length)} called wrong decided`;
+    const parts = [decisions.made.size ? words : "Nothing decided yet.", share, decisions.message].filter(Boolean);
     document.getElementById("progress").textContent = parts.join(" · ");
     document.getElementById("export").disabled = !decisions.made.size;
   };
@@ -106,7 +111,7 @@ const gallery = new Gallery(known, decisions);
 const panel = new Panel(known, decisions, gallery);
 const map = new PointMap(known, gallery);
 gallery.show(gallery.opening);
-progress(decisions);
+progress(known, decisions);
 keys(gallery, panel, decisions);
 tens(known, decisions, gallery);
 document.documentElement.dataset.ready = String(Math.round(performance.now()));
