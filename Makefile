@@ -30,7 +30,7 @@ install: $(VENV)/.installed ## Make .venv and install the project with pinned ve
 
 curate: $(VENV)/.installed ## Run the pipeline and print what happened.
 	$(BIN)/python -m stages.params
-	$(BIN)/python -m stages.fork_server $(BIN)/dvc repro
+	$(BIN)/python -m stages.fork_server $(BIN)/python -m diva.versions.reproduction repro
 	$(BIN)/diva summary
 
 summary: $(VENV)/.installed ## Print what the last run did.

@@ -35,10 +35,12 @@ OWN = ("diva", "stages")  # packages that are loaded anew
 SHARED = ("numpy", "yaml", "h5py", "pydantic")  # not polars, whose threads no fork has
 TENSORS = (*SHARED, "torch", "scipy.linalg", "scipy.optimize", "PIL.Image")
 LEARNERS = (*TENSORS, "sklearn.linear_model", "sklearn.neural_network", "sklearn.svm")
+NEEDLESS = "pandas"  # which scikit-learn imports where it is there, and uses for frames alone: a third of its time
 LIBRARIES: dict[str, tuple[str, ...]] = dict.fromkeys(
     ("extract", "fit", "score", "extend", "augment", "multimodal", "suggest"), TENSORS
 )
 LIBRARIES |= dict.fromkeys(("reweight", "evaluate"), LEARNERS)
+LIBRARIES["download"] = (*SHARED, "PIL.Image", "scipy.spatial")  # which draws the example
 THREADS = {"jemalloc_bg_thd"}  # that an allocator starts anew in a fork
 ENVIRONMENT = dict(os.environ)  # before libraries set variables of their own
 CHANGES = {ADDRESS, "PWD", "OLDPWD", "SHLVL", "_"}  # from process to process
@@ -121,11 +123,15 @@ def unchanging(environment: dict[str, str]) -> dict[str, str]:
 
 def loaded(module: str) -> bool:
     """Load what a stage's forks share; whether that worked and left no thread that a fork would lack."""
+    sys.modules.setdefault(NEEDLESS, None)  # type: ignore[arg-type]
     try:
         for name in LIBRARIES.get(module.rpartition(".")[2], SHARED):
             importlib.import_module(name)
     except Exception:
         return False
+    finally:
+        if sys.modules[NEEDLESS] is None:
+            del sys.modules[NEEDLESS]
     threads = [task for task in Path("/proc/self/task").iterdir() if int(task.name) != os.getpid()]
     return {(task / "comm").read_text().strip() for task in threads} <= THREADS
 

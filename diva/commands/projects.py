@@ -45,7 +45,7 @@ def run() -> None:
     from diva.commands import project
 
     _start("stages.params")
-    _start("stages.fork_server", sys.executable, "-m", "dvc", "repro")
+    _start("stages.fork_server", sys.executable, "-m", "diva.versions.reproduction", "repro")
     project.summary()
 
 

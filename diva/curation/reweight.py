@@ -53,7 +53,8 @@ class WeightPath:
         history: one entry per step taken.
         loss: the loss in use, with its temperature.
         start: the model at the weights that the first step started from.
-        watched_losses: with ``steps="auto"``, the mean loss of the watched folds after 0, 1, … steps; else empty.
+        watched_losses: with ``steps="auto"``, the mean loss of the watched folds after 0, 1, … steps, the last of which
+            was one too many where fewer than 6 were taken; else empty.
     """
 
     weights: Tensor
@@ -159,7 +160,7 @@ def initial_weights(start: RidgeFit) -> Tensor:
 
 
 def stop_at(watched: tuple[float, ...]) -> int:
-    """The number of steps after which the watched loss first rises, between 2 and 6."""
+    """The number of steps after which the watched loss first rises, 2 to 6; all where it does not."""
     for steps in range(FEWEST_STEPS, len(watched) - 1):
         if watched[steps + 1] > watched[steps]:
             return steps
@@ -176,19 +177,21 @@ def validation_folds(n: int, groups: Tensor | None, seed: int, folds: int = FOLD
 
 
 def watched_losses(start: RidgeFit, loss: Loss, step_size: float, seed: int) -> tuple[float, ...]:
-    """Mean loss of the validating samples that the derivative did not see, after 0 … 6 steps.
+    """Mean loss of the validating samples that the derivative did not see, after 0, 1, … steps, until they end.
 
-    All folds start from one model; a step's model and g serve the derivative and the fold that watches it.
+    All folds start from one model and go side by side; a step's model and g serve the derivative and the fold that
+    watches it.
     """
     fold = validation_folds(start.chunks.shape[0], start.groups, seed)
-    totals = torch.zeros(MOST_STEPS + 1, dtype=torch.float64)
-    for watching in range(FOLDS):
-        fitted, alpha = start, initial_weights(start)
-        for taken in range(MOST_STEPS + 1):
-            if taken:
-                fitted = with_leverage_factors(start.reweighted(alpha))
-            total, validating = loo_loss(fitted, loss, fold == watching)
-            totals[taken] += total / max(validating, 1) / FOLDS
-            if taken < MOST_STEPS:
-                alpha = step(alpha, dataset_derivative(fitted, loss, validating=fold != watching).values, step_size)
-    return tuple(totals.tolist())
+    fits, alphas, means = [start] * FOLDS, [initial_weights(start)] * FOLDS, list[float]()
+    while len(means) <= min(MOST_STEPS, stop_at(tuple(means)) + 1):
+        mean = torch.zeros((), dtype=torch.float64)
+        for watching in range(FOLDS):
+            if means:
+                derivative = dataset_derivative(fits[watching], loss, validating=fold != watching)
+                alphas[watching] = step(alphas[watching], derivative.values, step_size)
+                fits[watching] = with_leverage_factors(start.reweighted(alphas[watching]))
+            total, validating = loo_loss(fits[watching], loss, fold == watching)
+            mean += total / max(validating, 1) / FOLDS
+        means.append(float(mean))
+    return tuple(means)

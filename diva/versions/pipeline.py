@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 DIGEST = re.compile(r"^[0-9a-f]{32}(\.dir)?$")
 
 DVC, TRANSFER = ((sys.executable, "-m", module) for module in ("dvc", "diva.versions.transfer"))
-REPRODUCE = (sys.executable, "-m", "stages.fork_server", *DVC)
+REPRODUCE = (sys.executable, "-m", "stages.fork_server", sys.executable, "-m", "diva.versions.reproduction")
 TRANSFERS = ("push", "fetch", "pull")
 READ = SCRATCH / "read.lock"  # of commands that read other versions, whatever is at work here
 

@@ -90,6 +90,7 @@ def test_auto_takes_two_to_six_steps_whatever_the_chunk_size(seed):
     assert 2 <= len(results[0].history) <= 6
     assert len(results[0].history) == len(results[1].history) == stop_at(results[0].watched_losses)
     assert results[0].watched_losses == pytest.approx(results[1].watched_losses, rel=1e-10)
+    assert len(results[0].watched_losses) == min(6, len(results[0].history) + 1) + 1  # none is watched for nothing
     assert relative_error(results[0].weights, results[1].weights) < 1e-10
 
 

@@ -110,13 +110,13 @@ def stream(command: Sequence[str], log: Callable[[str], None], lock: object = No
     """A DVC command in this process; git's in one of its own."""
     from dvc.cli import main
 
-    from diva.versions import processes, transfer
+    from diva.versions import processes, reproduction, transfer
 
     STEPS.step()
     words = list(map(str, command))
     if words[2:3] == ["stages.fork_server"]:  # stages run in this process, so there is nothing to fork for
         words = words[3:]
-    here = {"dvc": main, "diva.versions.transfer": transfer.transfer}
+    here = {"dvc": main, transfer.__name__: transfer.transfer, reproduction.__name__: reproduction.reproduce}
     if words[1:2] == ["-m"]:
         with heard() as text:
             status = here[words[2]](words[3:])

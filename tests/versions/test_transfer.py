@@ -38,3 +38,20 @@ def test_a_push_after_one_that_was_killed_while_it_made_its_list_is_whole(tmp_pa
     subprocess.run([sys.executable, "-m", "diva.versions.transfer", "push"], check=True)
     stored = {path.read_text() for path in (tmp_path / "remote").rglob("*") if path.is_file()}
     assert stored == {"a\n", "b\n", "c\n"}
+
+
+def test_a_reproduction_writes_the_lock_that_dvc_writes(tmp_path, monkeypatch):
+    """Of everything that a parameter may be, first and after other stages."""
+    monkeypatch.chdir(tmp_path)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"], check=True)
+    params = {"a": [1e-5, None, "null", "1.0", True, {"x": ""}], "b": "0x1: " + "word " * 30, "c": "é\n\ttab 'quote'"}
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    stages = {name: {"cmd": f"echo {name} > {name}", "params": ["a", "b", "c"], "outs": [name]} for name in ("a", "b")}
+    Path("dvc.yaml").write_text(yaml.safe_dump({"stages": stages}), encoding="utf-8")
+    locks = []
+    for module in ("dvc", "diva.versions.reproduction"):
+        Path("dvc.lock").unlink(missing_ok=True)
+        subprocess.run([sys.executable, "-m", module, "repro", "--quiet", "--force"], check=True)
+        locks.append(Path("dvc.lock").read_bytes())
+    assert locks[0] == locks[1]
+    assert b"1e-05" in locks[0]
