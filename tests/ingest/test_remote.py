@@ -48,6 +48,24 @@ def served(tmp_path):
     server.server_close()
 
 
+@pytest.fixture
+def bucket(monkeypatch):
+    """The address of an empty bucket of a server on loopback that speaks S3."""
+    pytest.importorskip("s3fs", reason="the extra test-s3 is not installed")
+    server = pytest.importorskip("moto.server", reason="the extra test-s3 is not installed")
+    store = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    store.start()
+    host, port = store.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    fsspec.filesystem("s3", skip_instance_cache=True).mkdir(f"bucket-{port}")
+    yield f"s3://bucket-{port}"
+    store.stop()
+    fsspec.filesystem("s3").clear_instance_cache()
+
+
 def put(folder: Path, url: str) -> None:
     files, name = fsspec.core.url_to_fs(url)
     files.put(f"{folder}/", name, recursive=True)
@@ -72,15 +90,16 @@ BUILDS = {"plain": layouts.plain, **{name: build for name, (build, _) in layouts
 
 
 @pytest.mark.parametrize("name", BUILDS)
-@pytest.mark.parametrize("scheme", ["memory", "http"])
-def test_every_format_elsewhere_holds_the_samples_that_it_holds_here(name, scheme, served, tmp_path, monkeypatch):
+@pytest.mark.parametrize("scheme", ["memory", "http", pytest.param("s3", marks=pytest.mark.slow)])
+def test_every_format_elsewhere_holds_the_samples_that_it_holds_here(name, scheme, request, tmp_path, monkeypatch):
     """With a cache that holds a few images at a time, too; a manifest names files by their URLs."""
-    address, shown, _ = served
+    address, shown, _ = request.getfixturevalue("served")
     built = BUILDS[name](shown / "in")
     inner = Path(built).relative_to(shown).as_posix()
-    url = f"{address}/{inner}" if scheme == "http" else f"memory://bucket/{inner}"
-    if scheme == "memory":
-        put(shown, "memory://bucket")
+    if scheme != "http":
+        address = request.getfixturevalue("bucket") if scheme == "s3" else "memory://bucket"
+        put(shown, address)
+    url = f"{address}/{inner}"
     expected = read(str(layouts.plain(tmp_path)))
     delivery = read(url)
     assert delivery.refused.is_empty()
