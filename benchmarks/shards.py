@@ -3,8 +3,8 @@
     python -m benchmarks.shards [--images 20000] [--shards 20] [--size 128] [--crop 64] [--threads 1] [--out FILE]
 
 The same made-up JPEG files as a folder class/image, and in WebDataset shards; of each, the stages ``download`` and
-``extract`` with the bundled network, in a process of their own: processor seconds, rates of the one to the other, and the
-largest resident memory beside that of a process that had a single shard.
+``extract`` with the bundled network, in a process of their own: processor seconds, rates of one over the other,
+and the largest resident memory beside that of a process that had a single shard.
 """
 
 import argparse
