@@ -232,6 +232,27 @@ def test_decisions_after_a_rollback_are_put_on_top_though_their_review_has_a_nam
         assert set(reviews.read(ledger.read())["sample_id"]) == {one, two, three}
 
 
+def test_what_a_sync_merged_is_pushed_though_it_brings_nothing_that_the_remote_lacks(pair: Pair) -> None:
+    first, second = pair
+    with first.at_work():
+        commands.forget([pl.read_parquet(paths.TRAIN)["sample_id"][0]], why="asked")
+    with second.at_work():
+        remote.catch_up("origin")
+        remote.bring()
+        operations.rollback(published.find("curated@v0.1.0"))  # killed before it was pushed
+    with first.at_work():
+        assert night() == "Published: curated@v0.2.0."
+    with second.at_work():
+        with pytest.raises(ValueError, match="each has what the other lacks; `diva sync`"):
+            night()
+        versions.sync(None)
+        assert night() == "Published: no new version."
+        assert night() == "Nothing to do."
+    with first.at_work():
+        assert night() == "Published: no new version."
+    assert first.project.git("rev-parse", "HEAD") == second.project.git("rev-parse", "HEAD")
+
+
 def test_a_delivery_is_added_to_what_the_other_operator_published(pair: Pair) -> None:
     first, second = pair
     with first.at_work():

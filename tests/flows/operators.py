@@ -297,6 +297,7 @@ class Operators(RuleBasedStateMachine):
             self.come_back()
             self.all_end_well()
             type(self).ended += 1
+            sys.stderr.write(f"{self.ended} runs held\n")
         finally:
             self.patch.__exit__(None, None, None)
             self.folder.cleanup()

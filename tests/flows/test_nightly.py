@@ -17,6 +17,7 @@ from diva.versions import processes, published, repository, rounds, sets, verify
 from diva.versions.locks import exclusive
 from diva.versions.pipeline import locked_stages
 from diva.versions.processes import BusyError, CommandError, PermanentError
+from diva.versions.published import versions
 from diva.vision import revision
 from flows import deliveries, extend, provenance, work
 from flows.options import Options
@@ -54,7 +55,7 @@ def test_a_new_batch_extracts_its_images_and_reruns_no_earlier_round(night):
 
 def test_versions_before_and_after_new_code_are_whole(night):
     with at(night.project):
-        assert [verdict.faults for verdict in verify.verify(published.versions())] == [(), ()]
+        assert [verdict.faults for verdict in verify.verify(versions())] == [(), ()]
         assert [verdict.faults for verdict in verify.verify([published.find()])] == [()]
         assert (
             sha256(Path("diva/store/features.py"))
@@ -219,7 +220,7 @@ def test_a_rebase_makes_features_of_the_new_revision(published):
     assert json.loads(paths.code("extract").read_text()) == {"revision": 2}
     assert FeatureFile(paths.features("core")).attributes["revision"] == 2
     assert published.nightly().stdout == "Nothing to do.\n"
-    assert [verdict.faults for verdict in verify.verify(published.versions())] == [(), ()]
+    assert [verdict.faults for verdict in verify.verify(versions())] == [(), ()]
 
 
 def test_published_rounds_that_no_longer_follow_stop_the_run_and_can_be_kept(published):
@@ -263,7 +264,7 @@ def test_a_rebase_is_published_and_the_old_version_stays_as_it_was(published):
     assert published.git("rev-parse", "curated@v0.1.0") == before
     old, new = (set(sets.read(name)["sample_id"]) for name in published.tags())
     assert old == new
-    assert [verdict.faults for verdict in verify.verify(published.versions())] == [(), ()]
+    assert [verdict.faults for verdict in verify.verify(versions())] == [(), ()]
     assert run_here().state.name == "NothingToDo"
 
 
