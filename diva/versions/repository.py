@@ -98,7 +98,8 @@ def unpushed(remote: str) -> bool:
     branch = f"refs/remotes/{remote}/{git('branch', '--show-current')}"
     if not git("rev-parse", "--verify", "--quiet", branch, check=False):
         return bool(git("tag", "--list", "curated@v*"))
-    if git("rev-list", "--max-count=1", f"{branch}..HEAD", "--", *CONTENT):
+    # the whole history: what a sync merged counts, also where it brought nothing that the remote lacks
+    if git("rev-list", "--max-count=1", "--full-history", f"{branch}..HEAD", "--", *CONTENT):
         return True
     tags = [f"{namespace}/curated@v*" for namespace in ("refs/tags", f"refs/diva/{remote}")]
     here, there = (git("for-each-ref", "--format=%(objectname)", pattern).splitlines() for pattern in tags)
