@@ -22,6 +22,7 @@ ESTIMATORS = (
     "suggest_multilabel",
     "suggest_regression",
     "consensus",
+    "annotation_table",
 )
 
 

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 from torch import Tensor
@@ -26,7 +26,16 @@ from diva.numerics.grid import choose_ridge
 from diva.numerics.groups import undivided_classes
 from diva.numerics.normalize import Prepared, Scaling, scaling
 from diva.numerics.precision import RidgeFit, fit_ridge
-from diva.text.cells import first_fault, is_missing, require_no_dates
+from diva.text.cells import (
+    check_label,
+    first_fault,
+    is_missing,
+    named_label,
+    plain_labels,
+    require_no_dates,
+    require_rows,
+    shape_fault,
+)
 from diva.text.choices import GroupMode, Normalization
 from diva.text.labels import in_two_spellings, normalized
 
@@ -118,7 +127,11 @@ def read(
 ) -> CheckedInput:
     """Labels to codes, rows to chunks, λ, and what is left out together; a class has ``fewest`` samples and groups."""
     labels = read_labels(y)
-    check_consistent_length(X, labels)
+    require_rows(X=X, y=labels)
+    if isinstance(sample_weight, str):
+        raise ValueError(
+            f"sample_weight must hold a number for each row (n,), got {sample_weight!r}; compute them first."
+        )
     given = None if sample_weight is None else as_array(sample_weight)
     alpha = torch.tensor(_check_sample_weight(given, labels, dtype=np.float64, ensure_non_negative=True))
     classes = np.unique(labels)
@@ -206,6 +219,7 @@ def read_features(X: Any, fewest: int = 1, name: str = "X") -> Any:
         if hasattr(X, "collect"):
             raise ValueError(f"{name} must be data, got a lazy frame; call .collect() first.")
         return read_numbers(X, name, ensure_min_samples=fewest)
+    _require_open(X, name)
     if isinstance(X, Tensor) and X.layout != torch.strided:
         raise ValueError(f"{name} must be dense, got a tensor of layout {X.layout}; use {name}.to_dense().")
     if X.dtype.is_complex if isinstance(X, Tensor) else X.dtype.kind not in "fiub":
@@ -222,20 +236,36 @@ def read_numbers(values: Any, name: str, **options: Any) -> Array:
         ValueError: a text, a date or a number that is not finite: its row and column are named.
     """
     require_no_dates(values, name)
+    if said := shape_fault(values, name):
+        raise ValueError(said)
+    if isinstance(values, np.ma.MaskedArray):
+        values = values.astype(float).filled(np.nan)
     try:
-        return check_array(values, input_name=name, **options)  # type: ignore[no-any-return]
+        checked = check_array(values, input_name=name, **options)
+        if checked.dtype.kind in "fiub":
+            return checked  # type: ignore[no-any-return]
+        raise ValueError(f"{name} must hold numbers, got {checked.dtype}; convert it, or leave such columns out.")
     except (ValueError, TypeError):
         if hasattr(values, "shape") and not values.shape[0] and options.get("ensure_min_samples"):
             raise ValueError(f"{name} must have shape (n, p) with at least 1 row, got {tuple(values.shape)}.") from None
         if said := first_fault(values, name):
             raise ValueError(said) from None
+        if np.asarray(values).dtype.kind in "US":
+            raise ValueError(f"{name} must hold numbers, got text; convert it: numpy.array({name}, float).") from None
         raise
 
 
-def as_array(values: Any) -> Any:
+def _require_open(values: Any, name: str) -> None:
+    """ValueError where a data set's file is closed."""
+    if isinstance(values, h5py.Dataset) and not values:
+        raise ValueError(f"{name} must be an open data set, got one of a closed file; call this before file.close().")
+
+
+def as_array(values: Any, name: str = "an array") -> Any:
     """A tensor or a data set of a file as a numpy array; anything else as it is."""
     if isinstance(values, Tensor):
         return values.detach().cpu().numpy()
+    _require_open(values, name)
     if isinstance(values, h5py.Dataset):
         return (values.asstr() if h5py.check_string_dtype(values.dtype) else values)[:]
     return values
@@ -247,14 +277,21 @@ def read_labels(y: Any, name: str = "y") -> Array:
     Raises:
         ValueError: where a label is missing, or a row has several.
     """
-    values = as_array(y)
+    values = plain_labels(as_array(y, name), name)
     if isinstance(values, Iterable) and (not isinstance(values, np.ndarray) or values.dtype.kind in "fO"):
         for row, label in enumerate(values):
-            _check_label(label, name, row)
+            check_label(label, name, row)
         if len({isinstance(label, str) for label in values}) > 1:
             raise ValueError(f"{name} must hold text or numbers, got both; make all of them text.")
+        if not any(np.ndim(label) or isinstance(label, str | Real | set | dict) for label in values):
+            values = [named_label(label) for label in values]
     labels = check_array(values, ensure_2d=False, dtype=None, input_name=name, ensure_min_samples=0)
     labels = column_or_1d(labels, warn=True)
+    if labels.dtype.kind == "f" and (labels % 1).any():
+        raise ValueError(
+            f"{name} must hold classes, got numbers such as {labels[labels % 1 != 0][0]} (Unknown label type: "
+            f"continuous); detect_regression and its like take numbers, pandas.cut({name}, 5) makes classes of them."
+        )
     if len(labels):
         check_classification_targets(labels)
         if labels.dtype.kind in "UO":
@@ -276,14 +313,6 @@ def warn_of_spellings(names: Iterable[Any], name: str, stacklevel: int = 4) -> N
     """Warn where labels differ in blanks, in case or in the way characters are composed alone: they are two here."""
     for first, second in in_two_spellings(names):
         warnings.warn(f"{name} holds {first!r} and {second!r}, which count as two classes.", stacklevel=stacklevel)
-
-
-def _check_label(label: Any, name: str, row: int) -> None:
-    """ValueError where a label is missing or more than one."""
-    if isinstance(label, list | tuple | set | dict) and len(label) != 1:
-        raise ValueError(f"{name} must hold one label a sample, got {label!r} in row {row}.")
-    if is_missing(label):
-        raise ValueError(f"{name} must hold a label for every row, got none in row {row}.")
 
 
 def check_columns(first: Any, second: Any, name: str) -> None:

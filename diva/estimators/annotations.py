@@ -4,14 +4,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_consistent_length
 
 from diva import inputs
 from diva.curation.annotators import consensus as consensus_of_rows
 from diva.estimators.results import ConsensusLabels
 from diva.inputs import Array, Engine, Precision, Ridge, Size
 from diva.numerics.threads import single_threaded_libraries
-from diva.text.cells import is_missing
+from diva.text.cells import is_missing, require_rows
 from diva.text.choices import Normalization
 
 
@@ -32,6 +31,7 @@ def consensus(
     Args:
         X: (n, p).
         annotations: (n, A) labels, one column an annotator; None, NaN, pandas' NA or an empty text where one gave none.
+            Or a frame with a row for each thing said: a position in X, `annotator`, `label`.
         groups: (n,) of numbers or strings; rows of one group are left out together.
         ridge: λ > 0, or `loo`.
         normalize: `unit`, `none` or `standardize`.
@@ -55,8 +55,8 @@ def consensus(
         array([1. , 0.5])
     """
     engine, rows = Engine(ridge, normalize, chunk_size, device, dtype), inputs.read_features(X)
-    votes, classes = _votes(annotations)
-    check_consistent_length(rows, votes)
+    votes, classes = _votes(_wide(annotations, len(rows)))
+    require_rows(X=rows, annotations=votes)
     nothing = torch.zeros(len(votes), dtype=torch.int64)
     chunks = engine.chunks(rows, nothing, engine.scaling(rows, nothing, nothing == 0))
     together = None if groups is None else inputs.group_codes(inputs.read_groups(groups, len(votes)))
@@ -101,8 +101,12 @@ def annotation_table(row: Any, annotator: Any, label: Any, *, n: int, time: Any 
         ([['cat', 'dog'], ['dog', None]], ['ann', 'bob'])
     """
     rows, said, labels = np.asarray(row), np.asarray(annotator), np.asarray(label, dtype=object)
-    check_consistent_length(rows, said, labels, time)
-    if len(rows) and not (rows.dtype.kind in "iu" and 0 <= rows.min() <= rows.max() < n):
+    require_rows(row=rows, annotator=said, label=labels, time=time)
+    if len(rows) and rows.dtype.kind not in "iu":
+        raise ValueError(f"row must hold positions in X, whole numbers from 0, got {rows.tolist()[0]!r}; number them.")
+    if missing := [number for number, name in enumerate(said.tolist()) if is_missing(name)]:
+        raise ValueError(f"annotator must hold a name in every row, got none in row {missing[0]}; leave it out.")
+    if len(rows) and not (0 <= rows.min() <= rows.max() < n):
         raise ValueError(f"row must hold positions in 0..{n - 1}, got {rows.min()}..{rows.max()}.")
     annotators, columns = np.unique(said, return_inverse=True)
     order = np.arange(len(rows)) if time is None else np.argsort(np.asarray(time), kind="stable")
@@ -110,6 +114,21 @@ def annotation_table(row: Any, annotator: Any, label: Any, *, n: int, time: Any 
     for i in order:
         table[rows[i], columns[i]] = labels[i]
     return table, annotators
+
+
+def _wide(annotations: Any, n: int) -> Any:
+    """A frame of who said what of which row as a table (n, A); anything else as it is."""
+    names = list(getattr(annotations, "columns", ()))
+    if len(names) != 3 or not {"annotator", "label"} < set(names):
+        return annotations
+    (row,) = set(names) - {"annotator", "label"}
+    positions = np.asarray(annotations[row])
+    if positions.dtype.kind not in "iu":
+        raise ValueError(
+            f"annotations must name rows by their positions in X, got {positions[:1].tolist()} in column {row!r}; "
+            "number them: positions = {name: i for i, name in enumerate(names of the rows of X)}."
+        )
+    return annotation_table(positions, annotations["annotator"], annotations["label"], n=n)[0]
 
 
 def _votes(annotations: Any) -> tuple[torch.Tensor, Array]:

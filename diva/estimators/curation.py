@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from sklearn.utils import check_consistent_length
 
 from diva import inputs
 from diva.curation import why
@@ -29,6 +28,7 @@ from diva.numerics.groups import undivided_classes
 from diva.numerics.leave_one_out import choose_temperature
 from diva.numerics.losses import Loss
 from diva.numerics.threads import single_threaded_libraries
+from diva.text.cells import require_rows
 from diva.text.choices import LossName, Normalization, Rule, Score, ValidateOn, is_whole
 
 
@@ -212,7 +212,7 @@ def extend(
     if candidates.shape[1] != rows.shape[1]:
         raise ValueError(f"X_pool must have the {rows.shape[1]} features of X, got {candidates.shape[1]}.")
     labels = inputs.read_labels(y_pool, "y_pool")
-    check_consistent_length(candidates, labels)
+    require_rows(X_pool=candidates, y_pool=labels)
     labels = inputs.in_spelling_of(data.classes, labels)
     foreign = np.unique(labels[~np.isin(labels, data.classes)])
     if len(foreign):

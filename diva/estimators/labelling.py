@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_consistent_length
 
 from diva import inputs
 from diva.estimators.results import NextLabels
@@ -13,6 +12,7 @@ from diva.inputs import Array, Engine, Groups, Precision, Ridge, Size
 from diva.methods import registry
 from diva.numerics.precision import RidgeFit, fit_ridge
 from diva.numerics.threads import single_threaded_libraries
+from diva.text.cells import require_rows
 from diva.text.choices import Normalization
 
 
@@ -106,7 +106,7 @@ def _core(engine: Engine, X: Any, labels: Array, groups: Groups, width: int) -> 
     if len(np.unique(labels)) > 1:
         data = inputs.read(engine, rows, labels, None, groups, fewest=1)
         return data.fitted, data.chunks.scaling
-    check_consistent_length(rows, labels)
+    require_rows(X=rows, y=labels)
     codes = torch.zeros(len(labels), dtype=torch.int64)
     scaling = engine.scaling(rows, codes, codes == 0)
     return fit_ridge(engine.chunks(rows, codes, scaling), 1, 1.0), scaling  # no other class to choose λ by

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from sklearn.utils import check_consistent_length
 from torch import Tensor
 
 from diva import inputs
@@ -23,6 +22,7 @@ from diva.inputs import Array, Engine, Ridge, Size
 from diva.numerics.normalize import Prepared
 from diva.numerics.targets import TargetFit, TargetLoss, choose_entry_temperature, loo_predictions_of_targets
 from diva.numerics.threads import single_threaded_libraries
+from diva.text.cells import require_rows
 from diva.text.choices import Normalization, ValidateOn
 
 TargetRule = Literal["calibrated", "trimmed", "all"]
@@ -301,7 +301,7 @@ def _extended(
     budget: int | None,
     settings: RoundSettings,
 ) -> Extension:
-    check_consistent_length(range(pool.shape[0]), targets)
+    require_rows(X_pool=range(pool.shape[0]), y_pool=targets)
     loss = target_rule(rule[0], core, pool, targets, rule[1])
     added = extend_targets(core, pool, targets, loss, budget, settings)
     history = tuple(RoundSummary(len(r.index), r.candidates, r.validating, r.loss) for r in added.history)

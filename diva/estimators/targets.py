@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.preprocessing import MultiLabelBinarizer
-from sklearn.utils import check_consistent_length
 
 from diva import inputs
 from diva.curation.target_detection import detect_entries, detect_numbers
@@ -26,7 +25,7 @@ from diva.numerics.targets import (
     reweight_targets,
 )
 from diva.numerics.threads import single_threaded_libraries
-from diva.text.cells import is_missing
+from diva.text.cells import is_missing, require_rows
 from diva.text.choices import Normalization
 from diva.text.labels import normalized
 
@@ -291,7 +290,7 @@ def _from_lists(lists: Any) -> tuple[torch.Tensor, tuple[Any, ...]]:
 def rows_of(X: Any, targets: torch.Tensor, engine: Engine) -> Prepared:
     """X (n, p) prepared for the closed forms, beside targets (n, q)."""
     rows = inputs.read_features(X)
-    check_consistent_length(rows, targets)
+    require_rows(X=rows, y=targets)
     nothing = torch.zeros(len(targets), dtype=torch.int64)
     return engine.chunks(rows, nothing, engine.scaling(rows, nothing, nothing == 0))
 

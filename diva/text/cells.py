@@ -1,7 +1,7 @@
 """Cells of arrays and data frames that are no numbers: what is wrong with the first, where it stands, what to do."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import date, timedelta
 from numbers import Real
 from typing import Any
@@ -19,6 +19,12 @@ def is_missing(value: Any) -> bool:
     return value is None or nan or type(value).__name__ in ("NAType", "NaTType")
 
 
+def is_sequence(values: Any) -> bool:
+    """Whether something holds values in an order: a list, an array, a column; not a text, a mapping, an iterator."""
+    arrays = hasattr(values, "__len__") or hasattr(values, "__array__")
+    return arrays and not isinstance(values, str | bytes | Mapping | Set)
+
+
 def require_no_dates(values: Any, name: str) -> None:
     """ValueError where an array or a column of a frame holds dates, of which some libraries make numbers in silence."""
     framed = hasattr(values, "columns") and hasattr(values, "dtypes")
@@ -28,6 +34,81 @@ def require_no_dates(values: Any, name: str) -> None:
         dates = [""]
     if dates:
         raise ValueError(f"{name} must hold numbers, got dates{dates[0]}; {UNDATED}.")
+
+
+def shape_fault(values: Any, name: str) -> str:
+    """What is wrong with what is no table of numbers at all, and what to do; empty where it may be one."""
+    if hasattr(values, "nnz"):  # sparse: scikit-learn says so
+        return ""
+    if isinstance(values, Mapping):
+        made = f"numpy.column_stack(list({name}.values())), or polars.DataFrame({name})"
+        return f"{name} must be an array or a frame, got a mapping of {len(values)} columns; stack them: {made}."
+    if not is_sequence(values):
+        got = repr(values) if isinstance(values, str | bytes) else f"a {type(values).__name__}"
+        return f"{name} must be an array, a frame or a list of rows, got {got}; load it, or make a list of it."
+    if isinstance(values, Sequence):
+        lengths = [len(row) if isinstance(row, Sequence | np.ndarray) and is_sequence(row) else 0 for row in values]
+        odd = next((row for row, length in enumerate(lengths) if length != lengths[0]), None)
+        if odd is not None:
+            return (
+                f"{name} must have rows of one length, got {lengths[0]} numbers in row 0, {lengths[odd]} in row {odd}."
+            )
+    kind, shape = getattr(getattr(values, "dtype", None), "kind", ""), getattr(values, "shape", ())
+    if kind == "c":
+        return f"{name} must hold real numbers, got {values.dtype} (Complex data not supported); take .real, or .view."
+    if len(shape) > 2:
+        return f"{name} must have shape (n, p), got {tuple(shape)}; flatten each row: {name}.reshape(len({name}), -1)."
+    return ""
+
+
+def plain_labels(values: Any, name: str) -> Any:
+    """Labels without what wraps them: a frame of one column, pandas' own types, a mask, bytes.
+
+    Raises:
+        ValueError: they are no sequence of labels.
+    """
+    if not is_sequence(values):
+        got = f"{values!r}" if isinstance(values, str | bytes) else f"a {type(values).__name__}"
+        raise ValueError(f"{name} must hold one label a sample (n,), got {got}; give a list or an array of them.")
+    if isinstance(values, np.ma.MaskedArray):
+        values = np.where(np.ma.getmaskarray(values), None, values.astype(object).data)
+    elif hasattr(values, "columns") or hasattr(values, "iloc"):
+        values = values.to_numpy()
+    if getattr(values, "ndim", 1) == 2 and values.shape[1] > 1:
+        hint = "one-hot rows become labels by .argmax(1), several labels a sample go to detect_multilabel and its like"
+        raise ValueError(f"{name} must hold one label a sample (n,), got shape {tuple(values.shape)}; {hint}.")
+    kind = getattr(getattr(values, "dtype", None), "kind", "")
+    return np.char.decode(values, "utf-8") if kind == "S" else values
+
+
+def named_label(label: Any) -> str:
+    """An interval, a member of an enumeration, bytes or anything else as text."""
+    return label.decode("utf-8", "backslashreplace") if isinstance(label, bytes) else str(label)
+
+
+def check_label(label: Any, name: str, row: int) -> None:
+    """ValueError where a label is missing or more than one."""
+    if isinstance(label, list | tuple | set | dict) and len(label) != 1:
+        raise ValueError(f"{name} must hold one label a sample, got {label!r} in row {row}.")
+    if is_missing(label):
+        raise ValueError(f"{name} must hold a label for every row, got none in row {row}.")
+
+
+def require_rows(**named: Any) -> None:
+    """ValueError where arrays, of which some may be None, have not as many rows."""
+    shapes = {
+        name: np.shape(values)[:2] if hasattr(values, "shape") else (len(values),)
+        for name, values in named.items()
+        if values is not None
+    }
+    lengths = [shape[0] for shape in shapes.values()]
+    if len(set(lengths)) > 1:
+        turned = [name for name, shape in shapes.items() if shape[1:] == (lengths[-1],)]
+        hint = f"; transpose {turned[0]}: {turned[0]}.T" if turned else ""
+        names = " and ".join(shapes)
+        raise ValueError(
+            f"{names} must have a row for each sample, got inconsistent numbers of samples: {lengths}{hint}."
+        )
 
 
 def first_fault(values: Any, name: str) -> str:

@@ -4,6 +4,7 @@ The right answer was decided before the first run; each is small, and none is on
 written for.
 """
 
+import enum
 import io
 import tarfile
 import unicodedata
@@ -444,6 +445,17 @@ X = np.random.default_rng(3).normal(size=(60, 4)) + 4 * np.eye(4)[np.arange(60) 
 Y = np.array(["ant", "bee", "cow"])[np.arange(60) % 3]
 FRAME = pl.DataFrame(X, schema=list("abcd"))
 
+
+def closed() -> Any:
+    with h5py.File(io.BytesIO(), "w") as file:
+        return file.create_dataset("x", data=X)
+
+
+def long_list(rows: Sequence[Any]) -> pl.DataFrame:
+    """Two annotators of each row."""
+    return pl.DataFrame({"sample": [*rows] * 2, "annotator": ["ann"] * 60 + ["bob"] * 60, "label": Y.tolist() * 2})
+
+
 CALLS = [
     bad("estimators", "words and numbers", "labels of two types", lambda: detect(X, [1, *Y[1:].tolist()]), "y must hold", "text or numbers"),
     bad("estimators", "a label that is None", "in row 7", lambda: detect(X, [None if i == 7 else label for i, label in enumerate(Y)]), "row 7"),
@@ -455,7 +467,19 @@ CALLS = [
     bad("estimators", "a score misspelt", "sofft", lambda: detect(X, Y, score="sofft"), "score must be", "soft"),
     bad("estimators", "no ridge", "0", lambda: detect(X, Y, ridge=0), "ridge must be"),
     bad("estimators", "a negative budget", "-1", lambda: extend(X, Y, X, Y, budget=-1), "budget must lie"),
-    bad("estimators", "rows of text", "a column of names among the numbers", lambda: detect(FRAME.with_columns(a=pl.lit("x")), Y), "could not convert string"),
+    bad("estimators", "a dictionary of columns", "as X", lambda: detect(dict(enumerate(X.T)), Y), "X must be an array or a frame, got a mapping of 4 columns", r"column_stack\(list\(X.values"),
+    bad("estimators", "a name of a file", "as X", lambda: detect("x.npz", Y), "X must be an array, a frame or a list of rows, got 'x.npz'; load it"),
+    bad("estimators", "a closed file of HDF5", "whose data set is X", lambda: detect(closed(), Y), "X must be an open data set, got one of a closed file"),
+    bad("estimators", "rows and columns exchanged", "X is (p, n)", lambda: detect(X.T, Y), r"X and y must have a row for each sample, .*\[4, 60\]; transpose X: X.T"),
+    bad("estimators", "numbers as text", "of a .csv read without types", lambda: detect(X.astype(str), Y), "X must hold numbers, got text; convert it"),
+    bad("estimators", "a ragged list", "a row of three numbers", lambda: detect([*X.tolist()[:59], [1.0] * 3], Y), "X must have rows of one length, got 4 numbers in row 0, 3 in row 59"),
+    bad("estimators", "a mask", "over a cell of X, which stays in it", lambda: detect(np.ma.masked_array(X, X[5, 2] == X), Y), "X contains NaN in row 5, column 2"),
+    bad("estimators", "a mask over labels", "in row 5", lambda: detect(X, np.ma.masked_array(Y, np.arange(60) == 5)), "got none in row 5"),
+    bad("estimators", "one-hot labels", "(n, k)", lambda: detect(X, np.eye(3)[np.arange(60) % 3]), "y must hold one label a sample", "argmax"),
+    bad("estimators", "an iterator of labels", "that can be read once", lambda: detect(X, iter(Y)), "y must hold one label a sample .*, got a iterator", "give a list"),
+    bad("estimators", "numbers as classes", "a measurement as y", lambda: detect(X, X[:, 0]), "y must hold classes, got numbers such as", "detect_regression"),
+    bad("estimators", "annotations by paths", "rows of X have no names", lambda: diva.consensus(X, long_list([f"{i}.jpg" for i in range(60)])), "positions in X, got .'0.jpg'. in column 'sample'; number them"),
+    bad("estimators", "rows of text", "a column of names among the numbers", lambda: detect(FRAME.with_columns(a=pl.lit("x")), Y), "X must hold numbers, got .x. in row 0, column .a.; leave it out"),
 ]  # fmt: skip
 
 
@@ -465,6 +489,38 @@ def test_calls_that_cannot_be_are_refused(fault: Case, make: Make, said: tuple[s
         make()
     for part in said:
         assert refused.match(part)
+
+
+Kind = enum.Enum("Kind", "ant bee cow")
+
+
+@pytest.mark.parametrize(
+    ("fault", "labels"),
+    [
+        Case("labels of other types", "estimators", "intervals, enumerations, dates: by their names", UNHARMED).param([Kind[name] for name in Y]),
+        Case("bytes", "estimators", "labels as C and old HDF5 hold them", UNHARMED).param(np.char.encode(Y)),
+        Case("a frame of labels", "estimators", "of one column", UNHARMED).param(pl.DataFrame({"y": Y})),
+        Case("categories", "estimators", "of polars", UNHARMED).param(pl.Series(Y, dtype=pl.Categorical)),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:A column-vector y")
+def test_labels_of_any_type_are_classes(fault: Case, labels: Any) -> None:
+    wrong = detect(X, labels)
+    assert np.array_equal(wrong.score, detect(X, Y).score)
+    assert [name.split(".")[-1] for name in wrong.suggested] == detect(X, Y).suggested.tolist()
+
+
+def test_intervals_are_classes_by_their_names_and_whole_numbers_stay_such() -> None:
+    pandas = pytest.importorskip("pandas")
+    cut = pandas.cut(X[:, 0], 3)
+    assert set(detect(X, cut).suggested) <= set(map(str, cut.categories))
+    assert detect(X, pandas.Series(np.arange(60) % 3, dtype="Int64")).suggested.dtype.kind == "i"
+
+
+@Case("a long list of annotations", "estimators", "a row for each thing said, as consensus gets it", UNHARMED).test
+def test_consensus_takes_a_long_list() -> None:
+    said = long_list(range(60))
+    assert diva.consensus(X, said).label.tolist() == diva.consensus(X, np.column_stack([Y, Y])).label.tolist()
 
 
 @Case("lists of lists", "estimators", "X and y as plain lists, weights too, from diva itself", UNHARMED).test
