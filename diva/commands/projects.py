@@ -68,15 +68,22 @@ def upgrade(
         bool, typer.Option("--diff", help="Show every line that changes, and change nothing.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="BRANCH", help="In a clone: the repository's; upstream, unless given."),
+    ] = None,
 ) -> None:
     """Bring the project's files to the installed version: shows what changes first, keeps what you changed.
 
-    Published rounds stay as they are. Commit the result, then go on as before.
+    Published rounds stay as they are. Commit the result, then go on as before. In a clone of the repository: merge its
+    newest programs, and keep ledger, data and settings; this is committed.
     """
-    from diva.ingest import project
     from diva.store import atomic, paths
     from diva.versions import library, scaffold
 
+    if not library.is_installed():
+        _upgrade_clone(source, difference, yes)
+        return
     listed, (text, values) = scaffold.changes(), params.read()
     lacking = scaffold.lacking_settings(values)
     if difference:
@@ -88,11 +95,39 @@ def upgrade(
         return
     if not yes:
         typer.confirm("Go on?", abort=True)
-    for name, keys in lacking.items():
-        text = project.edited(text if name in values else f"{text.rstrip()}\n\n{name}: {{}}\n", name, keys)
+    text = _completed(text, values, lacking)
     scaffold.upgrade(listed)
     atomic.write_text(paths.PARAMS, text)
     console.show([("next", "git diff, git commit -am 'Upgrade', then diva run or the next night")])
+
+
+def _upgrade_clone(source: str | None, difference: bool, yes: bool) -> None:
+    """Merge the repository's programs into a clone of it."""
+    from diva.versions import locks, scaffold, upstream
+
+    with locks.exclusive():
+        ref, (text, values) = upstream.fetched(source), params.read()
+        missing, lacking = upstream.commits(ref), scaffold.lacking_settings(values, upstream.settings(ref))
+        if difference:
+            typer.echo(upstream.difference(ref))
+            return
+        newest = missing[0] if missing else "nothing that is not here"
+        console.show([("from", ref), ("commits", f"{len(missing)}, the newest: {newest}"), *_settings(lacking)])
+        if not missing and not lacking:
+            return
+        if not yes:
+            typer.confirm("Go on?", abort=True)
+        upstream.merge(ref, _completed(text, values, lacking))
+        console.show([("next", "make install, diva verify --all, then make curate or the next night")])
+
+
+def _completed(text: str, values: dict[str, Any], lacking: dict[str, dict[str, object]]) -> str:
+    """The text of params.yaml with the settings that it lacks."""
+    from diva.ingest import project
+
+    for name, keys in lacking.items():
+        text = project.edited(text if name in values else f"{text.rstrip()}\n\n{name}: {{}}\n", name, keys)
+    return text
 
 
 def _facts(listed: "list[Change]") -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from diva.store import atomic, documents, paths
 from diva.versions import library
+from diva.versions.closure import has_published_rounds
 from diva.versions.processes import git
 
 FILES = (
@@ -19,6 +20,7 @@ FILES = (
     ".dvc/plots/*", "profiles/*.yaml", "flows/**/*.py", "stages/**/*.py",
 )  # fmt: skip
 LISTS = (".gitignore", ".dvcignore")  # a folder may have them already: lines are added
+HISTORY_SECTIONS = frozenset({"download", "extract", "duplicates", "fit", "score", "curate"})
 Kind = Literal["new", "changed", "gone", "yours"]
 
 
@@ -119,13 +121,7 @@ def _with_lines_here(path: str, text: str) -> str:
 
 
 def changes() -> list[Change]:
-    """What an upgrade to the installed library would do, file by file.
-
-    Raises:
-        ValueError: the project is a clone of the repository, which git upgrades.
-    """
-    if not library.is_installed():
-        raise ValueError("This project holds its library, as clones of the repository do: upgrade it by `git pull`.")
+    """What an upgrade to the installed library would do, file by file."""
     before, now = library.recorded()["files"], brought()
     return [
         change for path in sorted(before.keys() | now) if (change := _change(path, before.get(path), now.get(path)))
@@ -155,11 +151,15 @@ def upgrade(listed: list[Change]) -> None:
     _write(brought(), stay=unchanged)
 
 
-def lacking_settings(values: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
-    """Settings that the library's params.yaml has and these lack, by section."""
-    own = documents.sections(example(paths.PARAMS), paths.PARAMS)
+def lacking_settings(values: dict[str, dict[str, object]], text: str = "") -> dict[str, dict[str, object]]:
+    """Settings that the library's params.yaml, or another's text, has and these lack, by section.
+
+    Where rounds are published, a key more in a section they rest on would make them anew: there defaults are used.
+    """
+    own = documents.sections(text or example(paths.PARAMS), paths.PARAMS)
     lacking = {
         name: {key: value for key, value in section.items() if key not in values.get(name, {})}
         for name, section in own.items()
     }
-    return {name: section for name, section in lacking.items() if section}
+    final = HISTORY_SECTIONS & values.keys() if has_published_rounds() else ()
+    return {name: section for name, section in lacking.items() if section and name not in final}

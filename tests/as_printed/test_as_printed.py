@@ -52,7 +52,8 @@ LABELS = {  # by tests/pipeline/test_label_next.py, with the file that comes bac
 }
 # What takes from a quarter of an hour to hours, or the network; that make knows it is looked at here.
 LONG = {
-    f"make {target}" for target in ("test", "check", "test-slow", "kill", "faults", "audit", "soak", "docs", "sbom")
+    f"make {target}"
+    for target in ("install", "test", "check", "test-slow", "kill", "faults", "audit", "soak", "docs", "sbom")
 }
 SITE = {  # pages of the site: its Python, and that the command line takes its commands, in test_site.py
     # there on two versions
@@ -65,6 +66,14 @@ SITE = {  # pages of the site: its Python, and that the command line takes its c
     *("dvc get <repository> data/release/train.parquet --rev curated@v0.3.0", "dvc artifacts get <repository> curated"),
     "pip install --upgrade <this repository>",
     'git commit -am "Upgrade"',
+    *(
+        "git remote add upstream <this repository>",
+        "diva upgrade --from upstream/main",
+    ),  # tests/versions/test_upstream.py
+    *("git fetch origin", "git merge --no-commit --no-ff origin/main", 'git commit -m "Upgrade"'),  # as that does
+    "git restore --source=HEAD --staged --worktree data dvc.lock params.yaml",
+    *("diva review --serve --as Ada", "diva review --apply review.csv --as Bob"),  # tests/review, tests/flows
+    *("diva review", "diva review --history"),
     "diva init --core core.npz --pool pool.npz --test test.npz",  # tests/pipeline/test_own_data.py
     "diva init --core photos/labelled --pool photos/scraped --group-by parent",  # tests/ingest/test_groups.py
     "diva init --core core.parquet --pool pool.parquet --test test.parquet --task regression",  # tests/pipeline
