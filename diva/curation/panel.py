@@ -1,5 +1,6 @@
 """Training sets side by side: the same linear head is trained on each, and all are tested on the same rows."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ from diva.numerics.residence import in_own_span
 from diva.store import ledger, release
 from diva.text.choices import Learner
 from diva.text.progress import track
+
+logger = logging.getLogger(__name__)
 
 
 class Drawn(NamedTuple):
@@ -55,7 +58,7 @@ def sets(
         most: rows that train each of them at most.
 
     Returns:
-        The figures of each set; 1 for each test sample that its head gets wrong; what each learner took.
+        The figures of each set; 1 for each test sample that its head gets wrong; how each learner was set.
     """
     compared = training_sets(trial, core, pool, members)
     heads = {
@@ -66,8 +69,9 @@ def sets(
     compared["uniform"], heads["uniform"] = Training(first), trial.judge(first)
     errors = {name: head.errors for name, head in heads.items()} | {"uniform": trial.uniform(core, pool, len(members))}
     judged = panels(trial, compared, errors, learners, most)
-    if "ridge" in learners:
-        judged.about["ridge"] = {"seconds": round(sum(head.seconds for head in heads.values()), 2)}
+    seconds = judged.seconds | {"ridge": sum(head.seconds for head in heads.values())}
+    # said, not stored: figures of a version are the same whenever they are made
+    logger.info("seconds of training: %s", ", ".join(f"{name} {seconds[name]:.2f}" for name in learners))
     described = {
         name: {
             **figures(trial, heads[name], errors[name], errors["core"], len(training.frame)),
@@ -83,6 +87,7 @@ class Judged(NamedTuple):
 
     errors: dict[str, dict[str, Errors]]
     about: dict[str, Any]
+    seconds: dict[str, float]
 
 
 def panels(
@@ -92,17 +97,18 @@ def panels(
     errors: dict[str, dict[str, Errors]] = {name: {} for name in compared}
     about: dict[str, Any] = {"rows": most, "sampled": any(len(training.frame) > most for training in compared.values())}
     allowed = {name: _without(training, trial.allowed(training.frame)) for name, training in compared.items()}
+    seconds: dict[str, float] = {}
     for learner in learners:
-        penalty, seconds = trial.penalty(learner, allowed["core"].frame, most), 0.0
+        penalty, seconds[learner] = trial.penalty(learner, allowed["core"].frame, most), 0.0
         for name, training in track(allowed.items(), len(allowed), learner):
             if learner == "ridge":
                 errors[name][learner] = heads[name]
                 continue
             made = trial.ask(learner, training, penalty, most)
             errors[name][learner] = made["errors"]
-            seconds += float(made["seconds"])
-        about[learner] = {"penalty": penalty, "seconds": round(seconds, 2)} if learner != "ridge" else {}
-    return Judged(errors, about)
+            seconds[learner] += float(made["seconds"])
+        about[learner] = {"penalty": penalty} if learner != "ridge" else {}
+    return Judged(errors, about, seconds)
 
 
 def _without(training: Training, allowed: pl.Series) -> Training:
