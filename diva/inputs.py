@@ -239,7 +239,7 @@ def read_numbers(values: Any, name: str, **options: Any) -> Array:
     if said := shape_fault(values, name):
         raise ValueError(said)
     if isinstance(values, np.ma.MaskedArray):
-        values = values.astype(float).filled(np.nan)
+        values = np.ma.filled(values.astype(float), np.nan)
     try:
         checked = check_array(values, input_name=name, **options)
         if checked.dtype.kind in "fiub":

@@ -93,6 +93,8 @@ def _misplaced(path: Path, parts: list[str], inside: Path) -> Fault | None:
         return Fault("archive in a folder", "Unpack it: each image into the folder of its class.")
     if parts[-1].lower().endswith(SIDECARS):
         return BESIDE if len(parts) == 1 else SYSTEM
+    if len(parts) == 1 and parts[-1].lower().endswith((".npz", ".npy", ".h5", ".hdf5")):
+        return Fault("ready features in a folder", "Name the file itself as the source.")
     return LOOSE if len(parts) == 1 else None
 
 

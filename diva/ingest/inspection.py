@@ -21,7 +21,7 @@ from diva.ingest.readers import Source
 from diva.ingest.ready import open_ready
 from diva.store import ledger, parts, remote
 from diva.text.choices import Task
-from diva.text.labels import Spelling, in_two_spellings
+from diva.text.labels import Spelling, absent_by_name, in_two_spellings
 from diva.text.targets import BAR, class_counts
 
 PROBES = 16  # files of a source that are opened
@@ -85,7 +85,10 @@ def inspect_source(name: str, options: Mapping[str, Any], option: str, unlabelle
             f"{_first_fault(contents.source)}){_nothing(contents.source)}."
             f"{''.join(f' {note}' for note in contents.notes)}"
         )
-    return replace(contents, notes=(*contents.notes, *case_notes(name, contents.labels)))
+    absent = [] if contents.notes else absent_by_name(sorted(contents.labels))
+    way = "counts as a class; where nobody knows, leave the label empty, or give such samples as a pool"
+    notes = (f"{name}: {few_of(absent)} {way}.",) if absent and len(contents.labels) - len(absent) > 1 else ()
+    return replace(contents, notes=(*contents.notes, *notes, *case_notes(name, contents.labels)))
 
 
 def case_notes(name: str, labels: Iterable[str]) -> tuple[str, ...]:
@@ -208,6 +211,11 @@ def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> So
         return SourceContents(name, options, source, kind, len(rows), len(labels), files=files, labels=labels)
     if isinstance(source, readers.ArchiveSource):
         names = folders.below_root(source.glance())
+        packed = [entry for entry in names if entry.lower().endswith(folders.PACKED)]
+        if packed and len(packed) == len(names):
+            raise ValueError(
+                f"{name} must hold images, got archives, the first {packed[0]}; unpack it, and name what it holds."
+            )
         if _may_be_listed(names):
             return _inspect_listed(name, options, source)
         notes = _layout(name, names, packed=True)

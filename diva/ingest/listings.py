@@ -221,6 +221,8 @@ def _begun(table: Path) -> tuple[str, int, str]:
     separator, lines = "", tables.decoded(table, utf_16=True).split("\n")
     for skipped, line in enumerate(lines):
         first, rest = line.strip(), (other for other in lines[skipped + 1 :] if other.strip(NO_CELLS))
+        if "\0" in first:
+            raise ValueError("it must be text in UTF-8, got NUL bytes in its first line (UTF-16?); save it as UTF-8")
         if first.lower().startswith("sep="):
             separator = first[4:5]
         elif first.strip(NO_CELLS) and not first.startswith("#") and not _is_title(first, next(rest, "")):

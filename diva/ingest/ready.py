@@ -111,11 +111,15 @@ def _by_votes(path: Path, arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 def _offer(missing: Sequence[str], names: Iterable[str]) -> str:
     """What to do about names that are missing: those that others use are recognised."""
+    if inside := [name for name in names if name.endswith("/")]:
+        return f"; store them outside of the group {inside[0]}"
     numbered = [name for name in names if name[-1:].isdecimal()]
     if "features" in missing and len(numbered) > 1:
         return f"; call its columns f0 to f{len(numbered) - 1}, or make them one column of lists, features"
     meant = {name: next((other for other in LIKELY[name] if other in names), None) for name in missing}
     said = " and ".join(f"{other} as {name}" for name, other in meant.items() if other)
+    if "features" in missing and not said and names:
+        return "; call the columns of numbers f0, f1, …, or make them one column of lists, features"
     return f"; save {said}" if said else ""
 
 
@@ -158,7 +162,10 @@ def _checked(path: Path, arrays: Mapping[str, Any]) -> Ready:
     group = as_text(arrays[names[0]], names[0], path) if names else None
     for name, values in (("labels", labels), ("sample_id", sample_id), ("group", group)):
         if values is not None and len(values) != len(features):
-            raise ValueError(f"{name} of {path} must have one entry per row ({len(features)}), got {len(values)}.")
+            turned = "; transpose its features" if len(values) == features.shape[1] else ""
+            raise ValueError(
+                f"{name} of {path} must have one entry per row ({len(features)}), got {len(values)}{turned}."
+            )
     return Ready(features, labels, sample_id, group)
 
 
@@ -294,6 +301,11 @@ def _parquet(path: Path) -> Mapping[str, Any]:
         absent = [name for name in columns if name not in frame.columns]
         if absent:
             raise ValueError(f"{path} must hold columns f0 to {columns[-1]} without a gap; {absent[0]} is missing.")
+        for name in columns:
+            if not (frame.schema[name].is_numeric() or frame.schema[name] == pl.Boolean):
+                raise ValueError(
+                    f"{name} of {path} must hold real numbers, got {frame.schema[name]}; convert it to numbers."
+                )
         arrays["features"] = frame.select(columns).to_numpy()
     return arrays
 

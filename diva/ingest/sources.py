@@ -31,8 +31,25 @@ from diva.ingest.readers import (
 )
 from diva.store import documents, ledger, remote
 from diva.text.redaction import redacted
+from diva.vision.formats import SUFFIXES
 
 READY = (".npz", ".npy", ".h5", ".hdf5")
+REMEDIES = {
+    (".xlsx", ".xls", ".ods", ".numbers"): "save the sheet as .csv",
+    (".json", ".jsonl", ".ndjson", ".xml", ".yaml", ".yml"): "write its rows into a .csv: path,label",
+    (".7z", ".rar", ".gz", ".bz2", ".xz", ".zst"): "unpack it, and name what it holds",
+    (
+        ".pt",
+        ".pth",
+        ".pkl",
+        ".pickle",
+        ".joblib",
+        ".mat",
+        ".rds",
+    ): "save features and labels by numpy.savez",
+    (".feather", ".arrow", ".ipc", ".avro", ".orc"): "save the table as .parquet",
+    SUFFIXES: "name the folder of the folders of classes",
+}  # by how files end that are none of these
 O = TypeVar("O", bound=BaseModel)
 
 
@@ -110,7 +127,8 @@ def _lying_here(source: str, options: Mapping[str, Any], workers: int, max_pixel
         return ImageSource(listed, workers, max_pixels, unlabelled=unlabelled)
     if kind in (*READY, ".parquet"):
         return FeatureSource(path, unlabelled)
-    raise ValueError(f"source must be {KINDS}, got {source!r}.")
+    remedy = next((remedy for endings, remedy in REMEDIES.items() if source.lower().endswith(endings)), "")
+    raise ValueError(f"source must be {KINDS}, got {source!r}{remedy and f'; {remedy}'}.")
 
 
 def is_elsewhere(source: str, options: Mapping[str, Any]) -> bool:

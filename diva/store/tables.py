@@ -94,6 +94,8 @@ def decoded(path: Path, *, utf_16: bool = False) -> str:
     try:
         return _one_newline(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
+        if content.startswith((b"PK", b"\xd0\xcf\x11\xe0", b"\x1f\x8b")):
+            raise ValueError(f"{path} must be text, got a workbook or an archive; save it as .csv.") from None
         line, byte = content.count(b"\n", 0, error.start) + 1, content[error.start]
         raise ValueError(
             f"{path} must be text in UTF-8, got the byte 0x{byte:02x} in line {line}; save it as UTF-8."

@@ -71,7 +71,8 @@ def plain_labels(values: Any, name: str) -> Any:
         got = f"{values!r}" if isinstance(values, str | bytes) else f"a {type(values).__name__}"
         raise ValueError(f"{name} must hold one label a sample (n,), got {got}; give a list or an array of them.")
     if isinstance(values, np.ma.MaskedArray):
-        values = np.where(np.ma.getmaskarray(values), None, values.astype(object).data)
+        hidden = np.ma.getmaskarray(values).ravel().tolist()
+        values = [None if gone else label for gone, label in zip(hidden, values.data.ravel().tolist(), strict=True)]
     elif hasattr(values, "columns") or hasattr(values, "iloc"):
         values = values.to_numpy()
     if getattr(values, "ndim", 1) == 2 and values.shape[1] > 1:

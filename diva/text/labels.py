@@ -24,6 +24,10 @@ INVISIBLE = dict.fromkeys(
 )
 # Joiners are part of words of some scripts, and of none at their edges.
 EDGES = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}" + "".join(filter(str.isspace, map(chr, range(0x3001))))
+NONE = {
+    "nan", "n/a", "na", "none", "null", "nil", "nat", "undefined", "unlabeled", "unlabelled", "no label", "not labeled",
+    "not labelled", "unknown", "unclassified", "todo", "tbd", "?", "??", "-", "--", "–",
+}  # fmt: skip
 WHOLE = re.compile(r"([+-]?\d+)\.0+")
 
 
@@ -48,6 +52,11 @@ def _normalized(text: str) -> str:
     plain = unicodedata.normalize("NFC", text).translate(BLANKS | INVISIBLE).strip(EDGES)
     whole = WHOLE.fullmatch(plain)
     return whole[1] if whole else plain
+
+
+def absent_by_name(names: Iterable[Any]) -> list[str]:
+    """Labels that probably say that there is none: what programs write there, and people."""
+    return [name for name in map(str, names) if name.strip().strip("#<>()").casefold() in NONE]
 
 
 def in_two_spellings(names: Iterable[Any]) -> list[tuple[Any, Any]]:

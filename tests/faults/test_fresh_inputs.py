@@ -367,8 +367,29 @@ BAD = [
     bad("ready features", "a short row", "lists of 3 numbers, row 2 of 2", lambda: classes(parquet(features=[[1.0] * 3, [1.0] * 3, [1.0] * 2, [1.0] * 3], labels=["a", "b"] * 2)), "3 numbers in most rows, 2 in row 2"),
     bad("lists", "img_path and category", "what others call the columns", lambda: classes(table(lines("{},{}", "img_path,category"))), "--columns path=img_path,label=category"),
     bad("layouts", "half a zip", "a copy that broke off, as a source", lambda: half_a_zip(), "half.zip must be a whole archive", "Fetch or pack it again"),
-    bad("ready features", "a pickle of torch", "a .pt file", lambda: classes(written("x.pt", b"PK\3\4")), "x.pt", ".npz"),
+    bad("ready features", "a pickle of torch", "a .pt file", lambda: classes(written("x.pt", b"PK\3\4")), "x.pt", ".npz", "save features and labels by numpy.savez"),
+    bad("ready features", "text among wide columns", "f0 to f1 in a parquet", lambda: classes(parquet(f0=["x"] * 4, f1=[1.0] * 4, labels=["a", "b"] * 2)), "f0 of p.parquet must hold real numbers, got String"),
+    bad("ready features", "columns of other names", "age and height in a parquet", lambda: classes(parquet(age=[1.0] * 4, height=[1.0] * 4, labels=["a", "b"] * 2)), "call the columns of numbers f0, f1"),
+    bad("ready features", "features transposed", "(p, n)", lambda: classes(pack(features=np.zeros((3, 8)))), r"one entry per row \(3\), got 8; transpose its features"),
+    bad("ready features", "a folder of features", "one .npz in it", lambda: classes(packed_away()), "ready features in a folder. Name the file itself"),
+    bad("layouts", "a zip in a zip", "and nothing else", lambda: classes(zipped(archive_flat())), "must hold images, got archives, the first flat.zip; unpack it"),
+    bad("layouts", "a .rar", "an archive that is not read", lambda: classes(written("x.rar", b"Rar!")), "unpack it, and name what it holds"),
+    bad("lists", "a workbook", "of Excel", lambda: classes(written("x.xlsx", b"PK\3\4")), "save the sheet as .csv"),
+    bad("lists", "a workbook called .csv", "renamed, not saved", lambda: classes(written("x.csv", b"PK\3\4\xff")), "got a workbook or an archive; save it as .csv"),
+    bad("lists", "UTF-16 without its mark", "every second byte is zero", lambda: classes(table(lines("{},{}"), encoding="utf-16-le")), "NUL bytes in its first line", "save it as UTF-8"),
 ]  # fmt: skip
+
+
+def zipped(inner: str) -> str:
+    with zipfile.ZipFile("outer.zip", "w") as file:
+        file.write(inner)
+    return "outer.zip"
+
+
+def packed_away() -> str:
+    Path("folder").mkdir()
+    Path(pack()).rename("folder/pack.npz")
+    return "folder"
 
 
 def half_a_zip() -> dict[str, int]:
@@ -560,6 +581,14 @@ def test_labels_that_differ_in_blanks_alone_are_said() -> None:
 def test_blanks_around_a_path_are_no_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert classes(table(lines(" ./{} ,{}"))) == [TWO]
+
+
+def test_classes_that_are_called_as_if_there_were_none_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    notes = own.gather(table(lines("{},{}", labels=("cat", "dog")) + "i/7.png,N/A\n"), [], "none")["core"].notes
+    assert any("N/A counts as a class; where nobody knows, leave the label empty" in note for note in notes)
 
 
 def test_folders_below_the_classes_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
