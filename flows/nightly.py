@@ -20,8 +20,8 @@ from prefect.states import Completed
 from diva.store import ledger, paths
 from diva.versions import labelling, repository, takedowns
 from diva.versions.locks import RunningError, exclusive
-from flows import artifacts, cluster, deliveries, extend, work
-from flows.options import Address, Budget, Options, Rounds, Runner, Stale, Watch
+from flows import artifacts, cluster, credentials, deliveries, extend, work
+from flows.options import Address, Budget, Options, Rounds, Runner, Secrets, Stale, Watch
 
 
 @task(name="Look for work", cache_policy=NO_CACHE)
@@ -99,6 +99,7 @@ def nightly(
     stale: Stale = "stop",
     runner: Runner = "threads",
     address: Address = None,
+    secrets: Secrets | None = None,
 ) -> State:
     """Take in deliveries and publish rounds.
 
@@ -110,13 +111,14 @@ def nightly(
         stale: where a published round no longer follows from its inputs: stop, keep it, or rebase.
         runner: where sums over rows are computed: threads of this machine, or a dask cluster.
         address: of the cluster's scheduler; none starts a cluster on this machine for the time of the run.
+        secrets: names of Secret blocks, by the variable of the environment that gets the value for the run.
     """
     options = Options(
         watch=watch, max_rounds=max_rounds, budget=budget, git_remote=git_remote, stale=stale,
-        runner=runner, address=address,
+        runner=runner, address=address, secrets=secrets or {},
     )  # fmt: skip
     try:
-        with exclusive():
+        with exclusive(), credentials.provided(options.secrets):
             reasons = look(options)
             if not reasons:
                 return Completed(name="NothingToDo", message="Nothing to do.")

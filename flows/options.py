@@ -13,6 +13,8 @@ Rounds = Annotated[int, Field(ge=1)] | None
 Budget = Annotated[int, Field(ge=0)] | None
 Watch = Annotated[str, Field(min_length=1)]
 Runner = Literal["threads", "dask"]
+Variable = Annotated[str, Field(pattern=r"^(AWS|AZURE|FSSPEC|GOOGLE|HF|OSS)_[A-Z0-9_]+$")]  # of clouds' libraries
+Secrets = dict[Variable, str]
 Address = Annotated[str, Field(min_length=1)] | None
 
 
@@ -34,6 +36,8 @@ class Options(BaseModel):
     address: Address = Field(
         default=None, description="of a Dask scheduler; else a cluster of this machine, for the run"
     )
+
+    secrets: Secrets = {}  # variables of the environment, each with the Secret block that holds its value
 
     @model_validator(mode="after")
     def _address_is_of_a_cluster(self) -> "Options":
