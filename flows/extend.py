@@ -210,8 +210,9 @@ def publish_round(name: str, git_remote: str | None = None) -> VersionNumber:
     version = rounds.unclaimed(version)
     takedowns.require_absent(name)
     push()
-    counts = work.metrics("rounds", name) or {}
-    commit(f"Round {name}: {counts.get('added', 0)} added, {counts.get('removed', 0)} removed ({version.tag})")
+    added = (work.metrics("rounds", name) or {}).get("added", 0)
+    removed = len(read_set(name).filter(status="removed", changed_in=name))  # by a score, by people, or taken down
+    commit(f"Round {name}: {added} added, {removed} removed ({version.tag})")
     if git_remote:
         push_git(git_remote)
     lineage = artifacts.lineage(ledger.read(), name)

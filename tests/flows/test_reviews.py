@@ -37,6 +37,7 @@ def test_a_review_makes_the_next_round_exactly_so_without_any_delivery(published
     book = ledger.read()
     assert (book.latest, book.rounds["r002"].review, book.rounds["r002"].pool) == ("r002", "v001", "b001")
     assert published.tags()[-1] == "curated@v0.2.0"
+    assert published.git("log", "-1", "--format=%s") == "Round r002: 0 added, 2 removed (curated@v0.2.0)"
     judged = pl.col("sample_id")
     changed = {core[2], pool[1], core[9]}
     expected = before.with_columns(
