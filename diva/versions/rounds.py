@@ -14,6 +14,7 @@ from typing import Any
 from diva.store import ledger, paths
 from diva.store.ledger import Ledger, number
 from diva.versions import repository
+from diva.versions.contents import sweep
 from diva.versions.locks import SCRATCH
 from diva.versions.pipeline import locked_stages
 from diva.versions.processes import CommandError, git
@@ -133,14 +134,13 @@ def tidy(book: Ledger) -> None:
     """
     rounds, links = set(ledger.sets(book)), set(ledger.pools(book))
     batches = {*book.batches}
-    expected = dict.fromkeys(("curated", "moments", "rounds", "metrics/rounds", "metrics/curate"), rounds) | {
-        "pool": links
-    }
-    expected |= dict.fromkeys(("features", "truth", "manifests", "metrics/download", "metrics/extract"), batches)
+    expected = dict.fromkeys(("curated", "moments", "rounds", "metrics/rounds", "metrics/curate"), rounds)
+    expected |= dict.fromkeys(("pool", "metrics/pool"), links)
+    expected |= dict.fromkeys(("raw", "features", "truth", "manifests", "quarantine"), batches)
+    expected |= dict.fromkeys(("metrics/download", "metrics/extract"), batches)
     for folder, names in expected.items():
-        for file in (paths.DATA / folder).glob("[br][0-9]*.*"):
-            if NAME.match(file.stem) and file.stem not in names:
-                file.unlink()
+        of = {path: path.stem.rpartition("-")[2] for path in (paths.DATA / folder).glob("[!.]*")}
+        sweep(path for path, name in of.items() if NAME.match(name) and name not in names)
     for pattern in ("*/.*.tmp", "metrics/*/.*.tmp"):
         for file in paths.DATA.glob(pattern):
             if file.is_file():  # a folder holds features to go on from

@@ -144,7 +144,9 @@ def test_rounds_are_stale_where_an_input_is_another():
 
 
 def test_files_of_no_round_are_taken_away(fresh):
-    for name in ("curated/r001", "curated/r009", "rounds/r009", "features/b001", "features/b007", "features/core"):
+    names = ("curated/r001", "curated/r009", "rounds/r009", "features/b001", "features/b007", "features/core")
+    names += ("quarantine/pool-b001", "quarantine/pool-b007", "quarantine/fit-core", "raw/b001/x", "raw/b007/x")
+    for name in names:
         path = paths.DATA / f"{name}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -153,4 +155,6 @@ def test_files_of_no_round_are_taken_away(fresh):
     rounds.tidy(book(1))
     left = {path.relative_to(paths.DATA).as_posix() for path in paths.DATA.glob("*/*")}
     expected = {"curated/r001.parquet", "features/b001.parquet", "features/core.parquet", "features/.b001.h5.tmp"}
+    # folders that the report reads whole: what another state of the project left there would be in its digests
+    expected |= {"quarantine/pool-b001.parquet", "quarantine/fit-core.parquet", "raw/b001"}
     assert left == expected
