@@ -169,6 +169,7 @@ def _first_fault(source: Source) -> str:
         faults = [f"{row['reason']}. {row['remedy']}" for row in source.contents.refused.head(1).to_dicts()]
     else:
         listed = source.listed if isinstance(source, readers.ImageSource) else []
+        listed = source.listed() if isinstance(source, FormatSource) else listed
         named = [entry for entry in listed if not _is_system(entry)]
         faults = [f"{entry.name}: {'. '.join(entry.fault or images.UNNAMED)}" for entry in named]
     return f"; the first: {faults[0]}".rstrip(".") if faults else ""
@@ -261,7 +262,7 @@ def _inspect_format(name: str, options: Mapping[str, Any], source: FormatSource)
     notes += (
         [f"{name}: {len(faults)} of {len(listed)} samples cannot be used; the first: {faults[0]}"] if faults else []
     )
-    if isinstance(source.layout, Boxes):  # whose images lie in files
+    if isinstance(source.layout, Boxes) or getattr(source.layout, "metadata", None):  # whose images lie in files
         notes += _probe(name, usable, is_list=False)
     wait = len(usable) - labels.total()
     files = files_of(usable)

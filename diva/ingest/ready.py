@@ -31,8 +31,20 @@ LARGE = 1 << 28  # bytes from which what a file claims to hold is compared with 
 DENSEST = 1100  # what the strongest of the common compressions makes of a byte
 SUFFIXES = (".npz", ".npy", ".parquet", ".h5", ".hdf5")
 LIKELY = {
-    "features": ("embeddings", "embedding", "feature", "vectors", "vector", "X", "x", "data"),
-    "labels": ("label", "targets", "target", "classes", "class", "y"),
+    "features": (
+        "arr_0",
+        "x_train",
+        "X_train",
+        "embeddings",
+        "embedding",
+        "feature",
+        "vectors",
+        "vector",
+        "X",
+        "x",
+        "data",
+    ),
+    "labels": ("arr_1", "y_train", "label", "targets", "target", "classes", "class", "y"),
 }  # what others call them
 
 
@@ -114,12 +126,12 @@ def _offer(missing: Sequence[str], names: Iterable[str]) -> str:
     if inside := [name for name in names if name.endswith("/")]:
         return f"; store them outside of the group {inside[0]}"
     numbered = [name for name in names if name[-1:].isdecimal()]
-    if "features" in missing and len(numbered) > 1:
+    if "features" in missing and len(numbered) > 1 and "arr_0" not in names:
         return f"; call its columns f0 to f{len(numbered) - 1}, or make them one column of lists, features"
     meant = {name: next((other for other in LIKELY[name] if other in names), None) for name in missing}
     said = " and ".join(f"{other} as {name}" for name, other in meant.items() if other)
     if "features" in missing and not said and names:
-        return "; call the columns of numbers f0, f1, …, or make them one column of lists, features"
+        return "; name its numbers features (of a table also f0, f1, …), and its classes labels"
     return f"; save {said}" if said else ""
 
 

@@ -52,7 +52,10 @@ def _asked(name: str, state: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
         ]
     ).filter(pl.col("sample_id") == name)
     if samples.is_empty():
-        raise ValueError(f"sample must be of the core or the pool, by id or file name, got {name}.")
+        raise ValueError(
+            f"sample must be of the core or the pool, by id or file name, got {name!r}; the report's gallery shows ids "
+            "(a test set is not explained)."
+        )
     if samples["label"].is_null().any():
         raise ValueError(f"sample must have a label to be explained, got {name}, which waits for its own.")
     return samples

@@ -124,7 +124,8 @@ def _one_newline(text: str) -> str:
 def parse(read: Callable[[Path], T], path: Path, what: str) -> T:
     """``read(path)``, by polars; ValueError where the file is no ``what``, whatever polars raised."""
     if not path.is_file():  # a named pipe would wait for ever
-        raise ValueError(f"{path} must be a readable {what}, got no regular file.")
+        got = "no regular file" if path.exists() else "nothing: no file lies there"
+        raise ValueError(f"{path} must be a readable {what}, got {got}.")
     size, room = path.stat().st_size, cores.memory()
     if not 0 < size <= room:  # files of the kernel have no size, or a fantastic one, and some of them no end
         raise ValueError(f"{path} must be a readable {what}: it must have 1 to {room} bytes, got {size}.")

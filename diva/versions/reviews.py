@@ -190,7 +190,9 @@ def relabel(book: ledger.Ledger, file: Path) -> pl.DataFrame:
     """
     (_, header), *rows = tables.parse(lambda path: list(listings.rows(path)), file, "list")
     if not {"sample_id", "label"} <= set(header):
-        raise ValueError(f"{file} must have the columns sample_id and label, got {', '.join(header) or 'none'}.")
+        raise ValueError(
+            f"{file} must have the columns sample_id and label, got {', '.join(header) or 'none'}; rename them."
+        )
     of_id, of_label = header.index("sample_id"), header.index("label")
     said = [(line, plain_text(row[of_id]) or "", plain_text(row[of_label]) or "") for line, row in rows]
     empty = [str(line) for line, name, label in said if not (name and label)]

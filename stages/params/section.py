@@ -1,9 +1,9 @@
 """Reads one section of params.yaml into its model, or says which key is wrong, what was expected and what was got."""
 
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from diva.store import documents, paths
 
@@ -12,6 +12,15 @@ class Section(BaseModel):
     """A section: frozen, without unknown keys, without defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_as_number(cls, value: Any, about: ValidationInfo) -> Any:
+        """``yes`` is no 1."""
+        allowed = cls.model_fields[about.field_name or ""].annotation
+        if isinstance(value, bool) and bool not in (allowed, *get_args(allowed)):
+            raise ValueError(f"must be no truth value (YAML reads yes, no, on and off so), got {str(value).lower()}.")
+        return value
 
 
 S = TypeVar("S", bound=BaseModel)

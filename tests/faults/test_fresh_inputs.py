@@ -369,8 +369,10 @@ BAD = [
     bad("layouts", "half a zip", "a copy that broke off, as a source", lambda: half_a_zip(), "half.zip must be a whole archive", "Fetch or pack it again"),
     bad("ready features", "a pickle of torch", "a .pt file", lambda: classes(written("x.pt", b"PK\3\4")), "x.pt", ".npz", "save features and labels by numpy.savez"),
     bad("ready features", "text among wide columns", "f0 to f1 in a parquet", lambda: classes(parquet(f0=["x"] * 4, f1=[1.0] * 4, labels=["a", "b"] * 2)), "f0 of p.parquet must hold real numbers, got String"),
-    bad("ready features", "columns of other names", "age and height in a parquet", lambda: classes(parquet(age=[1.0] * 4, height=[1.0] * 4, labels=["a", "b"] * 2)), "call the columns of numbers f0, f1"),
+    bad("ready features", "columns of other names", "age and height in a parquet", lambda: classes(parquet(age=[1.0] * 4, height=[1.0] * 4, labels=["a", "b"] * 2)), "name its numbers features .of a table also f0, f1"),
     bad("ready features", "features transposed", "(p, n)", lambda: classes(pack(features=np.zeros((3, 8)))), r"one entry per row \(3\), got 8; transpose its features"),
+    bad("ready features", "arrays without names", "numpy.savez(X, y)", lambda: classes(unnamed()), "save arr_0 as features and arr_1 as labels"),
+    bad("lists", "imagefolder without its images", "metadata.csv names others", lambda: classes(metadata("gone/")), "must name images, got none in 8 that were opened", "missing file"),
     bad("ready features", "a folder of features", "one .npz in it", lambda: classes(packed_away()), "ready features in a folder. Name the file itself"),
     bad("layouts", "a zip in a zip", "and nothing else", lambda: classes(zipped(archive_flat())), "must hold images, got archives, the first flat.zip; unpack it"),
     bad("layouts", "a .rar", "an archive that is not read", lambda: classes(written("x.rar", b"Rar!")), "unpack it, and name what it holds"),
@@ -384,6 +386,17 @@ def zipped(inner: str) -> str:
     with zipfile.ZipFile("outer.zip", "w") as file:
         file.write(inner)
     return "outer.zip"
+
+
+def unnamed() -> str:
+    np.savez("x.npz", np.zeros((8, 3)), np.arange(8) % 2)
+    return "x.npz"
+
+
+def metadata(before: str) -> str:
+    """A folder as imagefolder has it, whose images lie elsewhere."""
+    table(lines(f"{before}{{}},{{}}", "file_name,label"), "metadata.csv")
+    return "."
 
 
 def packed_away() -> str:
@@ -554,6 +567,7 @@ def test_plain_lists_are_as_good_as_arrays() -> None:
 
 SETTINGS = [
     bad("settings", "a key misspelt", "extend.per_rounds", lambda: {"extend": {"per_rounds": 10}}, "per_rounds"),
+    bad("settings", "a truth value as a number", "batch_size: yes, which YAML reads as true", lambda: {"extract": {"batch_size": True}}, "batch_size", "no truth value"),
     bad("settings", "an action that there is not", "curate.action: remove", lambda: {"curate": {"action": "remove"}}, "weigh", "remove"),
     bad("settings", "more than the whole pool", "per_round: 1.5", lambda: {"extend": {"per_round": 1.5}}, "per_round", "1.5"),
     bad("settings", "a learner that there is not", "evaluate.learners: [forest]", lambda: {"evaluate": {"learners": ["forest"]}}, "learners", "forest"),

@@ -27,7 +27,7 @@ NAME = "huggingface"
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 LONGEST = 1 << 16  # bytes of a first line
 ROWS = 512  # whose images are in memory at once
-UNLISTED = "Name it there, or take it away; --layout plain reads folders of classes."
+UNLISTED = "Name it there, or take it away; --format plain reads folders of classes."
 EMPTY = Fault("no image: the cell is empty", "Put the image there, or take the row out.")
 
 
