@@ -11,6 +11,7 @@ if __name__ == "__main__":
 
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import AssetContext
 from prefect.exceptions import MissingContextError
 
-from diva.store import ledger, paths, tables
+from diva.store import evaluation, ledger, paths, tables
 from diva.store.curated import read as read_set
 from diva.store.features import FeatureFile
 from diva.store.ledger import Ledger
 from diva.versions import published, remote, repository, reviews, rounds, takedowns
 from diva.versions.locks import exclusive
 from diva.versions.pipeline import dvc, locked_stages
-from diva.versions.processes import BusyError, CommandError, PermanentError
+from diva.versions.processes import BusyError, CommandError, PermanentError, environment
 from diva.versions.published import VersionNumber
 from flows import artifacts, cluster, provenance, work
 from flows.options import Address, Budget, Options, Runner, Stale
@@ -136,14 +137,21 @@ def rebase() -> None:
 
 
 @task(name="Reproduce the pipeline with DVC", cache_policy=NO_CACHE, **BUSY)
-def reproduce(name: str) -> None:
-    """``dvc repro``; published rounds must come out as they are."""
+def reproduce(name: str, interim: bool = False) -> None:
+    """``dvc repro``; published rounds must come out as they are. Of an ``interim`` one the ridge head judges alone."""
     rounds.tidy(ledger.read())
-    run_dvc("repro")
+    with environment({evaluation.INTERIM: name} if interim else {}):
+        run_dvc("repro")
     changed = rounds.rewritten(rounds.done(ledger.read(), published.by_round()))
     if changed:
         raise ValueError(f"Published rounds must never change, got others for {', '.join(changed)}. {CHOICE}")
     log().info("%s is reproduced.", name)
+
+
+@task(name="Judge training sets by every learner", cache_policy=NO_CACHE, **BUSY)
+def judge() -> None:
+    """What interim rounds left to the last of their night."""
+    run_dvc("repro", "--force", "--single-item", "evaluate")
 
 
 @task(name="Push data to the DVC remote", cache_policy=NO_CACHE, **OUTSIDE)
@@ -198,15 +206,20 @@ def run_dvc(*arguments: str) -> None:
     dvc(*arguments, log=line)
 
 
-def publish_round(name: str, git_remote: str | None = None) -> VersionNumber:
+def publish_round(name: str, git_remote: str | None = None, follows: Callable[[], bool] | None = None) -> VersionNumber:
     """Take an unfinished round to its tag.
 
     Args:
         name: of the round.
         git_remote: which gets the commit before the tag is set: from then on nobody else can publish one of that name.
+        follows: whether another round follows in the same night, once this one is made: it has the errors of every
+            learner then; None: none does.
     """
     version = rounds.version(ledger.read(), name, published.by_round())
-    reproduce(name)
+    reproduce(name, interim=follows is not None)
+    if evaluation.is_interim() and not (follows and follows()):
+        judge()
+        reproduce(name)
     version = rounds.unclaimed(version)
     takedowns.require_absent(name)
     push()

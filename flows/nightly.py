@@ -17,9 +17,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from diva.store import ledger, paths
+from diva.store import evaluation, ledger, paths
 from diva.versions import labelling, repository, takedowns
 from diva.versions.locks import RunningError, exclusive
+from diva.versions.rounds import next_planned
 from flows import artifacts, cluster, credentials, deliveries, extend, work
 from flows.options import Address, Budget, Options, Rounds, Runner, Secrets, Stale, Watch
 
@@ -66,24 +67,32 @@ def rounds(options: Options) -> list[str]:
     """Publish unfinished and planned rounds, take in deliveries, publish new rounds; the tags."""
     done: list[str] = []
     most = options.max_rounds or sys.maxsize
+
+    def follows() -> bool:
+        book = ledger.read()
+        return len(done) + 1 < most and (bool(next_planned(book)) or work.more_rounds(book, options))
+
     extend.begin(options)
     resumes = extend.unfinished_round() is not None
     if resumes:
         extend.before_rounds(options.stale)
     while len(done) < most and (name := extend.unfinished_round()):
-        done.append(extend.publish_round(name, options.git_remote).tag)
+        done.append(extend.publish_round(name, options.git_remote, follows).tag)
     if extend.unfinished_round():
         return done
     if take_in(options.watch) or not resumes:
         extend.before_rounds(options.stale)
     while len(done) < most and work.more_rounds(ledger.read(), options):
-        done.append(extend.publish_round(extend.plan(options), options.git_remote).tag)
+        done.append(extend.publish_round(extend.plan(options), options.git_remote, follows).tag)
     return done
 
 
 def publish_rest() -> None:
     """What no round published (batches that none drew from yet, a roll back) is pushed and committed; without a tag."""
-    if not extend.unfinished_round() and repository.uncommitted(*repository.CONTENT):
+    interim = evaluation.is_interim()  # of a night that was cut short
+    if not extend.unfinished_round() and (interim or repository.uncommitted(*repository.CONTENT)):
+        if interim:
+            extend.judge()
         extend.reproduce("the newest set")
         takedowns.require_absent(ledger.read().latest)
         extend.push()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from diva.store import ledger, paths, tables
+from diva.store import evaluation, ledger, paths, tables
 from diva.store.ledger import Ledger
 from diva.versions import operations, remote, repository, reviews, rounds
 from diva.versions.published import VersionNumber
@@ -52,6 +52,8 @@ def reasons(options: Options) -> list[str]:
         causes.append("data of what was published elsewhere are not here yet")
     if not causes and repository.uncommitted(*repository.CONTENT):
         causes.append("ledger, lock file or metrics are not committed yet")
+    if not causes and evaluation.is_interim():
+        causes.append("the newest set was not judged by every learner yet")
     if options.git_remote and repository.unpushed(options.git_remote):
         causes.append(f"versions wait to be pushed to {options.git_remote}")
     if options.stale == "rebase":

@@ -1,6 +1,7 @@
 """Stage ``evaluate``: what each training set is worth, by the test error of the same linear head; the planted truth."""
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 
 import polars as pl
@@ -39,9 +40,11 @@ def main() -> None:
     chosen = settings.draws, settings.uniform, settings.seed, weighing.weighing
     trial = judging.trial(exam, problem, *chosen, paths.RESULTS, groups)
     members = release.weighed(state, tables.read(paths.WEIGHTS, release.WEIGHTS), pool, review)
-    trained, errors, learners = panel.sets(trial, core, pool, members, settings.learners, settings.learner_rows)
+    interim = evaluation.INTERIM in os.environ
+    judges = () if interim else settings.learners
+    trained, errors, learners = panel.sets(trial, core, pool, members, judges, settings.learner_rows)
     used = evaluation.release_set(tables.read_json(paths.metrics("release")))
-    if settings.finetune:
+    if settings.finetune and not interim:
         for name, figures in finetuned(trial, core, pool, members, used, settings).items():
             trained[name]["finetuned"] = figures
     drawn = panel.Drawn(newest, len(members), errors["uniform"])
@@ -58,6 +61,7 @@ def main() -> None:
         "warning": evaluation.warning(trained[used]),
         "rounds": panel.by_round(trial, core, sets(book), lambda name: index.read(paths.pool(name)), drawn),
         "planted": planted.judge(shown, pl.concat(truths)),
+        **({"interim": True} if interim else {}),
     }
     tables.write_json(paths.metrics("evaluate"), metrics)
     classes = {name: errors[name] for name in evaluation.CLASSES if name in errors}

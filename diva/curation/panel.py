@@ -54,7 +54,7 @@ def sets(
         core: its index.
         pool: the newest index.
         members: the newest set, with its weights.
-        learners: that judge the sets beside the head.
+        learners: that judge the sets beside the head; none in the midst of a night.
         most: rows that train each of them at most.
 
     Returns:
@@ -75,7 +75,7 @@ def sets(
     described = {
         name: {
             **figures(trial, heads[name], errors[name], errors["core"], len(training.frame)),
-            "panel": panel_figures(trial, judged.errors[name], judged.errors["core"]),
+            **({"panel": panel_figures(trial, judged.errors[name], judged.errors["core"])} if learners else {}),
         }
         for name, training in compared.items()
     }

@@ -14,6 +14,10 @@ from diva.text.targets import described
 from diva.text.words import NOTHING, Column, Row, Table, amount, count, number, percent, with_interval
 
 MOST_NAMES = 12  # groups
+INTERIM = (
+    "The ridge head alone judged these training sets, because another round followed in the same night; the version "
+    "that the night ended with has the errors of every learner."
+)
 BAD = {"slices": slice_tables.worst, "pairs": slice_tables.pairs, "deliveries": slice_tables.deliveries}
 
 
@@ -149,6 +153,7 @@ def caveats(run: RunMetrics) -> tuple[str, ...]:
         _sentence(relatives),
         *undecided,
         caveat,
+        INTERIM if run.evaluate.get("interim") else "",
         untrained,
         nothing,
         plain_logistic(run),

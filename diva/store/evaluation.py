@@ -14,6 +14,7 @@ HARMFUL = "would raise the validation loss"
 WAITING = "a candidate; no room yet"
 UNTOUCHED = "no round has drawn from the pool"
 UNLABELLED = "no label yet"
+INTERIM = "DIVA_INTERIM_ROUND"  # in the environment of ``evaluate``, of which DVC knows nothing; its metrics say it
 CLASSES: tables.Schema = {
     "label": pl.String,
     "samples": pl.Int64,  # of the test set
@@ -114,6 +115,12 @@ def write(name: str, frame: pl.DataFrame) -> None:
     tables.write(paths.evaluation(name), tables.conform(frame, SCHEMAS[name], name, further=True), SCHEMAS[name])
 
 
+def is_interim() -> bool:
+    """Whether the newest set was judged by the ridge head alone, as the last round of a night is by every learner."""
+    path = paths.metrics("evaluate")
+    return path.is_file() and bool(tables.read_json(path).get("interim"))
+
+
 def release_set(release: Mapping[str, Any]) -> str:
     """Name of the training set that the release is, by data/metrics/release.json; versions of old keep flagged ones."""
     weighted = "_weighted" if release.get("weighted") else ""
@@ -122,7 +129,7 @@ def release_set(release: Mapping[str, Any]) -> str:
 
 def warning(figures: Mapping[str, Any]) -> str:
     """What nobody may miss of the release's figures: that it is significantly worse than the core; else nothing."""
-    mean = figures["panel"]["mean"] if figures["panel"]["learners"] else figures
+    mean = figures["panel"]["mean"] if figures.get("panel", {}).get("learners") else figures
     if not mean["difference_low"] > 0:
         return ""
     return (

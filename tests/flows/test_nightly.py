@@ -10,12 +10,12 @@ import h5py
 import pytest
 import yaml
 
-from diva.store import ledger, paths
+from diva.store import evaluation, ledger, paths
 from diva.store.digests import sha256
 from diva.store.features import FeatureFile
 from diva.versions import processes, published, repository, rounds, sets, verify
 from diva.versions.locks import exclusive
-from diva.versions.pipeline import locked_stages
+from diva.versions.pipeline import locked_stages, up_to_date
 from diva.versions.processes import BusyError, CommandError, PermanentError
 from diva.versions.published import versions
 from diva.vision import revision
@@ -61,6 +61,26 @@ def test_versions_before_and_after_new_code_are_whole(night):
             sha256(Path("diva/store/features.py"))
             != json.loads(paths.code("fit").read_text())["diva/store/features.py"]
         )
+
+
+def test_every_learner_judges_the_last_version_of_a_night_alone(published):
+    """Also where a night went back to one before it, and no round is to come."""
+    published.set(lambda params: params["extend"].update(per_round=30))
+    published.deliver("d2", 300)
+    assert run_here().state.is_completed()
+    tags = published.tags()
+    judged = [json.loads(published.git("show", f"{tag}:data/metrics/evaluate.json")) for tag in tags]
+    assert [metrics.get("interim", False) for metrics in judged] == [False, True, False]
+    assert [verdict.faults for verdict in verify.verify(versions())] == [(), (), ()]
+    published.diva("rollback", tags[1])
+    assert up_to_date()
+    assert evaluation.is_interim()
+    options = {"budget": 90}  # what the version has
+    assert work.reasons(Options(**options)) == ["the newest set was not judged by every learner yet"]
+    assert run_here(**options).stages == {"evaluate", "report"}
+    assert not evaluation.is_interim()
+    assert work.reasons(Options(**options)) == []
+    assert published.tags() == tags
 
 
 def test_only_ledger_lock_file_and_metrics_are_committed(night):

@@ -5,6 +5,7 @@ a round adds the next pool samples in the index's order, all weights are 1.
 """
 
 import json
+import os
 import sys
 
 import h5py
@@ -91,7 +92,8 @@ def evaluate() -> None:
     one = {"error": rounds[-1]["error"], "low": 0.0, "high": 1.0}
     sets = dict.fromkeys(("core", "release_weighted", "release_unweighted"), one)
     told = {"test": test, "sets": sets, "rounds": rounds, "planted": {"known": False}}
-    tables.write_json(paths.metrics("evaluate"), told)
+    interim = {"interim": True} if evaluation.INTERIM in os.environ else {}
+    tables.write_json(paths.metrics("evaluate"), told | interim)
     for name, schema in evaluation.SCHEMAS.items():
         evaluation.write(name, tables.empty(schema))
 

@@ -12,12 +12,14 @@ import pytest
 from diva.report import run_metrics, summary, test_set
 from diva.store import evaluation, index, paths
 from stages.evaluate import main as evaluate
+from stages.report import main as report
 from tests.projects import real_stages as project
 
 
 def test_the_stage_evaluate_judges_core_release_and_everything_by_it_on_request(
-    workplace: Path, caplog: pytest.LogCaptureFixture
+    workplace: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
+    """Not, however, in the midst of a night, of which page and summary speak."""
     settings = {"finetune": 2, "draws": 20, "uniform": 1, "learners": ["ridge", "knn"], "steps": 0}
     for name, seeds in (("core", range(12)), ("test", range(50, 59)), ("pool", range(100, 109))):
         project.album(workplace / name, seeds)
@@ -41,6 +43,18 @@ def test_the_stage_evaluate_judges_core_release_and_everything_by_it_on_request(
     assert told["core"] == f"{100 * judged['core']['error']:.2f}"
     assert told["uniform, of equal size"] == summary.NOTHING
     assert all(0 <= figures["low"] <= figures["error"] <= figures["high"] <= 1 for figures in judged.values())
+    monkeypatch.setenv(evaluation.INTERIM, "r001")
+    evaluate()
+    interim = json.loads(paths.metrics("evaluate").read_text())
+    assert not evaluation.warning(interim["sets"]["release_unweighted"])
+    for figures in content["sets"].values():
+        figures.pop("panel"), figures.pop("finetuned", None)
+    assert interim == content | {"learners": interim["learners"], "interim": True}
+    assert summary.INTERIM in summary.caveats(run_metrics.read())
+    assert not summary.panel(run_metrics.read()).rows
+    report()
+    assert summary.INTERIM.split(",")[0] in paths.REPORT.read_text()
+    assert json.loads(paths.FIGURES.read_text())["all_learners"] == {}
 
 
 def test_ready_features_cannot_be_fine_tuned(workplace: Path):
