@@ -9,6 +9,7 @@ Centring instead would make the n < p problem singular and mislead the leave-one
 """
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -90,6 +91,21 @@ class Prepared:
     def __iter__(self) -> Iterator[Chunk]:
         for features, labels, rows in track(self.chunks, self.shape[0], "rows", rows_of):
             yield Chunk(self._prepare(features, rows), tensor(labels, self.device, torch.int64), rows)
+
+    @property
+    def divisible(self) -> bool:
+        """Whether a pass can begin in the midst of the rows."""
+        return hasattr(self.chunks, "part")
+
+    def after(self, start: int) -> Iterator[Chunk]:
+        """The chunks from row ``start`` on, where one begins; of rows that are not ``divisible``, 0 alone will do."""
+        if not start:
+            yield from self
+            return
+        rest = copy(self)
+        rest.chunks = self.chunks.part(slice(start, self.shape[0]))  # type: ignore[attr-defined]
+        for z, labels, rows in rest:
+            yield Chunk(z, labels, slice(rows.start + start, rows.stop + start))
 
     def _prepare(self, features: Any, rows: slice) -> Tensor:
         x = tensor(features, self.device, self.dtype)

@@ -1,4 +1,4 @@
-"""Rows that stay: read and normalised once where they fit into memory, and in coordinates of their own where few.
+"""Rows that stay: read and normalised once as far as they fit into memory, and in coordinates of their own where few.
 
     Zᵀ = QR,    Z ← Rᵀ (n, n)    where n < p
 
@@ -22,11 +22,11 @@ SHARE = 4  # of the machine's or the card's memory, that all rows which stay may
 
 
 class Resident:
-    """Prepared rows that stay in memory after their first pass, as long as all that stay leave room for them."""
+    """Prepared rows that stay in memory after their first pass; of more than there is room for, the first chunks do."""
 
     def __init__(self, source: Prepared) -> None:
         self.source, self.device = source, source.device
-        self._chunks: list[Chunk] | None = None
+        self._chunks: list[Chunk] = []
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -35,24 +35,36 @@ class Resident:
 
     @property
     def bytes(self) -> int:
-        """That these rows take."""
-        n, p = self.shape
-        return n * p * self.source.dtype.itemsize
+        """That all these rows take."""
+        return self._bytes(self.shape[0])
+
+    @property
+    def staying(self) -> int:
+        """Rows that are in memory."""
+        return self._chunks[-1].rows.stop if self._chunks else 0
 
     def __iter__(self) -> Iterator[Chunk]:
-        if self._chunks is not None or not self._fit():
-            yield from self._chunks or self.source
+        start, passing = self.staying, list(self._chunks)
+        yield from passing
+        if start == self.shape[0]:
             return
-        passing: list[Chunk] = []
-        for chunk in self.source:
-            passing.append(chunk)
+        room = memory(self.device) // SHARE - sum(
+            rows._bytes(rows.staying) for rows in _staying if rows.device == self.device and rows is not self
+        )
+        room -= self._bytes(start)
+        if room < self.bytes and not self.source.divisible:
+            yield from self.source
+            return
+        for chunk in self.source.after(start):
+            room -= self._bytes(len(chunk.labels))
+            if room >= 0:
+                passing.append(chunk)
             yield chunk
         self._chunks = passing
         _staying.add(self)
 
-    def _fit(self) -> bool:
-        there = sum(rows.bytes for rows in _staying if rows.device == self.device)
-        return self.bytes + there <= memory(self.device) // SHARE
+    def _bytes(self, rows: int) -> int:
+        return rows * self.shape[1] * self.source.dtype.itemsize
 
 
 _staying: WeakSet[Resident] = WeakSet()

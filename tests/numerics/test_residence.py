@@ -1,3 +1,4 @@
+import h5py
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from diva.numerics.losses import Loss
 from diva.numerics.normalize import Prepared
 from diva.numerics.precision import fit_ridge
 from diva.numerics.residence import Resident, turned
+from diva.store.streams import FeatureRows, Reading
 from tests import naive
 from tests.problems import problem, relative_error
 
@@ -62,6 +64,32 @@ def test_rows_beyond_the_budget_are_read_at_every_pass_until_there_is_room(monke
     del one
     list(other), list(other)
     assert other.source.chunks.passes == 3
+
+
+def test_of_rows_beyond_the_budget_that_can_be_divided_the_first_stay(tmp_path, monkeypatch):
+    """Whatever there is room for: what is passed is the same to the bit, what is read is the rest."""
+    q = problem(0, 60, 8)
+    with h5py.File(tmp_path / "rows.h5", "w") as file:
+        file["features"] = q.z.numpy()
+    stored = FeatureRows([tmp_path / "rows.h5"] * 60, range(60), q.labels.numpy(), chunk_size=7)
+    resident, read = Resident(Prepared(stored, dtype=torch.float64)), []
+    whole = list(Prepared(stored, dtype=torch.float64))
+    original = Reading.chunk
+
+    def reading(self, part):
+        read.append(part.stop - part.start)
+        return original(self, part)
+
+    monkeypatch.setattr(Reading, "chunk", reading)
+    for share, expected in ((0.0, 60), (0.5, 60), (0.5, 32), (1.0, 32), (1.0, 0)):
+        monkeypatch.setattr(residence, "memory", lambda _, share=share: int(residence.SHARE * share * resident.bytes))
+        read.clear()
+        passed = list(resident)
+        assert sum(read) == expected
+        for a, b in zip(passed, whole, strict=True):
+            assert torch.equal(a.features, b.features)
+            assert torch.equal(a.labels, b.labels)
+            assert a.rows == b.rows
 
 
 def test_weighing_and_judging_a_set_reads_it_once():
