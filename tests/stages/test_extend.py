@@ -12,6 +12,7 @@ from diva.curation.round import present
 from diva.report import reviewed as report
 from diva.store import curated, evaluation, ledger, paths, tables
 from diva.store.curated import reviewed
+from diva.versions.reviews import HISTORY
 from tests.projects import real_stages as project
 
 STATE = pl.DataFrame(
@@ -103,7 +104,8 @@ def test_what_people_want_of_the_pool_is_added_above_any_score(noisy: pl.DataFra
     changes = tables.read(paths.changes("r002"), curated.CHANGES).filter(change="add")
     assert changes["reason"].head(2).str.starts_with("people want it; adding it").all()
     said = report.said([before, curated.read("r002")])
-    found = report.summarise(review(**{first: ("accept", None), second: ("relabel", other)}), said)
+    decided = review(**{first: ("accept", None), second: ("relabel", other)})
+    found = report.summarise(decided, said, tables.empty(HISTORY))
     assert (found.samples, found.unjudged) == (2, 0)
     called = found.overruled.rows[0]
     assert called.cells == ("called wrong", "1", "0", "1", "0", "1", "2"), "one accepted: the scores were overruled"
