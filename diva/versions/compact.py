@@ -18,7 +18,7 @@ import polars as pl
 from ruamel.yaml import YAML
 
 from diva.store import atomic, curated, digests, documents, index, ledger, manifest, parts, paths, tables
-from diva.versions import cache, published, purge, repository, takedowns
+from diva.versions import cache, published, purge, repository, rounds, takedowns
 from diva.versions.contents import sweep
 from diva.versions.operations import recorded, removable
 from diva.versions.pipeline import dvc, up_to_date
@@ -63,7 +63,8 @@ def compact(gone: Collection[str] = ()) -> str:
         git("add", "--", cache.LOCK.as_posix())  # or what is shorter than the index's counts as cut short
         if trimmed:
             dvc("commit", "--quiet", "--force", "download@core", "extract@core")
-        sweep([*stale, *metrics_of(leaving, book.latest)])
+        sweep(stale)
+        rounds.tidy(short)  # metrics of the newest round stay: they tell the next run whether candidates were left
         dvc("repro")
         takedowns.require_absent(book.latest)
         if back := sorted(purge.present(gone)):
@@ -89,12 +90,6 @@ def split(lock: str, book: ledger.Ledger) -> tuple[str, dict[str, Any]]:
     gone = {name: stage for name, stage in content["stages"].items() if name.partition("@")[2] in keys}
     content["stages"] = {name: stage for name, stage in content["stages"].items() if name not in gone}
     return documents.dumped(content), gone
-
-
-def metrics_of(gone: dict[str, Any], latest: str) -> list[str]:
-    """Metrics of stages that go; those of the newest round tell the next run whether candidates were left."""
-    outs = [out["path"] for name, stage in gone.items() if not name.endswith(f"@{latest}") for out in stage["outs"]]
-    return [path for path in outs if path.startswith(f"{paths.METRICS.as_posix()}/")]
 
 
 def gather(book: ledger.Ledger, gone: Collection[str] = ()) -> Path:

@@ -117,7 +117,7 @@ def tracked() -> set[str]:
     return set(git("ls-files", "--", *CONTENT).splitlines())
 
 
-def sweep(stale: Iterable[str]) -> None:
+def sweep(stale: Iterable[str | Path]) -> None:
     """Take outputs of no stage out of the work tree: some stages read whole folders."""
     for path in map(Path, stale):
         if path.is_dir() and not path.is_symlink():

@@ -135,9 +135,8 @@ def tidy(book: Ledger) -> None:
     rounds, links = set(ledger.sets(book)), set(ledger.pools(book))
     batches = {*book.batches}
     expected = dict.fromkeys(("curated", "moments", "rounds", "metrics/rounds", "metrics/curate"), rounds)
-    expected |= dict.fromkeys(("pool", "metrics/pool"), links)
-    expected |= dict.fromkeys(("raw", "features", "truth", "manifests", "quarantine"), batches)
-    expected |= dict.fromkeys(("metrics/download", "metrics/extract"), batches)
+    expected |= {"pool": links} | dict.fromkeys(("raw", "features", "truth", "manifests", "quarantine"), batches)
+    expected |= dict.fromkeys(("metrics/download", "metrics/extract", "metrics/pool"), batches)
     for folder, names in expected.items():
         of = {path: path.stem.rpartition("-")[2] for path in (paths.DATA / folder).glob("[!.]*")}
         sweep(path for path, name in of.items() if NAME.match(name) and name not in names)

@@ -253,6 +253,19 @@ def test_what_a_sync_merged_is_pushed_though_it_brings_nothing_that_the_remote_l
     assert first.project.git("rev-parse", "HEAD") == second.project.git("rev-parse", "HEAD")
 
 
+def test_a_second_compaction_leaves_nothing_of_the_first_one_to_be_committed_later(pair: Pair) -> None:
+    clone, _ = pair
+    with clone.at_work():
+        versions.compact()
+        deliver(clone)
+        assert night() == "Published: curated@v0.2.0."
+        versions.compact()
+        stored = {path.name for path in (paths.METRICS / "rounds").glob("*.json")}
+        rounds.tidy(ledger.read())
+        assert not repository.uncommitted(*repository.CONTENT)
+        assert stored == {"r002.json"}
+
+
 def test_a_delivery_is_added_to_what_the_other_operator_published(pair: Pair) -> None:
     first, second = pair
     with first.at_work():
