@@ -169,7 +169,7 @@ def test_people_may_give_any_label_of_the_task(finished):
     assert decision.label == ("cat|tree" if kind == "multilabel" else "123.25")
     with pytest.raises(ValueError, match="label must be a class"):
         decisions.checked(decisions.Decision("s1", "relabel", bad, ""), about)
-    review = pl.DataFrame([tuple(decision)], dict(curated.REVIEW), orient="row")
+    review = decisions.frame([decision])
     state, pool_index = curated.read("r000"), index.read(paths.pool("b001"))
     assert curated.possible(review, state, pool_index).equals(review)
     after = curated.apply("r001", state, tables.empty(curated.CHANGES), pool_index, review)
