@@ -145,3 +145,23 @@ def test_a_list_of_ignored_files_that_lies_there_keeps_its_lines(installation, p
     assert lines[0] == "*.secret"
     assert "/data/?*" in lines
     assert "nothing" not in installation.run(folder, "diva", "upgrade")
+
+
+@pytest.mark.slow  # the embedded example whole: a minute or two on two cores
+def test_the_example_runs_to_its_training_set_and_its_first_night(installation: Installation, tmp_path: Path):
+    """As the tutorial goes: one command, then a commit and a night; planted labels are called wrong, right ones not."""
+    said = installation.run(tmp_path, "diva", "demo")
+    folder = tmp_path / "diva-demo"
+    assert "the embedded example" in said
+    assert "data/release" in said
+    assert (folder / "data/report/index.html").stat().st_size > 100_000
+    train = pl.read_parquet(folder / "data/release/train.parquet")
+    assert train["label"].n_unique() == 10
+    planted = json.loads((folder / "data/metrics/evaluate.json").read_text())["planted"]
+    assert planted["hit"] > 0.7 * planted["wrong"]
+    assert "up to date" in installation.run(folder, "dvc", "status")
+    git(folder, "add", "--all")
+    git(folder, "-c", "user.name=S", "-c", "user.email=s@example.com", "commit", "--quiet", "-m", "Our data")
+    installation.run(folder, "diva", "night", "--max-rounds", "1")
+    assert "curated@v0.1.0" in installation.run(folder, "diva", "versions")
+    assert "as published" in installation.run(folder, "diva", "verify", "--all")
