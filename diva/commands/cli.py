@@ -25,9 +25,10 @@ import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from diva.commands import project, projects, reviews, versions
 from diva.text.harmless import plain, spare_encodings
@@ -38,6 +39,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+class OnceCommand(typer.core.TyperCommand):
+    """A command whose options may stand once, but for those that take several values: elsewhere the last would win."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """What the options say; a usage error where one stands twice."""
+        before = args[: args.index("--")] if "--" in args else args
+        given = [word.partition("=")[0] for word in before if word.startswith("--")]
+        for option in self.params:
+            single = isinstance(option, typer.core.TyperOption) and not (option.multiple or option.is_flag)
+            if single and sum(map(given.count, option.opts)) > 1:
+                raise typer.BadParameter("it may stand once", ctx, param_hint=repr(option.opts[0]))
+        return super().parse_args(ctx, args)
 
 
 def main() -> None:
@@ -87,8 +102,8 @@ def diva(
     """Versioned, curated training sets by the derivative of the leave-one-out loss."""
 
 
-app.command()(project.init)
-app.command()(projects.demo)
+app.command(cls=OnceCommand)(project.init)
+app.command(cls=OnceCommand)(projects.demo)
 app.command(**projects.PASSED_ON)(_in_project(projects.night))
 for command in (
     *(projects.run, project.add, project.plan, project.summary, project.report, project.why, projects.upgrade),
@@ -96,7 +111,7 @@ for command in (
     *(reviews.review, reviews.label, reviews.forget, reviews.relabel),
     *(versions.compact, versions.sync),
 ):
-    app.command()(_in_project(command))
+    app.command(cls=OnceCommand)(_in_project(command))
 
 
 if __name__ == "__main__":

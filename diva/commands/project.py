@@ -172,7 +172,7 @@ def report(
 
     if form == "html":
         if not paths.REPORT.is_file():
-            raise ValueError(f"{paths.REPORT} must exist, got nothing; `make curate` makes it.")
+            raise ValueError(f"{paths.REPORT} must exist, got nothing; `diva run` makes it.")
         console.show([("report", str(paths.REPORT)), ("served", "diva review --serve")])
         return
     run = run_metrics.read()

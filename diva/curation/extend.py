@@ -17,7 +17,7 @@ Reference: Dukler et al., ICLR 2022, Sec. 4 (`hard_margin`, most negative first)
 """
 
 from dataclasses import dataclass, replace
-from numbers import Integral
+from numbers import Integral, Real
 from typing import get_args
 
 import torch
@@ -61,7 +61,9 @@ class RoundSettings:
     stop: bool = True
 
     def __post_init__(self) -> None:
-        if self.per_round is not None and self.per_round < 0:
+        if not isinstance(self.per_round, Real | None):
+            raise ValueError(f"per_round must be a number or a share, got {self.per_round!r}; a tenth is 0.1.")
+        if (self.per_round or 0) < 0:
             raise ValueError(f"per_round must be at least 0, got {self.per_round}.")
         if self.per_class is not None and self.per_class < 1:
             raise ValueError(f"per_class must be at least 1, or None for no limit, got {self.per_class}.")
@@ -277,11 +279,9 @@ def added_rows(pool: Chunks, new: Tensor, unused: Tensor, choice: RoundChoice) -
     rows = Subset(pool, torch.isin(torch.arange(pool.shape[0]), new))
     if len(new) > UPDATED * pool.shape[1]:
         return rows, None
-    few, stays = (
-        gathered(rows),
-        torch.ones(len(choice.leverage_factor), dtype=torch.bool).scatter(0, choice.index, False),
-    )
-    before = choice.leverage_factor[stays.to(choice.leverage_factor.device)]
+    few, stays = gathered(rows), torch.ones_like(choice.leverage_factor, dtype=torch.bool)
+    stays[choice.index.to(stays.device)] = False
+    before = choice.leverage_factor[stays]
     return few, downdate(Subset(pool, unused), before, choice.model, few.features)
 
 

@@ -16,6 +16,7 @@ Reference: Benjamini, Hochberg, Controlling the False Discovery Rate, 1995; scor
 """
 
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from scipy.stats import false_discovery_control, t
@@ -110,8 +111,8 @@ def judge_numbers(
     expected: Tensor, y: Tensor, leverage: Tensor, false_discoveries: float = FALSE_DISCOVERIES
 ) -> NumberSuspicion:
     """The same of predictions (n,) by models that did not see the row; leverages (n,) are 0 of rows that train none."""
-    if not 0 < false_discoveries < 1:
-        raise ValueError(f"false_discoveries must lie in (0, 1), got {false_discoveries}.")
+    if not (isinstance(false_discoveries, Real) and 0 < false_discoveries < 1):
+        raise ValueError(f"false_discoveries must lie in (0, 1), got {false_discoveries!r}.")
     freedom = len(expected) - float(leverage.sum()) - 1
     if not freedom > 0:
         raise ValueError(f"X must have more rows than the model takes up, got {freedom:.1f} degrees of freedom.")

@@ -12,6 +12,7 @@ from diva.inputs import Array, Engine, Precision, Ridge, Size
 from diva.numerics.threads import single_threaded_libraries
 from diva.text.cells import is_missing, require_rows
 from diva.text.choices import Normalization
+from diva.text.votes import moment
 
 
 @single_threaded_libraries()
@@ -87,7 +88,8 @@ def annotation_table(row: Any, annotator: Any, label: Any, *, n: int, time: Any 
         annotator: (m,) names.
         label: (m,) labels.
         n: rows of X.
-        time: (m,) of anything that sorts; None where the list is in order. What an annotator said last of a row counts.
+        time: (m,) of numbers, dates, or texts as ISO 8601 writes them; None where the list is in order. What an
+            annotator said last of a row counts.
 
     Returns:
         The table, and the annotators (A,) of its columns, sorted.
@@ -109,7 +111,7 @@ def annotation_table(row: Any, annotator: Any, label: Any, *, n: int, time: Any 
     if len(rows) and not (0 <= rows.min() <= rows.max() < n):
         raise ValueError(f"row must hold positions in 0..{n - 1}, got {rows.min()}..{rows.max()}.")
     annotators, columns = np.unique(said, return_inverse=True)
-    order = np.arange(len(rows)) if time is None else np.argsort(np.asarray(time), kind="stable")
+    order = np.arange(len(rows)) if time is None else np.argsort([moment(each) for each in time], kind="stable")
     table = np.full((n, len(annotators)), None, dtype=object)
     for i in order:
         table[rows[i], columns[i]] = labels[i]

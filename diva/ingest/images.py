@@ -22,6 +22,7 @@ from diva.vision.decoding import pixel_digest
 from diva.vision.formats import FORMATS, unread_kind
 
 logger = logging.getLogger(__name__)
+POINTER = b"version https:"  # how files begin that git LFS leaves in the place of images
 PNG = b"\x89PNG\r\n\x1a\n"  # how such files begin
 NARROW = 200  # how often the shorter side may go into the longer: scaling the shorter one up makes the rest huge
 MAX_PIXELS = 1 << 26  # of an image, unless asked otherwise
@@ -118,6 +119,8 @@ def header(path: Path) -> tuple[int, int] | Fault:
         start = parts.read(path)[:16]
         if start.startswith(PNG):
             return Fault("damaged image: a chunk of the PNG is broken", "Open it in a viewer, and save it again.")
+        if start.startswith(POINTER):
+            return Fault("pointer of git LFS, not the image", "Fetch the images: git lfs pull.")
         kind = unread_kind(path.name, start)
         reason = f"format that is not read: {kind}" if kind else "not an image"
         return Fault(reason, f"Save it as one of {', '.join(FORMATS)}, or take it away.")

@@ -81,7 +81,7 @@ def recipe(run: RunMetrics) -> str:
     name = best(run)
     if name == run.used:
         return f"★ {shown(name)} is the release: {paths.TRAIN.as_posix()}."
-    how = f"set {RECIPES[name]} in params.yaml, then make curate" if name in RECIPES else "no setting makes it"
+    how = f"set {RECIPES[name]} in params.yaml, then diva run" if name in RECIPES else "no setting makes it"
     how = f"it lies in {paths.CORE.as_posix()}" if name == "core" else how
     return f"★ {shown(name)} has the lowest error; {how}."
 

@@ -5,6 +5,7 @@ import polars as pl
 from diva.curation import set_model, why
 from diva.curation.set_model import SetModel
 from diva.curation.why import Ranked, Reasons
+from diva.report import aside
 from diva.report.names import shown_name
 from diva.store import curated, evaluation, index, ledger, paths, tables
 from diva.text.words import Column, Row, Table, amount, number, percent
@@ -52,6 +53,9 @@ def _asked(name: str, state: pl.DataFrame, pool: pl.DataFrame) -> pl.DataFrame:
         ]
     ).filter(pl.col("sample_id") == name)
     if samples.is_empty():
+        for refused in aside.read(ledger.read()).values():
+            for row in refused.filter(sample_id=name).iter_rows(named=True):
+                raise ValueError(f"{name} was set aside and is explained by this: {row['reason']}. {row['remedy']}")
         raise ValueError(
             f"sample must be of the core or the pool, by id or file name, got {name!r}; the report's gallery shows ids "
             "(a test set is not explained)."

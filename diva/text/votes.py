@@ -4,10 +4,16 @@ A sample's label is what most say until a model decides (`diva.curation.core_con
 the alphabet.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime
 from typing import Any
 
+import numpy as np
+
+from diva.text.cells import is_missing
 from diva.text.targets import delivered
 
 PREFIX = "annotator_"
@@ -51,16 +57,43 @@ def _widened(lines: Lines, path: str, label: str) -> Lines:
     for line, row in lines[1:]:
         first.setdefault(row[key], (line, [row[number] for number in stays]))
     said: dict[Any, dict[str, Any]] = {}
-    for _, row in lines[1:] if when is None else sorted(lines[1:], key=lambda each: _moment(each[1][when])):
+    for _, row in lines[1:] if when is None else _in_order(lines[1:], when):
         said.setdefault(row[key], {})[str(row[who]).strip()] = row[what]
     wide = [(line, [*row, *(said[name].get(voter) for voter in names)]) for name, (line, row) in first.items()]
     return [(lines[0][0], [*(header[number] for number in stays), *(PREFIX + name.lower() for name in names)]), *wide]
 
 
-def _moment(time: Any) -> tuple[float, str]:
-    """Numbers in their order, dates as ISO 8601 writes them."""
-    text = str(time)
-    return (float(text), "") if text.replace(".", "", 1).isdigit() else (float("inf"), text)
+def _in_order(lines: Lines, when: int) -> Lines:
+    """Rows by their time, the earliest first; ValueError on one that is none: its line is named."""
+    moments = []
+    for line, row in lines:
+        try:
+            moments.append(moment(row[when]))
+        except ValueError as error:
+            raise ValueError(f"line {line}: {error}") from None
+    return [lines[number] for number in sorted(range(len(lines)), key=moments.__getitem__)]
+
+
+def moment(time: Any) -> float:
+    """A time in seconds: a number as it is, a date, or what ISO 8601 writes; the beginning where there is none.
+
+    Raises:
+        ValueError: on a text of another form, in which days and months cannot be told.
+    """
+    if is_missing(time) or time == "":
+        return -math.inf
+    if isinstance(time, np.datetime64):
+        return float(time.astype("datetime64[us]").astype(np.int64)) / 1e6
+    with suppress(ValueError):
+        return float(time)
+    try:
+        read = time if isinstance(time, date) else datetime.fromisoformat(str(time).strip())
+    except ValueError:
+        raise ValueError(
+            f"time must be a number, or a date as ISO 8601 writes it (2026-02-03 10:00), got {str(time)!r}; write it so"
+        ) from None
+    whole = read if isinstance(read, datetime) else datetime(read.year, read.month, read.day)
+    return (whole if whole.tzinfo else whole.replace(tzinfo=UTC)).timestamp()
 
 
 def votes_in(names: Sequence[str]) -> list[str]:

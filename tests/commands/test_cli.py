@@ -219,6 +219,12 @@ def test_differences_whose_interval_excludes_zero_are_coloured(clone: Path) -> N
 # init
 
 
+def test_an_option_that_takes_one_value_may_stand_once(clone: Path) -> None:
+    result = CliRunner().invoke(cli.app, ["init", "--core", "a", "--core=b"])
+    assert result.exit_code == 2
+    assert "'--core': it may stand once" in result.output
+
+
 def test_init_writes_a_valid_project_and_keeps_the_comments(clone: Path) -> None:
     before = paths.PARAMS.read_text()
     core, pool = photos(clone / "mine"), photos(clone / "more", seed=1)

@@ -323,6 +323,14 @@ def test_what_to_label_next_is_what_lessens_the_uncertainty_most(animals):
             lambda: extend_regression(np.eye(4), [1, 2, 3, 4], np.eye(4), [1, 2, 3, 4], budget=9),
             "budget must lie in 0..4",
         ),
+        (
+            lambda: extend_regression(np.eye(4), [1, 2, 3, 4], np.eye(4), [1, 2, 3, 4], per_round="10%"),
+            "a tenth is 0.1",
+        ),
+        (
+            lambda: detect_regression(np.eye(4), [1, 2, 3, 4], false_discoveries="0.1"),
+            r"must lie in \(0, 1\), got '0.1'",
+        ),
         (lambda: suggest_regression(np.eye(4), [1, 2, 3, 4], np.eye(4), budget=2, rule="badge"), "rule must be one of"),
         (lambda: suggest_multilabel(np.eye(4), np.eye(4), np.eye(4), budget=2, rule="entropy"), "rule must be one of"),
         (lambda: suggest_multilabel(np.eye(4), np.eye(4), np.eye(4)[:0], budget=2), "X_pool must have shape"),

@@ -189,7 +189,7 @@ def test_lines_of_yolo_that_are_no_boxes_are_set_aside_and_nothing_leads_out(tmp
     delivery = read(source, tmp_path / "raw")
     assert delivery.samples["label"].to_list() == ["dog", "cat", "dog", "owl"]
     reasons = [reason.partition(":")[0] for reason in delivery.refused["reason"]]
-    wrong = ["line that is no box"] * 2 + ["no label"] * 2 + ["box too small"] * 3 + ["missing file"]
+    wrong = ["line that is no box"] * 3 + ["class without a name"] + ["box too small"] * 3 + ["missing file"]
     assert sorted(reasons) == sorted([*wrong, *["path outside of the delivery"] * 2])
     with pytest.raises(ValueError, match=r"holds the splits train, val: choose one by --split"):
         opened(source, split="other")
@@ -270,7 +270,7 @@ def test_boxes_that_are_none_are_set_aside_with_the_reason(tmp_path):
     delivery = read(source, tmp_path / "raw")
     reasons = [reason.partition(":")[0] for reason in delivery.refused["reason"]]
     assert sorted(reasons) == sorted(
-        [*["box too small"] * 5, "crowd", "no image", "path outside of the delivery", "no label"]
+        [*["box too small"] * 5, "crowd", "no image", "path outside of the delivery", "category without a name"]
     )
     assert len(delivery.samples) == 1
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from diva.commands import cli
 from diva.report import why
-from diva.store import curated, index, ledger, paths
+from diva.store import curated, index, ledger, manifest, paths, tables
 from tests.projects import real_stages
 from tests.projects.real_stages import CLASSES
 
@@ -57,6 +57,11 @@ def test_a_wrong_label_a_candidate_and_one_without_a_label(project: Path) -> Non
     assert dict(why.explained(candidate, 4)[0])["stands"].startswith("in the pool, not added")
     with pytest.raises(ValueError, match="must be of the core or the pool"):
         why.explained("strange", 4)
+    batch = ledger.newest_pool(ledger.read())
+    refused = manifest.refusals([manifest.Refused("odd", "odd.png", "cat", "not finite", "Correct it.")])
+    tables.write(paths.quarantine("extract", batch), refused, manifest.QUARANTINE)
+    with pytest.raises(ValueError, match=r"odd was set aside .*: not finite. Correct it."):
+        why.explained("odd", 4)
     shown = CliRunner().invoke(cli.app, ["why", first, "--top", "2"], env={"COLUMNS": "100"})
     assert shown.exit_code == 0
     assert "It harms most" in shown.stdout

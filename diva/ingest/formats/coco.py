@@ -85,4 +85,7 @@ class Coco(Boxes):
             corners = [corner for outline in outlines for corner in zip(outline[::2], outline[1::2], strict=False)]
             sides = list(around(corners)) if corners else []
         sides = tuple(sides) if isinstance(sides, list) else ()
-        return Box(str(entry.get("id", number)), label, sides, rest, fault=CROWD if entry.get("iscrowd") else None)
+        fault = CROWD if entry.get("iscrowd") else None
+        if not fault and entry.get("category_id") is not None and entry["category_id"] not in self.categories:
+            fault = Fault(f"category without a name: {entry['category_id']}", "Name it in the file's categories.")
+        return Box(str(entry.get("id", number)), label, sides, rest, fault=fault)

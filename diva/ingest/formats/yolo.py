@@ -25,6 +25,7 @@ NAME = "yolo"
 PARTS = ("train", "val", "test")
 NAMES = ("classes.txt", "obj.names")
 LARGEST = 1 << 20  # bytes of a description
+NAMELESS = "Name it where the classes are named, or correct the first number of the line."
 LINE = Fault("line that is no box", "Write the number of a class, then x, y, width and height, each at most 1.")
 
 
@@ -136,9 +137,11 @@ class Yolo(Boxes):
     def _box(self, number: int, line: str) -> Box:
         try:
             code, *sides = map(float, line.split())
-            label = self.names.get(int(code)) if code.is_integer() else None
+            label = self.names.get(int(code))
         except (ValueError, OverflowError):
             return Box(str(number), None, (), fault=LINE)
+        if label is None or code != int(code):
+            return Box(str(number), None, (), fault=Fault(f"class without a name: {line.split()[0]}", NAMELESS))
         if len(sides) >= 6 and len(sides) % 2 == 0:  # an outline
             return Box(str(number), label, around(zip(sides[::2], sides[1::2], strict=True)), relative=True)
         if len(sides) not in (4, 5):  # the fifth: how sure a network is
