@@ -30,6 +30,7 @@ def shown(version: Version) -> tuple[Facts, list[Table]]:
         ("changed", changed),
         ("weights", _weights(train, summary["weights"])),
         ("test error", f"{with_interval(figures)} %" if version.error is not None else NOTHING),
+        *((("judged", "by the ridge head alone: another round followed in its night"),) if version.interim else ()),
         *provenance(version, book),
     ]
     return facts, [balance(train)]

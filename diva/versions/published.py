@@ -66,6 +66,7 @@ class Version:
         error: test error of the release, with the bounds of its interval of 95 %.
         low: lower bound.
         high: upper bound.
+        interim: whether the ridge head judged it alone, as another round followed in its night.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Version:
     error: float | None = None
     low: float | None = None
     high: float | None = None
+    interim: bool = False
 
 
 def versions() -> list[Version]:
@@ -98,7 +100,8 @@ def _figures(evaluate: Mapping[str, Any], release: Mapping[str, Any]) -> dict[st
     used = evaluate.get("release") or release_set(release)
     errors = evaluate.get("sets", {}).get(used, {})
     counts = {name: release.get(key) for name, key in (("size", "samples"), ("added", "added"), ("removed", "removed"))}
-    return {"round": rounds[-1].get("round"), **counts, **{name: errors.get(name) for name in ("error", "low", "high")}}
+    bounds = {name: errors.get(name) for name in ("error", "low", "high")}
+    return {"round": rounds[-1].get("round"), **counts, **bounds, "interim": bool(evaluate.get("interim"))}
 
 
 def before(version: Version) -> list[Version]:

@@ -72,6 +72,7 @@ def test_every_learner_judges_the_last_version_of_a_night_alone(published):
     judged = [json.loads(published.git("show", f"{tag}:data/metrics/evaluate.json")) for tag in tags]
     assert [metrics.get("interim", False) for metrics in judged] == [False, True, False]
     assert [verdict.faults for verdict in verify.verify(versions())] == [(), (), ()]
+    assert [version.interim for version in versions()] == [False, True, False]
     published.diva("rollback", tags[1])
     assert up_to_date()
     assert evaluation.is_interim()
