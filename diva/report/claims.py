@@ -25,6 +25,7 @@ RECIPES = {
     "everything": "release.set: everything, release.weights: never and release.flagged: keep",
     "everything_reweighted": "release.set: everything, release.weights: always and release.flagged: keep",
 }
+FEW_TESTS = 200  # samples of a test set, below which one is worth half a point and more
 FEW = 1  # learners on which a gain rests that is no gain of the panel's
 
 
@@ -104,6 +105,15 @@ def fragile(run: RunMetrics) -> tuple[str, ...]:
     return tuple(warnings)
 
 
+def coarse(run: RunMetrics) -> tuple[str, ...]:
+    """A warning where one test sample more or less moves the error by what looks like a result."""
+    samples = run.evaluate["test"].get("samples", 0)
+    if not 0 < samples < FEW_TESTS:
+        return ()
+    worth = percent(1 / samples, 1)
+    return (f"The test set is small: one of its {count(samples)} samples is {worth} points; a few points are chance.",)
+
+
 def gains(figures: Mapping[str, Any]) -> tuple[str, ...]:
     """On which learners the release's gain over the core rests."""
     lines = []
@@ -114,4 +124,5 @@ def gains(figures: Mapping[str, Any]) -> tuple[str, ...]:
             if judged(each) == verdict
         ]
         lines.append(f"The release is {verdict} than the core for {', '.join(names) or 'no learner'}.")
-    return tuple(lines)
+    none = all(judged(each) not in ("better", "worse") for each in figures["learners"].values())
+    return ("No learner tells the release from the core for sure.",) if none else tuple(lines)

@@ -66,7 +66,7 @@ def facts(run: RunMetrics) -> tuple[tuple[str, str], ...]:
     left_out = {"removed": release["removed"], "called wrong and left out": release.get("left_out", 0)}
     return (
         ("verdict", verdict(run)),
-        ("gain", claims.gain(run)),
+        ("error", claims.gain(run)),
         ("core", f"{amount(run.fit['samples'], 'sample')} of {what}"),
         ("called wrong", f"{count(release['flagged'])} of {count(release['members'])}, flagged" + _listed(gone)),
         ("release", made + _listed(left_out)),
@@ -116,7 +116,7 @@ def _next(run: RunMetrics) -> str:
     if waiting and stops[-1:] == ["the budget is spent"]:
         return "raise extend.budget"
     if run.remaining.get(evaluation.WANTED) or (waiting and (run.behind or stops[-1:] in ([], ["none"]))):
-        return "diva night, for another round"
+        return "git commit, then diva night: rounds until no candidate is left"
     if run.aside and run.rounds and not run.release["added"] and not run.remaining:
         return f"see why nothing of the pool is used: {paths.quarantine('pool', '…').parent.as_posix()}"
     if run.remaining.get(evaluation.HOPELESS, 0) + run.release["flagged"]:
@@ -149,6 +149,7 @@ def caveats(run: RunMetrics) -> tuple[str, ...]:
         *(slice_tables.alerts(run.tables["deliveries"]) if "deliveries" in run.tables else ()),
         shared_groups(run),
         *claims.fragile(run),
+        *claims.coarse(run),
         relabelled(run),
         _sentence(relatives),
         *undecided,

@@ -149,7 +149,7 @@ def test_the_page_begins_with_the_verdict_that_the_summary_prints(place: Path) -
     assert len(sentences) == 3
     assert outcome in sentences[0]
     assert sentences[2] == f"Next: {step}."
-    assert dict(summary.facts(run))["gain"][1:] in sentences[1]
+    assert dict(summary.facts(run))["error"][1:] in sentences[1]
     assert all(html.escape(sentence) in before for sentence in sentences)
     assert html.escape(claims.recipe(run)) in rendered()
 
