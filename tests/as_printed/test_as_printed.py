@@ -10,8 +10,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import torch
-import torchvision
 
 from tests.as_printed.commands import printed
 from tests.as_printed.newcomer import Newcomer, cloned, installed
@@ -24,7 +22,7 @@ pytestmark = pytest.mark.xdist_group("flows")  # `make server` listens at the on
 ROOT = Path(__file__).resolve().parents[2]
 API = "http://127.0.0.1:4200/api"
 OWN = ROOT / "docs/how-to/own-images.md"
-INIT = "diva init --core photos/labelled --pool photos/scraped --test photos/test --backbone resnet50"
+INIT = "diva init --core photos/labelled --pool photos/scraped --test photos/test"
 RUN = {  # by the tests below
     "git clone <this repository> && cd diva",
     INIT,
@@ -119,14 +117,6 @@ def photos(folder: Path) -> None:
         digits.images(folder / name, range(100 * number, 100 * number + 100))
 
 
-def downloaded(home: Path) -> None:
-    """The network's weights where torchvision puts what it fetches: random numbers in the true layout."""
-    weights = torchvision.models.get_model_weights("resnet50").DEFAULT
-    path = home / ".cache/torch/hub/checkpoints" / Path(weights.url).name
-    path.parent.mkdir(parents=True)
-    torch.save(torchvision.models.resnet50().state_dict(), path)
-
-
 @pytest.fixture
 def newcomer(tmp_path):
     """Somebody with a fresh clone of this checkout, installed."""
@@ -154,10 +144,10 @@ def test_each_printed_command_is_run_here():
 
 def test_a_newcomers_own_photos_are_taken_in_and_planned(newcomer):
     photos(newcomer.clone / "photos")
-    downloaded(Path(newcomer.environment["HOME"]))
     init, plan = printed(OWN)[:2]
     assert init == INIT
-    assert "resnet50" in newcomer.run(init) + (newcomer.clone / "params.yaml").read_text()
+    newcomer.run(init)
+    assert "bundled:efficientnet_lite0" in (newcomer.clone / "params.yaml").read_text()
     assert "100" in newcomer.run(plan)
 
 
