@@ -4,7 +4,6 @@ The moments are gram (p + 1, p + 1) and cross (p + 1, k) in float64, whatever n 
 """
 
 import json
-import resource
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -151,6 +150,12 @@ def _grey(folder: Path, size: int) -> list[str]:
 
 def _peak() -> int:
     """Bytes that this process held at most."""
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
 
