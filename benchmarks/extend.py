@@ -17,7 +17,8 @@ import torch
 
 from benchmarks.derivative import BY, LOSS, RIDGE, Rows, interleaved, rows
 from benchmarks.machine import description, threads
-from diva.curation.extend import RoundSettings, downdate, extend_round
+from diva.curation.additions import RoundSettings
+from diva.curation.extend import downdate, extend_round
 from diva.numerics.adjoint import member_pass, outsider_adjoint
 from diva.numerics.chunks import Chained, Subset
 from diva.numerics.derivative import outsider_derivatives

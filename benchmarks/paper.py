@@ -34,10 +34,10 @@ from benchmarks.accuracy import RIDGES, Pack, from_arrays, wrong_labels
 from benchmarks.jobs import Arrays, Workers, gathered, mean
 from benchmarks.machine import description
 from benchmarks.paper_extend import extension
+from diva.curation.additions import RoundSettings
 from diva.curation.augment import AugmentSettings, ImageVariants, Interleaved, augment, choose_union_ridge
 from diva.curation.detect import detect
 from diva.curation.evaluation import Head
-from diva.curation.extend import RoundSettings
 from diva.curation.multimodal import curve
 from diva.curation.reweight import prepare_loss, reweight, step
 from diva.numerics.chunks import InMemory

@@ -8,7 +8,8 @@ import torch
 
 from benchmarks.accuracy import RIDGES, Pack, from_arrays, split, wrong_labels
 from benchmarks.jobs import Arrays, Workers, gathered, mean
-from diva.curation.extend import RoundSettings, extend
+from diva.curation.additions import RoundSettings
+from diva.curation.extend import extend
 from diva.numerics import products
 from diva.numerics.chunks import Chunk, Subset
 from diva.numerics.grid import choose_ridge

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from diva.curation import multimodal, rows
-from diva.curation.extend import RoundSettings
+from diva.curation.additions import RoundSettings
 from diva.ingest.class_names import compute_embeddings, read_embeddings
 from diva.numerics.grid import choose_ridge
 from diva.store import atomic, index, paths, tables

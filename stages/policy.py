@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 
-from diva.curation.extend import RoundSettings
+from diva.curation.additions import RoundSettings
 from diva.curation.round import Policy
 from diva.curation.suspicion import CleanUp
 from diva.store import ledger, paths

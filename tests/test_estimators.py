@@ -19,8 +19,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.utils.estimator_checks import check_estimator
 
 import diva
+from diva.curation.additions import RoundSettings
 from diva.curation.detect import detect as detect_rows
-from diva.curation.extend import RoundSettings
 from diva.curation.extend import extend as extend_rows
 from diva.curation.reweight import reweight as reweight_rows
 from diva.estimators import DivaClassifier, Extension, RoundSummary, detect, explain, extend, reweight

@@ -16,13 +16,10 @@ under the core's own model. Fewer candidates than a round may add: they are adde
 Reference: Dukler et al., ICLR 2022, Sec. 4 (`hard_margin`, most negative first); the `calibrated` rule is ours.
 """
 
-from dataclasses import dataclass, replace
-from numbers import Integral, Real
-from typing import get_args
-
 import torch
 from torch import Tensor
 
+from diva.curation.additions import Additions, RoundChoice, RoundSettings, Turn, check_budget, in_rounds, stop_reason
 from diva.curation.candidates import choose, earlier_of_class
 from diva.curation.noise import assess_noise, join_groups, with_pool
 from diva.curation.reweight import prepare_loss
@@ -36,110 +33,9 @@ from diva.numerics.parallel import over_parts
 from diva.numerics.precision import RidgeFit
 from diva.numerics.products import Workspace
 from diva.numerics.ridge import Moments, RidgeModel, moments, solve
-from diva.text.choices import LossName, ValidateOn, is_whole
+from diva.text.choices import LossName
 
 UPDATED = 0.25  # rows added, per feature, up to which g of the pool is updated rather than computed again
-
-
-@dataclass(frozen=True)
-class RoundSettings:
-    """How much a round adds, and by whom it is judged.
-
-    Attributes:
-        per_round: samples added in a round at most, or a share of the pool (None: a tenth); 0 where no budget is left.
-        per_class: samples of a class at most, the others wait for a later round; None for no limit.
-        validate_on: whether unused pool samples validate too, on their plain prediction.
-        stop: add only what the rule takes; False adds ``per_round`` whatever the sign.
-
-    Raises:
-        ValueError: if one is out of range.
-    """
-
-    per_round: float | None = None
-    per_class: int | None = None
-    validate_on: ValidateOn = "members_and_pool"
-    stop: bool = True
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.per_round, Real | None):
-            raise ValueError(f"per_round must be a number or a share, got {self.per_round!r}; a tenth is 0.1.")
-        if (self.per_round or 0) < 0:
-            raise ValueError(f"per_round must be at least 0, got {self.per_round}.")
-        if self.per_class is not None and self.per_class < 1:
-            raise ValueError(f"per_class must be at least 1, or None for no limit, got {self.per_class}.")
-        if self.validate_on not in get_args(ValidateOn):
-            raise ValueError(f"validate_on must be one of {', '.join(get_args(ValidateOn))}, got {self.validate_on!r}.")
-
-    def size(self, n_pool: int) -> int:
-        """Samples that a round adds at most, of a pool of this size."""
-        return 0 if self.per_round == 0 else samples_of(0.1 if self.per_round is None else self.per_round, n_pool)
-
-    def within(self, n_pool: int, room: int | None) -> "RoundSettings":
-        """The same of a pool of this size, with no more than ``room`` samples in all; None for no limit."""
-        return replace(self, per_round=self.size(n_pool) if room is None else min(self.size(n_pool), room))
-
-
-def samples_of(per_round: float, n: int) -> int:
-    """How many of ``n`` samples a round adds at most: a number as it is, a share rounded down, but at least one.
-
-    Raises:
-        ValueError: a number below 1, or a share outside (0, 1].
-    """
-    if isinstance(per_round, Integral):
-        if per_round < 1:
-            raise ValueError(f"per_round must be at least 1, got {per_round}.")
-        return int(per_round)
-    if not 0 < per_round <= 1:
-        raise ValueError(f"per_round must be a number of samples or a share above 0 and at most 1, got {per_round}.")
-    return max(1, int(per_round * n))
-
-
-@dataclass(frozen=True)
-class RoundChoice:
-    """What one round of Extend adds, and why.
-
-    Attributes:
-        index: positions in the pool to add, in the order chosen.
-        derivative: ∂L/∂α (n_pool,).
-        gain: derivative / (1 + g) (n_pool,).
-        margin: m (n_pool,), of the plain predictions.
-        candidates: how many samples the rule would have taken.
-        validating: Σv; 0 stops Extend.
-        loss: the validation loss before the addition; NaN where nothing validates.
-        stop: why no further round should follow, or None.
-        leverage_factor: g (n_pool,), for the round that follows.
-        model: of the members.
-    """
-
-    index: Tensor
-    derivative: Tensor
-    gain: Tensor
-    margin: Tensor
-    candidates: int
-    validating: float
-    loss: float
-    stop: str | None
-    leverage_factor: Tensor
-    model: RidgeModel
-
-
-@dataclass(frozen=True)
-class Additions:
-    """What several rounds added.
-
-    Attributes:
-        index: positions in the pool, in the order chosen.
-        round: the round (1, 2, …) each of ``index`` was added in.
-        derivative: ∂L/∂α of each of ``index`` when it was chosen.
-        history: the rounds.
-        stop: why it ended.
-    """
-
-    index: Tensor
-    round: Tensor
-    derivative: Tensor
-    history: tuple[RoundChoice, ...]
-    stop: str
 
 
 def extend_round(
@@ -253,25 +149,20 @@ def extend(
     Raises:
         ValueError: if ``budget`` or ``per_round`` is out of range.
     """
-    settings, pool, n_pool = settings or RoundSettings(), core.like(pool), pool.shape[0]
-    remaining, rule = check_budget(budget, n_pool, settings), prepare_rule(loss, core, pool, temperature, groups)
-    members, unused, factor = core, torch.ones(n_pool, dtype=torch.bool), None
-    added: list[Tensor] = []
-    history: list[RoundChoice] = []
-    while remaining > 0:
-        candidates, limits = Subset(pool, unused), settings.within(n_pool, remaining)
+    settings, pool = settings or RoundSettings(), core.like(pool)
+    most, rule = check_budget(budget, pool.shape[0], settings), prepare_rule(loss, core, pool, temperature, groups)
+    members, factor = core, None
+
+    def turn(unused: Tensor, limits: RoundSettings, last: Turn | None) -> RoundChoice:
+        nonlocal members, factor
+        if last is not None:
+            rows, factor = added_rows(pool, last.new, unused, last.choice)
+            sums = members.moments + moments(rows, core.classes)
+            members = enlarged(core, Subset(pool, ~unused), sums, groups, ~unused)
         waiting = None if groups is None else groups[unused]
-        choice = extend_round(members, candidates, rule, limits, leverage_factor=factor, groups=waiting)
-        new = unused.nonzero()[:, 0][choice.index]
-        history.append(choice)
-        added.append(new)
-        if choice.stop is not None:
-            return additions(added, history, choice.stop)
-        remaining -= len(new)
-        unused[new] = False
-        rows, factor = added_rows(pool, new, unused, choice)
-        members = enlarged(core, Subset(pool, ~unused), members.moments + moments(rows, core.classes), groups, ~unused)
-    return additions(added, history, "the budget is spent" if n_pool else "the pool is empty")
+        return extend_round(members, Subset(pool, unused), rule, limits, leverage_factor=factor, groups=waiting)
+
+    return in_rounds(pool.shape[0], most, settings, turn)
 
 
 def added_rows(pool: Chunks, new: Tensor, unused: Tensor, choice: RoundChoice) -> tuple[Chunks, Tensor | None]:
@@ -296,29 +187,6 @@ def enlarged(core: RidgeFit, added: Chunks, sums: Moments, groups: Tensor | None
     return RidgeFit(Chained([core.chunks, added]), sums, solve(sums, core.ridge), groups=together)
 
 
-def check_budget(budget: int | None, n_pool: int, settings: RoundSettings) -> int:
-    """Samples added in all at most; ValueError on a budget outside the pool, or rounds that add none."""
-    if budget is not None and not (is_whole(budget) and 0 <= budget <= n_pool):
-        raise ValueError(f"budget must lie in 0..{n_pool} (the pool), got {budget!r}; give a whole number.")
-    if settings.per_round == 0:
-        raise ValueError("per_round must be at least 1, got 0.")
-    return n_pool if budget is None else budget
-
-
-def additions(added: list[Tensor], history: list[RoundChoice], why: str) -> Additions:
-    """What rounds added, in their order."""
-    nothing = torch.zeros(0, dtype=torch.int64)
-    rounds = [torch.full((len(new),), i) for i, new in enumerate(added, 1)]
-    derivatives = [choice.derivative[choice.index] for choice in history]
-    return Additions(
-        torch.cat([nothing, *added]),
-        torch.cat([nothing, *rounds]),
-        torch.cat([nothing.double(), *derivatives]),
-        tuple(history),
-        why,
-    )
-
-
 def prepare_rule(
     name: LossName, core: RidgeFit, pool: Chunks, temperature: float | None = None, groups: Tensor | None = None
 ) -> Loss:
@@ -330,20 +198,3 @@ def prepare_rule(
 def _labels(chunks: Chunks) -> Tensor:
     """All labels (n,)."""
     return torch.cat([torch.zeros(0, dtype=torch.int64), *(torch.as_tensor(labels).cpu() for _, labels, _ in chunks)])
-
-
-def stop_reason(steered: bool, candidates: int, per_round: int, size: int, stop: bool, waiting: bool) -> str | None:
-    """Why no further round should follow, or None."""
-    if size == 0:
-        return "the pool is empty"
-    if per_round == 0:
-        return "the budget is spent"
-    if not steered:
-        return "no sample validates, so the derivative is zero"
-    if stop and candidates == 0:
-        return "no candidate is left"
-    if waiting:  # for a round in which their class has room again
-        return None
-    if stop and candidates < per_round:
-        return "fewer candidates were left than a round adds"
-    return "the pool is used up" if size <= per_round else None

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from diva.curation import rows
+from diva.curation.additions import RoundChoice, RoundSettings
 from diva.curation.evaluation import Head
-from diva.curation.extend import RoundChoice, RoundSettings, extend
+from diva.curation.extend import extend
 from diva.numerics.chunks import Chunks, InMemory, Subset
 from diva.numerics.normalize import Prepared
 from diva.numerics.precision import RidgeFit

@@ -20,7 +20,8 @@ import polars as pl
 import torch
 
 from diva.curation import rows
-from diva.curation.extend import RoundChoice, RoundSettings, extend_round
+from diva.curation.additions import RoundChoice, RoundSettings
+from diva.curation.extend import extend_round
 from diva.curation.noise import Noise, assess_noise
 from diva.curation.suspicion import CleanUp, Methods, Scores, score
 from diva.numerics.chunks import Chunks

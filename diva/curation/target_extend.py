@@ -14,8 +14,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from diva.curation.additions import Additions, RoundChoice, RoundSettings, Turn, check_budget, in_rounds, stop_reason
 from diva.curation.candidates import earlier_of_class
-from diva.curation.extend import Additions, RoundChoice, RoundSettings, additions, check_budget, stop_reason
 from diva.curation.noise import Noise
 from diva.numerics import products
 from diva.numerics.chunks import Chained, Chunks, Subset
@@ -114,23 +114,15 @@ def extend_targets(
     Raises:
         ValueError: if ``budget`` or ``per_round`` is out of range.
     """
-    n_pool = len(targets)
-    remaining = check_budget(budget, n_pool, settings)
-    members, unused = core, torch.ones(n_pool, dtype=torch.bool)
-    added, history = list[Tensor](), list[RoundChoice]()
-    while remaining > 0:
-        limits = settings.within(n_pool, remaining)
-        choice = extend_target_round(members, Subset(pool, unused), targets[unused], loss, limits)
-        new = unused.nonzero()[:, 0][choice.index]
-        history.append(choice)
-        added.append(new)
-        if choice.stop is not None:
-            return additions(added, history, choice.stop)
-        remaining -= len(new)
-        unused[new] = False
-        together = Chained([core.chunks, Subset(pool, ~unused)])
-        members = fit_targets(together, torch.cat([core.targets, targets[~unused]]), core.model.ridge)
-    return additions(added, history, "the budget is spent" if n_pool else "the pool is empty")
+
+    def turn(unused: Tensor, limits: RoundSettings, last: Turn | None) -> RoundChoice:
+        members = core
+        if last is not None:
+            together = Chained([core.chunks, Subset(pool, ~unused)])
+            members = fit_targets(together, torch.cat([core.targets, targets[~unused]]), core.model.ridge)
+        return extend_target_round(members, Subset(pool, unused), targets[unused], loss, limits)
+
+    return in_rounds(len(targets), check_budget(budget, len(targets), settings), settings, turn)
 
 
 def target_rule(name: str, core: TargetFit, pool: Chunks, targets: Tensor, loss: TargetLoss) -> TargetLoss:

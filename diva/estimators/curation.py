@@ -8,8 +8,8 @@ import torch
 
 from diva import inputs
 from diva.curation import why
+from diva.curation.additions import RoundSettings
 from diva.curation.detect import detect as detect_rows
-from diva.curation.extend import RoundSettings
 from diva.curation.extend import extend as extend_rows
 from diva.curation.noise import assess_noise
 from diva.curation.reweight import reweight as reweight_rows
@@ -20,7 +20,6 @@ from diva.estimators.results import (
     Influenced,
     Neighbours,
     Reweighting,
-    RoundSummary,
 )
 from diva.inputs import Array, Engine, Groups, Precision, Ridge, Size
 from diva.numerics.chunks import Subset
@@ -222,9 +221,7 @@ def extend(
     if loss == "hard_margin" and (warning := assess_noise(core, pool, of_pool).warning(loss)):
         warnings.warn(warning, stacklevel=2)
     settings = RoundSettings(per_round, validate_on=validate_on, stop=stop)
-    added = extend_rows(core, pool, loss=loss, budget=budget, settings=settings, groups=of_pool)
-    history = tuple(RoundSummary(len(r.index), r.candidates, r.validating, r.loss) for r in added.history)
-    return Extension(added.index.numpy(), added.derivative.numpy(), added.round.numpy(), history, added.stop)
+    return Extension.of(extend_rows(core, pool, loss=loss, budget=budget, settings=settings, groups=of_pool))
 
 
 @single_threaded_libraries()

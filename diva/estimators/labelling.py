@@ -86,16 +86,7 @@ def suggest(
     if chosen.message:
         warnings.warn(chosen.message, stacklevel=2)
     suggested = classes[chosen.label.numpy()] if len(classes) > 1 else None
-    return NextLabels(
-        chosen.index.numpy(),
-        chosen.gain.numpy(),
-        chosen.expected.numpy(),
-        suggested,
-        chosen.probability.numpy(),
-        chosen.history.numpy(),
-        chosen.rule,
-        chosen.message,
-    )
+    return NextLabels.of(chosen, suggested)
 
 
 def _core(engine: Engine, X: Any, labels: Array, groups: Groups, width: int) -> tuple[RidgeFit, Any]:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from diva.curation.additions import Additions
 from diva.curation.reweight import Step
+from diva.curation.suggest import Suggestion
 from diva.inputs import Array
 from diva.text.words import installing
 
@@ -144,6 +146,12 @@ class Extension(Tabular):
     history: tuple[RoundSummary, ...]
     stop: str
 
+    @classmethod
+    def of(cls, added: Additions) -> "Extension":
+        """What rounds added."""
+        history = tuple(RoundSummary(len(r.index), r.candidates, r.validating, r.loss) for r in added.history)
+        return cls(added.index.numpy(), added.derivative.numpy(), added.round.numpy(), history, added.stop)
+
     def _columns(self) -> Mapping[str, Array]:
         return {"row": self.index, "derivative": self.derivative, "round": self.round}
 
@@ -178,6 +186,13 @@ class NextLabels(Tabular):
     history: Array
     rule: str
     message: str = ""
+
+    @classmethod
+    def of(cls, chosen: Suggestion, suggested: Array | None) -> "NextLabels":
+        """What was chosen, with the labels that the model would give."""
+        index, gain, expected = chosen.index.numpy(), chosen.gain.numpy(), chosen.expected.numpy()
+        probability, history = chosen.probability.numpy(), chosen.history.numpy()
+        return cls(index, gain, expected, suggested, probability, history, chosen.rule, chosen.message)
 
     def _columns(self) -> Mapping[str, Array]:
         columns = {"row": self.index, "gain": self.gain, "expected": self.expected}

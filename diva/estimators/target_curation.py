@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from diva import inputs
-from diva.curation.extend import RoundSettings
+from diva.curation.additions import RoundSettings
 from diva.curation.suggest import Suggestion
 from diva.curation.suggest import suggest as suggest_rows
 from diva.curation.target_extend import extend_targets, outputs_of, target_rule
 from diva.curation.target_suggest import RULES, target_outlook
-from diva.estimators.results import Extension, NextLabels, RoundSummary
+from diva.estimators.results import Extension, NextLabels
 from diva.estimators.targets import fit, mean_and_scale, read_column, read_entries, rows_of
 from diva.inputs import Array, Engine, Ridge, Size
 from diva.numerics.normalize import Prepared
@@ -303,9 +303,7 @@ def _extended(
 ) -> Extension:
     require_rows(X_pool=range(pool.shape[0]), y_pool=targets)
     loss = target_rule(rule[0], core, pool, targets, rule[1])
-    added = extend_targets(core, pool, targets, loss, budget, settings)
-    history = tuple(RoundSummary(len(r.index), r.candidates, r.validating, r.loss) for r in added.history)
-    return Extension(added.index.numpy(), added.derivative.numpy(), added.round.numpy(), history, added.stop)
+    return Extension.of(extend_targets(core, pool, targets, loss, budget, settings))
 
 
 def _check_rule(rule: str, task: str) -> None:
@@ -320,13 +318,4 @@ def _groups(groups: Any, n: int) -> Tensor | None:
 def _next_labels(chosen: Suggestion, suggested: Array) -> NextLabels:
     if chosen.message:
         warnings.warn(chosen.message, stacklevel=4)
-    return NextLabels(
-        chosen.index.numpy(),
-        chosen.gain.numpy(),
-        chosen.expected.numpy(),
-        suggested,
-        chosen.probability.numpy(),
-        chosen.history.numpy(),
-        chosen.rule,
-        chosen.message,
-    )
+    return NextLabels.of(chosen, suggested)

@@ -12,8 +12,9 @@ Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022
 import torch
 from torch import Tensor
 
+from diva.curation.additions import RoundSettings
 from diva.curation.detect import Suspicion, detect
-from diva.curation.extend import RoundSettings, extend_round, prepare_rule
+from diva.curation.extend import extend_round, prepare_rule
 from diva.methods.inputs import Labelled
 from diva.methods.ridge_fit import fit, loo_predictions, predictions, prepared
 from diva.numerics.leave_one_out import entropies, temperatures

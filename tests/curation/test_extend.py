@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 
+from diva.curation.additions import RoundSettings
 from diva.curation.candidates import choose
-from diva.curation.extend import RoundSettings, downdate, extend, extend_round, prepare_rule
+from diva.curation.extend import downdate, extend, extend_round, prepare_rule
 from diva.curation.noise import assess_noise, hopeless_share
 from diva.numerics.chunks import Chained, InMemory, Subset
 from diva.numerics.leave_one_out import leverage_factors, temperatures

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from diva.curation.additions import RoundSettings
 from diva.curation.evaluation import train
-from diva.curation.extend import RoundSettings, extend
+from diva.curation.extend import extend
 from diva.curation.multimodal import curve
 from diva.numerics.chunks import InMemory
 from diva.numerics.normalize import Prepared

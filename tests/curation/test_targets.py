@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import t as student
 
-from diva.curation.extend import RoundSettings
+from diva.curation.additions import RoundSettings
 from diva.curation.target_detection import detect_entries, detect_numbers
 from diva.curation.target_extend import extend_target_round
 from diva.estimators import (

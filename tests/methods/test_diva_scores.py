@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from diva.curation.additions import RoundSettings
 from diva.curation.detect import detect
-from diva.curation.extend import RoundSettings, extend
+from diva.curation.extend import extend
 from diva.methods.diva_scores import derivative, derivative_order, detection, soft, soft_order
 from diva.methods.inputs import labelled, pair
 from diva.methods.margin import margin

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from diva.curation.extend import RoundSettings, extend_round
+from diva.curation.additions import RoundSettings
+from diva.curation.extend import extend_round
 from diva.curation.noise import hopeless_share
 from diva.numerics.adjoint import member_pass, outsider_adjoint
 from diva.numerics.chunks import InMemory
