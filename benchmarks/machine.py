@@ -1,7 +1,10 @@
 """What the figures were measured on; results carry it beside them."""
 
+import json
 import os
 import platform
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,14 @@ def threads(count: int) -> None:
     """From here on torch and the BLAS that scipy ships compute in ``count`` threads."""
     torch.set_num_threads(count)
     threadpool_limits(count)
+
+
+def publish(result: dict[str, Any], out: Path | None) -> None:
+    """Print a result as JSON, and write it where a file is named."""
+    text = json.dumps(result, indent=1) + "\n"
+    sys.stdout.write(text)
+    if out:
+        out.write_text(text, encoding="utf-8")
 
 
 def description() -> dict[str, Any]:

@@ -151,10 +151,7 @@ def main() -> None:
             runs.append(run(Path(folder), size, options))
         settings = {name: getattr(options, name) for name in ("features", "classes", "threads")}
         about = machine.description() | settings
-        text = json.dumps({"machine": about, "runs": runs, "growth": exponents(runs)}, indent=1)
-        if options.out:
-            options.out.write_text(text + "\n", encoding="utf-8")
-        sys.stdout.write(text + "\n")
+        machine.publish({"machine": about, "runs": runs, "growth": exponents(runs)}, options.out)
 
 
 if __name__ == "__main__":

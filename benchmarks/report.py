@@ -10,7 +10,6 @@ second frame after it, so that sorting, drawing and painting count; from the end
 
 import argparse
 import dataclasses
-import json
 import os
 import shutil
 import statistics
@@ -225,10 +224,7 @@ def main() -> None:
         told = {"rows": options.rows, "limits": LIMITS._asdict(), "megabytes": round(len(html.encode()) / 1e6, 2)}
         told |= {"thumbnails": html.count("UklGR"), "rendered": rendered, "machine": machine.description()}
         result = {**told, **opened(Path("page.html").absolute().as_uri(), options.repeats)}
-    text = json.dumps(result, indent=2)
-    print(text)
-    if out:
-        out.write_text(text + "\n", encoding="utf-8")
+    machine.publish(result, out)
 
 
 if __name__ == "__main__":

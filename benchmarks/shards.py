@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.machine import description
+from benchmarks.machine import description, publish
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = 10
@@ -131,10 +131,7 @@ def main() -> None:
         "both stages, shards / folder": runs["shards"]["rate"] / runs["folder"]["rate"],
         "peak over one shard's, MiB": runs["shards"]["peak_mib"] - runs["few"]["peak_mib"],
     }
-    text = json.dumps(figures, indent=1)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    publish(figures, options.out)
 
 
 if __name__ == "__main__":

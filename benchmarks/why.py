@@ -8,7 +8,6 @@ machine with other work are the ones to trust.
 """
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ import h5py
 import numpy as np
 import torch
 
-from benchmarks.machine import description
+from benchmarks.machine import description, publish
 from benchmarks.measured import peak_since, reset_peak
 from diva.curation.why import Query, explain
 from diva.numerics.losses import Loss
@@ -86,10 +85,7 @@ def main() -> None:
         path = Path(folder, "rows.h5")
         write(path, given.rows, given.classes)
         result = {"machine": description(), **run(path, given.classes, given.samples)}
-    text = json.dumps(result, indent=2)
-    print(text)
-    if given.out:
-        given.out.write_text(text + "\n", encoding="utf-8")
+    publish(result, given.out)
 
 
 if __name__ == "__main__":
