@@ -21,8 +21,9 @@ from diva.ingest.readers import Source
 from diva.ingest.ready import open_ready
 from diva.store import ledger, parts, remote
 from diva.text.choices import Task
-from diva.text.labels import Spelling, absent_by_name, in_two_spellings
+from diva.text.labels import Spelling, absent_by_name, case_notes
 from diva.text.targets import BAR, class_counts
+from diva.text.votes import words_of
 
 PROBES = 16  # files of a source that are opened
 
@@ -88,13 +89,9 @@ def inspect_source(name: str, options: Mapping[str, Any], option: str, unlabelle
     absent = [] if contents.notes else absent_by_name(sorted(contents.labels))
     way = "counts as a class; where nobody knows, leave the label empty, or give such samples as a pool"
     notes = (f"{name}: {few_of(absent)} {way}.",) if absent and len(contents.labels) - len(absent) > 1 else ()
-    return replace(contents, notes=(*contents.notes, *notes, *case_notes(name, contents.labels)))
-
-
-def case_notes(name: str, labels: Iterable[str]) -> tuple[str, ...]:
-    """A note on every two classes that differ in spelling or case alone."""
-    pairs = in_two_spellings(sorted(labels))
-    return tuple(f"{name}: the classes {first!r} and {other!r} count as two." for first, other in pairs)
+    words = words_of(contents.source.further) if isinstance(contents.source, readers.ImageSource) else set()
+    spelt = case_notes(name, contents.labels.keys() | words)
+    return replace(contents, notes=(*contents.notes, *notes, *spelt))
 
 
 def _left_out(name: str, source: readers.ImageSource) -> tuple[str, ...]:

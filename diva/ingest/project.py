@@ -19,7 +19,6 @@ from diva.ingest import archives, listings
 from diva.ingest.formats import registry
 from diva.ingest.inspection import (
     SourceContents,
-    case_notes,
     few_of,
     inspect_batch,
     inspect_source,
@@ -29,6 +28,7 @@ from diva.ingest.ready import open_ready
 from diva.ingest.sources import is_elsewhere, located, waits
 from diva.store import ledger, paths
 from diva.text.choices import Task
+from diva.text.labels import case_notes
 from diva.text.targets import BAR, recognised
 
 CROP = 224

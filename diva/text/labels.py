@@ -66,6 +66,12 @@ def in_two_spellings(names: Iterable[Any]) -> list[tuple[Any, Any]]:
     return [pair for pair in pairs if pair[0] != pair[1]]
 
 
+def case_notes(name: str, labels: Iterable[str]) -> tuple[str, ...]:
+    """A note on every two classes of a source that differ in spelling or case alone."""
+    pairs = in_two_spellings(sorted(labels))
+    return tuple(f"{name}: the classes {first!r} and {other!r} count as two." for first, other in pairs)
+
+
 class Spelling:
     """The labels of a project as it spells them, which may be older than the rules above.
 

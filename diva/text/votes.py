@@ -99,3 +99,9 @@ def moment(time: Any) -> float:
 def votes_in(names: Sequence[str]) -> list[str]:
     """Columns of annotators."""
     return [name for name in names if name.startswith(PREFIX)]
+
+
+def words_of(frame: Any) -> set[str]:
+    """Every label that an annotator of a polars frame gave: who is outvoted spells them, too. None of None."""
+    columns = [] if frame is None else [frame[name] for name in votes_in(frame.columns)]
+    return {word for column in columns for label in column.unique() if (word := delivered(label))}

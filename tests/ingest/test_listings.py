@@ -138,3 +138,17 @@ def test_files_that_are_missing_are_said_before_anything_runs(folder):
     (folder / "list.csv").write_text(text() + "img/9.png,cat\n")
     (note,) = inspection.inspect_source(str(folder / "list.csv"), {}, "--core").notes
     assert "1 of 5 files that were opened cannot be used; the first:" in note
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "path,annotator_ann,annotator_bob\nimg/0.png,Cat,cat\nimg/1.png,dog,dog\n",
+        "path,annotator,label\nimg/0.png,ann,Cat\nimg/0.png,bob,cat\nimg/1.png,ann,dog\n",
+    ],
+)
+def test_capitals_in_which_annotators_differ_are_said_beside_the_votes(folder: Path, content: str) -> None:
+    (folder / "list.csv").write_text(content)
+    about = inspection.inspect_source(str(folder / "list.csv"), {}, "--core")
+    assert set(about.labels) == {"Cat", "dog"}
+    assert any("the classes 'Cat' and 'cat' count as two" in note for note in about.notes)
