@@ -216,7 +216,7 @@ def headline(run: RunMetrics, called: int) -> tuple[tuple[str, str, str], ...]:
         (
             "called wrong",
             count(called),
-            (f"with {count(planted['hit'])} of {count(planted['wrong'])} planted" if has_truth else "of all samples")
+            (f"with {count(planted['hit'])} of {count(planted['wrong'])} planted" if has_truth else "of core and added")
             + f", and {count(hopeless)} left in the pool" * bool(hopeless),
         ),
     )
