@@ -138,6 +138,7 @@ def add(
 def plan() -> None:
     """Say what a run will cost: images to extract, minutes, memory, from a short measurement."""
     from diva.commands import plan as content
+    from diva.ingest import overlap
     from diva.store import ledger
 
     extract = params.section(params.read()[1], "extract", content.KEYS)
@@ -147,7 +148,8 @@ def plan() -> None:
     remaining = sum(load.remaining or 0 for load in batches)
     unknown = any(load.remaining is None for load in batches)
     cost = content.measure(content.images(batches), remaining, extract) if remaining or unknown else None
-    console.show(content.facts(batches, cost, extract), [content.table(batches)])
+    shared = overlap.shared_files({load.batch: load.contents for load in batches}, "batches.{}".format)
+    console.show(content.facts(batches, cost, extract), [content.table(batches)], tuple(shared.values()))
 
 
 def summary() -> None:

@@ -34,6 +34,7 @@ HEADERS = (
     tarfile.GNUTYPE_LONGLINK,
 )
 PIECE = 1 << 20
+UNICODE = 1 << 11  # the flag of a zip's entry whose name is UTF-8
 REMEDY = "Pack the images themselves, by relative names."
 
 
@@ -220,9 +221,28 @@ def _of_zip(archive: Path) -> Iterator[Member]:
                 yield Member(info, content)
 
 
+def _name_of(entry: zipfile.ZipInfo) -> str:
+    """Its name, where that is UTF-8 though nothing says so, as macOS packs it; else as zipfile reads it."""
+    if entry.flag_bits & UNICODE:
+        return entry.filename
+    try:
+        return entry.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return entry.filename
+
+
+def names_in_doubt(archive: Path) -> list[str]:
+    """Names in a zip of which nothing says how they are encoded: read as DOS's, they may be another's."""
+    if archive_kind(archive) != "zip":
+        return []
+    with zipfile.ZipFile(archive) as file:
+        unsaid = [entry for entry in file.infolist() if not (entry.flag_bits & UNICODE or entry.filename.isascii())]
+    return [entry.filename for entry in unsaid if _name_of(entry) == entry.filename]
+
+
 def _as_tar(entry: zipfile.ZipInfo) -> tarfile.TarInfo:
     """A zip's entry in tar's words, so that one filter judges both."""
-    info = tarfile.TarInfo(entry.filename.replace("\\", "/"))  # as Windows packs it
+    info = tarfile.TarInfo(_name_of(entry).replace("\\", "/"))  # as Windows packs it
     info.size = entry.file_size
     kind = stat.S_IFMT(entry.external_attr >> 16)
     types = {stat.S_IFLNK: tarfile.SYMTYPE, stat.S_IFIFO: tarfile.FIFOTYPE, stat.S_IFCHR: tarfile.CHRTYPE}

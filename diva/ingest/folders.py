@@ -6,12 +6,13 @@ photos/1.png              none, where samples may lack one and no image lies in 
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from diva.ingest import archives
 from diva.ingest.images import Fault, Listed
 from diva.text.labels import normalized
+from diva.text.words import few_of
 from diva.vision.formats import SUFFIXES
 
 SPLITS = {"train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing"}
@@ -146,6 +147,37 @@ def uneven_folders(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ..
     deep = tuple(sorted(top for top, inner in below.items() if "" not in inner and len(inner) > 1))
     flat = tuple(sorted(top for top, inner in below.items() if inner == {""}))
     return (deep, flat) if deep and flat else ((), ())
+
+
+def layout_notes(name: str, names: Sequence[str], packed: bool = False) -> tuple[str, ...]:
+    """What was understood of a folder that is laid out in another way than class/image."""
+    parts, inner = splits(names), inner_folders(names)
+    if parts:
+        train, test = ([part for part in parts if part.lower().startswith("tr") == first] for first in (True, False))
+        folder, first = ("FOLDER", ", unpack it") if packed else (name, "")
+        use = (
+            f" To keep them apart{first}: --core {folder}/{(train or parts)[0]} --test {folder}/{(test or parts)[-1]}."
+        )
+        return (f"{name} holds parts of one data set, {', '.join(parts)}: its labels are the folders below them.{use}",)
+    if inner:
+        top = sorted({entry.split("/")[0] for entry in names})
+        return (
+            f"{name}: the classes are {few_of(top)}, but the same folders lie below each: {few_of(inner)}. If these "
+            f"are the classes, name one folder as a source, such as {name}/{top[0]}.",
+        )
+    deeper = deeper_folders(names)
+    if deeper:
+        return (
+            f"{name}: the classes are the folders on top; what lies below, as in {few_of(deeper)}, counts as theirs. "
+            "If those below are the classes, say so by a list (.csv with path and label), or move them up.",
+        )
+    deep, flat = uneven_folders(names)
+    if deep:
+        return (
+            f"{name}: {few_of(deep)} holds folders, {few_of(flat)} images alone, and each counts as a class. If the "
+            f"folders are the classes: --core {name}/{deep[0]} --pool {name}/{flat[0]}.",
+        )
+    return ()
 
 
 def _below(names: Iterable[str]) -> dict[str, set[str]]:

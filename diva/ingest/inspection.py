@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from diva.ingest import embedded, folders, images, readers, sources
+from diva.ingest import archives, embedded, folders, images, readers, sources
 from diva.ingest.annotations import RecordSource
 from diva.ingest.formats.boxes import Boxes
 from diva.ingest.formats.registry import FormatSource, files_of
@@ -22,8 +22,9 @@ from diva.ingest.ready import open_ready
 from diva.store import ledger, parts, remote
 from diva.text.choices import Task
 from diva.text.labels import Spelling, absent_by_name, case_notes
-from diva.text.targets import BAR, class_counts
+from diva.text.targets import BAR, class_counts, is_number
 from diva.text.votes import words_of
+from diva.text.words import few_of
 
 PROBES = 16  # files of a source that are opened
 
@@ -66,8 +67,32 @@ class SourceContents:
         """The same where labels are several of a sample, which are counted one by one, or numbers, which are not."""
         if task == "classification":
             return self
+        notes = (*self.notes, *_no_numbers(self)) if task == "regression" else self.notes
         labels = class_counts(self.labels, task, separator or BAR)
-        return replace(self, task=task, labels=labels, classes=len(labels) or None)
+        return replace(self, task=task, labels=labels, classes=len(labels) or None, notes=notes)
+
+
+def _no_numbers(contents: SourceContents) -> tuple[str, ...]:
+    """A note on labels that are no numbers; ValueError where none is one."""
+    wrong = [text for text in contents.labels if not is_number(text)]
+    if not wrong:
+        return ()
+    count = sum(contents.labels[text] for text in wrong)
+    said = (
+        f"labels of {contents.name} must be numbers, got {wrong[0]!r} ({_first_with(contents.source, wrong[0])}; "
+        f"{count} of {sum(contents.labels.values())}); write decimals with a point, and no units, or leave them empty"
+    )
+    if len(wrong) == len(contents.labels):
+        raise ValueError(f"{said}.")
+    return (f"{said}: they will be set aside.",)
+
+
+def _first_with(source: Source, label: str) -> str:
+    """Where a label first stands: a row, or a file."""
+    if isinstance(source, readers.FeatureSource):
+        return f"row {open_ready(source.path, source.unlabelled).labels.tolist().index(label)}"
+    listed = source.listed() if isinstance(source, FormatSource) else getattr(source, "listed", [])
+    return next((entry.name for entry in listed if entry.label == label), "")
 
 
 def inspect_source(name: str, options: Mapping[str, Any], option: str, unlabelled: bool = False) -> SourceContents:
@@ -179,7 +204,11 @@ def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> So
         labels = labels_of(source)
         counts = (len(usable), len(labels), len(source.listed) - len(usable) - sum(map(_is_system, source.listed)))
         names = [entry.name for entry in source.listed if not entry.fault] if source.table is None else []
-        notes = (*_layout(name, names), *_probe(name, usable, source.table is not None), *_left_out(name, source))
+        notes = (
+            *folders.layout_notes(name, names),
+            *_probe(name, usable, source.table is not None),
+            *_left_out(name, source),
+        )
         if source.table is None and folders.are_no_classes(labels):
             for table, columns in lists_in(Path(name)).items():
                 notes += (f"A list lies there: name it instead, {table.as_posix()}{option_of(columns)}.",)
@@ -216,11 +245,18 @@ def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> So
             )
         if _may_be_listed(names):
             return _inspect_listed(name, options, source)
-        notes = _layout(name, names, packed=True)
+        notes = (*folders.layout_notes(name, names, packed=True), *_doubtful_names(name, source))
         return SourceContents(name, options, source, "images", None, None, notes=notes)
     if isinstance(source, TorchvisionSource):
         _require_torchvision(name)
     return SourceContents(name, options, source, "images", None, None)
+
+
+def _doubtful_names(name: str, source: readers.ArchiveSource) -> tuple[str, ...]:
+    names = [] if source.sha256 else archives.names_in_doubt(remote.local(source.source))
+    way = "unpack it as its makers do (unzip -O SHIFT-JIS, -O CP1252, …), and name the folder"
+    said = f"{name} does not say how its names are encoded; read as DOS wrote them, as {few_of(names)}. If these are"
+    return (f"{said} garbled: {way}.",) if names else ()
 
 
 def _is_system(entry: Listed) -> bool:
@@ -245,7 +281,7 @@ def _inspect_listed(name: str, options: Mapping[str, Any], source: readers.Archi
         said = "; ".join(f"{table.name} with the columns {', '.join(header)}" for table, header in lists.items())
         way = "--columns path=NAME,label=NAME says which name images and classes"
         note = f"{name} holds {said}: {'unpack it, and name the list that fits' if chosen else way}."
-    return replace(contents, source=source, files=(), notes=(*contents.notes, note))
+    return replace(contents, source=source, files=(), notes=(*contents.notes, note, *_doubtful_names(name, source)))
 
 
 def _inspect_format(name: str, options: Mapping[str, Any], source: FormatSource) -> SourceContents:
@@ -266,37 +302,6 @@ def _inspect_format(name: str, options: Mapping[str, Any], source: FormatSource)
     return SourceContents(
         name, options, source, "images", *counts, files, labels=labels, notes=tuple(notes), unlabelled=wait
     )
-
-
-def _layout(name: str, names: Sequence[str], packed: bool = False) -> tuple[str, ...]:
-    """What was understood of a folder that is laid out in another way than class/image."""
-    parts, inner = folders.splits(names), folders.inner_folders(names)
-    if parts:
-        train, test = ([part for part in parts if part.lower().startswith("tr") == first] for first in (True, False))
-        folder, first = ("FOLDER", ", unpack it") if packed else (name, "")
-        use = (
-            f" To keep them apart{first}: --core {folder}/{(train or parts)[0]} --test {folder}/{(test or parts)[-1]}."
-        )
-        return (f"{name} holds parts of one data set, {', '.join(parts)}: its labels are the folders below them.{use}",)
-    if inner:
-        top = sorted({entry.split("/")[0] for entry in names})
-        return (
-            f"{name}: the classes are {few_of(top)}, but the same folders lie below each: {few_of(inner)}. If these "
-            f"are the classes, name one folder as a source, such as {name}/{top[0]}.",
-        )
-    deeper = folders.deeper_folders(names)
-    if deeper:
-        return (
-            f"{name}: the classes are the folders on top; what lies below, as in {few_of(deeper)}, counts as theirs. "
-            "If those below are the classes, say so by a list (.csv with path and label), or move them up.",
-        )
-    deep, flat = folders.uneven_folders(names)
-    if deep:
-        return (
-            f"{name}: {few_of(deep)} holds folders, {few_of(flat)} images alone, and each counts as a class. If the "
-            f"folders are the classes: --core {name}/{deep[0]} --pool {name}/{flat[0]}.",
-        )
-    return ()
 
 
 def _probe(name: str, usable: Sequence[Listed], is_list: bool) -> tuple[str, ...]:
@@ -331,11 +336,6 @@ def _drawn(usable: Sequence[Listed]) -> list[Listed]:
         turns[suffix] += 1
     chosen = sorted(shuffled[number] for _, number in sorted(order)[:PROBES])
     return [usable[position] for position in chosen]
-
-
-def few_of(names: Sequence[str]) -> str:
-    """The first names, and how many there are besides."""
-    return ", ".join(names[:3]) + ("" if len(names) <= 3 else f" and {len(names) - 3} more")
 
 
 def _require_torchvision(name: str) -> None:

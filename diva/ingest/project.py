@@ -19,17 +19,18 @@ from diva.ingest import archives, listings
 from diva.ingest.formats import registry
 from diva.ingest.inspection import (
     SourceContents,
-    few_of,
     inspect_batch,
     inspect_source,
     require_shared_classes,
 )
+from diva.ingest.overlap import require_apart, shared_files
 from diva.ingest.ready import open_ready
 from diva.ingest.sources import is_elsewhere, located, waits
 from diva.store import ledger, paths
 from diva.text.choices import Task
 from diva.text.labels import case_notes
 from diva.text.targets import BAR, recognised
+from diva.text.words import few_of
 
 CROP = 224
 SAME = 16  # rows of one id that are compared
@@ -98,6 +99,8 @@ def gather(
         batch: inspect_source(name, options_of(name, batch, columns, layout, split), _option(batch), waits(batch))
         for batch, name in names.items()
     }
+    for number, (batch, other) in enumerate(contents.items()):
+        require_apart(_option(batch), other, list(contents.values())[:number])
     start = contents["core"]
     if start.kind == "none":
         raise ValueError("--core: the core must hold labelled samples, got none.")
@@ -108,6 +111,8 @@ def gather(
     contents = {batch: other.of(task, separator) for batch, other in contents.items()}
     start = contents["core"]
     _require_classes(start)
+    for batch, note in shared_files(contents, _option).items():
+        contents[batch] = replace(contents[batch], notes=(*contents[batch].notes, note))
     for batch, other in contents.items():
         _check(other, start, _option(batch))
         contents[batch] = _compared(other, start, batch, new_classes, _option(batch))
@@ -157,6 +162,7 @@ def fitting(
 ) -> SourceContents:
     """What a further delivery holds; ValueError where it cannot stand beside the core; arguments as of `gather`."""
     contents = inspect_source(source, options_of(source, to, columns, layout, split), "SOURCE", waits(to))
+    require_apart("SOURCE", contents, [entry for _, entry in ledger.deliveries(book)])
     if contents.kind == "none":
         raise ValueError("SOURCE must hold samples, got none.")
     core = inspect_batch(book.batches["core"], "batches.core")

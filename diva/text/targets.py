@@ -18,6 +18,8 @@ from diva.text.labels import Spelling, normalized
 from diva.text.words import amount
 
 BAR = "|"
+COMMA = re.compile(r"(?![+-]?[1-9]\d{0,2},\d{3}$)[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)  # 1,234: thousands?
+DECIMALS = " (write decimals with a point; 1,234 may be two numbers)"
 FEW = 20  # different numbers up to which they may well be names of classes
 
 
@@ -50,12 +52,9 @@ def spelled(text: str, task: Task, separator: str = BAR) -> str:
     if task == "multilabel":
         return label_set(filter(None, map(normalized, text.replace(separator, BAR).split(BAR))))
     if task == "regression":
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise ValueError(f"label must be a finite number, got {text!r}.")
+        value = _number(text)
+        if value is None:
+            raise ValueError(f"label must be a finite number{DECIMALS * (',' in text)}, got {text!r}.")
         return number_text(value)
     return text
 
@@ -92,7 +91,7 @@ class Vocabulary:
     def knows(self, text: str) -> bool:
         """Whether it is a label of the project: one that a sample has, several such, or a number."""
         if self.task == "regression":
-            return _number(text) is not None
+            return is_number(text)
         return classes_of(self.task, [text]) <= self.classes
 
 
@@ -153,11 +152,18 @@ def recognised(labels: Mapping[str, int], separator: str | None = None) -> Task:
 
 
 def _number(text: str) -> float | None:
+    """A number, also with the decimal comma of many countries; None where it is none, or 1,234, which may be two."""
+    plain = text.strip()
     try:
-        value = float(text)
+        value = float(plain.replace(",", ".") if COMMA.fullmatch(plain) else plain)
     except ValueError:
         return None
     return value if math.isfinite(value) else None
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number."""
+    return _number(text) is not None
 
 
 def multi_hot(rows: Sequence[Sequence[Any]], names: Sequence[str] | None = None) -> list[str]:

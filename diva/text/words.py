@@ -1,7 +1,7 @@
 """Tables of text, and figures as text: what terminal and report have in common."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 NOTHING = "–"
@@ -48,6 +48,11 @@ class Table(NamedTuple):
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+
+
+def few_of(names: Sequence[str]) -> str:
+    """The first names, and how many there are besides."""
+    return ", ".join(names[:3]) + ("" if len(names) <= 3 else f" and {len(names) - 3} more")
 
 
 def installing(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stages.params.section import Section
 
@@ -44,3 +44,10 @@ class Extract(Section):
     batch_size: Annotated[int, Field(ge=1)]
     workers: Annotated[int, Field(ge=0)]
     device: Annotated[str, Field(pattern="^(auto|cpu|cuda(:[0-9]+)?)$")]
+
+    @model_validator(mode="after")
+    def _crop_within(self) -> "Extract":
+        if self.crop > self.resize:
+            way = f"write resize: {self.crop}, or a smaller crop"
+            raise ValueError(f"crop must be at most resize ({self.resize}), got {self.crop}; {way}.")
+        return self

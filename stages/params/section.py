@@ -1,7 +1,7 @@
 """Reads one section of params.yaml into its model, or says which key is wrong, what was expected and what was got."""
 
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
@@ -15,11 +15,14 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_as_number(cls, value: Any, about: ValidationInfo) -> Any:
-        """``yes`` is no 1."""
+    def _of_its_kind(cls, value: Any, about: ValidationInfo) -> Any:
+        """``yes`` is no 1, and one value no list of one."""
         allowed = cls.model_fields[about.field_name or ""].annotation
         if isinstance(value, bool) and bool not in (allowed, *get_args(allowed)):
             raise ValueError(f"must be no truth value (YAML reads yes, no, on and off so), got {str(value).lower()}.")
+        if get_origin(allowed) in (list, tuple) and not isinstance(value, list | tuple):
+            items = "" if value is None else f'"{value}"' if "{" in str(value) else str(value)
+            raise ValueError(f"must be a list, got {documents.shown(value)}; write {about.field_name}: [{items}].")
         return value
 
 

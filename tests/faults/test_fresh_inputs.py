@@ -244,6 +244,8 @@ GOOD = [
     good("lists", "a title above", "the name of a table of Numbers", lambda: classes(table("Table 1;;\n;;\n" + lines("{};{};x", "path;label;note")))[0]),
     good("lists", "bars", "a database's export", lambda: classes(table(lines("{}|{}", "path|label")))[0]),
     good("lists", "commas in labels, semicolons between", "'cat, grey'", lambda: classes(table(lines("{};{}", "path;label", ("cat, grey", "dog"))))[0], {"cat, grey": 4, "dog": 4}),
+    good("lists", "decimal commas", "numbers as most of Europe writes them", lambda: own.gather(table(lines("{};{}", "path;label", ("3,5", "0,125"))), [], "none", task="regression")["core"].notes, ()),
+    good("layouts", "a zip of a Mac", "names in UTF-8, which it does not say", lambda: classes(unsaid("utf-8"))[0], {NFC: 4, "dog": 4}),
     good("lists", "an ending in capitals", "LIST.CSV", lambda: classes(table(lines("{},{}"), "LIST.CSV"))[0]),
     good("lists", "a parquet of categories", "labels as a categorical column", lambda: parquet_list()),
     good("lists", "rows twice", "the same row again", lambda: classes(table(lines("{},{}") + "i/0.png,cat\n"))[0]),
@@ -274,6 +276,19 @@ def parquet_list() -> dict[str, int]:
     labels = pl.Series(["cat", "dog"] * 4, dtype=pl.Categorical)
     pl.DataFrame({"path": [f"i/{i}.png" for i in range(8)], "label": labels}).write_parquet("l.parquet")
     return classes("l.parquet")[0]
+
+
+def unsaid(encoding: str) -> str:
+    """A zip that does not say how its names are encoded."""
+
+    class Entry(zipfile.ZipInfo):
+        def _encodeFilenameFlags(self) -> tuple[bytes, int]:  # noqa: N802 - zipfile's
+            return self.filename.encode(encoding), self.flag_bits
+
+    with zipfile.ZipFile("names.zip", "w") as file:
+        for path in sorted(Path(folders("packed", (NFC, "dog"))).rglob("*.png")):
+            file.writestr(Entry(path.relative_to("packed").as_posix()), path.read_bytes())
+    return "names.zip"
 
 
 def hdf5() -> dict[str, int]:
@@ -326,6 +341,11 @@ def nul_labels() -> Any:
     return classes("h.h5")
 
 
+def linked(folder: str) -> str:
+    Path("link").symlink_to(folders(folder))
+    return "link"
+
+
 def wrapped() -> Any:
     folders("photos/images")
     return classes("photos")
@@ -345,6 +365,10 @@ BAD = [
     bad("layouts", "a zip without folders", "images only", lambda: classes(archive_flat()), "class folder"),
     bad("layouts", "a zip with a password", "members that are encrypted", encrypted, "secret.zip", "encrypted", "Unpack it"),
     bad("layouts", "the core once more", "as its own pool", lambda: own.ledger_of(own.gather(folders("core"), ["core"], "none"), 1, {}), "--pool", "core"),
+    bad("layouts", "a pool within the core", "photos and photos/new", lambda: classes(folders("photos"), folders("photos/new/more")), "--pool: photos/new/more must lie apart from photos, got one folder within the other", "move one out"),
+    bad("layouts", "a core within the pool, by a link", "a link to a folder of the pool", lambda: classes(linked("all/a"), "all"), "--pool: all must lie apart from link, got one folder within the other"),
+    bad("lists", "a pool of the core's files", "another list of the same images", lambda: classes(table(lines("{},{}")), table(lines("{},{}").removesuffix("i/7.png,dog\n"), "pool.csv")), "--pool: pool.csv must be a delivery of its own, got the content of core: 7 of 7 files are those of list.csv, too, such as .*0.png; give it files"),
+    bad("lists", "thousands as targets", "1,234 may be two numbers", lambda: own.gather(table(lines("{};{}", "path;label", ("1,234", "2,500"))), [], "none", task="regression"), "labels of list.csv must be numbers, got '1,234' .i/0.png; 8 of 8.; write decimals with a point"),
     bad("lists", "Image and Label", "what others call the columns, in capitals", lambda: classes(table(lines("{},{}", "Image,Label"))), "--columns path=image,label=label"),
     bad("lists", "paths of a home", "~/i/0.png", lambda: classes(table(lines("~/{},{}"))), "missing file", "list's folder"),
     bad("lists", "a header alone", "no rows", lambda: classes(table("path,label\n")), "labelled samples", "header alone: write a row"),
@@ -570,6 +594,9 @@ SETTINGS = [
     bad("settings", "a truth value as a number", "batch_size: yes, which YAML reads as true", lambda: {"extract": {"batch_size": True}}, "batch_size", "no truth value"),
     bad("settings", "an action that there is not", "curate.action: remove", lambda: {"curate": {"action": "remove"}}, "weigh", "remove"),
     bad("settings", "more than the whole pool", "per_round: 1.5", lambda: {"extend": {"per_round": 1.5}}, "per_round", "1.5"),
+    bad("settings", "a list of one as a word", "evaluate.learners: ridge", lambda: {"evaluate": {"learners": "ridge"}}, "evaluate.learners: must be a list, got 'ridge'; write learners: [ridge]"),
+    bad("settings", "a list of numbers as a text", "fit.ridges: 0.1, 1", lambda: {"fit": {"ridges": "0.1, 1"}}, "write ridges: [0.1, 1]"),
+    bad("settings", "a crop above its resize", "extract.crop: 300 of 256", lambda: {"extract": {"resize": 256, "crop": 300}}, "crop must be at most resize (256), got 300; write resize: 300"),
     bad("settings", "a learner that there is not", "evaluate.learners: [forest]", lambda: {"evaluate": {"learners": ["forest"]}}, "learners", "forest"),
 ]  # fmt: skip
 
@@ -603,6 +630,17 @@ def test_classes_that_are_called_as_if_there_were_none_are_said(
     monkeypatch.chdir(tmp_path)
     notes = own.gather(table(lines("{},{}", labels=("cat", "dog")) + "i/7.png,N/A\n"), [], "none")["core"].notes
     assert any("N/A counts as a class; where nobody knows, leave the label empty" in note for note in notes)
+
+
+def test_names_of_an_archive_that_may_be_garbled_and_files_in_two_sets_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (note,) = own.gather(unsaid("cp1252"), [], "none")["core"].notes
+    assert "does not say how its names are encoded" in note
+    assert "unpack it" in note
+    (note,) = own.gather(table(lines("{},{}").removesuffix("i/7.png,dog\n")), ["i"], "none")["b001"].notes
+    assert note.startswith("i: 7 of 8 files are those of list.csv, too")
 
 
 def test_folders_below_the_classes_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
