@@ -1,6 +1,7 @@
 """What a nightly run is told: the flow's parameters, from a deployment or from the command line."""
 
 import argparse
+import os
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -55,10 +56,11 @@ class Options(BaseModel):
 
 def parse(program: str, about: str, arguments: list[str] | None = None) -> Options:
     """Options of a command line; a mistake ends the process with a message."""
-    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=about)
+    parser = argparse.ArgumentParser(prog=os.environ.get("DIVA_PROGRAM", f"python -m {program}"), description=about)
     for name, field in Options.model_fields.items():
         if field.description:
-            parser.add_argument(f"--{name.replace('_', '-')}", help=field.description)
+            default = f" [default: {field.default}]" if field.default else ""
+            parser.add_argument(f"--{name.replace('_', '-')}", help=field.description + default)
     choice = parser.add_mutually_exclusive_group()
     for name, what in (("keep", "keep them as they are stored"), ("rebase", "begin a new chain, a new major version")):
         choice.add_argument(f"--{name}", dest="stale", action="store_const", const=name, help=f"stale rounds: {what}")

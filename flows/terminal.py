@@ -4,6 +4,7 @@ import gc
 import importlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from flows import options, server, work
 from flows.options import Options
 
 BUSY = 75  # EX_TEMPFAIL: try again later
+LINE = "%(asctime)s | %(levelname)-7s | %(message)s"  # without the names that Prefect draws for runs and tasks
 
 
 def say(text: str) -> None:
@@ -33,6 +35,8 @@ def stop(error: BaseException) -> NoReturn:
 def server_of_run() -> Iterator[None]:
     """Before Prefect is imported: report to `make server` where it runs, else to a server for the time of this run."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT", LINE)
+    os.environ.setdefault("PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT", LINE)
     server.spare_loopback()
     if "PREFECT_API_URL" in os.environ:
         yield
@@ -48,6 +52,11 @@ def server_of_run() -> Iterator[None]:
                 yield
             finally:
                 _end_reports()
+
+
+def _tells(record: logging.LogRecord) -> bool:
+    """Whether a line says more than that a part of the run began or ended well, or where a temporary server is."""
+    return not re.match(r"Beginning flow run|Finished in state Completed\(|View at http://127\.", record.getMessage())
 
 
 def _end_reports() -> None:
@@ -90,6 +99,8 @@ def run(module: str, asked: Options, reasons: Callable[[], list[str]]) -> NoRetu
                     gc.disable()  # Prefect's imports leave no garbage, and looking for it takes a fifth of their time
                     flow = importlib.import_module(module).run
                     gc.enable()
+                    for handler in logging.root.handlers:  # of the terminal; what Prefect stores stays whole
+                        handler.addFilter(_tells)
                     say(flow(asked))
     except (ValueError, OSError, RuntimeError) as error:
         stop(error)

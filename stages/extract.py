@@ -5,7 +5,7 @@ import logging
 import polars as pl
 
 from diva.ingest import ready
-from diva.store import features, manifest, paths, tables
+from diva.store import features, index, manifest, paths, tables
 from stages.command import run
 from stages.params import section
 from stages.params.extract import Extract
@@ -53,7 +53,7 @@ def from_ready(batch: str, rows: pl.DataFrame, params: Extract) -> features.Feat
 def placed(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows that lie where they lie now: those labelled later are in a file of features, which may be made anew."""
     for path in filter(paths.is_features, rows["path"].unique(maintain_order=True)):
-        stored = pl.DataFrame({"sample_id": features.FeatureFile(path).sample_id}).with_row_index("row")
+        stored = index.rows_in(features.FeatureFile(path))
         there = stored.with_columns(pl.col("row").cast(pl.Int64), path=pl.lit(path))
         lost = rows.filter(path=path).join(there, on="sample_id", how="anti")["sample_id"]
         if len(lost):

@@ -51,13 +51,13 @@ def run() -> None:
 
 def night(context: typer.Context) -> None:
     """Take in deliveries, publish rounds (`python -m flows.nightly`, whose options it takes; --help lists them)."""
-    _start("flows.nightly", *context.args)
+    _start("flows.nightly", *context.args, DIVA_PROGRAM="diva night")
 
 
-def _start(*command: str) -> None:
+def _start(*command: str, **variables: str) -> None:
     """``python -m`` of this interpreter in the project; what it says goes where ours does, and so does its failure."""
     own = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    environment = os.environ | {"PATH": own, "DO_NOT_TRACK": os.environ.get("DO_NOT_TRACK", "1")}
+    environment = os.environ | {"PATH": own, "DO_NOT_TRACK": os.environ.get("DO_NOT_TRACK", "1")} | variables
     done = subprocess.run([sys.executable, "-m", *command], env=environment, check=False)  # noqa: S603 - fixed words
     if done.returncode:
         raise typer.Exit(done.returncode if done.returncode > 0 else 1)

@@ -71,7 +71,8 @@ def sets(
     judged = panels(trial, compared, errors, learners, most)
     seconds = judged.seconds | {"ridge": sum(head.seconds for head in heads.values())}
     # said, not stored: figures of a version are the same whenever they are made
-    logger.info("seconds of training: %s", ", ".join(f"{name} {seconds[name]:.2f}" for name in learners))
+    if learners:
+        logger.info("seconds of training: %s", ", ".join(f"{name} {seconds[name]:.2f}" for name in learners))
     described = {
         name: {
             **figures(trial, heads[name], errors[name], errors["core"], len(training.frame)),

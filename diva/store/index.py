@@ -73,6 +73,11 @@ def require_same_making(features: Path, others: pl.Series) -> None:
                 )
 
 
+def rows_in(stored: FeatureFile) -> pl.DataFrame:
+    """``sample_id`` and ``row`` of a file of features, which may have none."""
+    return pl.DataFrame({"sample_id": stored.sample_id}, {"sample_id": pl.String}).with_row_index("row")
+
+
 def of_batch(batch: str, samples: pl.DataFrame, features: Path) -> pl.DataFrame:
     """Index of a batch: its manifest joined with its file of features, in the order of the latter.
 
@@ -80,9 +85,8 @@ def of_batch(batch: str, samples: pl.DataFrame, features: Path) -> pl.DataFrame:
         ValueError: the file of features holds samples that the manifest does not.
     """
     stored = FeatureFile(features)
-    rows = pl.DataFrame({"sample_id": stored.sample_id}, {"sample_id": pl.String}).with_row_index("row")
     described = samples.select("sample_id", "label", "path", "group", "pixels")
-    joined = rows.join(described, on="sample_id", how="left", maintain_order="left")
+    joined = rows_in(stored).join(described, on="sample_id", how="left", maintain_order="left")
     strangers = joined.filter(pl.col("path").is_null())["sample_id"]
     if len(strangers):
         raise ValueError(

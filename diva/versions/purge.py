@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from diva.ingest import annotations
-from diva.store import atomic, curated, digests, ledger, manifest, paths, tables
+from diva.store import atomic, curated, digests, index, ledger, manifest, paths, tables
 from diva.store.features import SLAB, FeatureFile
 from diva.store.slabs import read_rows
 from diva.versions import cache, contents, takedowns
@@ -116,7 +116,7 @@ def renumbered(frame: pl.DataFrame, files: Iterable[tuple[str, Path]]) -> pl.Dat
     """Rows of an index or a set, by where each sample lies now in these files, which rows know by the first name."""
     for name, path in files:
         where = {"features": pl.lit(name), "checksum": pl.lit(digests.sha256(path))}
-        rows = pl.DataFrame({"sample_id": FeatureFile(path).sample_id}).with_row_index("row").with_columns(**where)
+        rows = index.rows_in(FeatureFile(path)).with_columns(**where)
         columns = [column for column in rows.columns if column in frame.columns]
         frame = frame.update(rows.select(columns), on=["features", "sample_id"])
     return frame

@@ -71,7 +71,7 @@ def batch(files: VersionFiles, name: str) -> Iterator[FileFault]:
         yield FileFault(where, f"features of the manifest with sha256 {made}", f"of {got}")
     yield from _covered(where, rows["sample_id"], [*stored.sample_id, *refused["sample_id"]])
     names = [stored.classes[code] if code >= 0 else None for code in stored.labels]
-    labels = pl.DataFrame({"sample_id": stored.sample_id, "label": pl.Series(names, dtype=pl.String)})
+    labels = index.rows_in(stored).select("sample_id", label=pl.Series(names, dtype=pl.String))
     pairs = rows.select("sample_id", "label").join(labels, on="sample_id", how="semi", maintain_order="right")
     yield from differ(where, pairs, labels.join(rows, on="sample_id", how="semi", maintain_order="left"))
 

@@ -1,21 +1,30 @@
 """``dvc repro``, which rewrites ``dvc.lock`` in half the time: ``python -m diva.versions.reproduction repro …``.
 
 After each stage DVC reads the whole lock file by a parser that minds comments, of which a lock file has none, and
-writes it. Here it is read by the parser that DVC takes elsewhere; what is written is the same to the byte.
+writes it. Here it is read by the parser that DVC takes elsewhere; what is written is the same to the byte. Of what DVC
+says its advice on git and on remotes goes, since projects have their own, and so does a line a stage on its lock file.
 """
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
 
 from diva.versions.cache import LOCK
 
+ADVICE = "Use `dvc push` to send"
+
 
 def reproduce(arguments: list[str]) -> int:
     """Exit status of the command, whose first word is ``repro``."""
     from dvc.cli import main  # type: ignore[import-untyped]
+    from dvc.ui import ui  # type: ignore[import-untyped]
     from dvc.utils.serialize import _yaml  # type: ignore[import-untyped]
 
+    for module in ("dvc.dvcfile", "dvc.repo.scm_context"):
+        logging.getLogger(module).setLevel(logging.WARNING)
+    write = ui.write
+    ui.write = lambda *words, **how: None if ADVICE in " ".join(map(str, words)) else write(*words, **how)
     of_comments = _yaml.parse_yaml_for_update
 
     def parse(text: str, path: str) -> Any:

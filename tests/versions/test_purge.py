@@ -101,6 +101,10 @@ def test_images_in_a_tar_are_zeroed_and_the_others_stay_where_they_were(book: le
         assert names(rows) == rows["sample_id"].to_list()
         assert set(gone).isdisjoint(rows["sample_id"])
     assert len(index.whole(base / "pool.parquet")) == len(whole) - 2
+    everything = manifest.read(paths.manifest("core"))["sample_id"].to_list()
+    assert purge.trim_core(everything)
+    rest = index.whole(compact.gather(book, everything) / "pool.parquet")
+    assert len(rest) == len(whole), "a core may lose every row"
 
 
 def test_records_of_batches_that_the_base_took_in_lose_their_rows(book: ledger.Ledger) -> None:
