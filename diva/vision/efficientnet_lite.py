@@ -29,9 +29,11 @@ class PaddedConvolution(nn.Conv2d):
     def forward(self, images: Tensor) -> Tensor:
         """Images (m, c, h, w)."""
         side, stride = self.kernel_size[0], self.stride[0]
+        if stride == 1:  # as much on all sides, which the convolution itself adds, sooner and to the same bits
+            return nn.functional.conv2d(images, self.weight, self.bias, 1, side // 2, 1, self.groups)
         padding: list[int] = []
         for size in (images.shape[3], images.shape[2]):
-            amount = max((-(-size // stride) - 1) * stride + side - size, 0)
+            amount = (size - 1) // stride * stride + side - size  # of whole positive numbers, which graphs divide alike
             padding += [amount // 2, amount - amount // 2]
         return super().forward(nn.functional.pad(images, padding))
 

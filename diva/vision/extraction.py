@@ -53,7 +53,7 @@ class Speed(NamedTuple):
 
 
 def extract(
-    backbone: Backbone,
+    network: Backbone | Forward,
     files: ImageFiles,
     *,
     start: int = 0,
@@ -65,20 +65,21 @@ def extract(
     """Features of the files from row ``start`` on, in order, a block per batch.
 
     Args:
-        backbone: cut network; moved to the device.
+        network: cut; moved to the device, unless it is on one.
         files: paths and transform.
         start: rows before it are done already.
         batch_size: images per block; on CUDA also per forward pass.
         workers: threads that decode and, on the CPU, run the network; 0: as many as torch computes with.
-        device: "auto", "cpu" or "cuda".
+        device: "auto", "cpu" or "cuda", for a network that is on none yet.
         progress: show how far it is (see ``diva.text.progress``), and log the speed at the end.
     """
-    torch_device, begun, images = torch.device(resolve(device)), time.monotonic(), 0
-    run = Run(Forward(backbone, torch_device, files.steps), files)
+    begun, images = time.monotonic(), 0
+    forward = network if isinstance(network, Forward) else Forward(network, torch.device(resolve(device)), files.steps)
+    run = Run(forward, files)
     firsts = range(start, len(files), batch_size)
     batches = (range(first, min(first + batch_size, len(files))) for first in firsts)
     with (
-        threads(torch_device, workers, getattr(backbone, "one_at_a_time", False)) as (decoders, runners),
+        threads(forward.device, workers, getattr(forward.backbone, "one_at_a_time", False)) as (decoders, runners),
         shown("extract") if progress else nullcontext(),
     ):
         read = ahead(batches, lambda rows: (rows, [decoders.submit(run.read, row) for row in rows]), 1)
@@ -161,12 +162,14 @@ def joined(parts: Sequence[Block]) -> Block:
     return Block(np.concatenate(rows), np.concatenate(features), list(itertools.chain(*failures)))
 
 
-def attributes(backbone: Backbone, transform: Transform) -> dict[str, str | int]:
+def attributes(network: Backbone | Forward, transform: Transform) -> dict[str, str | int]:
     """What a file of features says of its making; equal settings and versions give equal text."""
+    backbone = network.backbone if isinstance(network, Forward) else network
     versions = {"numpy": np.__version__, "pillow": PIL.__version__, "torch": torch.__version__}
     versions["torchvision"] = metadata.version("torchvision")
     library = {"timm": "timm", "hf": "transformers"}.get(backbone.name.partition(":")[0])
     versions |= {library: metadata.version(library)} if library else {}
+    versions |= network.versions if isinstance(network, Forward) else {}
     later = {"revision": revision.FEATURES} if revision.FEATURES > 1 else {}
     return {
         "backbone": backbone.name,

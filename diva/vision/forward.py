@@ -1,17 +1,20 @@
 """The forward pass: as fast as the device allows, in parts that its memory takes, from several threads at once.
 
-On the CPU networks of torchvision and timm and the bundled one are frozen: a convolution takes in its normalisation and
-activation, which saves half the time. On CUDA a trained network runs in mixed precision. Both lay channels last.
+On the CPU networks of torchvision and timm and the bundled one are compiled, by ONNX Runtime where it is installed,
+else by torch: a convolution takes in its normalisation and activation, which saves half the time. On CUDA a trained
+network runs in mixed precision. Torch lays channels last.
 """
 
 import logging
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from diva.vision import onnx_runtime
 from diva.vision.backbone import Backbone
 from diva.vision.datasets import LESS
 from diva.vision.efficientnet_lite import NAME as BUNDLED
@@ -19,6 +22,7 @@ from diva.vision.timm_networks import PREFIX as TIMM
 from diva.vision.transforms import Steps
 
 logger = logging.getLogger(__name__)
+Network = Callable[[Tensor], Tensor]
 EQUAL = 1e-4  # relative; rounding gives 1e-6
 
 
@@ -31,13 +35,18 @@ class Forward:
         steps: normalizes what comes as bytes.
 
     Attributes:
+        versions: of the library that runs it, beside torch.
         limit: images that memory takes at once, where that has shown; None before.
     """
 
     def __init__(self, backbone: Backbone, device: torch.device, steps: Steps | None = None) -> None:
         self.backbone = backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device, self.steps = device, steps
-        self.network = frozen(backbone) if device.type == "cpu" else backbone
+        size = steps.crop if steps else None
+        self.network: Network = compiled(backbone, size) if device.type == "cpu" else backbone
+        self.versions, self.layout = dict[str, str](), torch.channels_last
+        if isinstance(self.network, onnx_runtime.Session):
+            self.versions, self.layout = {"onnxruntime": self.network.version}, torch.contiguous_format
         # activations of untrained networks may shrink below half precision from layer to layer
         self.mixed = device.type == "cuda" and backbone.trained
         self.limit: int | None = None
@@ -47,7 +56,7 @@ class Forward:
         size = min(self.limit or len(images), len(images))
         try:
             parts = [self._forward(part) for part in torch.split(images, size)]
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except Exception as error:  # ONNX Runtime has classes of its own
             if not out_of_memory(error):
                 raise
             if size == 1:
@@ -63,7 +72,7 @@ class Forward:
 
     @torch.inference_mode()
     def _forward(self, images: Tensor) -> Tensor:
-        images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+        images = images.to(self.device, memory_format=self.layout, non_blocking=True)
         if self.steps and images.dtype == torch.uint8:
             images = self.steps.normalize(images)
         features = self._run(images, mixed=self.mixed)
@@ -96,27 +105,45 @@ class Unregistered(nn.Module):
         return features
 
 
-@torch.no_grad()
-def frozen(backbone: Backbone) -> nn.Module:
-    """The same network as one graph, where it gives the same features; else the network itself.
+def compiled(backbone: Backbone, size: int | None = None) -> Network:
+    """The same network by ONNX Runtime, else as one graph of torch, where that gives the same features; else itself.
 
-    Only networks that come with an installation: in others Python may decide what happens, of which a graph knows
-    nothing.
+    Tried on images of ``size``, else of the network's own. Only networks that come with an installation: in others
+    Python may decide what happens, of which a graph knows nothing.
     """
     own = isinstance(backbone, Backbone) and ":" in backbone.name.removeprefix(BUNDLED).removeprefix(TIMM)
     if not isinstance(backbone, Backbone) or not backbone.name or own:
         return backbone
-    sample = torch.randn(3, 3, backbone.size, backbone.size, generator=torch.Generator().manual_seed(0))
+    ways: dict[str, Callable[[nn.Module, Tensor], Network]] = {"torch, as one graph": frozen}
+    if onnx_runtime.available():
+        ways = {"ONNX Runtime": onnx_runtime.Session} | ways
+    for way, make in ways.items():
+        if (network := _equal(backbone, make, size or backbone.size)) is not None:
+            logger.info("%s is run by %s.", backbone.name, way)
+            return network
+    return backbone
+
+
+@torch.no_grad()
+def _equal(backbone: Backbone, make: Callable[[nn.Module, Tensor], Network], size: int) -> Network | None:
+    """What ``make`` makes of a network, where it gives the same features."""
+    sample = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(0))
     sample = sample.to(memory_format=torch.channels_last)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on what a graph cannot hold; the comparison finds out
-            network = Unregistered(backbone.requires_grad_(False))  # a constant takes no gradient
-            traced = torch.jit.trace(network, sample[:1], check_trace=False).eval()  # type: ignore[no-untyped-call]
-            graph: nn.Module = torch.jit.freeze(traced)
-        wanted, given = backbone(sample), (graph(sample), graph(sample))  # the second run is the optimised one
+            constant = Unregistered(backbone.requires_grad_(False)).eval()  # a constant takes no gradient
+            network = make(constant, sample[:1])
+        wanted, given = backbone(sample), (network(sample), network(sample))  # the second run is the optimised one
     except Exception as error:  # a graph is a gain, never a need
-        logger.debug("%s is run as it is: %s", backbone.name, error)
-        return backbone
+        logger.debug("%s is run otherwise: %s", backbone.name, error)
+        return None
     worst = max(float((features - wanted).norm() / wanted.norm()) for features in given)
-    return graph if worst < EQUAL else backbone
+    return network if worst < EQUAL else None
+
+
+def frozen(network: nn.Module, sample: Tensor) -> nn.Module:
+    """The network as one graph of torch, for images such as the sample."""
+    traced = torch.jit.trace(network, sample, check_trace=False).eval()  # type: ignore[no-untyped-call]
+    graph: nn.Module = torch.jit.freeze(traced)
+    return graph

@@ -3,14 +3,18 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import polars as pl
+import torch
 
+from diva.numerics.device import resolve
 from diva.store.features import FeatureWriter
 from diva.vision import backbones, datasets, extraction, transforms
 from diva.vision import linearize as linearization
 from diva.vision.backbone import Backbone
+from diva.vision.forward import Forward
 from diva.vision.transforms import Transform
 
 logger = logging.getLogger(__name__)
@@ -53,17 +57,22 @@ class Extractor:
     workers: int
     device: str
 
+    @cached_property
+    def forward(self) -> Forward:
+        """The network on its device."""
+        return Forward(self.network, torch.device(resolve(self.device)), transforms.steps(self.transform))
+
     def attributes(self) -> dict[str, str | int]:
         """What a file of features says of its making."""
-        return extraction.attributes(self.network, self.transform)
+        return extraction.attributes(self.forward, self.transform)
 
     def fill(self, writer: FeatureWriter, samples: pl.DataFrame, transform: Transform | None = None) -> FeatureWriter:
         """The writer after the features of those images of a manifest that it does not hold yet."""
         largest: Any = (samples["width"] * samples["height"].cast(pl.Int64)).max()  # download admitted them
         transform = transform or self.transform
         files = datasets.ImageFiles(samples["path"].to_list(), transform, samples["sample_id"].to_list(), largest)
-        options: dict[str, Any] = {"batch_size": self.batch_size, "workers": self.workers, "device": self.device}
-        for block in extraction.extract(self.network, files, start=writer.done, **options):
+        options: dict[str, Any] = {"batch_size": self.batch_size, "workers": self.workers}
+        for block in extraction.extract(self.forward, files, start=writer.done, **options):
             writer.append(block.features, block.failures)
         return writer
 
