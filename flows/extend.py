@@ -27,7 +27,7 @@ from diva.store.features import FeatureFile
 from diva.store.ledger import Ledger
 from diva.versions import published, remote, repository, reviews, rounds, takedowns
 from diva.versions.locks import exclusive
-from diva.versions.pipeline import dvc, locked_stages
+from diva.versions.pipeline import dvc, loaded_libraries, locked_stages
 from diva.versions.processes import BusyError, CommandError, PermanentError, environment
 from diva.versions.published import VersionNumber
 from flows import artifacts, cluster, provenance, work
@@ -284,7 +284,7 @@ def extend(
 ) -> str:
     """Publish one round: the unfinished one, or else a new one."""
     options = Options(budget=budget, git_remote=git_remote, stale=stale, runner=runner, address=address)
-    with exclusive(), cluster.workers(runner, address):
+    with exclusive(), cluster.workers(runner, address), loaded_libraries():
         work.ready(options)
         begin(options)
         name = unfinished_round()

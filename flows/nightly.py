@@ -20,6 +20,7 @@ from prefect.states import Completed
 from diva.store import evaluation, ledger, paths
 from diva.versions import labelling, repository, takedowns
 from diva.versions.locks import RunningError, exclusive
+from diva.versions.pipeline import loaded_libraries
 from diva.versions.rounds import next_planned
 from flows import artifacts, cluster, credentials, deliveries, extend, work
 from flows.options import Address, Budget, Options, Rounds, Runner, Secrets, Stale, Watch
@@ -131,7 +132,7 @@ def nightly(
             reasons = look(options)
             if not reasons:
                 return Completed(name="NothingToDo", message="Nothing to do.")
-            with cluster.workers(runner, address):
+            with cluster.workers(runner, address), loaded_libraries():
                 done = rounds(options)
                 publish_rest()
             if git_remote and repository.unpushed(git_remote):

@@ -18,6 +18,6 @@ if Path("diva").is_file():  # the library is installed; it must be the one that 
 if sys.argv[0] == "-m":  # a process of its own: looking for garbage takes a tenth of the time of imports
     gc.disable()  # until `command.run`
     if "DIVA_FORK_SERVER" in os.environ:
-        from stages import fork_client
+        from diva.versions import fork_client
 
         fork_client.run_elsewhere()

@@ -5,8 +5,11 @@ processes ``python -m stages.<verb>`` that the command starts ask it to run thei
 arguments, environment and streams. The project's own code is loaded anew in each fork, so an edit counts. A process
 that differs from this one in environment, folder or interpreter runs its stage itself, as all do without a server.
 
-Nothing is left behind: command and forks are killed with the server, a fork with the process that asked for it.
-On Linux alone; elsewhere the command runs as it stands.
+Without a command it serves whoever has its address in the environment, until it is killed: a night has one for all of
+its rounds (`diva.versions.pipeline.loaded_libraries`), and DVC, too, is loaded once.
+
+Nothing is left behind: command and forks are killed with the server, a fork, and what it started, with the process that
+asked for it. On Linux alone; elsewhere the command runs as it stands.
 """
 
 import atexit
@@ -15,7 +18,6 @@ import importlib
 import json
 import os
 import runpy
-import secrets
 import selectors
 import signal
 import socket
@@ -27,9 +29,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from diva.versions import fork_client
+from diva.versions.fork_client import ACCEPTED, ADDRESS, NUMBER
 from diva.versions.leash import end_with_parent
-from stages import fork_client
-from stages.fork_client import ACCEPTED, ADDRESS, NUMBER
 
 OWN = ("diva", "stages")  # packages that are loaded anew
 SHARED = ("numpy", "yaml", "h5py", "pydantic")  # not polars, whose threads no fork has
@@ -41,13 +43,20 @@ LIBRARIES: dict[str, tuple[str, ...]] = dict.fromkeys(
 )
 LIBRARIES |= dict.fromkeys(("reweight", "evaluate"), LEARNERS)
 LIBRARIES["download"] = (*SHARED, "PIL.Image", "scipy.spatial")  # which draws the example
+DVC = ("diva.versions.reproduction", "diva.versions.transfer")
+LIBRARIES |= dict.fromkeys(
+    (module.rpartition(".")[2] for module in DVC),
+    ("dvc.cli", "dvc.commands.repro", "dvc.commands.data_sync", "dvc.data_cloud", "dvc.lock", "dvc.repo.datasets",
+     "dvc.repo.graph", "dvc.repo.index", "dvc.repo.open_repo", "dvc.repo.plots", "dvc.rwlock", "dvc.scm",
+     "dvc_data.hashfile.status", "dvc_data.index.push", "fsspec.implementations.memory", "pyparsing.testing"),
+)  # fmt: skip
 THREADS = {"jemalloc_bg_thd"}  # that an allocator starts anew in a fork
 ENVIRONMENT = dict(os.environ)  # before libraries set variables of their own
-CHANGES = {ADDRESS, "PWD", "OLDPWD", "SHLVL", "_"}  # from process to process
+CHANGES = {ADDRESS, "DIVA_INTERIM_ROUND", "PWD", "OLDPWD", "SHLVL", "_"}  # from process to process
 
 
 class Fork(NamedTuple):
-    """A stage at work, a descriptor that says when it ends, and the connection to the process that waits for it."""
+    """A fork at work, a descriptor that says when it ends, and the connection to the process that waits for it."""
 
     process: int
     ended: int
@@ -55,25 +64,33 @@ class Fork(NamedTuple):
 
 
 def serve(command: list[str]) -> int:
-    """Exit status of the command; 128 and the signal's number where it was killed."""
+    """Exit status of the command, 128 and the signal's number where it was killed; without one, serve for ever."""
     signal.signal(signal.SIGINT, lambda *_: None)  # the command and the forks have it, too
-    address = f"diva-{secrets.token_hex(16)}"
+    address = fork_client.new_address() if command else os.environ[ADDRESS]
     with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as selector:
         listener.bind(f"\0{address}")
         listener.listen()
+        selector.register(listener, selectors.EVENT_READ)
+        while not command:
+            answer(listener, selector)
         environment = os.environ | {ADDRESS: address}
         child = subprocess.Popen(command, env=environment, preexec_fn=end_with_parent)  # noqa: S603 - the caller's own
-        selector.register(listener, selectors.EVENT_READ)
         selector.register(os.pidfd_open(child.pid), selectors.EVENT_READ)
         while child.poll() is None:
-            for key, _ in selector.select():
-                if key.fileobj is listener:
-                    accept(listener, selector)
-                elif key.data and key.fd in selector.get_map():
-                    finish(key.data, selector)
+            answer(listener, selector)
         for work in {key.data for key in selector.get_map().values() if key.data}:
             finish(work, selector)
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
+
+
+def answer(listener: socket.socket, selector: selectors.BaseSelector) -> None:
+    """Wait for what happens next; what has ended counts before what begins."""
+    happened = [key for key, _ in selector.select()]
+    for key in happened:
+        if key.data and key.fd in selector.get_map():
+            finish(key.data, selector)
+    if any(key.fileobj is listener for key in happened):
+        accept(listener, selector)
 
 
 def accept(listener: socket.socket, selector: selectors.BaseSelector) -> None:
@@ -110,10 +127,11 @@ def received(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 
 def alike(request: dict[str, Any]) -> bool:
-    """Whether a process has the folder, the interpreter and the environment of this one, and runs a stage."""
-    verb = request["command"][0].removeprefix("stages.")
+    """Whether a process has the folder, the interpreter and the environment of this one, and runs a stage, or DVC."""
+    module = request["command"][0]
+    serves = module in DVC or module.removeprefix("stages.").isidentifier()
     same = all(request[name] == value for name, value in fork_client.description().items())
-    return same and verb.isidentifier() and unchanging(request["environment"]) == unchanging(ENVIRONMENT)
+    return serves and same and unchanging(request["environment"]) == unchanging(ENVIRONMENT)
 
 
 def unchanging(environment: dict[str, str]) -> dict[str, str]:
@@ -145,18 +163,24 @@ def fork() -> int:
 
 
 def run(request: dict[str, Any], streams: list[int], server: int) -> NoReturn:
-    """Run a stage as ``python -m`` does, and end."""
+    """Run a module as ``python -m`` does, and end."""
     end_with_parent()
+    module, *arguments = request["command"]
     if os.getppid() != server:  # it was killed before that
         os._exit(1)
     for stream, number in zip(streams, range(3), strict=True):
         os.dup2(stream, number)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(request["environment"])
-    del os.environ[ADDRESS]
+    if module in DVC:
+        for name in os.environ.keys() - request["environment"]:
+            del os.environ[name]
+        os.setpgid(0, 0)  # with what it starts, which asks for forks in its turn
+        gc.enable()
+    else:
+        del os.environ[ADDRESS]
     for name in [name for name in sys.modules if name.partition(".")[0] in OWN]:
         del sys.modules[name]
-    module, *arguments = request["command"]
     sys.argv, status = ["-m", *arguments], 0
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -179,6 +203,8 @@ def finish(work: Fork, selector: selectors.BaseSelector) -> None:
     """Hand a fork's status on once it ends, or end it where the process that asked for it has ended."""
     if not os.waitid(os.P_PID, work.process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
         os.kill(work.process, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # a stage has no group of its own
+        os.killpg(work.process, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(work.process, 0)[1])
     for end in (work.ended, work.client):
         selector.unregister(end)

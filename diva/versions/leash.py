@@ -2,8 +2,9 @@
 
 ``dvc repro`` survives the death of its caller, and so does the stage that it runs: two runs would then write the same
 files. So the caller starts the command through this module and keeps the other end of its standard input. When that end
-closes (the caller was killed, or left), the command's whole process group is killed and waited for; until then ``LOCK``
-is held, so that a command started by the next run waits for the last process of this one.
+closes (the caller was killed, or left), the command's whole process group is killed and waited for, and all else of a
+session that is the leash's own; until then ``LOCK`` is held, so that a command started by the next run waits for the
+last process of this one.
 """
 
 import ctypes
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -53,9 +55,25 @@ def end_with(pipe: int, child: subprocess.Popen[bytes]) -> None:
 
 
 def end(group: int) -> None:
-    """Kill a process group, if it is still there."""
+    """Kill a process group, if it is still there, and what else is of this process's session, if that is its own."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
+    while os.getsid(0) == os.getpid() and (others := companions()):
+        for process in others:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def companions() -> list[int]:
+    """Living processes of this one's session (Linux)."""
+    others = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            state, _, _, session = (folder / "stat").read_text().rpartition(") ")[2].split()[:4]
+            if int(session) == os.getpid() != int(folder.name) and state not in "ZX":
+                others.append(int(folder.name))
+    return others
 
 
 def reap() -> None:

@@ -11,6 +11,7 @@ SCRATCH = Path(".dvc/tmp")  # git-ignored, this machine's
 RUN = SCRATCH / "nightly.lock"  # of whoever changes ledger, data or history
 REVIEW = SCRATCH / "review.lock"  # of whoever writes decisions that wait
 COMMAND = SCRATCH / "leash.lock"  # of a DVC command at work
+FORKS = SCRATCH / "forks.lock"  # of a run's fork server (`stages.fork_server`)
 
 
 class RunningError(ValueError):
@@ -33,6 +34,9 @@ def exclusive(path: Path = RUN, refusal: str = "") -> Iterator[None]:
     try:
         with lock(path).acquire(blocking=False):
             path.write_text(f"process {os.getpid()}\n", encoding="utf-8")
+            if path == RUN and lock(path).lock_counter == 1:
+                with lock(FORKS):  # the last process of a killed run may still be writing
+                    pass
             yield
     except Timeout:
         holder = path.read_text(encoding="utf-8").strip() or "just started"

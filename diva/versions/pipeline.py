@@ -2,24 +2,27 @@
 
 import json
 import logging
+import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from diva.store import atomic
+from diva.versions import fork_client
 from diva.versions.cache import LOCK
-from diva.versions.locks import COMMAND, SCRATCH, lock
-from diva.versions.processes import CommandError, Log, git, stream
+from diva.versions.locks import COMMAND, FORKS, SCRATCH, lock
+from diva.versions.processes import CommandError, Log, environment, git, leashed, stream
 
 logger = logging.getLogger(__name__)
 DIGEST = re.compile(r"^[0-9a-f]{32}(\.dir)?$")
 
 DVC, TRANSFER = ((sys.executable, "-m", module) for module in ("dvc", "diva.versions.transfer"))
-REPRODUCE = (sys.executable, "-m", "stages.fork_server", sys.executable, "-m", "diva.versions.reproduction")
+SERVER, REPRODUCTION = ((sys.executable, "-m", name) for name in (fork_client.SERVER, "diva.versions.reproduction"))
 TRANSFERS = ("push", "fetch", "pull")
 READ = SCRATCH / "read.lock"  # of commands that read other versions, whatever is at work here
 
@@ -41,8 +44,19 @@ def dvc_read(*arguments: str) -> None:
 
 
 def _run(arguments: Sequence[str], log: Log, guard: Path = COMMAND) -> None:
-    command = TRANSFER if arguments[0] in TRANSFERS else REPRODUCE if arguments[0] == "repro" else DVC
+    reproduce = REPRODUCTION if fork_client.ADDRESS in os.environ else (*SERVER, *REPRODUCTION)
+    command = TRANSFER if arguments[0] in TRANSFERS else reproduce if arguments[0] == "repro" else DVC
     stream([*command, *arguments], log, guard, name=" ".join(["dvc", *arguments]))
+
+
+@contextmanager
+def loaded_libraries() -> Iterator[None]:
+    """Within the block DVC's commands, and the stages that they run, are forks of one server, which ends with it."""
+    if sys.platform != "linux":
+        yield
+        return
+    with environment({fork_client.ADDRESS: fork_client.new_address()}), leashed(SERVER, FORKS):
+        yield
 
 
 def up_to_date(*targets: str) -> bool:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from diva.versions import fork_client
 from diva.versions.cache import LOCK
 
 ADVICE = "Use `dvc push` to send"
@@ -35,4 +36,5 @@ def reproduce(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    fork_client.run_elsewhere()
     sys.exit(reproduce(sys.argv[1:]))

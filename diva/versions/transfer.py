@@ -7,6 +7,8 @@ version is nowhere but here. So the notes go first; making them again takes a fr
 
 import sys
 
+from diva.versions import fork_client
+
 
 def transfer(arguments: list[str]) -> int:
     """Exit status of the command."""
@@ -19,4 +21,5 @@ def transfer(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    fork_client.run_elsewhere()
     sys.exit(transfer(sys.argv[1:]))

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from diva.store import evaluation
 from diva.versions import pipeline
+from diva.versions.fork_client import ADDRESS
+from stages import fork_server
 from tests.projects.checkout import ROOT
 from tests.projects.processes import alive, eventually
 
@@ -36,17 +39,40 @@ exit 5
 """
 
 
+DVC = """
+import os, subprocess
+from diva.versions import fork_client
+
+if __name__ == "__main__":
+    fork_client.run_elsewhere()
+    print(os.getpid(), flush=True)
+    subprocess.run("echo $$; python -m stages.probe wait & sleep 600", shell=True)
+"""
+
+
 @pytest.fixture
-def start(tmp_path):
-    """Starts a command of the shell, with the server, in a folder with the project's code and a stage ``probe``."""
+def run(tmp_path):
+    """Starts a command in a folder with the project's code, a stage ``probe`` and a ``transfer`` that runs it."""
     for folder in ("diva", "stages"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "stages/probe.py").write_text(PROBE)
+    (tmp_path / "diva/versions/transfer.py").write_text(DVC)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(tmp_path)}
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    command = [sys.executable, "-m", "stages.fork_server", "sh", "-c"]
-    return lambda text: subprocess.Popen([*command, text], cwd=tmp_path, env=environment, **streams)
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | {"text": True}
+
+    def run(*command, session=False, **variables):
+        words = [sys.executable, "-m", *command]
+        env = environment | variables
+        return subprocess.Popen(words, cwd=tmp_path, env=env, start_new_session=session, **streams)
+
+    return run
+
+
+@pytest.fixture
+def start(run):
+    """Starts a command of the shell with the server."""
+    return lambda text: run("stages.fork_server", "sh", "-c", text)
 
 
 def test_a_fork_runs_a_stage_as_its_own_process_would(start):
@@ -77,5 +103,26 @@ def test_a_fork_ends_with_its_server_and_with_the_process_that_asks(start, whose
     assert process.wait(30) == (-signal.SIGKILL if whose == "server" else 3)
 
 
+@pytest.mark.parametrize("whose", ["leash", "client", "fork"])
+def test_a_night_s_server_leaves_nothing_of_dvc_behind(run, tmp_path, whose):
+    address = {ADDRESS: "diva-" + tmp_path.name}
+    leash = run("diva.versions.leash", "lock", *pipeline.SERVER, session=True, **address)
+    assert eventually(lambda: f"@{address[ADDRESS]}" in Path("/proc/net/unix").read_text())
+    client = run("diva.versions.transfer", **address)
+    fork, shell = (int(client.stdout.readline()) for _ in range(2))
+    stage, parent = map(int, client.stdout.readline().split()[1:3])
+    assert os.getpgid(fork) == fork == os.getpgid(shell)  # DVC is a fork, and so is the stage that it starts
+    assert os.getsid(fork) == os.getsid(parent) == leash.pid
+    if whose == "leash":  # the night was killed
+        leash.stdin.close()
+    else:
+        os.kill({"client": client.pid, "fork": fork}[whose], signal.SIGKILL)
+    assert eventually(lambda: not any(map(alive, (fork, shell, stage))))
+    assert client.wait(30) != 0
+    leash.stdin.close()
+    assert leash.wait(30) == 128 + signal.SIGKILL
+
+
 def test_nights_reproduce_with_the_server():
-    assert pipeline.REPRODUCE[1:3] == ("-m", "stages.fork_server")
+    assert pipeline.SERVER[1:3] == ("-m", "stages.fork_server")
+    assert evaluation.INTERIM in fork_server.CHANGES

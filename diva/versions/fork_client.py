@@ -1,7 +1,8 @@
-"""Asks the fork server, where there is one, to run this process's stage; see `stages.fork_server`."""
+"""Asks the fork server, where there is one, to run what this process was started for; see `stages.fork_server`."""
 
 import json
 import os
+import secrets
 import signal
 import socket
 import struct
@@ -10,14 +11,20 @@ from contextlib import suppress
 from pathlib import Path
 
 ADDRESS = "DIVA_FORK_SERVER"
+SERVER = "stages.fork_server"
 NUMBER = struct.Struct("<i")  # a length, or an exit status
 ACCEPTED = b"+"
 
 
+def new_address() -> str:
+    """A name that nobody else knows, of a socket of this machine."""
+    return f"diva-{secrets.token_hex(16)}"
+
+
 def run_elsewhere() -> None:
-    """End this process as its stage ended in a fork of the server; return where there is none, or none that serves."""
+    """End this process as a fork of the server ends in its place; return where there is none, or none that serves."""
     address, command = os.environ.get(ADDRESS), sys.orig_argv[1:]
-    if not address or command[:1] != ["-m"]:
+    if not address or command[:1] != ["-m"] or command[1] == SERVER:  # whose forks have its words
         return
     with suppress(OSError), socket.socket(socket.AF_UNIX) as server:
         server.connect(f"\0{address}")
@@ -27,7 +34,7 @@ def run_elsewhere() -> None:
 
 
 def accepted(server: socket.socket, command: list[str]) -> bool:
-    """Whether the server runs a stage (its module, then arguments) for a process like this one."""
+    """Whether the server runs a module with its arguments for a process like this one."""
     text = json.dumps({"command": command, "environment": dict(os.environ), **description()}).encode()
     socket.send_fds(server, [NUMBER.pack(len(text))], [0, 1, 2])
     server.sendall(text)
