@@ -19,7 +19,7 @@ from diva.versions.locks import SCRATCH
 from diva.versions.pipeline import locked_stages
 from diva.versions.processes import CommandError, git
 from diva.versions.published import VersionNumber, by_round, number_of, numbers
-from diva.versions.remote import unanswered
+from diva.versions.remote import branch, shared, unanswered
 from diva.versions.repository import CONTENT, code_commit
 
 logger = logging.getLogger(__name__)
@@ -183,7 +183,8 @@ def unclaimed(version: VersionNumber) -> VersionNumber:
 def known_versions(book: Ledger) -> dict[int, VersionNumber]:
     """The newest version of each published round, once it is sure that there are no others.
 
-    A round before a published one was published: where its tag is lost, it comes back, at the commit that names it.
+    A round before a published one was published: where its tag is lost, it comes back, at the commit that names it. So
+    does that of a compaction or a purge which is what lies here: who made it was killed before the tag.
 
     Raises:
         ValueError: a shallow clone, a remote that does not answer, versions on a remote that are not here, a lost tag
@@ -201,7 +202,22 @@ def known_versions(book: Ledger) -> dict[int, VersionNumber]:
     for name in waiting:
         if number(name) < last:
             _put_back(name, commits)
+    for name in _pushed_without_tag(by_round()):
+        _put_back(book.latest, {name: named()[name]})
     return by_round()
+
+
+def _pushed_without_tag(published: Mapping[int, VersionNumber]) -> list[str]:
+    """Versions of published rounds that have no tag, though commits of what lies here name them, on the remote too."""
+    commits, tags, target = named(), {version.tag for version in numbers()}, shared()
+    lost = [tag for tag in commits if tag not in tags and number_of(tag).minor in published]
+    beyond = [f"^{branch(target)}"] if target and branch(target) else []
+    return [
+        tag
+        for tag in lost
+        if not git("diff", "--name-only", commits[tag], "--", *CONTENT)
+        and not (beyond and git("rev-list", "--max-count=1", commits[tag], *beyond))
+    ]
 
 
 def _require_none_elsewhere() -> None:

@@ -83,6 +83,32 @@ def test_who_has_diverged_is_told_of_the_command_that_puts_both_together(pair: P
     assert second.tags() == at_remote(second)
 
 
+@Case("a version without its tag", "operators", "killed after its commit was pushed, before the tag", UNHARMED).test
+@pytest.mark.parametrize("purges", [False, True])
+def test_the_tag_of_what_another_clone_compacted_is_set_where_it_was_killed_before(pair: Pair, purges: bool) -> None:
+    first, second = pair
+
+    def stop(*_: object) -> None:
+        raise operators.Killed
+
+    with first.at_work():
+        if purges:
+            commands.forget(pl.read_parquet(paths.TRAIN)["sample_id"][:1].to_list(), why="asked")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(remote, "tag", stop)
+            with pytest.raises(operators.Killed):
+                commands.forget(purge=True) if purges else versions.compact()
+    name = "curated@v1.1.0" if purges else "curated@v0.1.1"
+    assert name not in at_remote(first)
+    deliver(second)
+    with second.at_work():
+        assert night() == f"Published: curated@v{name[9]}.2.0."
+    with first.at_work():
+        night()
+    assert first.tags() == second.tags() == at_remote(first)
+    assert name in first.tags()
+
+
 @Case("a takedown in another clone", "operators", "both take something down", UNHARMED).test
 def test_a_takedown_is_pushed_and_the_other_clone_has_it_before_it_does_anything(
     pair: Pair, capsys: pytest.CaptureFixture[str]
