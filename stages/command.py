@@ -3,12 +3,17 @@
 import argparse
 import gc
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from diva.numerics import cores
+from diva.store import paths
 from diva.text import progress
 from diva.text.harmless import Lines, plain, spare_encodings
+from stages.params import section
+from stages.params.memory import Memory
 
 
 def run(stage: Callable[..., None], *options: str) -> NoReturn:
@@ -27,11 +32,20 @@ def run(stage: Callable[..., None], *options: str) -> NoReturn:
         parser.add_argument(f"--{option}", required=True)
     try:
         with progress.shown(_module(stage).rpartition(".")[2]):
+            grant_memory()
             stage(**vars(parser.parse_args()))
     except (ValueError, OSError, MemoryError) as error:
         sys.stderr.write(plain(f"{_module(stage)}: {str(error) or 'memory does not suffice.'}\n"))
         sys.exit(1)
     sys.exit(0)
+
+
+def grant_memory() -> None:
+    """Let rows stay in as much memory as params.yaml grants; a project from before that section goes by the machine."""
+    content = section.load() if paths.PARAMS.is_file() else {}
+    granted = section.validate(content.get("memory", {"rows": "auto"}), Memory, f"{paths.PARAMS}:memory").rows
+    if granted != "auto":
+        os.environ.setdefault(cores.MEMORY, str(granted))
 
 
 def _module(stage: Callable[..., None]) -> str:

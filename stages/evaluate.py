@@ -13,6 +13,7 @@ from diva.curation.network_panel import finetuned as judged
 from diva.curation.round import Basis
 from diva.curation.rows import read_problem
 from diva.methods import registry
+from diva.numerics.residence import rows_stay
 from diva.store import columns, curated, evaluation, index, ledger, manifest, moments, paths, release, tables
 from diva.store.decisions import FORGOTTEN_ROW
 from diva.store.features import FeatureFile
@@ -27,6 +28,7 @@ from stages.policy import policy
 logger = logging.getLogger(__name__)
 
 
+@rows_stay()
 def main() -> None:
     """data/metrics/evaluate.json and data/evaluation."""
     settings, weighing, book = section.read("evaluate", Evaluate), section.read("reweight", Reweight), ledger.read()

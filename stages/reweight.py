@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from diva.curation import rows, tasks, weighed_sets
+from diva.numerics.residence import rows_stay
 from diva.store import curated, index, ledger, paths, release, tables
 from diva.text.words import amount
 from stages.command import run
@@ -17,6 +18,7 @@ from stages.params.reweight import Reweight
 logger = logging.getLogger(__name__)
 
 
+@rows_stay()
 def main() -> None:
     """data/weights: a weight per sample, the history of the steps; what they are worth on held-out rows of the core."""
     settings, asked = section.read("reweight", Reweight), section.read("release", ReleaseSettings)

@@ -10,9 +10,10 @@ where theirs does. Errors are soft: 0 or 1 differ on few rows, and their standar
     error of a row with margin m:  σ(−m / s),  s = `BLUR` · the median |m| of its learner
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,8 +31,10 @@ from diva.curation.learners import (
     sample_rows,
 )  # fmt: skip
 from diva.curation.reweight import reweight
-from diva.numerics.chunks import Chunks, Subset
+from diva.numerics.chunks import Chunk, Chunks, Subset
+from diva.numerics.gathering import labels_of
 from diva.numerics.losses import margins
+from diva.numerics.passes import together
 from diva.numerics.precision import fit_ridge
 from diva.numerics.residence import in_own_span
 from diva.text.progress import track
@@ -53,7 +56,7 @@ class Members:
     @cached_property
     def labels(self) -> Tensor:
         """Codes (n,)."""
-        return torch.cat([labels.cpu() for _, labels, _ in self.chunks])
+        return labels_of(self.chunks)
 
     def folds(self, count: int, seed: int) -> Tensor:
         """The fold (n,) that each row is held out with, −1 for one that always trains; whole groups together."""
@@ -125,44 +128,61 @@ def hold_out(
     if not members.core.any():
         return HeldOut({}, folds)
     fold = members.folds(folds, seed)
-    unflagged = in_memory(members.chunks, drawn(members.labels, members.core & ~members.flagged, most, seed))
-    penalty = choose_penalty("logistic", unflagged, seed, most)
+    train_fold = partial(_trained, members, flagged_out=flagged_out, seed=seed, most=most, weighing=weighing)
+    unflagged = drawn(members.labels, members.core & ~members.flagged, most, seed)
+    work: list[Callable[[], Any]] = [partial(in_memory, members.chunks, unflagged)]
+    work += [partial(train_fold, fold == number) for number in range(folds) if (fold == number).any()]
+    core, *trained = together(work)
+    penalty = choose_penalty("logistic", core, seed, most)
     made: dict[tuple[str, bool], list[Array]] = {}
-    for number in track(range(folds), folds, "folds"):
-        out = fold == number
-        if out.any():
-            for key, part in _held_out(members, out, flagged_out, penalty, seed, most, weighing).items():
-                made.setdefault(key, []).append(part)
+    for each in track(trained, len(trained), "folds"):
+        for weighted, outputs in each.heads.items():
+            made.setdefault(("ridge", weighted), []).append(outputs)
+            training = each.rows if weighted else TrainingSet(each.rows.features, each.rows.labels)
+            judged = torch.from_numpy(logistic_outputs(training, each.test.features, members.classes, penalty))
+            made.setdefault(("logistic", weighted), []).append(
+                margins(judged, torch.from_numpy(each.test.labels).long()).numpy()
+            )
     return HeldOut({key: np.concatenate(parts) for key, parts in made.items()}, folds)
 
 
-def _held_out(
-    members: Members,
-    out: Tensor,
-    flagged_out: bool,
-    penalty: float,
-    seed: int,
-    most: int,
-    weighing: dict[str, Any],
-) -> dict[tuple[str, bool], Array]:
-    """Margins of the core's rows that are ``out``, by learner and whether it trained with weights."""
+class Trained(NamedTuple):
+    """What a fold without its rows made: margins of the test rows by whether the head had weights; rows, test rows."""
+
+    heads: dict[bool, Array]
+    rows: TrainingSet
+    test: TrainingSet
+
+
+def _trained(
+    members: Members, out: Tensor, *, flagged_out: bool, seed: int, most: int, weighing: dict[str, Any]
+) -> Trained:
+    """Of the core's rows that are ``out``, which test, and the rest, which trains."""
     chunks, k, rest, tests = members.chunks, members.classes, ~out, out & members.core
     together = None if members.groups is None else members.groups[rest]
     start = fit_ridge(in_own_span(Subset(chunks, rest))[0], k, members.ridge, groups=together)
     weights = torch.zeros(len(rest), dtype=torch.float64)
     weights[rest] = reweight(start, seed=seed, **weighing).weights
     trains = trainable(members.labels, rest, members.flagged) if flagged_out else rest
-    judging, (own, basis) = Subset(chunks, tests), in_own_span(Subset(chunks, trains))
+    own, basis = in_own_span(Subset(chunks, trains))
+    heads = {
+        weighted: replace(train(own, k, members.ridge, weights[trains] if weighted else None), basis=basis)
+        for weighted in (True, False)
+    }
     chosen = drawn(members.labels, trains, most, seed)
-    test, rows = in_memory(chunks, tests), in_memory(chunks, chosen)
-    made: dict[tuple[str, bool], Array] = {}
-    for weighted in (True, False):
-        head = replace(train(own, k, members.ridge, weights[trains] if weighted else None), basis=basis)
-        made["ridge", weighted] = head.margins(judging).double().numpy()
-        training = TrainingSet(rows.features, rows.labels, weights[chosen].numpy() if weighted else None)
-        outputs = torch.from_numpy(logistic_outputs(training, test.features, k, penalty))
-        made["logistic", weighted] = margins(outputs, torch.from_numpy(test.labels).long()).numpy()
-    return made
+    outcome: dict[bool, list[Tensor]] = {weighted: [] for weighted in heads}
+    parts: tuple[list[Chunk], list[Chunk]] = [], []
+    for features, labels, numbers in chunks:  # one pass for what trains and what tests
+        for mask, into in zip((chosen, tests), parts, strict=True):
+            here = mask[numbers]
+            if here.any():
+                into.append(Chunk(features[here], labels[here], numbers))
+        if tests[numbers].any():
+            for weighted, head in heads.items():
+                outcome[weighted].append(head.margins(parts[1][-1:]))
+    rows, test = (as_arrays(some, chunks.shape[1]) for some in parts)
+    margins = {weighted: torch.cat([torch.zeros(0), *some]).double().numpy() for weighted, some in outcome.items()}
+    return Trained(margins, replace(rows, weights=weights[chosen].numpy()), test)
 
 
 def trainable(labels: Tensor, rest: Tensor, flagged: Tensor) -> Tensor:
@@ -181,7 +201,12 @@ def drawn(labels: Tensor, mask: Tensor, most: int, seed: int) -> Tensor:
 
 def in_memory(chunks: Chunks, mask: Tensor) -> TrainingSet:
     """The rows of a mask at once, without the constant column."""
-    parts = [(z[:, :-1].float().cpu(), labels.cpu()) for z, labels, _ in Subset(chunks, mask)]
+    return as_arrays(Subset(chunks, mask), chunks.shape[1])
+
+
+def as_arrays(chunks: Iterable[Chunk], p: int) -> TrainingSet:
+    """All rows (m, p) at once, without the constant column."""
+    parts = [(z[:, :-1].float().cpu(), labels.cpu()) for z, labels, _ in chunks]
     if not parts:
-        return TrainingSet(np.zeros((0, chunks.shape[1] - 1), np.float32), np.zeros(0, np.int64))
+        return TrainingSet(np.zeros((0, p - 1), np.float32), np.zeros(0, np.int64))
     return TrainingSet(torch.cat([z for z, _ in parts]).numpy(), torch.cat([labels for _, labels in parts]).numpy())

@@ -6,7 +6,7 @@ Intervals come from a bootstrap over test samples: draw them with replacement, t
 and 97.5 % quantiles of the mean error; differences between two sets are drawn in pairs, on the same test samples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from diva.numerics import products
-from diva.numerics.chunks import Chunks
+from diva.numerics.chunks import Chunk, Chunks
 from diva.numerics.grid import choose_ridge
 from diva.numerics.losses import margins
 from diva.numerics.precision import fit_ridge
@@ -55,7 +55,7 @@ class Head:
         parts = [self.outputs(z).argmax(1) == labels for z, labels, _ in chunks]
         return torch.cat(parts).cpu() if parts else torch.zeros(0, dtype=torch.bool)
 
-    def margins(self, chunks: Chunks) -> Tensor:
+    def margins(self, chunks: Iterable[Chunk]) -> Tensor:
         """The given label's output less the best other one (n,), on the CPU."""
         parts = [margins(self.outputs(z), labels) for z, labels, _ in chunks]
         return torch.cat(parts).cpu() if parts else torch.zeros(0)

@@ -27,7 +27,7 @@ from diva.numerics import products
 from diva.numerics.adjoint import Adjoint, member_pass, outsider_adjoint
 from diva.numerics.chunks import Chained, Chunks, Subset
 from diva.numerics.derivative import RowDerivatives, member_derivatives, outsider_derivatives
-from diva.numerics.gathering import gathered
+from diva.numerics.gathering import gathered, labels_of
 from diva.numerics.losses import Loss
 from diva.numerics.parallel import over_parts
 from diva.numerics.precision import RidgeFit
@@ -72,7 +72,7 @@ def extend_round(
         order, candidates, steered = preferred.cpu(), len(preferred), True
     allowed = order
     if settings.per_class is not None:
-        allowed = order[earlier_of_class(_labels(pool)[order]) < settings.per_class]
+        allowed = order[earlier_of_class(labels_of(pool)[order]) < settings.per_class]
     waiting = len(allowed) < len(order)
     return RoundChoice(
         allowed[: per_round if steered else 0], derivative, gain, margin, candidates, adjoint.validating, adjoint.mean,
@@ -193,8 +193,3 @@ def prepare_rule(
     """The loss of Extend: for `calibrated`, T* of the core, trimmed only where the labels are noisy."""
     loss = prepare_loss(name, core, temperature)
     return loss if name != "calibrated" or assess_noise(core, pool, groups).noisy else loss.untrimmed()
-
-
-def _labels(chunks: Chunks) -> Tensor:
-    """All labels (n,)."""
-    return torch.cat([torch.zeros(0, dtype=torch.int64), *(torch.as_tensor(labels).cpu() for _, labels, _ in chunks)])

@@ -3,26 +3,27 @@
     α = 1;   α ← max(0, α − η ∇L / max|∇L|),   everything recomputed at each step
 
 Model and leverages at the start serve T*, the first derivative and, with `auto`, every fold; a row of weight 0 costs
-nothing in the sums over weights. The step is normalised, so η is the largest change of a weight in a step. More steps
-overfit the leave-one-out loss: three of η = 0.5 are the default, and ``steps="auto"`` watches a fold of the validating
-samples instead. No class vanishes (`floored`). With `calibrated`, T* is chosen once, at α = 1, over all rows that are
-weighed.
+nothing in the sums over weights. A step takes three passes over the rows, and folds take theirs together. The step is
+normalised, so η is the largest change of a weight in a step. More steps overfit the leave-one-out loss: three of η = .5
+are the default, and ``steps="auto"`` watches a fold of the validating samples instead. No class vanishes (`floored`).
+With `calibrated`, T* is chosen once, at α = 1, over all rows that are weighed.
 
 Reference: Dukler et al., ICLR 2022, Sec. 4 and the appendix on validation overfitting.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
-from diva.numerics.adjoint import loo_loss
 from diva.numerics.chunks import Chunks
-from diva.numerics.derivative import dataset_derivative
+from diva.numerics.derivative import DatasetDerivative, SecondPass, dataset_derivative, second_pass, third_pass
+from diva.numerics.gathering import labels_of
 from diva.numerics.groups import shared_groups
-from diva.numerics.leave_one_out import choose_temperature, with_leverage_factors
+from diva.numerics.leave_one_out import choose_temperature, temperature_and_leverage, with_leverage_factors
 from diva.numerics.losses import NOISY, THRESHOLD, Loss
+from diva.numerics.passes import together
 from diva.numerics.precision import RidgeFit
 from diva.numerics.residence import turned
 from diva.numerics.ridge import RidgeModel
@@ -111,25 +112,95 @@ def reweight(
         ValueError: if ``steps`` or ``step_size`` is out of range.
     """
     _check(steps, step_size, validation)
-    model = start.model
-    start = with_leverage_factors(start if validation is not None else turned(start))
-    alpha = initial_weights(start)
-    chosen = prepare_loss(loss, start, temperature)
-    watched: tuple[float, ...] = ()
+    model, watched = start.model, tuple[float, ...]()
+    start, chosen = _begun(start, loss, temperature, validation)
+    path = Descent(start, chosen, step_size, validation=validation)
     if steps == "auto":
-        watched = watched_losses(start, chosen, step_size, seed)
+        watched = watched_losses(path, seed)
         steps = stop_at(watched)
-    first = derivative = dataset_derivative(start, chosen, validation=validation)
-    history: list[Step] = []
-    while len(history) < steps and derivative.validating:
-        history.append(Step(derivative.loss, derivative.validating, float(derivative.values.abs().max())))
-        alpha = step(alpha, derivative.values, step_size)
-        if len(history) < steps:
-            derivative = dataset_derivative(start.reweighted(alpha), chosen, validation=validation)
+    first = path.first or path.derive()
+    while len(path.history) < steps and path.derive().validating:
+        path.step()
+    alpha, history = path.alphas[min(steps, len(path.alphas) - 1)], path.history[:steps]
     if history:
-        labels = torch.cat([labels.cpu() for _, labels, _ in start.chunks])
-        alpha = floored(alpha, initial_weights(start), labels, start.classes)
+        alpha = floored(alpha, initial_weights(start), labels_of(start.chunks), start.classes)
     return WeightPath(alpha, first.values, first.margin.double(), tuple(history), chosen, model, watched)
+
+
+def _begun(
+    start: RidgeFit, loss: LossName, temperature: float | None, validation: Chunks | None
+) -> tuple[RidgeFit, Loss]:
+    """The fit with its leverages, in coordinates of its rows where they are few, and the loss."""
+    if validation is not None:
+        start = with_leverage_factors(start)
+        return start, prepare_loss(loss, start, temperature)
+    start = turned(start)
+    if loss == "calibrated" and temperature is None:
+        temperature, start = temperature_and_leverage(start)
+        return start, Loss(loss, temperature=temperature)
+    return with_leverage_factors(start), prepare_loss(loss, start, temperature)
+
+
+class Descent:
+    """Weights on their way down the derivative; a step takes three passes.
+
+    Args:
+        start: rows with the model that they begin at.
+        loss: of the rows that validate.
+        step_size: η.
+        fold: (n,) booleans, rows that do not validate but are watched; None: none.
+        validation: rows that validate in the place of these.
+
+    Attributes:
+        alphas: α (n,) after 0, 1, … steps.
+        history: of the steps for which something validated.
+        first: the derivative at the start; None before it was asked for.
+        watched: mean loss of the fold at the weights that were looked at last.
+    """
+
+    def __init__(
+        self, start: RidgeFit, loss: Loss, step_size: float, *, fold: Tensor | None = None,
+        validation: Chunks | None = None,
+    ) -> None:  # fmt: skip
+        self.start, self.loss, self.step_size, self.fold, self.validation = start, loss, step_size, fold, validation
+        self.alphas, self.history, self.watched = [initial_weights(start)], list[Step](), 0.0
+        self.first: DatasetDerivative | None = None
+        self._fitted: RidgeFit | None = start
+        self._seen: SecondPass | None = None
+        self._derivative: DatasetDerivative | None = None
+
+    def look(self) -> None:
+        """The model at the newest weights, and what the rows that validate ask of it: two passes, at the start one."""
+        fitted = self._fitted = self._fitted or self.start.reweighted(self.alphas[-1])
+        self._seen = second_pass(fitted, self.loss, None if self.fold is None else ~self.fold, self.fold)
+        adjoint = self._seen[0]
+        self.watched = adjoint.watched_loss / max(adjoint.watched, 1)
+
+    def derive(self) -> DatasetDerivative:
+        """The derivative at the newest weights."""
+        if self._derivative is None:
+            if self.validation is not None:
+                fitted = self._fitted or self.start.reweighted(self.alphas[-1])
+                self._derivative = dataset_derivative(fitted, self.loss, validation=self.validation)
+            else:
+                if self._seen is None:
+                    self.look()
+                self._derivative = third_pass(cast(RidgeFit, self._fitted), *cast(SecondPass, self._seen))
+            self.first = self.first or self._derivative
+        return self._derivative
+
+    def step(self) -> None:
+        """Weights one step further; as they are where nothing validates."""
+        made = self.derive()
+        if made.validating:
+            self.history.append(Step(made.loss, made.validating, float(made.values.abs().max())))
+        self.alphas.append(step(self.alphas[-1], made.values, self.step_size))
+        self._fitted = self._seen = self._derivative = None
+
+    def advance(self) -> None:
+        """A step, and a look at where it led."""
+        self.step()
+        self.look()
 
 
 def _check(steps: int | Literal["auto"], step_size: float, validation: Chunks | None) -> None:
@@ -176,22 +247,16 @@ def validation_folds(n: int, groups: Tensor | None, seed: int, folds: int = FOLD
     return (torch.randperm(int(unit.max()) + 1, generator=generator) % folds)[unit]
 
 
-def watched_losses(start: RidgeFit, loss: Loss, step_size: float, seed: int) -> tuple[float, ...]:
+def watched_losses(path: Descent, seed: int) -> tuple[float, ...]:
     """Mean loss of the validating samples that the derivative did not see, after 0, 1, … steps, until they end.
 
-    All folds start from one model and go side by side; a step's model and g serve the derivative and the fold that
-    watches it.
+    All folds start from one model and go side by side, and ``path``, which no fold is left out of, with them.
     """
-    fold = validation_folds(start.chunks.shape[0], start.groups, seed)
-    fits, alphas, means = [start] * FOLDS, [initial_weights(start)] * FOLDS, list[float]()
+    fold = validation_folds(path.start.chunks.shape[0], path.start.groups, seed)
+    folds = [Descent(path.start, path.loss, path.step_size, fold=fold == number) for number in range(FOLDS)]
+    together([each.look for each in (path, *folds)])
+    means = [sum(each.watched / FOLDS for each in folds)]
     while len(means) <= min(MOST_STEPS, stop_at(tuple(means)) + 1):
-        mean = torch.zeros((), dtype=torch.float64)
-        for watching in range(FOLDS):
-            if means:
-                derivative = dataset_derivative(fits[watching], loss, validating=fold != watching)
-                alphas[watching] = step(alphas[watching], derivative.values, step_size)
-                fits[watching] = with_leverage_factors(start.reweighted(alphas[watching]))
-            total, validating = loo_loss(fits[watching], loss, fold == watching)
-            mean += total / max(validating, 1) / FOLDS
-        means.append(float(mean))
+        together([each.advance for each in (path, *folds)])
+        means.append(sum(each.watched / FOLDS for each in folds))
     return tuple(means)

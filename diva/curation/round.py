@@ -26,6 +26,7 @@ from diva.curation.noise import Noise, assess_noise
 from diva.curation.suspicion import CleanUp, Methods, Scores, score
 from diva.numerics.chunks import Chunks
 from diva.numerics.losses import Loss
+from diva.numerics.residence import rows_stay
 from diva.numerics.ridge import Moments
 from diva.store import curated, tables
 from diva.store.curated import reviewed
@@ -119,6 +120,7 @@ class Outcome:
     choice: Choice
 
 
+@rows_stay()
 def decide(basis: Basis, policy: Policy, methods: Methods, rule: "Rules | None" = None) -> Outcome:
     """A round, by the rules of the task."""
     rule = rule or CLASSES

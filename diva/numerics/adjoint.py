@@ -6,8 +6,7 @@ Sums over rows, like the moments; `numerics.derivative` has the whole and the sy
 and S what `numerics.groups` says.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -16,10 +15,9 @@ from torch import Tensor
 from diva.numerics import products
 from diva.numerics.chunks import Chunk, Chunks
 from diva.numerics.groups import GroupRows, GroupSums, gathered_groups, shared_groups
-from diva.numerics.leave_one_out import LeaveOneOut, Passed, chunkwise, groupwise, of_chunks
+from diva.numerics.leave_one_out import LeaveOneOut, Passed, of_chunks
 from diva.numerics.losses import Loss, margins
 from diva.numerics.parallel import over_parts
-from diva.numerics.precision import RidgeFit
 from diva.numerics.products import Workspace
 from diva.numerics.ridge import LocalModel, RidgeModel, weighted
 from diva.numerics.threads import in_order
@@ -34,20 +32,19 @@ class Adjoint:
         inverse: S (p, p) float64, −∂L/∂C.
         loss: Σ v ℓ.
         validating: Σ v.
+        watched_loss: Σ v ℓ of the rows that were watched, of which no other sum knows.
+        watched: Σ v of these.
     """
 
     head: Tensor
     inverse: Tensor
     loss: float
     validating: float
+    watched_loss: float = 0.0
+    watched: float = 0.0
 
     def __add__(self, other: "Adjoint") -> "Adjoint":
-        return Adjoint(
-            self.head + other.head,
-            self.inverse + other.inverse,
-            self.loss + other.loss,
-            self.validating + other.validating,
-        )
+        return Adjoint(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
     @property
     def mean(self) -> float:
@@ -98,6 +95,7 @@ def member_pass(
     validating: Tensor | None = None,
     leverage_factor: Tensor | None = None,
     groups: Tensor | None = None,
+    watching: Tensor | None = None,
 ) -> tuple[Adjoint, RowAdjoints]:
     """Second pass over rows the model was trained on.
 
@@ -109,18 +107,19 @@ def member_pass(
         validating: (n,) of at least 0, how often a row validates that the loss lets; None for once each.
         leverage_factor: g (n,); None computes it.
         groups: (n,) integers; rows of equal ones are left out together. They are read where this runs, also of `Parts`.
+        watching: (n,) of at least 0, how often a row counts in the loss that is watched; None: none is.
 
     Returns:
         The sums, and what the third pass needs of each row.
     """
     shared = shared_groups(groups)
-    adjoint, seen = _single_pass(chunks, model, loss, weights, validating, leverage_factor, shared)
+    adjoint, seen = _single_pass(chunks, model, loss, weights, validating, leverage_factor, shared, watching)
     if shared is not None:
-        adjoint = adjoint + _group_pass(chunks, model, loss, weights, validating, shared, seen)
+        adjoint = adjoint + _group_pass(chunks, model, loss, weights, validating, shared, seen, watching)
     return adjoint, seen
 
 
-@over_parts("weights", "validating", "leverage_factor", "shared")
+@over_parts("weights", "validating", "leverage_factor", "shared", "watching")
 def _single_pass(
     chunks: Chunks,
     model: RidgeModel,
@@ -129,6 +128,7 @@ def _single_pass(
     validating: Tensor | None,
     leverage_factor: Tensor | None,
     shared: Tensor | None,
+    watching: Tensor | None,
 ) -> tuple[Adjoint, RowAdjoints]:
     """`member_pass` of the rows that share no group."""
     sums, seen = _Sums(model), None
@@ -136,7 +136,7 @@ def _single_pass(
     def of_chunk(passed: Passed, work: Workspace) -> tuple[Any, RowAdjoints, _ChunkSums]:
         (z, labels, rows), alpha, loo = passed
         part, v, gradients, pull = pull_of(loo, labels, loss, validating, rows)
-        losses = torch.stack([v @ loss.values(loo.predictions, labels), v.sum()])
+        losses = _losses(loss, loo.predictions, labels, part.margin, v, watching, rows)
         return rows, part, (products.cross(z, gradients, work), products.gram(z, alpha * pull, work), losses)
 
     for rows, part, of_rows in of_chunks(of_chunk, chunks, model, weights, leverage_factor, shared):
@@ -154,9 +154,10 @@ def _group_pass(
     validating: Tensor | None,
     shared: Tensor,
     seen: RowAdjoints,
+    watching: Tensor | None,
 ) -> Adjoint:
     """`member_pass` of the others; fills in their rows of ``seen``."""
-    (p, k), totals = model.head.shape, torch.zeros(2, dtype=torch.float64)
+    (p, k), totals = model.head.shape, torch.zeros(4, dtype=torch.float64)
     sums = GroupSums(p, k, model.head.device)
 
     def gradients(part: GroupRows) -> Tensor:
@@ -168,8 +169,8 @@ def _group_pass(
             margin = margins(part.predictions, part.labels)
             seen.put(part.rows, RowAdjoints(part.leverage_factor, own, margin))
             v = _validating(loss, part.predictions, part.labels, margin, validating, part.rows)
-            totals += torch.stack([v @ loss.values(part.predictions, part.labels), v.sum()]).cpu()
-    return Adjoint(sums.cross, sums.gram, float(totals[0]), float(totals[1]))
+            totals += _losses(loss, part.predictions, part.labels, margin, v, watching, part.rows).cpu()
+    return Adjoint(sums.cross, sums.gram, *totals.tolist())
 
 
 @over_parts()
@@ -181,7 +182,7 @@ def outsider_adjoint(chunks: Chunks, model: RidgeModel, loss: Loss) -> Adjoint:
         z, labels = chunk.features, chunk.labels
         predictions = products.times(z, local.like(z).head, work, "outputs")
         v = loss.validates(predictions, labels).to(z)
-        losses = torch.stack([v @ loss.values(predictions, labels), v.sum()])
+        losses = _losses(loss, predictions, labels, None, v, None, slice(0))
         return products.cross(z, v[:, None] * loss.gradients(predictions, labels), work), None, losses
 
     for of_rows in in_order(of_chunk, weighted(chunks, None)):
@@ -189,46 +190,32 @@ def outsider_adjoint(chunks: Chunks, model: RidgeModel, loss: Loss) -> Adjoint:
     return sums.adjoint()
 
 
-def loo_loss(fitted: RidgeFit, loss: Loss, validating: Tensor) -> tuple[float, float]:
-    """Σvℓ and Σv over the rows that are ``validating`` (n,), without any sum for a derivative."""
-    chunks, model, weights, shared = fitted.chunks, fitted.model, fitted.weights, shared_groups(fitted.groups)
-    total, count = _single_losses(chunks, model, loss, weights, validating, fitted.leverage_factor, shared)
-    if shared is not None:
-        more = _losses(groupwise(chunks, model, weights, shared), loss, validating)
-        total, count = total + more[0], count + more[1]
-    return total, count
-
-
-@over_parts("weights", "validating", "leverage_factor", "shared")
-def _single_losses(
-    chunks: Chunks,
-    model: RidgeModel,
+def _losses(
     loss: Loss,
-    weights: Tensor | None,
-    validating: Tensor,
-    leverage_factor: Tensor | None,
-    shared: Tensor | None,
-) -> tuple[float, float]:
-    return _losses(chunkwise(chunks, model, weights, leverage_factor, shared), loss, validating)
+    predictions: Tensor,
+    labels: Tensor,
+    margin: Tensor | None,
+    v: Tensor,
+    watching: Tensor | None,
+    rows: Any,
+) -> Tensor:
+    """Σvℓ and Σv (4,) of those that validate, and of those that are watched."""
+    values = loss.values(predictions, labels)
+    watched = torch.zeros_like(v)
+    if watching is not None:
+        watched = _validating(loss, predictions, labels, margin, watching, rows)
+    return torch.stack([v @ values, v.sum(), watched @ values, watched.sum()])
 
 
-def _losses(passed: Iterable[Passed], loss: Loss, validating: Tensor) -> tuple[float, float]:
-    totals = torch.zeros(2, dtype=torch.float64)
-    for (_, labels, rows), _, loo in passed:
-        v = _validating(loss, loo.predictions, labels, None, validating, rows)
-        totals += torch.stack([v @ loss.values(loo.predictions, labels), v.sum()]).cpu()
-    return float(totals[0]), float(totals[1])
-
-
-_ChunkSums = tuple[Tensor, Tensor | None, Tensor]  # what one chunk puts into B and S, and its Σvℓ and Σv
+_ChunkSums = tuple[Tensor, Tensor | None, Tensor]  # what one chunk puts into B and S, and its losses
 
 
 class _Sums:
-    """B, S, Σvℓ and Σv as a pass adds them up."""
+    """B, S and losses as a pass adds them up."""
 
     def __init__(self, model: RidgeModel) -> None:
         self.head, self.inverse = torch.zeros_like(model.head), torch.zeros_like(model.root)
-        self.totals = torch.zeros(2, dtype=torch.float64, device=model.head.device)
+        self.totals = torch.zeros(4, dtype=torch.float64, device=model.head.device)
 
     def add(self, head: Tensor, inverse: Tensor | None, totals: Tensor) -> None:
         """Those of one chunk."""
@@ -238,7 +225,7 @@ class _Sums:
         self.totals += totals
 
     def adjoint(self) -> Adjoint:
-        return Adjoint(self.head, products.mirror(self.inverse), float(self.totals[0]), float(self.totals[1]))
+        return Adjoint(self.head, products.mirror(self.inverse), *self.totals.tolist())
 
 
 def pull_of(

@@ -5,8 +5,10 @@ Closed forms only ever iterate, so a list of tensors in a test, one HDF5 file, o
 are the same to them: streaming is an argument, not a second code path.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 
 
 class Chunk(NamedTuple):
@@ -32,6 +34,29 @@ class Chunks(Protocol):
         ...
 
     def __iter__(self) -> Iterator[Chunk]: ...
+
+
+class Origin(NamedTuple):
+    """Rows of a chunk that lie in one file: which file, where in the chunk, as positions, and where in the file."""
+
+    file: Hashable
+    positions: Any
+    rows: Any
+
+
+class Files(Chunks, Protocol):
+    """Chunks that tell where their rows lie, and read some of them by themselves."""
+
+    labels: Any  # (n,)
+    chunk_size: int
+
+    def origins(self, rows: slice) -> list[Origin]:
+        """Where the rows of a chunk lie."""
+        ...
+
+    def read(self, chosen: Callable[[slice], Any]) -> Iterator[Chunk]:
+        """Every chunk with all its labels, and the features of the rows that the mask ``chosen(rows)`` says alone."""
+        ...
 
 
 MOST = 16_384  # rows of a chunk on the processor
@@ -75,6 +100,15 @@ class InMemory:
         for start in range(0, n, self.chunk_size):
             rows = slice(start, min(start + self.chunk_size, n))
             yield Chunk(self.features[rows], self.labels[rows], rows)
+
+    def origins(self, rows: slice) -> list[Origin]:
+        """One file, which is this."""
+        return [Origin(id(self), np.arange(rows.stop - rows.start), np.arange(rows.start, rows.stop))]
+
+    def read(self, chosen: Callable[[slice], Any]) -> Iterator[Chunk]:
+        """Some of the rows of each chunk."""
+        for features, labels, rows in InMemory.__iter__(self):
+            yield Chunk(features[chosen(rows)], labels, rows)
 
 
 class Chained:

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 THREADS = "DIVA_THREADS"  # handed on to every stage that a process starts
+MEMORY = "DIVA_MEMORY"  # bytes that rows which stay may take, as params.yaml says
 LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))  # of cgroups, second and first version
 
@@ -43,3 +44,8 @@ def memory(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limits = [(cgroup / name).read_text(encoding="utf-8").strip() for name in LIMITS if (cgroup / name).is_file()]
     return min([machine, *(int(limit) for limit in limits if limit.isdecimal())])
+
+
+def granted() -> int | None:
+    """Bytes that rows which stay in memory may take; None where nobody said."""
+    return int(os.environ[MEMORY]) if MEMORY in os.environ else None

@@ -169,11 +169,27 @@ def dataset_derivative(
         validating: (n,) of at least 0, how often a row validates that the loss lets; None for once each.
         validation: a separate validation set; L is then its loss under the plain predictions of the model.
     """
-    chunks, model, weights = fitted.chunks, fitted.model, fitted.weights
     if validation is None:
-        adjoint, seen = member_pass(chunks, model, loss, weights, validating, fitted.leverage_factor, fitted.groups)
-        rows = member_derivatives(chunks, model, adjoint, loss, weights, seen=seen)
-    else:
-        adjoint = outsider_adjoint(fitted.like(validation), model, loss)
-        rows = member_derivatives(chunks, model, adjoint, None, weights, fitted.leverage_factor)
+        return third_pass(fitted, *second_pass(fitted, loss, validating))
+    chunks, model = fitted.chunks, fitted.model
+    adjoint = outsider_adjoint(fitted.like(validation), model, loss)
+    rows = member_derivatives(chunks, model, adjoint, None, fitted.weights, fitted.leverage_factor)
+    return DatasetDerivative(rows.derivative.cpu(), adjoint.mean, adjoint.validating, rows.margin.cpu(), model)
+
+
+SecondPass = tuple[Adjoint, RowAdjoints]
+
+
+def second_pass(
+    fitted: RidgeFit, loss: Loss, validating: Tensor | None = None, watching: Tensor | None = None
+) -> SecondPass:
+    """`diva.numerics.adjoint.member_pass` of a fit."""
+    chunks, model, weights, factor = fitted.chunks, fitted.model, fitted.weights, fitted.leverage_factor
+    return member_pass(chunks, model, loss, weights, validating, factor, fitted.groups, watching)
+
+
+def third_pass(fitted: RidgeFit, adjoint: Adjoint, seen: RowAdjoints) -> DatasetDerivative:
+    """∂L/∂α of every row of a fit, from what its second pass saw."""
+    model = fitted.model
+    rows = member_derivatives(fitted.chunks, model, adjoint, None, fitted.weights, seen=seen)
     return DatasetDerivative(rows.derivative.cpu(), adjoint.mean, adjoint.validating, rows.margin.cpu(), model)

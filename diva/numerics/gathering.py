@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from diva.numerics.chunks import Chunk, Chunks, InMemory
+from diva.numerics.chunks import Chunk, Chunks, InMemory, Subset
 
 Lot = tuple[Tensor, Tensor]  # rows (m,), group after group, and how many each group has
 
@@ -84,3 +84,13 @@ def gathered(chunks: Chunks) -> InMemory:
     parts = list(chunks)
     features, labels = torch.cat([part.features for part in parts]), torch.cat([part.labels for part in parts])
     return InMemory(features, labels, max(1, len(labels)))
+
+
+def labels_of(chunks: Chunks) -> Tensor:
+    """All labels (n,) on the CPU; without a pass where the chunks hold them."""
+    if isinstance(chunks, Subset):
+        return labels_of(chunks.chunks)[torch.as_tensor(chunks.mask)]
+    labels = getattr(chunks, "labels", None)
+    if labels is None:
+        labels = torch.cat([torch.zeros(0), *(torch.as_tensor(part.labels).cpu() for part in chunks)])
+    return torch.as_tensor(labels).cpu().long()

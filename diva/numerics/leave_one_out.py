@@ -186,13 +186,21 @@ def choose_temperature(fitted: RidgeFit, validating: Tensor | None = None) -> fl
 
     Rows of weight 0, or of 0 in ``validating`` (n,), do not count; least-squares outputs need T of 6 to 36, never 1.
     """
-    totals = torch.zeros(len(temperatures()), dtype=torch.float64)
+    return temperature_and_leverage(fitted, validating)[0]
+
+
+def temperature_and_leverage(fitted: RidgeFit, validating: Tensor | None = None) -> tuple[float, RidgeFit]:
+    """T*, and the same fit with g (n,), which the pass computes along."""
+    totals, g = torch.zeros(len(temperatures()), dtype=torch.float64), fitted.leverage_factor
     for chunk, alpha, loo in all_rows(fitted):
         chosen = torch.ones_like(alpha) if fitted.weights is None else alpha
         if validating is not None:
             chosen = chosen * validating[chunk.rows].to(alpha)
         totals += entropies(loo.predictions[chosen > 0], chunk.labels[chosen > 0])
-    return float(temperatures()[totals.argmin()])
+        if fitted.leverage_factor is None:
+            g = loo.leverage_factor.new_zeros(fitted.chunks.shape[0], dtype=torch.float64) if g is None else g
+            g[chunk.rows] = loo.leverage_factor.double()
+    return float(temperatures()[totals.argmin()]), replace(fitted, leverage_factor=g)
 
 
 def entropies(predictions: Tensor, labels: Tensor) -> Tensor:

@@ -8,15 +8,14 @@ and then a column of ones, which carries the intercept under the same ridge pena
 Centring instead would make the n < p problem singular and mislead the leave-one-out error at small ridges.
 """
 
-from collections.abc import Iterator
-from copy import copy
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor
 
-from diva.numerics.chunks import Chunk, Chunks
+from diva.numerics.chunks import Chunk, Chunks, Files
 from diva.text.choices import Normalization
 from diva.text.progress import rows_of, track
 
@@ -90,24 +89,32 @@ class Prepared:
 
     def __iter__(self) -> Iterator[Chunk]:
         for features, labels, rows in track(self.chunks, self.shape[0], "rows", rows_of):
-            yield Chunk(self._prepare(features, rows), tensor(labels, self.device, torch.int64), rows)
+            yield Chunk(self._prepare(features, range(rows.start, rows.stop)), self.codes(labels), rows)
+
+    def read(self, chosen: Callable[[slice], Any]) -> Iterator[tuple[Any, Tensor]]:
+        """Of each chunk the rows alone that the mask ``chosen(slice)`` (m,) says: where they stand in it, and they."""
+        masks, chunks = dict[int, Any](), cast(Files, self.chunks)
+
+        def asked(rows: slice) -> Any:
+            return masks.setdefault(rows.start, chosen(rows))
+
+        for features, _, rows in track(chunks.read(asked), self.shape[0], "rows", rows_of):
+            positions = masks.pop(rows.start).nonzero()[0]
+            yield positions, self._prepare(features, rows.start + positions)
 
     @property
-    def divisible(self) -> bool:
-        """Whether a pass can begin in the midst of the rows."""
-        return hasattr(self.chunks, "part")
+    def settings(self) -> tuple[Any, ...]:
+        """What rows of equal features become depends on these alone."""
+        scaling = (
+            () if self.scaling is None else tuple(tuple(column.tolist()) for column in vars(self.scaling).values())
+        )
+        return self.normalize, self.device, self.dtype, scaling
 
-    def after(self, start: int) -> Iterator[Chunk]:
-        """The chunks from row ``start`` on, where one begins; of rows that are not ``divisible``, 0 alone will do."""
-        if not start:
-            yield from self
-            return
-        rest = copy(self)
-        rest.chunks = self.chunks.part(slice(start, self.shape[0]))  # type: ignore[attr-defined]
-        for z, labels, rows in rest:
-            yield Chunk(z, labels, slice(rows.start + start, rows.stop + start))
+    def codes(self, labels: Any) -> Tensor:
+        """Labels as the closed forms take them."""
+        return tensor(labels, self.device, torch.int64)
 
-    def _prepare(self, features: Any, rows: slice) -> Tensor:
+    def _prepare(self, features: Any, numbers: Sequence[int]) -> Tensor:
         x = tensor(features, self.device, self.dtype)
         if self.scaling is not None and self.normalize == "standardize":
             x = (x - self.scaling.mean.to(x)) / self.scaling.scale.to(x)
@@ -116,7 +123,7 @@ class Prepared:
         # A norm that is not finite gives away any entry that is not, at the price of m numbers.
         finite = torch.isfinite(norms[:, 0])
         if not finite.all():
-            row = rows.start + int((~finite).nonzero()[0])
+            row = numbers[int((~finite).nonzero()[0])]
             raise ValueError(f"features must be finite, got NaN or infinity in row {row}, in {precision(x)}.")
         if self.normalize == "unit":
             torch.div(scaled, norms.where(norms > 0, 1.0), out=prepared[:, :-1])

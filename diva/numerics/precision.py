@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from diva.numerics.chunks import Chunk, Chunks
+from diva.numerics.gathering import labels_of
 from diva.numerics.parallel import Parts
 from diva.numerics.ridge import Moments, RidgeModel, moments, solve
 
@@ -34,6 +35,11 @@ class InDouble:
     def shape(self) -> tuple[int, int]:
         """(n, p)."""
         return self.chunks.shape
+
+    @property
+    def labels(self) -> Tensor:
+        """Codes (n,)."""
+        return labels_of(self.chunks)
 
     def __iter__(self) -> Iterator[Chunk]:
         for features, labels, rows in self.chunks:

@@ -4,29 +4,104 @@
 
 Ridge regression, leverages and the dataset derivative know rows by their inner products ZZᵀ = RᵀR alone, so these rows
 have the same α, f, e, h and ∂L/∂α, and what was p×p is n×n. Their heads are of another basis, the columns of Q.
+
+Rows stay by the file in which they lie: a core, the members and a training set that share rows read each of them once.
 """
 
-from collections.abc import Iterator
-from weakref import WeakSet
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any, cast
+from weakref import WeakValueDictionary
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from diva.numerics import cores
-from diva.numerics.chunks import Chunk, Chunks
+from diva.numerics import cores, passes
+from diva.numerics.chunks import Chunk, Chunks, Files, Origin
 from diva.numerics.normalize import Prepared
 from diva.numerics.parallel import Parts
 from diva.numerics.precision import RidgeFit, fit_ridge
 
 SHARE = 4  # of the machine's or the card's memory, that all rows which stay may take: a quarter
+Positions = npt.NDArray[Any]
+NOTHING: tuple[Positions, None] = np.empty(0, np.int64), None
+
+
+class Shelf:
+    """Prepared rows of one file that stay: blocks in the order in which they came, and which row stands where.
+
+    Args:
+        device: where they lie.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.bytes = device, 0
+        self.blocks: list[Tensor] = []
+        self.starts = np.zeros(1, np.int64)  # of the blocks among all rows, and their end
+        self.slots = np.empty(0, np.int32)  # of each row of the file, −1 of one that is not here
+
+    def where(self, rows: Positions) -> Positions:
+        """The slot of each row (m,)."""
+        beyond = int(rows.max(initial=-1)) + 1 - len(self.slots)
+        if beyond > 0:
+            self.slots = np.append(self.slots, np.full(max(beyond, len(self.slots)), -1, np.int32))
+        return self.slots[rows]
+
+    def add(self, rows: Positions, features: Tensor) -> None:
+        """Keep rows (m, p) that are not here yet."""
+        self.slots[rows] = self.starts[-1] + np.arange(len(rows))
+        self.starts = np.append(self.starts, self.starts[-1] + len(rows))
+        self.blocks.append(features)
+        self.bytes += features.numel() * features.element_size()
+
+    def view(self, slots: Positions) -> Tensor | None:
+        """Rows that stand one after the other in one block, as they are; None where they do not."""
+        number = int(np.searchsorted(self.starts, slots[0], "right")) - 1
+        if slots[-1] >= self.starts[number + 1] or (np.diff(slots) != 1).any():
+            return None
+        first = int(slots[0] - self.starts[number])
+        return self.blocks[number][first : first + len(slots)]
+
+    def copy(self, slots: Positions, positions: Positions, out: Tensor) -> None:
+        """Put the rows of these slots at their positions in ``out``."""
+        blocks = np.searchsorted(self.starts, slots, "right") - 1
+        for number in np.unique(blocks):
+            here = np.flatnonzero(blocks == number)
+            source, to = torch.from_numpy(slots[here] - self.starts[number]), positions[here]
+            if to[-1] - to[0] == len(to) - 1:  # positions ascend
+                torch.index_select(self.blocks[number], 0, source.to(out.device), out=out[to[0] : to[-1] + 1])
+            else:
+                out[torch.from_numpy(to).to(out.device)] = self.blocks[number][source.to(out.device)]
+
+
+_shelves: WeakValueDictionary[Hashable, Shelf] = WeakValueDictionary()
+_stays: list[list[Shelf]] = []
+_adding = Lock()
+
+
+@contextmanager
+def rows_stay() -> Iterator[None]:
+    """Within, rows stay in memory even when no set that they are in is used any more: another may follow."""
+    _stays.append(list(_shelves.values()))
+    try:
+        yield
+    finally:
+        _stays.pop()
 
 
 class Resident:
-    """Prepared rows that stay in memory after their first pass; of more than there is room for, the first chunks do."""
+    """Prepared rows that stay in memory after their first pass; of more than there is room for, the first chunks do.
+
+    Within `diva.numerics.passes.together` a pass that several computations begin is made once.
+    """
 
     def __init__(self, source: Prepared) -> None:
-        self.source, self.device = source, source.device
-        self._chunks: list[Chunk] = []
+        self.source, self.device, self.files = source, source.device, cast(Files, source.chunks)
+        self._used: dict[Hashable, Shelf] = {}
+        self._whole = False  # whether a pass met all rows in memory, or put them there
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -39,35 +114,83 @@ class Resident:
         return self._bytes(self.shape[0])
 
     @property
-    def staying(self) -> int:
-        """Rows that are in memory."""
-        return self._chunks[-1].rows.stop if self._chunks else 0
+    def labels(self) -> Any:
+        """Codes (n,)."""
+        return self.files.labels
 
     def __iter__(self) -> Iterator[Chunk]:
-        start, passing = self.staying, list(self._chunks)
-        yield from passing
-        if start == self.shape[0]:
-            return
-        room = memory(self.device) // SHARE - sum(
-            rows._bytes(rows.staying) for rows in _staying if rows.device == self.device and rows is not self
-        )
-        room -= self._bytes(start)
-        if room < self.bytes and not self.source.divisible:
-            yield from self.source
-            return
-        for chunk in self.source.after(start):
-            room -= self._bytes(len(chunk.labels))
-            if room >= 0:
-                passing.append(chunk)
-            yield chunk
-        self._chunks = passing
-        _staying.add(self)
+        return passes.joined(self, self._pass)
+
+    def _pass(self) -> Iterator[Chunk]:
+        n, size, missed = self.shape[0], self.files.chunk_size, False
+        reading = None if self._whole else self.source.read(self._lacking)
+        for start in range(0, n, size):
+            part = slice(start, min(start + size, n))
+            features = self._features(part, *(NOTHING if reading is None else next(reading)))
+            missed |= reading is not None and bool(self._lacking(part).any())
+            yield Chunk(features, self.source.codes(self.files.labels[part]), part)
+        self._whole = not missed
+
+    def _shelf(self, file: Hashable) -> Shelf:
+        if file not in self._used:
+            key = file, *self.source.settings
+            self._used[file] = _shelves.setdefault(key, Shelf(self.device))
+            for shelves in _stays[-1:]:
+                shelves.append(self._used[file])
+        return self._used[file]
+
+    def _lacking(self, part: slice) -> npt.NDArray[np.bool_]:
+        """Which rows of a chunk (m,) are not in memory."""
+        lacking = np.empty(part.stop - part.start, bool)
+        for file, positions, rows in self.files.origins(part):
+            lacking[positions] = self._shelf(file).where(rows) < 0
+        return lacking
+
+    def _features(self, part: slice, positions: Positions, fresh: Tensor | None) -> Tensor:
+        """The rows of a chunk: those read, which stand at ``positions``, and the others from memory."""
+        origins, m = self.files.origins(part), part.stop - part.start
+        slots = [self._shelf(origin.file).where(origin.rows) for origin in origins]
+        if fresh is not None and len(positions) == m:
+            features = fresh
+        elif fresh is None and len(origins) == 1 and (view := self._shelf(origins[0].file).view(slots[0])) is not None:
+            return view
+        else:
+            features = torch.empty(m, self.shape[1], dtype=self.source.dtype, device=self.device)
+            if fresh is not None:
+                features[torch.from_numpy(positions).to(self.device)] = fresh
+            for origin, where in zip(origins, slots, strict=True):
+                self._shelf(origin.file).copy(where[where >= 0], origin.positions[where >= 0], features)
+        if fresh is not None:
+            self._keep(origins, slots, positions, fresh)
+        return features
+
+    def _keep(self, origins: list[Origin], slots: list[Positions], positions: Positions, fresh: Tensor) -> None:
+        """Rows that were read stay, all of a chunk or none."""
+        lacking = [where < 0 for where in slots]
+        new = [np.unique(each.rows[out], return_index=True) for each, out in zip(origins, lacking, strict=True)]
+        with _adding:
+            if self._bytes(sum(len(rows) for rows, _ in new)) > budget(self.device) - taken(self.device):
+                return
+            for origin, out, (rows, first) in zip(origins, lacking, new, strict=True):
+                if len(rows):
+                    index = np.searchsorted(positions, origin.positions[out][first])
+                    whole = len(index) == len(fresh) and (np.diff(index) == 1).all()
+                    block = fresh if whole else fresh[torch.from_numpy(index).to(self.device)]
+                    self._shelf(origin.file).add(rows, block)
 
     def _bytes(self, rows: int) -> int:
         return rows * self.shape[1] * self.source.dtype.itemsize
 
 
-_staying: WeakSet[Resident] = WeakSet()
+def taken(device: torch.device) -> int:
+    """Bytes of rows that stay on a device."""
+    return sum(shelf.bytes for shelf in _shelves.values() if shelf.device == device)
+
+
+def budget(device: torch.device) -> int:
+    """Bytes that rows may take there: what `diva.numerics.cores.MEMORY` says, or a quarter of what there is."""
+    granted = cores.granted()
+    return memory(device) // SHARE if granted is None else granted
 
 
 def memory(device: torch.device) -> int:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from diva.numerics.chunks import Chunk
+from diva.numerics.chunks import Chunk, Origin
 from diva.store.features import FeatureFile, opened
 from diva.store.slabs import read_rows
 
@@ -148,6 +148,7 @@ class FeatureRows:
         if chunk_size < 1:
             raise ValueError(f"chunk_size must be at least 1, got {chunk_size}.")
         self.paths, self.runs, self.chunk_size, self.allocate = paths, runs, chunk_size, allocate
+        self.identities: dict[int, tuple[str, int, int, int]] = {}
         labels = np.asarray(labels).reshape(-1)
         self.labels = labels.astype(np.int32 if not len(labels) or labels.max() > 2**15 - 1 else np.int16)
         self.width, self.dtype = self._check(width)
@@ -189,16 +190,37 @@ class FeatureRows:
         made.paths = [self.paths[number].absolute() for number in used]
         made.runs = Runs(runs.start, file, runs.first)
         made.labels, made.chunk_size, made.allocate = self.labels[rows].copy(), self.chunk_size, self.allocate
-        made.width, made.dtype = self.width, self.dtype
+        made.width, made.dtype, made.identities = self.width, self.dtype, {}
         return made
 
     def __iter__(self) -> Iterator[Chunk]:
+        return self.read(lambda _: None)
+
+    def origins(self, rows: slice) -> list[Origin]:
+        """Where the rows of a chunk lie; what was written anew since is another file."""
+        runs = self.runs.part(rows)
+        file, numbers = np.repeat(runs.file, np.diff(runs.start)), runs.rows()
+        chosen = [(int(number), np.flatnonzero(file == number)) for number in np.unique(runs.file)]
+        return [Origin(self._identity(number), here, numbers[here]) for number, here in chosen]
+
+    def _identity(self, number: int) -> tuple[str, int, int, int]:
+        if number not in self.identities:
+            path = self.paths[number].absolute()
+            status = path.stat()
+            self.identities[number] = (str(path), status.st_ino, status.st_mtime_ns, status.st_size)
+        return self.identities[number]
+
+    def read(self, chosen: Callable[[slice], Array | None]) -> Iterator[Chunk]:
+        """Every chunk with all its labels, and the features of the rows that the mask ``chosen(rows)`` says; None: all.
+
+        It is asked a few chunks ahead.
+        """
         n = len(self.labels)
         parts = [slice(start, min(start + self.chunk_size, n)) for start in range(0, n, self.chunk_size)]
         with ThreadPoolExecutor(1, "read") as reader, ExitStack() as files:
             reading = Reading(self, files)
             try:
-                for chunk in ahead(parts, lambda part: reader.submit(reading.chunk, part), AHEAD):
+                for chunk in ahead(parts, lambda part: reader.submit(reading.chunk, part, chosen(part)), AHEAD):
                     yield chunk.result()
             finally:
                 reader.shutdown(cancel_futures=True)  # before the files are closed
@@ -236,14 +258,18 @@ class Reading:
         rows = min(source.chunk_size, len(source.labels))
         self.buffers = Buffers((rows, source.width), source.dtype, source.allocate)
 
-    def chunk(self, part: slice) -> Chunk:
-        """Features and labels of consecutive rows."""
+    def chunk(self, part: slice, chosen: Array | None = None) -> Chunk:
+        """Labels of consecutive rows, and features of those that are chosen (m,); None: of all."""
         runs = self.source.runs.part(part)
-        out = self.buffers.take(part.stop - part.start)
-        if len(runs.file) == 1:
+        if chosen is not None and chosen.all():
+            chosen = None
+        out = self.buffers.take(part.stop - part.start if chosen is None else int(chosen.sum()))
+        if len(runs.file) == 1 and chosen is None:
             self._stretch(int(runs.file[0]), int(runs.first[0]), out)
         else:
             file, rows = np.repeat(runs.file, np.diff(runs.start)), runs.rows()
+            if chosen is not None:
+                file, rows = file[chosen], rows[chosen]
             for number in np.unique(file):
                 here = np.flatnonzero(file == number)
                 out[here] = read_rows(self._features(int(number)), rows[here], self.source.chunk_size)

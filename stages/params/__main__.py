@@ -16,6 +16,7 @@ from stages import params
 from stages.params import section
 from stages.params.section import Section
 
+OPTIONAL = ("memory",)  # which no stage depends on
 NO_SECTIONS = ("__main__", "methods", "section")  # modules here that describe no section
 
 
@@ -43,7 +44,9 @@ def faults(content: dict[str, Any]) -> list[str]:
         f"{paths.PARAMS}:{name}: no such section{_hint(name, sections)}." for name in content if name not in sections
     ]
     absent = [
-        f"{paths.PARAMS}:{name}: this section must be there, got nothing." for name in sections if name not in content
+        f"{paths.PARAMS}:{name}: this section must be there, got nothing."
+        for name in sections
+        if name not in (*content, *OPTIONAL)
     ]
     wrong = [fault for name in sections if name in content for fault in _section(name, content[name], sections[name])]
     return strange + absent + wrong

@@ -31,6 +31,10 @@ class Counting(InMemory):
         self.passes += 1
         return super().__iter__()
 
+    def read(self, chosen):
+        self.passes += 1
+        return super().read(chosen)
+
 
 def rows(n=60, p=8, dtype=torch.float64):
     q = problem(0, n, p)
@@ -76,9 +80,9 @@ def test_of_rows_beyond_the_budget_that_can_be_divided_the_first_stay(tmp_path, 
     whole = list(Prepared(stored, dtype=torch.float64))
     original = Reading.chunk
 
-    def reading(self, part):
-        read.append(part.stop - part.start)
-        return original(self, part)
+    def reading(self, part, chosen=None):
+        read.append(part.stop - part.start if chosen is None else int(chosen.sum()))
+        return original(self, part, chosen)
 
     monkeypatch.setattr(Reading, "chunk", reading)
     for share, expected in ((0.0, 60), (0.5, 60), (0.5, 32), (1.0, 32), (1.0, 0)):

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
+from diva.numerics import cores
 from diva.store import paths
+from stages.command import grant_memory
 from stages.params import __main__ as validation
 from stages.params.curate import Curate
 from stages.params.download import Download
@@ -52,6 +54,28 @@ def test_a_mistake_is_told(models: None, changes: dict[str, Any], expected: str)
 def test_a_section_that_is_missing_is_told(models: None) -> None:
     content = {name: section for name, section in small.PARAMS.items() if name != "curate"}
     assert validation.faults(content) == ["params.yaml:curate: this section must be there, got nothing."]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [("auto", None), ("4 GiB", 4 << 30), ("512MB", 512_000_000), (0, 0), ("-3", ""), ("lots", ""), (True, "")],
+)
+def test_rows_may_take_the_memory_that_is_granted(workplace: Path, monkeypatch, rows: Any, expected: Any) -> None:
+    monkeypatch.setattr(cores.os, "environ", {})
+    paths.PARAMS.write_text(yaml.safe_dump({"memory": {"rows": rows}}), encoding="utf-8")
+    if expected == "":
+        with pytest.raises(ValueError, match=r"params\.yaml:memory\.rows: must be .*, got"):
+            grant_memory()
+        return
+    for text in (
+        paths.PARAMS.read_text(),
+        "{}",
+    ):  # a project from before the section goes by what there is, as auto does
+        paths.PARAMS.write_text(text, encoding="utf-8")
+        grant_memory()
+        assert cores.granted() == expected
+    assert "memory" not in "".join(validation.faults({"memory": {"rows": rows}}))
+    assert "memory" not in "".join(validation.faults({}))
 
 
 @pytest.mark.parametrize("text", [None, "a: [", "- list", yaml.safe_dump({"downlod": {}})])
