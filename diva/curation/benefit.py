@@ -10,7 +10,7 @@ where theirs does. Errors are soft: 0 or 1 differ on few rows, and their standar
     error of a row with margin m:  σ(−m / s),  s = `BLUR` · the median |m| of its learner
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -130,9 +130,8 @@ def hold_out(
     fold = members.folds(folds, seed)
     train_fold = partial(_trained, members, flagged_out=flagged_out, seed=seed, most=most, weighing=weighing)
     unflagged = drawn(members.labels, members.core & ~members.flagged, most, seed)
-    work: list[Callable[[], Any]] = [partial(in_memory, members.chunks, unflagged)]
-    work += [partial(train_fold, fold == number) for number in range(folds) if (fold == number).any()]
-    core, *trained = together(work)
+    work = [partial(train_fold, fold == number) for number in range(folds) if (fold == number).any()]
+    core, *trained = together([partial(in_memory, members.chunks, unflagged), *work])
     penalty = choose_penalty("logistic", core, seed, most)
     made: dict[tuple[str, bool], list[Array]] = {}
     for each in track(trained, len(trained), "folds"):

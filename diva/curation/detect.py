@@ -19,6 +19,7 @@ Reference: Dukler et al., ICLR 2022, Sec. 5.3 (derivative); soft, rate and the s
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import get_args
 
 import torch
@@ -26,9 +27,10 @@ from torch import Tensor
 
 from diva.curation.flagging import Predictions, flag_by_class, judged_rows, predictions
 from diva.numerics.class_means import class_means, similarities
-from diva.numerics.derivative import dataset_derivative
-from diva.numerics.leave_one_out import all_rows, choose_temperature, with_leverage_factors
+from diva.numerics.derivative import SecondPass, second_pass, third_pass
+from diva.numerics.leave_one_out import all_rows, temperature_and_leverage, with_leverage_factors
 from diva.numerics.losses import THRESHOLD, Loss, margins
+from diva.numerics.passes import together
 from diva.numerics.precision import RidgeFit
 from diva.numerics.ridge import RidgeModel
 from diva.text.choices import Rule, Score
@@ -132,19 +134,20 @@ def detect(
         ValueError: on an unknown score or rule, scores of another length, or fewer than two classes.
     """
     _check(fitted, score, rule)
-    unweighted = fitted if fitted.leverage_factor is not None else with_leverage_factors(fitted)
-    fitted, temperature, judgement = judged(unweighted, None if second_round else temperature)
+    wanted = with_derivative or "derivative" in (rule, score if isinstance(score, str) else "")
+    fitted, temperature = with_temperature(fitted, None if second_round else temperature)
+    unweighted, (judgement, seen) = fitted, looked_at(fitted, temperature, wanted and not second_round)
     if second_round:
         stay = (judgement.margin > -THRESHOLD).double()
-        fitted, temperature, judgement = judged(with_leverage_factors(fitted.reweighted(stay)), None)
-    derivative = torch.full_like(judgement.margin, torch.nan, dtype=torch.float64)
-    if with_derivative or "derivative" in (rule, score if isinstance(score, str) else ""):
-        derivative = dataset_derivative(fitted, Loss("all")).values
+        fitted, temperature = with_temperature(fitted.reweighted(stay), None)
+        judgement, seen = looked_at(fitted, temperature, wanted)
+    by_class_too = rule == "rate" and by_class
+    ask = partial(second_opinion, unweighted, judgement) if by_class_too else lambda: judgement.seen
+    derivative, opinion = together([partial(_derivative, fitted, seen), ask])
     by_name = {"soft": judgement.soft, "margin": -judgement.margin, "derivative": derivative}
     scores = score.cpu().double() if isinstance(score, Tensor) else by_name[score]
     rate, message = error_rate(judgement), ""
-    if rule == "rate" and by_class:
-        opinion = second_opinion(unweighted, judgement)
+    if by_class_too:
         flags = flag_by_class(scores, judgement.given, judgement.seen, opinion, fitted.classes, fitted.groups)
         flagged, rate, message = flags.flagged, flags.rate, flags.message
     else:
@@ -167,10 +170,25 @@ def _check(fitted: RidgeFit, score: Score | Tensor, rule: Rule) -> None:
         raise ValueError(f"classes must be at least 2, got {fitted.classes}.")
 
 
-def judged(fitted: RidgeFit, temperature: float | None) -> tuple[RidgeFit, float, Judgement]:
-    """The fit, T* (chosen where None), and what is said of its rows."""
-    temperature = choose_temperature(fitted) if temperature is None else temperature
-    return fitted, temperature, judge(fitted, temperature)
+def with_temperature(fitted: RidgeFit, temperature: float | None) -> tuple[RidgeFit, float]:
+    """The fit with its leverages, and T*, chosen where None."""
+    if temperature is None:
+        temperature, fitted = temperature_and_leverage(fitted)
+    return fitted if fitted.leverage_factor is not None else with_leverage_factors(fitted), temperature
+
+
+def looked_at(fitted: RidgeFit, temperature: float, with_derivative: bool) -> tuple[Judgement, SecondPass | None]:
+    """What is said of the rows, and in the same pass the second of the derivative."""
+    second = [partial(second_pass, fitted, Loss("all"))] if with_derivative else []
+    judgement, *seen = together([partial(judge, fitted, temperature), *second])
+    return judgement, seen[0] if seen else None
+
+
+def _derivative(fitted: RidgeFit, seen: SecondPass | None) -> Tensor:
+    """∂L/∂α (n,); NaN where the second pass was not made."""
+    if seen is None:
+        return torch.full((fitted.chunks.shape[0],), torch.nan, dtype=torch.float64)
+    return third_pass(fitted, *seen).values
 
 
 def second_opinion(fitted: RidgeFit, judgement: Judgement) -> Predictions:

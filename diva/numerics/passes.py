@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from diva.numerics.threads import single_threaded_libraries
 
-R = TypeVar("R")
 T = TypeVar("T")
 NOTHING, END = object(), object()
 
@@ -24,7 +23,7 @@ class BrokenOffError(RuntimeError):
     """Another of the computations failed."""
 
 
-def together(functions: Sequence[Callable[[], R]]) -> list[R]:
+def together(functions: Sequence[Callable[[], Any]]) -> list[Any]:
     """What each function gives; passes that they begin over one `diva.numerics.residence.Resident` are shared.
 
     The first error, in the order of the functions, is raised once all have stopped.

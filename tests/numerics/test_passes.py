@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from diva.curation.benefit import Members, hold_out
+from diva.curation.detect import detect
 from diva.curation.reweight import floored, reweight
 from diva.numerics import cores, threads
+from diva.numerics.losses import THRESHOLD, Loss, margins
 from diva.numerics.normalize import Prepared
 from diva.numerics.passes import joined, together
 from diva.numerics.precision import fit_ridge
@@ -137,3 +139,21 @@ def test_weighing_rows_that_do_not_fit_takes_three_passes_a_step(stored, monkeyp
     assert again.watched_losses == path.watched_losses
     whole = hold_out(Members(fits, q.classes, q.ridge, core, core & False), 5, 0, flagged_out=True, steps=2)
     assert all(np.array_equal(whole.margins[key], judged.margins[key]) for key in judged.margins)
+
+
+@pytest.mark.parametrize("second_round", [False, True])
+def test_calling_labels_wrong_takes_three_passes_over_rows_that_do_not_fit(stored, monkeypatch, second_round):
+    """T* and g; what is said of the rows, with the second of the derivative; its third, with the second opinion."""
+    q, rows, read = stored
+    monkeypatch.setenv(cores.MEMORY, "0")
+    start = fit_ridge(rows(range(60)), q.classes, q.ridge)
+    read[0] = 0
+    suspicion = detect(start, with_derivative=True, second_round=second_round)
+    assert read[0] / 60 <= (6 if second_round else 3)
+    z = torch.cat([z for z, _, _ in start.chunks])
+    stay = torch.ones(60).double()
+    if second_round:
+        first = naive.loo_predictions(z, q.labels, q.classes, q.ridge, stay)
+        stay = (margins(first, q.labels) > -THRESHOLD).double()
+    expected = naive.gradient(lambda a: naive.loss(z, q.labels, q.classes, q.ridge, a, Loss("all")), stay)
+    assert relative_error(suspicion.derivative, expected) < 1e-9
