@@ -2,8 +2,8 @@
 
 Loading torch and scikit-learn takes longer than most stages of a small project take. This process loads them once; the
 processes ``python -m stages.<verb>`` that the command starts ask it to run their stage in a fork of itself, with their
-arguments, environment and streams. The project's own code is loaded anew in each fork, so an edit counts. A process
-that differs from this one in environment, folder or interpreter runs its stage itself, as all do without a server.
+arguments, environment and streams. The project's own code is loaded once, too, and anew after an edit. A process that
+differs from this one in environment, folder or interpreter runs its stage itself, as all do without a server.
 
 Without a command it serves whoever has its address in the environment, until it is killed: a night has one for all of
 its rounds (`diva.versions.pipeline.loaded_libraries`), and DVC, too, is loaded once.
@@ -32,9 +32,9 @@ from typing import Any, NamedTuple, NoReturn
 from diva.versions import fork_client
 from diva.versions.fork_client import ACCEPTED, ADDRESS, NUMBER
 from diva.versions.leash import end_with_parent
+from stages import fork_code
 
-OWN = ("diva", "stages")  # packages that are loaded anew
-SHARED = ("numpy", "yaml", "h5py", "pydantic")  # not polars, whose threads no fork has
+SHARED = ("numpy", "yaml", "h5py", "pydantic", "polars")
 TENSORS = (*SHARED, "torch", "scipy.linalg", "scipy.optimize", "PIL.Image")
 LEARNERS = (*TENSORS, "sklearn.linear_model", "sklearn.neural_network", "sklearn.svm")
 NEEDLESS = "pandas"  # which scikit-learn imports where it is there, and uses for frames alone: a third of its time
@@ -50,7 +50,8 @@ LIBRARIES |= dict.fromkeys(
      "dvc.repo.graph", "dvc.repo.index", "dvc.repo.open_repo", "dvc.repo.plots", "dvc.rwlock", "dvc.scm",
      "dvc_data.hashfile.status", "dvc_data.index.push", "fsspec.implementations.memory", "pyparsing.testing"),
 )  # fmt: skip
-THREADS = {"jemalloc_bg_thd"}  # that an allocator starts anew in a fork
+# that an allocator starts anew in a fork; and that takes away what other processes spilled, which no stage does
+THREADS = {"jemalloc_bg_thd", "polars-ooc-clea"}
 ENVIRONMENT = dict(os.environ)  # before libraries set variables of their own
 CHANGES = {ADDRESS, "DIVA_INTERIM_ROUND", "PWD", "OLDPWD", "SHLVL", "_"}  # from process to process
 
@@ -150,6 +151,7 @@ def loaded(module: str) -> bool:
     finally:
         if sys.modules[NEEDLESS] is None:
             del sys.modules[NEEDLESS]
+    fork_code.load(module)
     threads = [task for task in Path("/proc/self/task").iterdir() if int(task.name) != os.getpid()]
     return {(task / "comm").read_text().strip() for task in threads} <= THREADS
 
@@ -179,8 +181,7 @@ def run(request: dict[str, Any], streams: list[int], server: int) -> NoReturn:
         gc.enable()
     else:
         del os.environ[ADDRESS]
-    for name in [name for name in sys.modules if name.partition(".")[0] in OWN]:
-        del sys.modules[name]
+    fork_code.keep(module)
     sys.argv, status = ["-m", *arguments], 0
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -19,10 +19,11 @@ from tests.projects.processes import alive, eventually
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets, descriptors of processes")
 PROBE = """
 import os, signal, sys
+from stages.word import WORD
 
 if __name__ == "__main__":
     processes, stage = (os.getpid(), os.getppid()), os.environ.get("DVC_STAGE")
-    print("first", *processes, "numpy" in sys.modules, *sys.argv[1:], stage, flush=True)
+    print(WORD, *processes, "numpy" in sys.modules, *sys.argv[1:], stage, flush=True)
     sys.argv[1:] == ["wait"] and signal.pause()
     sys.argv[1:] == ["error"] and sys.exit("It went wrong.")
     sys.argv[1:] == ["kill"] and os.kill(os.getpid(), signal.SIGTERM)
@@ -32,7 +33,7 @@ echo $PPID
 python -m stages.probe one; echo $?
 DVC_STAGE=probe python -m stages.probe two; echo $?
 OTHER=1 python -m stages.probe three; echo $?
-sed -i s/first/second/ stages/probe.py
+sed -i s/first/second/ stages/word.py
 python -m stages.probe error; echo $?
 python -m stages.probe kill; echo $?
 exit 5
@@ -56,6 +57,7 @@ def run(tmp_path):
     for folder in ("diva", "stages"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "stages/probe.py").write_text(PROBE)
+    (tmp_path / "stages/word.py").write_text("WORD = 'first'")
     (tmp_path / "diva/versions/transfer.py").write_text(DVC)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(tmp_path)}
@@ -121,6 +123,19 @@ def test_a_night_s_server_leaves_nothing_of_dvc_behind(run, tmp_path, whose):
     assert client.wait(30) != 0
     leash.stdin.close()
     assert leash.wait(30) == 128 + signal.SIGKILL
+
+
+def test_a_fork_has_the_modules_that_its_stage_imports_and_no_others():
+    modules = "import sys; import stages.release; from stages import fork_code; print(*sorted(fork_code.own()))"
+    loads = "from stages import fork_code; [fork_code.load(f'stages.{name}') for name in ('report', 'release', 'pool')]"
+    keeps = f"{loads}; fork_code.keep('stages.release'); before = fork_code.own(); {modules}; print(*sorted(before))"
+    plain, forked = (
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for code in (modules, keeps)
+    )
+    after, before = (set(line.split()) for line in forked.splitlines())
+    assert after == set(plain.split())
+    assert after - before == {"stages.fork_code", "stages.release"}
 
 
 def test_nights_reproduce_with_the_server():
