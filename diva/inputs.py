@@ -28,6 +28,7 @@ from diva.numerics.normalize import Prepared, Scaling, scaling
 from diva.numerics.precision import RidgeFit, fit_ridge
 from diva.text.cells import (
     check_label,
+    columns_in_doubt,
     first_fault,
     is_missing,
     named_label,
@@ -35,9 +36,11 @@ from diva.text.cells import (
     require_no_dates,
     require_rows,
     shape_fault,
+    vectors_in,
+    weight_fault,
 )
 from diva.text.choices import GroupMode, Normalization
-from diva.text.labels import in_two_spellings, normalized
+from diva.text.labels import check_names, normalized
 
 Array = NDArray[Any]
 Ridge = float | Literal["loo"]
@@ -74,7 +77,7 @@ class Engine:
     dtype: Precision
 
     def __post_init__(self) -> None:
-        number = isinstance(self.ridge, Real) and 0 < self.ridge < float("inf")
+        number = isinstance(self.ridge, Real) and self.ridge is not True and 0 < self.ridge < float("inf")
         if not (number or self.ridge == "loo"):
             raise ValueError(f"ridge must be 'loo' or positive and finite, got {self.ridge!r}.")
         if self.dtype not in get_args(Precision):
@@ -128,12 +131,11 @@ def read(
     """Labels to codes, rows to chunks, λ, and what is left out together; a class has ``fewest`` samples and groups."""
     labels = read_labels(y)
     require_rows(X=X, y=labels)
-    if isinstance(sample_weight, str):
-        raise ValueError(
-            f"sample_weight must hold a number for each row (n,), got {sample_weight!r}; compute them first."
-        )
     given = None if sample_weight is None else as_array(sample_weight)
-    alpha = torch.tensor(_check_sample_weight(given, labels, dtype=np.float64, ensure_non_negative=True))
+    try:
+        alpha = torch.tensor(_check_sample_weight(given, labels, dtype=np.float64, ensure_non_negative=True))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{weight_fault(given, len(labels))} ({error})".strip()) from None
     classes = np.unique(labels)
     codes = to_codes(labels, classes)
     _check_classes(classes, torch.bincount(codes).numpy(), len(np.unique(codes[alpha > 0].numpy())), fewest)
@@ -168,6 +170,7 @@ def _advice(relation: Relatives) -> str:
 def read_groups(groups: Any, n: int, name: str = "groups") -> Array:
     """Groups (n,), numbers or strings; ValueError where one is missing or the length differs."""
     values = np.asarray(as_array(groups))
+    values = values[:, 0] if values.shape == (n, 1) else values
     if values.shape != (n,):
         raise ValueError(f"{name} must have one entry per row ({n},), got {values.shape}.")
     for row, group in enumerate(values.tolist() if values.dtype.kind in "OfU" else ()):
@@ -218,7 +221,10 @@ def read_features(X: Any, fewest: int = 1, name: str = "X") -> Any:
     if not isinstance(X, Tensor | h5py.Dataset):
         if hasattr(X, "collect"):
             raise ValueError(f"{name} must be data, got a lazy frame; call .collect() first.")
-        return read_numbers(X, name, ensure_min_samples=fewest)
+        if said := columns_in_doubt(X, name):
+            warnings.warn(said, stacklevel=4)
+        vectors = vectors_in(X)
+        return read_numbers(X if vectors is None else vectors, name, ensure_min_samples=fewest)
     _require_open(X, name)
     if isinstance(X, Tensor) and X.layout != torch.strided:
         raise ValueError(f"{name} must be dense, got a tensor of layout {X.layout}; use {name}.to_dense().")
@@ -236,7 +242,7 @@ def read_numbers(values: Any, name: str, **options: Any) -> Array:
         ValueError: a text, a date or a number that is not finite: its row and column are named.
     """
     require_no_dates(values, name)
-    if said := shape_fault(values, name):
+    if said := shape_fault(values, name, flat=not options.get("ensure_2d", True)):
         raise ValueError(said)
     if isinstance(values, np.ma.MaskedArray):
         values = np.ma.filled(values.astype(float), np.nan)
@@ -294,8 +300,7 @@ def read_labels(y: Any, name: str = "y") -> Array:
         )
     if len(labels):
         check_classification_targets(labels)
-        if labels.dtype.kind in "UO":
-            warn_of_spellings(np.unique(labels).tolist(), name, 5)
+        check_names(labels.tolist(), name)
     return labels  # type: ignore[no-any-return]
 
 
@@ -307,12 +312,6 @@ def in_spelling_of(classes: Array, labels: Array) -> Array:
     exact = set(classes.tolist())
     alike = [name if name in exact else spelling.get(normalized(name), name) for name in labels.tolist()]
     return np.array(alike, classes.dtype if exact.issuperset(alike) else object)
-
-
-def warn_of_spellings(names: Iterable[Any], name: str, stacklevel: int = 4) -> None:
-    """Warn where labels differ in blanks, in case or in the way characters are composed alone: they are two here."""
-    for first, second in in_two_spellings(names):
-        warnings.warn(f"{name} holds {first!r} and {second!r}, which count as two classes.", stacklevel=stacklevel)
 
 
 def check_columns(first: Any, second: Any, name: str) -> None:

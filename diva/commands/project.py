@@ -148,7 +148,7 @@ def plan() -> None:
     remaining = sum(load.remaining or 0 for load in batches)
     unknown = any(load.remaining is None for load in batches)
     cost = content.measure(content.images(batches), remaining, extract) if remaining or unknown else None
-    shared = overlap.shared_files({load.batch: load.contents for load in batches}, "batches.{}".format)
+    shared = overlap.shared_samples({load.batch: load.contents for load in batches}, "batches.{}".format)
     console.show(content.facts(batches, cost, extract), [content.table(batches)], tuple(shared.values()))
 
 

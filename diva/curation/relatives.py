@@ -105,7 +105,7 @@ def group_relatives(
         The fit, and what was asked; None where nothing was.
     """
     if mode not in get_args(GroupMode):
-        raise ValueError(f"group must be one of {', '.join(get_args(GroupMode))}, got {mode!r}.")
+        raise ValueError(f"group must be one of {', '.join(get_args(GroupMode))}, got {mode!r}; or give groups (n,).")
     if mode == "never":
         return fitted, None
     relation = relatives(fitted, seed=seed, sampled=mode == "auto")

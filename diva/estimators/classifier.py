@@ -15,6 +15,7 @@ from diva.numerics.derivative import dataset_derivative
 from diva.numerics.leave_one_out import predictions_and_leverage, temperatures
 from diva.numerics.losses import Loss
 from diva.numerics.threads import single_threaded_libraries
+from diva.text.cells import vectors_in
 from diva.text.choices import Normalization
 
 
@@ -81,7 +82,7 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
                 finite, lengths that differ, a negative weight, or a setting out of range.
         """
         rows = inputs.read_features(X)
-        validate_data(self, X, y, skip_check_array=True)
+        validate_data(self, X if vectors_in(X) is None else rows, y, skip_check_array=True)
         data = inputs.read(self._engine(), rows, y, sample_weight, groups)
         present = data.weights > 0
         fitted = data.fitted
@@ -117,7 +118,7 @@ class DivaClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         """Outputs (n, k) float64; of two classes (n,), positive for ``classes_[1]``."""
         check_is_fitted(self)
         rows = inputs.read_features(X)
-        validate_data(self, X, reset=False, skip_check_array=True)
+        validate_data(self, X if vectors_in(X) is None else rows, reset=False, skip_check_array=True)
         chunks = self._engine().chunks(rows, torch.zeros(len(rows)), self.scaling_, dtype="float64")
         head = torch.from_numpy(np.column_stack([self.coef_, self.intercept_]).T).to(chunks.device)
         outputs = torch.cat([z @ head for z, _, _ in chunks]).cpu().numpy()

@@ -27,7 +27,7 @@ from diva.numerics.targets import (
 from diva.numerics.threads import single_threaded_libraries
 from diva.text.cells import is_missing, require_rows
 from diva.text.choices import Normalization
-from diva.text.labels import normalized
+from diva.text.labels import normalized, warn_of_spellings
 
 GRID = (*RIDGES, *(RIDGES[-1] * step for step in WIDER[:4]))  # standardised rows of many features want more
 
@@ -244,12 +244,13 @@ def read_entries(Y: Any, separator: str | None = None) -> tuple[torch.Tensor, tu
     """Y (n, q) of 0 and 1 as float64, and the names of its labels: numbers where nobody named them."""
     if separator is not None:
         Y = [list(filter(None, map(normalized, _text(text, row).split(separator)))) for row, text in enumerate(Y)]
-    if isinstance(Y, list | tuple):
-        return _from_lists(Y)
+    cells = np.asarray(Y) if hasattr(Y, "__array__") and not isinstance(Y, torch.Tensor) else None
+    if isinstance(Y, list | tuple) or (cells is not None and cells.ndim == 1):
+        return _from_lists(Y if cells is None else cells.tolist())
     table = inputs.read_numbers(Y.cpu().numpy() if isinstance(Y, torch.Tensor) else Y, "Y", dtype=np.float64)
     if not np.isin(table, (0, 1)).all():
         raise ValueError("Y must be 0 or 1 in every entry, got other numbers; or give a list of labels for each row.")
-    inputs.warn_of_spellings(getattr(Y, "columns", ()), "Y")
+    warn_of_spellings(getattr(Y, "columns", ()), "Y")
     return torch.from_numpy(table.copy()), tuple(getattr(Y, "columns", range(table.shape[1])))
 
 
@@ -283,7 +284,7 @@ def _from_lists(lists: Any) -> tuple[torch.Tensor, tuple[Any, ...]]:
         )
     binarizer = MultiLabelBinarizer()
     entries = torch.from_numpy(binarizer.fit_transform(plain)).double()
-    inputs.warn_of_spellings(binarizer.classes_, "Y")
+    warn_of_spellings(binarizer.classes_, "Y")
     return entries, tuple(binarizer.classes_)
 
 
@@ -304,6 +305,7 @@ def read_column(y: Any, name: str = "y", fewest: int = 1) -> torch.Tensor:
     """Numbers (n, 1) float64."""
     options = {"ensure_2d": False, "dtype": np.float64, "ensure_min_samples": fewest}
     numbers = inputs.read_numbers(inputs.as_array(y), name, **options)
+    numbers = numbers[:, 0] if numbers.ndim == 2 and numbers.shape[1] == 1 else numbers
     if numbers.ndim != 1:
         raise ValueError(f"{name} must have shape (n,), got {numbers.shape}.")
     return torch.from_numpy(numbers.copy())[:, None]

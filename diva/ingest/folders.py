@@ -16,6 +16,30 @@ from diva.text.words import few_of
 from diva.vision.formats import SUFFIXES
 
 SPLITS = {"train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing"}
+OTHERS = {
+    "images",
+    "image",
+    "img",
+    "imgs",
+    "jpegimages",
+    "photos",
+    "rgb",
+    "labels",
+    "label",
+    "annotations",
+    "annotation",
+    "ann",
+    "masks",
+    "mask",
+    "imagesets",
+    "segmentationclass",
+    "segmentationobject",
+    "segmentation",
+    "gt",
+    "depth",
+    "boxes",
+    "bboxes",
+}  # folders beside each other of data sets of boxes and masks
 SYSTEM_NAMES = {
     "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "thumbs.db", "ehthumbs.db",
     "desktop.ini", "lost+found",
@@ -152,6 +176,12 @@ def uneven_folders(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ..
 def layout_notes(name: str, names: Sequence[str], packed: bool = False) -> tuple[str, ...]:
     """What was understood of a folder that is laid out in another way than class/image."""
     parts, inner = splits(names), inner_folders(names)
+    tops = sorted({entry.split("/")[0] for entry in names if "/" in entry})
+    if len(tops) > 1 and all(top.lower() in OTHERS for top in tops):
+        way = (
+            "boxes need what names their classes (data.yaml, COCO's JSON), else write a list (.csv with path and label)"
+        )
+        return (f"{name}: {few_of(tops)} are parts of a data set of boxes or masks, no classes; {way}.",)
     if parts:
         train, test = ([part for part in parts if part.lower().startswith("tr") == first] for first in (True, False))
         folder, first = ("FOLDER", ", unpack it") if packed else (name, "")

@@ -1,6 +1,5 @@
 """What a source holds, before anything runs: counts, classes, how it is laid out, and a few of its files opened."""
 
-import random
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,13 +9,14 @@ from typing import Any
 
 import polars as pl
 
-from diva.ingest import archives, embedded, folders, images, readers, sources
+from diva.ingest import archives, embedded, folders, images, listings, readers, sources
 from diva.ingest.annotations import RecordSource
 from diva.ingest.formats.boxes import Boxes
 from diva.ingest.formats.registry import FormatSource, files_of
-from diva.ingest.images import Fault, Listed
+from diva.ingest.images import Listed
 from diva.ingest.listings import TEXTS, headers_in, lists_in, option_of
 from diva.ingest.named import TorchvisionSource
+from diva.ingest.probes import probe, probe_rows
 from diva.ingest.readers import Source
 from diva.ingest.ready import open_ready
 from diva.store import ledger, parts, remote
@@ -25,8 +25,7 @@ from diva.text.labels import Spelling, absent_by_name, case_notes
 from diva.text.targets import BAR, class_counts, is_number
 from diva.text.votes import words_of
 from diva.text.words import few_of
-
-PROBES = 16  # files of a source that are opened
+from diva.vision.formats import SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -192,7 +191,7 @@ def _first_fault(source: Source) -> str:
     else:
         listed = source.listed if isinstance(source, readers.ImageSource) else []
         listed = source.listed() if isinstance(source, FormatSource) else listed
-        named = [entry for entry in listed if not _is_system(entry)]
+        named = [entry for entry in listed if not _is_system(entry) and (entry.fault or not entry.label)]
         faults = [f"{entry.name}: {'. '.join(entry.fault or images.UNNAMED)}" for entry in named]
     return f"; the first: {faults[0]}".rstrip(".") if faults else ""
 
@@ -206,12 +205,16 @@ def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> So
         names = [entry.name for entry in source.listed if not entry.fault] if source.table is None else []
         notes = (
             *folders.layout_notes(name, names),
-            *_probe(name, usable, source.table is not None),
+            *listings.part_notes(name, source.further),
+            *probe(name, usable, source.table is not None),
             *_left_out(name, source),
+            *(_unusable(name, source) if usable else ()),
         )
-        if source.table is None and folders.are_no_classes(labels):
-            for table, columns in lists_in(Path(name)).items():
-                notes += (f"A list lies there: name it instead, {table.as_posix()}{option_of(columns)}.",)
+        for table, columns in lists_in(Path(name)).items() if source.table is None else ():
+            said = "A list lies there" + (
+                "" if folders.are_no_classes(labels) else "; the labels are those of the folders"
+            )
+            notes += (f"{said}: name it instead, {table.as_posix()}{option_of(columns)}.",)
         wait = len(usable) - labels.total()
         return SourceContents(
             name, options, source, "images", *counts, files, labels=labels, notes=notes, unlabelled=wait
@@ -226,6 +229,7 @@ def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> So
         unusable, width = len(ready.labels) - labels.total() - wait, int(ready.features.shape[1])
         counts, fault = (labels.total() + wait, len(labels), unusable), _first_fault(source) if unusable else ""
         notes = (f"{name}: {unusable} of {len(ready.labels)} rows cannot be used{fault}.",) * bool(unusable)
+        notes += probe_rows(name, ready.features)
         return SourceContents(name, options, source, "features", *counts, files, width, labels, notes, wait)
     if isinstance(source, embedded.Slice):
         return SourceContents(name, options, source, "images", len(source.true), len(source.classes))
@@ -257,6 +261,14 @@ def _doubtful_names(name: str, source: readers.ArchiveSource) -> tuple[str, ...]
     way = "unpack it as its makers do (unzip -O SHIFT-JIS, -O CP1252, …), and name the folder"
     said = f"{name} does not say how its names are encoded; read as DOS wrote them, as {few_of(names)}. If these are"
     return (f"{said} garbled: {way}.",) if names else ()
+
+
+def _unusable(name: str, source: readers.ImageSource) -> tuple[str, ...]:
+    """A note on images, as far as their names tell, that will be set aside."""
+    bad = [entry for entry in source.listed if entry.fault or not (entry.label or source.unlabelled)]
+    bad = [entry for entry in bad if source.table or entry.name.lower().endswith(SUFFIXES)]
+    first = "".join(f"{entry.name}: {'. '.join(entry.fault or images.UNNAMED)}" for entry in bad[:1])
+    return (f"{name}: {len(bad)} of {len(source.listed)} files cannot be used; the first: {first}",) if bad else ()
 
 
 def _is_system(entry: Listed) -> bool:
@@ -296,46 +308,12 @@ def _inspect_format(name: str, options: Mapping[str, Any], source: FormatSource)
         [f"{name}: {len(faults)} of {len(listed)} samples cannot be used; the first: {faults[0]}"] if faults else []
     )
     if isinstance(source.layout, Boxes) or getattr(source.layout, "metadata", None):  # whose images lie in files
-        notes += _probe(name, usable, is_list=False)
+        notes += probe(name, usable, is_list=False)
     wait = len(usable) - labels.total()
     files = files_of(usable)
     return SourceContents(
         name, options, source, "images", *counts, files, labels=labels, notes=tuple(notes), unlabelled=wait
     )
-
-
-def _probe(name: str, usable: Sequence[Listed], is_list: bool) -> tuple[str, ...]:
-    """Open a few of the files; ValueError where none is an image."""
-    few = _drawn(usable)
-    with images.size_limit(images.MAX_PIXELS):
-        seen = [(entry, images.header(entry.path)) for entry in few]
-    bad = [(entry, fault) for entry, fault in seen if isinstance(fault, Fault)]
-    if not bad:
-        return ()
-    entry, fault = bad[0]
-    folder = f" Relative paths start at the list's folder, {Path(name).parent}." if is_list else ""
-    said = f"{entry.path}: {fault.reason}. {fault.remedy}{folder}"
-    if len(bad) == len(few) == len(usable) or len(bad) == PROBES:
-        if (
-            is_list
-            and name.lower().endswith(".parquet")
-            and {"features", "labels"} <= set(pl.read_parquet_schema(name))
-        ):
-            said += " It holds features, too: to use these, take its column path out."
-        raise ValueError(f"{name} must name images, got none in {len(few)} that were opened; the first: {said}")
-    return (f"{name}: {len(bad)} of {len(few)} files that were opened cannot be used; the first: {said}",)
-
-
-def _drawn(usable: Sequence[Listed]) -> list[Listed]:
-    """At random, the same each time, and of each suffix in turn: phones and exports put a file beside each image."""
-    shuffled = random.Random(0).sample(range(len(usable)), len(usable))  # noqa: S311 - no secret
-    turns, order = Counter[str](), list[tuple[int, int]]()
-    for number, position in enumerate(shuffled):
-        suffix = Path(usable[position].path).suffix.lower()
-        order.append((turns[suffix], number))
-        turns[suffix] += 1
-    chosen = sorted(shuffled[number] for _, number in sorted(order)[:PROBES])
-    return [usable[position] for position in chosen]
 
 
 def _require_torchvision(name: str) -> None:

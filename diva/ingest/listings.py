@@ -24,8 +24,9 @@ from diva.ingest.images import Fault, Listed
 from diva.store import manifest, tables
 from diva.store.columns import further
 from diva.text.labels import plain_text
-from diva.text.targets import delivered
+from diva.text.targets import delivered, is_number
 from diva.text.votes import with_labels
+from diva.text.words import few_of
 from diva.vision.formats import SUFFIXES
 
 COLUMNS = ("path", "label")
@@ -33,6 +34,16 @@ NO_CELLS = f"{tables.SEPARATORS} "  # of which a line without cells is made
 PROBES = 16  # files of a list that are looked for elsewhere
 TEXTS = (".csv", ".tsv", ".txt")
 WINDOWS = re.compile(r"(file:///?)?([A-Za-z]:[\\/]|\\\\)")  # how absolute paths of such a machine begin
+FLAGS = {"0", "1", "0.0", "1.0", "True", "False"}
+NO_TABLES = {
+    "version https://git-lfs": "a pointer of git LFS; fetch the file: git lfs pull",
+    "<": "a page or XML; fetch the file itself, or save the table as .csv",
+    "{": "JSON; write its rows as .csv: path,label",
+    "[": "JSON; write its rows as .csv: path,label",
+    "%pdf": "a PDF; save the table as .csv",
+    "{\\rtf": "a text with layout; save it as plain text",
+}  # how files begin that are none
+PARTS = {"split", "subset", "fold", "partition", "set", "is_train", "is_valid", "is_test", "train_test", "usage"}
 LIKELY = {
     "path": (
         "image",
@@ -162,8 +173,15 @@ def option_of(names: Mapping[str, str]) -> str:
 def _offer(table: Path, header: list[str]) -> str:
     """The option that names the columns, where they are likely to be known by other names."""
     likely = likely_columns(header)
+    cells = {name: seen for name, seen in _cells(table).items() if seen}
+    flags = [name for name, seen in cells.items() if seen <= FLAGS]
+    numbers = [name for name, seen in cells.items() if all(map(is_number, seen)) and name != likely["label"]]
+    if not likely["label"] and len(flags) > 1:
+        return f"; {few_of(flags)} hold 0 and 1: write the names of those with 1 into one column label, such as cat|dog"
     if "f0" in header or "features" in header:
         return "; features belong into an .npz, .parquet or .h5"
+    if not likely["path"] and len(numbers) > 1:
+        return "; are these features? Numbers go into an .npz, .parquet or .h5 with features (n, p) and labels"
     if not any(likely.values()) and table.suffix.lower() != ".parquet":
         above = _begun(table)[2].join(COLUMNS)
         return f"; where the first line is a row, write {above} above it; else say --columns path=NAME,label=NAME"
@@ -173,6 +191,23 @@ def _offer(table: Path, header: list[str]) -> str:
         return "; say which are meant: --columns path=NAME,label=NAME"
     meant = " and ".join(other for name, other in likely.items() if other != name)
     return f"; is {meant} meant? --columns {','.join(f'{name}={other}' for name, other in likely.items())}"
+
+
+def _cells(table: Path) -> dict[str, set[str]]:
+    """The different cells of each column of a list."""
+    (_, header), *lines = rows(table)
+    return {name: {str(row[number]) for _, row in lines} for number, name in enumerate(header)}
+
+
+def part_notes(name: str, further: pl.DataFrame | None) -> tuple[str, ...]:
+    """A note on a column that says which part of a data set a row is of: all rows are taken."""
+    columns = [] if further is None else further.get_columns()
+    for column, values in ((each.name, each) for each in columns):
+        parts = sorted(map(str, values.drop_nulls().unique().head(9)))
+        if column.lower() in PARTS and len(parts) > 1:
+            way = "write a list for each part, for --core, --pool and --test"
+            return (f"{name}: all rows are taken, whatever its column {column} says ({few_of(parts)}); {way}.",)
+    return ()
 
 
 def rows(table: Path) -> Iterator[tuple[int, list[Any]]]:
@@ -191,7 +226,8 @@ def _parquet_rows(table: Path) -> Iterator[tuple[int, list[Any]]]:
 def _csv_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
     """The header, its names in lower case, then the rows, each with its line."""
     text, skipped, separator = _begun(table)
-    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=True)
+    quote = "'" if text.startswith("'") else '"'
+    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=True, quotechar=quote)
     header: list[str] = []
     line, following = 0, skipped + 1
     try:
@@ -218,7 +254,10 @@ def _csv_rows(table: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _begun(table: Path) -> tuple[str, int, str]:
     """The text of a list from its header on, how many lines stand above that, and what separates cells."""
-    separator, lines = "", tables.decoded(table, utf_16=True).split("\n")
+    text = tables.decoded(table, utf_16=True)
+    if got := next((kind for start, kind in NO_TABLES.items() if text.lstrip().lower().startswith(start)), ""):
+        raise ValueError(f"it must be a table as text, got {got}")
+    separator, lines = "", text.split("\n")
     for skipped, line in enumerate(lines):
         first, rest = line.strip(), (other for other in lines[skipped + 1 :] if other.strip(NO_CELLS))
         if "\0" in first:
@@ -291,4 +330,7 @@ def _located(folder: Path, name: str) -> Path:
         return _located(folder, name.strip())
     if "\\" in name and not path.exists():
         return Path(os.path.normpath(folder / name.replace("\\", "/")))
+    if "%" in name and not path.exists():  # as addresses write it
+        decoded = Path(os.path.normpath(folder / unquote(name)))
+        return decoded if decoded.exists() else path
     return path

@@ -23,14 +23,14 @@ from diva.ingest.inspection import (
     inspect_source,
     require_shared_classes,
 )
-from diva.ingest.overlap import require_apart, shared_files
+from diva.ingest.overlap import require_apart, shared_samples
 from diva.ingest.ready import open_ready
 from diva.ingest.sources import is_elsewhere, located, waits
 from diva.store import ledger, paths
 from diva.text.choices import Task
 from diva.text.labels import case_notes
-from diva.text.targets import BAR, recognised
-from diva.text.words import few_of
+from diva.text.targets import BAR, joined_labels, recognised
+from diva.text.words import amount, few_of
 
 CROP = 224
 SAME = 16  # rows of one id that are compared
@@ -108,15 +108,18 @@ def gather(
         task = task or recognised(start.labels, separator)
     except ValueError as error:
         raise ValueError(f"--core: {core}: {error}") from None
+    if task == "regression" and len(start.labels) == 1:
+        raise ValueError(f"--core: targets of {core} must differ, got {next(iter(start.labels))} in every sample.")
     contents = {batch: other.of(task, separator) for batch, other in contents.items()}
     start = contents["core"]
     _require_classes(start)
-    for batch, note in shared_files(contents, _option).items():
-        contents[batch] = replace(contents[batch], notes=(*contents[batch].notes, note))
+    contents["core"] = replace(start, notes=(*start.notes, *_notes_on_classes(start)))
     for batch, other in contents.items():
         _check(other, start, _option(batch))
         contents[batch] = _compared(other, start, batch, new_classes, _option(batch))
     _require_own_ids(contents)
+    for batch, note in shared_samples(contents, _option).items():
+        contents[batch] = replace(contents[batch], notes=(*contents[batch].notes, note))
     return contents
 
 
@@ -126,6 +129,24 @@ def _require_classes(core: SourceContents) -> None:
         raise ValueError(
             f"--core: {core.name} must hold at least two classes, got one, {few_of(list(core.labels))}.{notes}"
         )
+    if core.task == "classification" and core.labels and sorted(core.labels.values())[-2] < 2:
+        raise ValueError(
+            f"--core: {core.name} must hold at least two samples in each of two classes, got {len(core.labels)} classes"
+            f" in {sum(core.labels.values())} samples, such as {few_of(list(core.labels))}; add samples; or is "
+            "another column meant (--columns label=NAME), or a number (--task regression)?"
+        )
+
+
+def _notes_on_classes(core: SourceContents) -> tuple[str, ...]:
+    """What is odd about the classes of a core: such of one sample, and such that may be several labels."""
+    if core.task != "classification":
+        return ()
+    single, joined = [name for name, count in core.labels.items() if count == 1], joined_labels(core.labels)
+    rare = f"{core.name}: {amount(len(single), 'class')} of one sample will be set aside (the core needs two): "
+    mark = next((mark for mark in ";,/&+" if mark in "".join(joined[:1])), " ")
+    way = "write them as cat|dog" if "[" in "".join(joined[:1]) else f"if they are, say --separator '{mark}'"
+    several = f"{core.name}: classes such as {few_of(joined[:1])} look like several labels of a sample; {way}."
+    return (*((f"{rare}{few_of(single)}.",) if single else ()), *((several,) if joined else ()))
 
 
 def _require_own_ids(contents: Mapping[str, SourceContents]) -> None:

@@ -31,19 +31,7 @@ LARGE = 1 << 28  # bytes from which what a file claims to hold is compared with 
 DENSEST = 1100  # what the strongest of the common compressions makes of a byte
 SUFFIXES = (".npz", ".npy", ".parquet", ".h5", ".hdf5")
 LIKELY = {
-    "features": (
-        "arr_0",
-        "x_train",
-        "X_train",
-        "embeddings",
-        "embedding",
-        "feature",
-        "vectors",
-        "vector",
-        "X",
-        "x",
-        "data",
-    ),
+    "features": ("arr_0", "x_train", "embeddings", "embedding", "feature", "vectors", "vector", "x", "data"),
     "labels": ("arr_1", "y_train", "label", "targets", "target", "classes", "class", "y"),
 }  # what others call them
 
@@ -128,11 +116,15 @@ def _offer(missing: Sequence[str], names: Iterable[str]) -> str:
     numbered = [name for name in names if name[-1:].isdecimal()]
     if "features" in missing and len(numbered) > 1 and "arr_0" not in names:
         return f"; call its columns f0 to f{len(numbered) - 1}, or make them one column of lists, features"
-    meant = {name: next((other for other in LIKELY[name] if other in names), None) for name in missing}
+    lower = {other.lower(): other for other in reversed([*names])}
+    meant = {
+        name: next((lower[key] for key in (name, *map(str.lower, LIKELY[name])) if key in lower), None)
+        for name in missing
+    }
     said = " and ".join(f"{other} as {name}" for name, other in meant.items() if other)
     if "features" in missing and not said and names:
         return "; name its numbers features (of a table also f0, f1, …), and its classes labels"
-    return f"; save {said}" if said else ""
+    return f"; save {said}" if said else "; save its classes, one a row, as labels: a pool alone may lack them"
 
 
 def read_ready(paths: Sequence[str], rows: Sequence[int], chunk_size: int = 8192) -> Iterator[npt.NDArray[Any]]:
@@ -163,9 +155,10 @@ def _checked(path: Path, arrays: Mapping[str, Any]) -> Ready:
             f"features of {path} must be one array (n, p), got records of {', '.join(fields)}; take it out."
         )
     if features.ndim != 2:
-        raise ValueError(f"features of {path} must have shape (n, p), got {tuple(features.shape)}.")
+        got = f"{tuple(features.shape)}; save features.reshape(len(features), -1)"
+        raise ValueError(f"features of {path} must have shape (n, p), got {got}.")
     if np.dtype(features.dtype).kind not in "fiub":
-        raise ValueError(f"features of {path} must be real numbers, got {features.dtype}.")
+        raise ValueError(f"features of {path} must be real numbers, got {features.dtype}; save them as such.")
     labels = np.full(len(features), "")
     if "labels" in arrays:
         labels = as_text(arrays["labels"], "labels", path, arrays.get("classes"))
@@ -329,7 +322,8 @@ def _is_feature(name: str) -> bool:
 def _from_lists(column: Any, path: Path) -> Any:
     """A list column as (n, p); a missing list is a row of NaN, which extraction sets aside."""
     if not (column.dtype.is_nested() and column.dtype.inner is not None and column.dtype.inner.is_numeric()):
-        raise ValueError(f"features of {path} must be a list of numbers in each row, got {column.dtype}.")
+        got = f"{column.dtype}; text becomes lists by json.loads"
+        raise ValueError(f"features of {path} must be a list of numbers in each row, got {got}.")
     import polars as pl
 
     lists = column.cast(pl.List(column.dtype.inner))

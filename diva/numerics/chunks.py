@@ -82,7 +82,7 @@ class InMemory:
 
     def __init__(self, features: Any, labels: Any, chunk_size: int = 8192) -> None:
         if not isinstance(chunk_size, int) or chunk_size < 1:
-            raise ValueError(f"chunk_size must be at least 1, got {chunk_size}.")
+            raise ValueError(f"chunk_size must be at least 1, got {chunk_size}; give a whole number of rows.")
         if features.ndim != 2:
             raise ValueError(f"features must have shape (n, p), got {tuple(features.shape)}.")
         if len(features) != len(labels):

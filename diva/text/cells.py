@@ -9,6 +9,25 @@ from typing import Any
 import numpy as np
 
 DATES = ("date", "time", "duration")  # how the types of dates and durations begin
+NO_FEATURES = {
+    "label",
+    "labels",
+    "class",
+    "classes",
+    "target",
+    "targets",
+    "y",
+    "y_true",
+    "ground_truth",
+    "id",
+    "ids",
+    "index",
+    "idx",
+    "row",
+    "row_id",
+    "sample_id",
+}  # columns of a frame that are called so
+FEW_ROWS = 8  # below which numbers may well be those of the rows by chance
 UNDATED = "leave them out, or count days since one of them"
 
 
@@ -36,8 +55,8 @@ def require_no_dates(values: Any, name: str) -> None:
         raise ValueError(f"{name} must hold numbers, got dates{dates[0]}; {UNDATED}.")
 
 
-def shape_fault(values: Any, name: str) -> str:
-    """What is wrong with what is no table of numbers at all, and what to do; empty where it may be one."""
+def shape_fault(values: Any, name: str, *, flat: bool = False) -> str:
+    """What is wrong with what is no table of numbers, or, ``flat``, no column; empty where it may be one."""
     if hasattr(values, "nnz"):  # sparse: scikit-learn says so
         return ""
     if isinstance(values, Mapping):
@@ -56,9 +75,52 @@ def shape_fault(values: Any, name: str) -> str:
     kind, shape = getattr(getattr(values, "dtype", None), "kind", ""), getattr(values, "shape", ())
     if kind == "c":
         return f"{name} must hold real numbers, got {values.dtype} (Complex data not supported); take .real, or .view."
+    shape = (len(values),) if isinstance(values, Sequence) and values and np.ndim(values[0]) == 0 else shape
+    if len(shape) == 1 and not flat:
+        if kind == "O" and (said := first_fault(values, name)):
+            return said
+        shapes = f"{name}.reshape(-1, 1) of one feature, {name}.reshape(1, -1) of one sample"
+        got = f"{shape} (Expected 2D array, got 1D array instead)"
+        return f"{name} must have shape (n, p), got {got}. Reshape your data: {shapes}."
     if len(shape) > 2:
         return f"{name} must have shape (n, p), got {tuple(shape)}; flatten each row: {name}.reshape(len({name}), -1)."
     return ""
+
+
+def vectors_in(values: Any) -> Any:
+    """The rows of a column of vectors, or of a frame of one such column; None of anything else."""
+    names = list(getattr(values, "columns", ()))
+    column = values[names[0]] if len(names) == 1 else values
+    if names[1:] or isinstance(values, Sequence) or not hasattr(column, "__array__") or hasattr(column, "layout"):
+        return None
+    nested = names or str(getattr(column, "dtype", "")).lower().startswith(("object", "list"))
+    cells = np.asarray(column) if nested else np.empty(0)
+    if cells.ndim == 2 and names:
+        return cells
+    return list(cells) if cells.dtype == object and cells.ndim == 1 and len(cells) and is_sequence(cells[0]) else None
+
+
+def columns_in_doubt(values: Any, name: str) -> str:
+    """What columns of a frame hold that is probably no feature: a label, a name, the number of a row; else nothing."""
+    columns = list(getattr(values, "columns", ()))
+    called = [column for column in columns if str(column).strip().casefold() in NO_FEATURES or _is_unnamed(column)]
+    count = np.arange(len(values)) if columns else None
+    counted = [column for column in columns if column not in called and _counts(values[column], count)]
+    said = [f"{column!r}, which looks like a label or a name" for column in called if not _is_unnamed(column)]
+    said += [f"{column!r}, which numbers the rows" for column in [*filter(_is_unnamed, called), *counted]]
+    return f"{name} has the column {' and '.join(said)}: it counts as a feature; leave it out." if said else ""
+
+
+def _is_unnamed(column: Any) -> bool:
+    return str(column).startswith("Unnamed: ")  # what pandas calls the index that it wrote
+
+
+def _counts(column: Any, rows: Any) -> bool:
+    """Whether a column holds the numbers of its rows, from 0 or 1 on."""
+    if len(rows) < FEW_ROWS or getattr(column, "ndim", 1) != 1 or column.shape[0] != len(rows):
+        return False
+    cells = np.asarray(column)
+    return cells.dtype.kind in "iu" and cells[0] in (0, 1) and bool((cells - cells[0] == rows).all())
 
 
 def plain_labels(values: Any, name: str) -> Any:
@@ -93,6 +155,18 @@ def check_label(label: Any, name: str, row: int) -> None:
         raise ValueError(f"{name} must hold one label a sample, got {label!r} in row {row}.")
     if is_missing(label):
         raise ValueError(f"{name} must hold a label for every row, got none in row {row}.")
+
+
+def weight_fault(weights: Any, n: int) -> str:
+    """What is wrong with the first weight that is none, or with their number; empty where nothing is."""
+    if not is_sequence(weights):
+        return f"sample_weight must hold a number for each row (n,), got {weights!r}; compute them first."
+    cells = np.ravel(np.asarray(weights, dtype=object))
+    if len(cells) != n:
+        return f"sample_weight must hold a number for each row ({n},), got {len(cells)}."
+    bad = (row for row, cell in enumerate(cells) if not isinstance(cell, Real) or not 0 <= float(cell) < math.inf)
+    row = next(bad, None)
+    return "" if row is None else f"sample_weight must hold numbers of at least 0, got {cells[row]!r} in row {row}."
 
 
 def require_rows(**named: Any) -> None:
@@ -140,6 +214,8 @@ def _fault(cell: Any) -> str:
         number = float(cell) if isinstance(cell, str | Real) else 0.0
     except ValueError:
         german = cell.replace(".", "").replace(",", ".").strip().lstrip("+-").replace(".", "", 1).isdigit()
+        if cell.lstrip().startswith("["):
+            return "{name} must hold numbers, got a list as text in {at}; read it: [json.loads(row) for row in …]."
         remedy = "write decimals with a point (pandas: decimal=',')" if german else "leave it out, or make it a number"
         return f"{{name}} must hold numbers, got {{cell}} in {{at}}; {remedy}."
     if math.isnan(number):

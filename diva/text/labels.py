@@ -9,7 +9,8 @@
 import functools
 import re
 import unicodedata
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -26,7 +27,8 @@ INVISIBLE = dict.fromkeys(
 EDGES = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}" + "".join(filter(str.isspace, map(chr, range(0x3001))))
 NONE = {
     "nan", "n/a", "na", "none", "null", "nil", "nat", "undefined", "unlabeled", "unlabelled", "no label", "not labeled",
-    "not labelled", "unknown", "unclassified", "todo", "tbd", "?", "??", "-", "--", "–",
+    "not labelled", "unknown", "unclassified", "missing", "empty", "todo", "tbd", "?", "??", "-", "--", "–", "-1",
+    "-999", "-9999",
 }  # fmt: skip
 WHOLE = re.compile(r"([+-]?\d+)\.0+")
 
@@ -60,10 +62,29 @@ def absent_by_name(names: Iterable[Any]) -> list[str]:
 
 
 def in_two_spellings(names: Iterable[Any]) -> list[tuple[Any, Any]]:
-    """Pairs of labels that differ in spelling or in case alone."""
+    """Pairs of labels that differ in spelling, in case, or in what joins their words alone."""
     first: dict[str, Any] = {}
-    pairs = [(first.setdefault((normalized(name) or "").casefold(), name), name) for name in dict.fromkeys(names)]
+    alike = {name: re.sub(r"[\s_-]+", " ", (normalized(name) or "").casefold()) for name in names}
+    pairs = [(first.setdefault(plain, name), name) for name, plain in alike.items()]
     return [pair for pair in pairs if pair[0] != pair[1]]
+
+
+def check_names(labels: Sequence[Any], name: str) -> None:
+    """Warn of labels that are probably none, or one in two spellings; ValueError where one is empty."""
+    names = sorted(set(labels))
+    if "" in names:
+        raise ValueError(f"{name} must hold a label for every row, got none in row {labels.index('')}.")
+    absent = absent_by_name(names)
+    if absent and len(names) - len(absent) > 1:
+        way = "leave out rows of which nobody knows, or give them to suggest as X_pool"
+        warnings.warn(f"{name} holds {absent[0]!r}, which counts as a class; {way}.", stacklevel=5)
+    warn_of_spellings(names, name, 6)
+
+
+def warn_of_spellings(names: Iterable[Any], name: str, stacklevel: int = 4) -> None:
+    """Warn where labels differ in blanks, in case or in the way characters are composed alone: they are two here."""
+    for first, second in in_two_spellings(names):
+        warnings.warn(f"{name} holds {first!r} and {second!r}, which count as two classes.", stacklevel=stacklevel)
 
 
 def case_notes(name: str, labels: Iterable[str]) -> tuple[str, ...]:

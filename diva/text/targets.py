@@ -161,6 +161,14 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def joined_labels(classes: Iterable[str]) -> list[str]:
+    """Classes that join names of others, as ``cat;dog`` does beside cat and dog, or are a list as text."""
+    names = set(classes)
+    lists = [name for name in sorted(names) if name.startswith("[") and name.endswith("]")]
+    parts = {name: [part.strip() for part in re.split(r"[;,/&+]|\s", name) if part.strip()] for name in sorted(names)}
+    return lists + [name for name, several in parts.items() if len(several) > 1 and names.issuperset(several)]
+
+
 def is_number(text: str) -> bool:
     """Whether a text is a finite number."""
     return _number(text) is not None

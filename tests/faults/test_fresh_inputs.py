@@ -6,6 +6,7 @@ written for.
 
 import enum
 import io
+import re
 import tarfile
 import unicodedata
 import zipfile
@@ -367,7 +368,17 @@ BAD = [
     bad("layouts", "the core once more", "as its own pool", lambda: own.ledger_of(own.gather(folders("core"), ["core"], "none"), 1, {}), "--pool", "core"),
     bad("layouts", "a pool within the core", "photos and photos/new", lambda: classes(folders("photos"), folders("photos/new/more")), "--pool: photos/new/more must lie apart from photos, got one folder within the other", "move one out"),
     bad("layouts", "a core within the pool, by a link", "a link to a folder of the pool", lambda: classes(linked("all/a"), "all"), "--pool: all must lie apart from link, got one folder within the other"),
-    bad("lists", "a pool of the core's files", "another list of the same images", lambda: classes(table(lines("{},{}")), table(lines("{},{}").removesuffix("i/7.png,dog\n"), "pool.csv")), "--pool: pool.csv must be a delivery of its own, got the content of core: 7 of 7 files are those of list.csv, too, such as .*0.png; give it files"),
+    bad("lists", "a pool of the core's files", "another list of the same images", lambda: classes(table(lines("{},{}")), table(lines("{},{}").removesuffix("i/7.png,dog\n"), "pool.csv")), "--pool: pool.csv must be a delivery of its own, got the content of core: 7 of 7 files are those of list.csv, too, such as .*0.png; give it samples"),
+    bad("lists", "paths of another machine", "/home/ann/i/0.png", lambda: classes(table(lines("/home/ann/{},{}"))), "missing file", "i/0.png is there: write paths from the list's folder on"),
+    bad("lists", "another ending", "0.jpg for 0.png", lambda: classes(table(lines("{},{}").replace(".png", ".jpg"))), "Is 0.png meant, which lies beside it"),
+    bad("lists", "columns exchanged", "labels as paths, paths as labels", lambda: classes(table("path,label\n" + "".join(f"{'cat' if i % 2 else 'dog'},i/{i}.png\n" for i in range(8)))), "looks like a path: are the columns exchanged"),
+    bad("lists", "a column for each label", "0 and 1 below cat and dog", lambda: classes(table(lines("{},1,0", "path,cat,dog"))), "cat, dog hold 0 and 1: write the names"),
+    bad("lists", "numbers in a .csv", "measurements and a label", lambda: classes(table("x1,x2,label\n1.5,2,cat\n3,4,dog\n")), "are these features.", ".npz"),
+    bad("lists", "JSON called .csv", "a list of records", lambda: classes(written("x.csv", b'[{"path": "i/0.png"}]')), "got JSON; write its rows as .csv"),
+    bad("lists", "a pointer of git LFS", "for a list", lambda: classes(written("x.csv", b"version https://git-lfs.github.com/spec/v1")), "pointer of git LFS; fetch the file: git lfs pull"),
+    bad("lists", "one target for all", "the same number everywhere", lambda: own.gather(pack(labels=np.ones(8)), [], "none", task="regression"), "targets of pack.npz must differ, got 1 in every"),
+    bad("ready features", "a column without values", "NaN in every row", lambda: classes(pack(features=np.c_[np.ones((8, 2)), np.full(8, np.nan)])), "8 of 8 rows hold NaN, infinity.* in row 0, column 2; fill"),
+    bad("ready features", "the core's rows as a test set", "under another name", lambda: own.gather(pack(), [], pack("b.npz", site=np.arange(8))), "--test: b.npz must be a delivery of its own, got the content of core: 8 of 8 rows"),
     bad("lists", "thousands as targets", "1,234 may be two numbers", lambda: own.gather(table(lines("{};{}", "path;label", ("1,234", "2,500"))), [], "none", task="regression"), "labels of list.csv must be numbers, got '1,234' .i/0.png; 8 of 8.; write decimals with a point"),
     bad("lists", "Image and Label", "what others call the columns, in capitals", lambda: classes(table(lines("{},{}", "Image,Label"))), "--columns path=image,label=label"),
     bad("lists", "paths of a home", "~/i/0.png", lambda: classes(table(lines("~/{},{}"))), "missing file", "list's folder"),
@@ -537,6 +548,12 @@ CALLS = [
     bad("estimators", "an iterator of labels", "that can be read once", lambda: detect(X, iter(Y)), "y must hold one label a sample .*, got a iterator", "give a list"),
     bad("estimators", "numbers as classes", "a measurement as y", lambda: detect(X, X[:, 0]), "y must hold classes, got numbers such as", "detect_regression"),
     bad("estimators", "annotations by paths", "rows of X have no names", lambda: diva.consensus(X, long_list([f"{i}.jpg" for i in range(60)])), "positions in X, got .'0.jpg'. in column 'sample'; number them"),
+    bad("estimators", "a column for the rows", "one feature as (n,)", lambda: detect(X[:, 0], Y), r"X must have shape \(n, p\), got \(60,\)", "Reshape your data: X.reshape"),
+    bad("estimators", "lists as text", "of a .csv with a column of vectors", lambda: detect(pl.DataFrame({"x": [str(row.tolist()) for row in X]}), Y), "got a list as text in row 0", "json.loads"),
+    bad("estimators", "a weight below 0", "in row 4", lambda: DivaClassifier().fit(X, Y, np.where(np.arange(60) == 4, -1.0, 1.0)), "sample_weight must hold numbers of at least 0, got -1.0 in row 4"),
+    bad("estimators", "weights of classes", "a dictionary", lambda: DivaClassifier().fit(X, Y, {"ant": 2.0}), "sample_weight must hold a number for each row", "compute them first"),
+    bad("estimators", "a label of blanks", "'' in row 9", lambda: detect(X, np.where(np.arange(60) == 9, "", Y)), "y must hold a label for every row, got none in row 9"),
+    bad("estimators", "the name of a column as groups", "'patient'", lambda: detect(X, Y, groups="patient"), r"got 'patient'; or give groups \(n,\)"),
     bad("estimators", "rows of text", "a column of names among the numbers", lambda: detect(FRAME.with_columns(a=pl.lit("x")), Y), "X must hold numbers, got .x. in row 0, column .a.; leave it out"),
 ]  # fmt: skip
 
@@ -566,6 +583,31 @@ def test_labels_of_any_type_are_classes(fault: Case, labels: Any) -> None:
     wrong = detect(X, labels)
     assert np.array_equal(wrong.score, detect(X, Y).score)
     assert [name.split(".")[-1] for name in wrong.suggested] == detect(X, Y).suggested.tolist()
+
+
+@Case(
+    "a column of vectors", "estimators", "a frame or series of lists, as parquet and pandas hold embeddings", UNHARMED
+).test
+def test_a_column_of_vectors_is_features() -> None:
+    column = pl.DataFrame({"x": X.tolist()})
+    for rows in (column, column["x"], column.with_columns(pl.col("x").list.to_array(4))):
+        assert np.array_equal(detect(rows, Y).score, detect(X, Y).score)
+    assert DivaClassifier().fit(column, Y).predict(column).shape == (60,)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: detect(FRAME.with_columns(label=np.arange(60) % 3), np.arange(60) % 3), "'label', which looks like a label"),
+        (lambda: detect(FRAME.with_row_index("Unnamed: 0"), Y), "'Unnamed: 0', which numbers the rows"),
+        (lambda: detect(FRAME.with_row_index("number", 1), Y), "'number', which numbers the rows"),
+        (lambda: detect(X, np.where(np.arange(60) < 9, "unknown", Y)), "y holds 'unknown', which counts as a class"),
+        (lambda: detect(X, np.where(np.arange(60) < 9, -1, np.arange(60) % 3)), "y holds '-1', which counts as a class"),
+    ],
+)  # fmt: skip
+def test_what_is_probably_no_feature_and_no_label_is_said(call: Make, said: str) -> None:
+    with pytest.warns(UserWarning, match=said):
+        call()
 
 
 def test_intervals_are_classes_by_their_names_and_whole_numbers_stay_such() -> None:
@@ -641,6 +683,27 @@ def test_names_of_an_archive_that_may_be_garbled_and_files_in_two_sets_are_said(
     assert "unpack it" in note
     (note,) = own.gather(table(lines("{},{}").removesuffix("i/7.png,dog\n")), ["i"], "none")["b001"].notes
     assert note.startswith("i: 7 of 8 files are those of list.csv, too")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: table(lines("{},{},train", "path,label,split").replace("dog,train", "dog,test")), "all rows are taken, whatever its column split says"),
+        (lambda: table(lines("{},{}", labels=("cat;dog", "dog")) + "i/1.png,cat\n"), "such as cat;dog look like several labels of a sample; if they are, say --separator ';'"),
+        (lambda: table(lines("{},{}", labels=("red car", "red_car"))), "the classes 'red car' and 'red_car' count as two"),
+        (lambda: table(lines("{},{}").replace("i/7.png,dog", "https://host/7.png,dog")), "1 of 8 files cannot be used; the first: https://host/7.png"),
+        (lambda: table(lines("{},{}").replace("i/7.png,dog", "i/7.png,bird")), "1 class of one sample will be set aside .the core needs two.: bird"),
+        (lambda: folders("p", ("images", "masks")), "images, masks are parts of a data set of boxes or masks"),
+        (lambda: str(Path(table(lines("{},{}"), f"{folders('q')}/list.csv")).parent), "A list lies there; the labels are those of the folders"),
+        (lambda: pack(features=np.arange(24.0).reshape(8, 3) * [1, 1, 1e6]), "column 2 makes up 100.0% .*fit.normalize: standardize"),
+        (lambda: pack(features=np.where(np.eye(8)[:, :3] == 1, np.inf, 1.0)), "3 of 8 rows hold NaN, infinity.* in row 0, column 0: they will be set aside"),
+    ],
+)  # fmt: skip
+def test_what_is_used_but_probably_meant_otherwise_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[], str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert any(re.search(said, note) for note in own.gather(make(), [], "none")["core"].notes)
 
 
 def test_folders_below_the_classes_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
