@@ -30,6 +30,7 @@ EXCEPTED = {  # name (or its beginning, with *): why its licence will do
     "nvidia-*": "as above",
     "pygit2": "GPL 2 with the exception for linking; DVC brings it",
     "text-unidecode": "Artistic License or GPL, as one chooses; Prefect brings it",
+    "umap-learn": "BSD, as its file LICENSE says; its metadata say OSI approved",
 }
 
 

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 # rounds are left out: a published one is history, its code's commit stands in the ledger
 STAGES = (
     "download", "extract", "fit", "pool", "score", "start", "base", "reweight", "release", "evaluate", "report",
-    "augment", "multimodal", "suggest",
+    "augment", "multimodal", "suggest", "embed",
 )  # fmt: skip
 REVISIONS = {"download": revision.MANIFEST, "extract": revision.FEATURES}
 BY_NAME = {"report": ("diva/report/web", "*")}  # taken without an import

@@ -4,6 +4,7 @@ import logging
 
 import polars as pl
 
+from diva.curation import embedding
 from diva.report import aside, page, plots, reviewed, run_metrics
 from diva.report.data import ReportData, captions
 from diva.store import atomic, curated, evaluation, ledger, manifest, paths, release, tables
@@ -11,6 +12,7 @@ from diva.versions import reviews
 from stages.command import run
 from stages.params import section
 from stages.params.curate import Curate
+from stages.params.embed import Embed
 from stages.params.report import Report
 from stages.params.score import Score
 
@@ -35,6 +37,7 @@ def read() -> ReportData:
     review = reviews.read(book)
     judging = ledger.sets(book) if len(review) else [book.latest]
     train = tables.read(paths.TRAIN, release.TRAIN, further=True)
+    places = [tables.read(paths.scores(name), embedding.PLACES) for name in section.read("embed", Embed).by]
     return ReportData(
         run=run_metrics.read(),
         fit=tables.read_json(paths.FIT),
@@ -54,6 +57,7 @@ def read() -> ReportData:
         review=review,
         unreviewed=reviewed.said([curated.read(name) for name in judging]),
         captions=captions(train, release.read_removed(paths.REMOVED, further=True)),
+        places=places[0] if places else None,
     )
 
 

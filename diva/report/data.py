@@ -59,6 +59,7 @@ class ReportData:
         review: people's newest decisions.
         unreviewed: the sets before people judged, oldest first: what the scores said of each sample.
         captions: sample_id and caption of samples that have one.
+        places: of rows of the core on the map, by UMAP; None for principal components.
     """
 
     run: RunMetrics
@@ -79,6 +80,7 @@ class ReportData:
     review: pl.DataFrame
     unreviewed: pl.DataFrame
     captions: pl.DataFrame
+    places: pl.DataFrame | None = None
 
     @property
     def taken_down(self) -> pl.DataFrame:

@@ -73,7 +73,7 @@ def render(data: ReportData, limits: PageLimits) -> str:
     nearest = neighbours(data, frame, limits.calls)
     drawn, library = figures(data, every), assets.library()
     order = gallery.first(frame, nearest, limits.calls)
-    by = embedding.axes(feature_rows(core(data)))
+    by = placing(data)
     packed, images = embedded(
         data, frame, nearest, order, limits, {chart.name: chart.figure for chart in drawn}, len(library), by
     )
@@ -114,7 +114,7 @@ def render(data: ReportData, limits: PageLimits) -> str:
         amounts={
             "called": count(int(every["called"].sum())), "samples": count(len(every)), "shown": count(len(frame)),
             "thumbnails": count(len(images)), "megabytes": number(limits.megabytes), "evidence": count(len(nearest)),
-            "shares": f"{percent(float(by.shares.sum()), 0)} %",
+            "map": by.about,
         },
         cut=len(frame) < len(every),
     )  # fmt: skip
@@ -136,6 +136,16 @@ def core(data: ReportData) -> pl.DataFrame:
     """Samples of the core that may be shown."""
     rows = data.state.filter(pl.col("origin") == "core")
     return rows.join(data.taken_down, on="sample_id", how="anti", maintain_order="left")
+
+
+def placing(data: ReportData) -> embedding.Axes | embedding.Landmarks:
+    """What says where samples lie: UMAP of the core where the stage ``embed`` made that, else its principal axes."""
+    rows = core(data)
+    if data.places is not None:
+        rows = rows.join(data.places, on="sample_id", how="inner", maintain_order="left")
+    if data.places is None or rows.is_empty():
+        return embedding.axes(feature_rows(rows))
+    return embedding.landmarks(feature_rows(rows), rows.select("x", "y").cast(pl.Float64).to_numpy())
 
 
 def figures(data: ReportData, every: pl.DataFrame) -> list[Chart]:
@@ -169,10 +179,10 @@ def figures(data: ReportData, every: pl.DataFrame) -> list[Chart]:
 
 def embedded(
     data: ReportData, frame: pl.DataFrame, nearest: Mapping[str, evidence.Evidence], order: list[int],
-    limits: PageLimits, drawn: Mapping[str, charts.Figure], library: int, by: embedding.Axes,
+    limits: PageLimits, drawn: Mapping[str, charts.Figure], library: int, by: embedding.Axes | embedding.Landmarks,
 ) -> tuple[str, dict[int, bytes]]:  # fmt: skip
     """Samples and charts as the script unpacks them, and the thumbnails for which there is room then."""
-    points = embedding.points(feature_rows(frame), by)
+    points = by.points(feature_rows(frame))
     unlinked = [False] * len(frame)
     content = gallery.content(frame, nearest, data.scores, data.review, unlinked, data.columns, points)
     content |= {"charts": dict(drawn)}

@@ -16,7 +16,10 @@ PARAMS: dict[str, Any] = {
     "curate": {"score": "soft", "rule": "rate", "action": "weigh", "second_round": False},
     "release": {"weights": "auto"},
 }
-APART = {"duplicates": {"near_duplicate": None}}  # what stages read beside the section of their name
+APART = {
+    "duplicates": {"near_duplicate": None},
+    "embed": {"by": [], "neighbours": 15, "min_dist": 0.1, "landmarks": 5000, "seed": 0},
+}  # what stages read beside the section of their name
 SETTINGS = {"extend": {"per_round": 2}, "curate": {"action": "weigh"}}
 
 
