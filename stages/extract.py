@@ -43,11 +43,18 @@ def from_images(batch: str, rows: pl.DataFrame, params: Extract) -> features.Fea
 
 def from_ready(batch: str, rows: pl.DataFrame, params: Extract) -> features.FeatureWriter:
     """Features that a file holds already; also those of an empty batch, which has no rows and no columns."""
-    writer = begun(batch, ready.attributes(), params)
+    writer = begun(batch, ready.attributes(), params, half=is_half(placed(rows)))
     new = placed(rows[writer.done :])
     for block in ready.read_ready(new["path"].to_list(), new["row"].to_list()):
         writer.append(block)
     return writer
+
+
+def is_half(rows: pl.DataFrame) -> bool:
+    """Whether all files have features in half precision; stored so they say the same in half the room."""
+    first = rows.unique("path")
+    blocks = ready.read_ready(first["path"].to_list(), first["row"].to_list())
+    return len(rows) > 0 and all(block.dtype == "float16" for block in blocks)
 
 
 def placed(rows: pl.DataFrame) -> pl.DataFrame:
@@ -62,10 +69,11 @@ def placed(rows: pl.DataFrame) -> pl.DataFrame:
     return rows
 
 
-def begun(batch: str, made: dict[str, str | int], params: Extract) -> features.FeatureWriter:
+def begun(batch: str, made: dict[str, str | int], params: Extract, half: bool = False) -> features.FeatureWriter:
     """The writer of a batch: new, or where an earlier run of the same settings stopped."""
     checksum = manifest.checksum(paths.manifest(batch))
-    return features.FeatureWriter(paths.features(batch), made | {"manifest_sha256": checksum}, params.dtype)
+    dtype = "float16" if half else params.dtype
+    return features.FeatureWriter(paths.features(batch), made | {"manifest_sha256": checksum}, dtype)
 
 
 if __name__ == "__main__":

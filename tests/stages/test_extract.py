@@ -154,6 +154,24 @@ def test_ready_features_are_taken_over_without_a_network(folder, monkeypatch):
     assert refused["sample_id"].to_list() == [f"{4:032x}"]
 
 
+def test_ready_features_in_half_precision_stay_so_unless_a_file_has_more(folder):
+    features = np.random.default_rng(0).standard_normal((4, 3))
+    for batch, dtypes in (("b001", ["float16", "float16"]), ("b002", ["float16", "float32"])):
+        rows = []
+        for number, dtype in enumerate(dtypes):
+            np.savez(f"{batch}-{number}.npz", features=features.astype(dtype), labels=["a", "b"] * 2)
+            rows += [
+                manifest.Sample(f"{number}{row:031x}", f"{batch}-{number}.npz", "ab"[row % 2], row=row)
+                for row in range(4)
+            ]
+        manifest.write(paths.manifest(batch), manifest.samples(rows))
+        extract(batch)
+        file = FeatureFile(paths.features(batch))
+        assert file.dtype == max(dtypes)
+        stored = np.concatenate([features.astype(dtype).astype(file.dtype) for dtype in dtypes])
+        assert np.array_equal(file.read(), stored)
+
+
 def test_features_too_small_for_half_precision_are_named_with_the_remedy(folder):
     give("b001", np.array([[1.0, 2.0], [1e-7, 1e-8], [0.0, 0.0]]), ["a", "b", "a"])
     settings(dtype="float16")
