@@ -1,13 +1,14 @@
 """How fast do images become features, against the bare network and against a plain loop?
 
-    python -m benchmarks.extraction [--images FOLDER] [--weights FILE] [--backbone NAME] [--device auto] [--quick]
-                                    [--out FILE]
+    python -m benchmarks.extraction [--images FOLDER] [--weights FILE] [--backbone NAME] [--resize 256] [--crop 224]
+                                    [--device auto] [--quick] [--out FILE]
 
 In turns, on the same images (JPEG files of FOLDER, or photographs made up), in images per second:
 
     bare, eager   the network as torch runs it, on batches that lie ready in memory (64 images, channels last)
     bare          the network as extraction runs it, on images that lie ready in memory as bytes
     extraction    `diva.vision.extraction.extract`: reading, decoding and resizing included
+    by torch      the same on the CPU where ONNX Runtime is not installed
     loop          one image after another decoded in the main process, then the network as torch runs it
     decoding      reading, decoding and resizing alone, on one thread
 
@@ -22,6 +23,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -31,11 +33,13 @@ from torch import Tensor
 from benchmarks.machine import description
 from diva.numerics.device import resolve
 from diva.store.features import Failure
+from diva.vision import onnx_runtime
 from diva.vision.backbone import Backbone
 from diva.vision.backbones import load_backbone
 from diva.vision.datasets import ImageFiles
 from diva.vision.decoding import read_image
 from diva.vision.extraction import extract
+from diva.vision.forward import Forward
 from diva.vision.transforms import ResizeCrop, Transform
 
 BATCH = 64
@@ -94,11 +98,15 @@ def ways(backbone: Backbone, files: ImageFiles, device: torch.device) -> dict[st
     ready = Ready(files)
     batches = torch.stack([files[row] for row in range(len(files))]).split(BATCH)  # type: ignore[arg-type]
     batches = [batch.to(memory_format=torch.channels_last) for batch in batches]
-    options: dict[str, Any] = {"batch_size": BATCH, "device": device.type, "progress": False}
+    options: dict[str, Any] = {"batch_size": BATCH, "progress": False}
+    forward = Forward(backbone, device, files.steps)
+    with mock.patch.object(onnx_runtime, "available", return_value=False):
+        by_torch = Forward(backbone, device, files.steps)
     return {
         "bare, eager": lambda: [eager(backbone, batch, device) for batch in batches],
-        "bare": lambda: list(extract(backbone, ready, **options)),
-        "extraction": lambda: list(extract(backbone, files, **options)),
+        "bare": lambda: list(extract(forward, ready, **options)),
+        "extraction": lambda: list(extract(forward, files, **options)),
+        "by torch": lambda: list(extract(by_torch, files, **options)),
         "loop": lambda: loop(backbone, files.transform, files.paths, device),
         "decoding": lambda: [files.pixels(row) for row in range(len(files))],
     }
@@ -112,6 +120,7 @@ def compare(backbone: Backbone, files: ImageFiles, device: torch.device, turns: 
         for name, work in measured.items():
             times[name].append(seconds(work))
     pairs = {"of the bare network, eager": "bare, eager", "of the bare network": "bare", "of the loop": "loop"}
+    pairs["of that by torch"] = "by torch"
     ratios = {
         f"{clock}: {name}": statistics.median(
             other[unit] / own[unit] for other, own in zip(times[against], times["extraction"], strict=True)
@@ -138,6 +147,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=512)
     parser.add_argument("--backbone", default="mobilenet_v2")
     parser.add_argument("--weights", default="none")
+    parser.add_argument("--resize", type=int, default=256)
+    parser.add_argument("--crop", type=int, default=224)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="128 images, one turn")
@@ -145,12 +156,15 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.count, options.turns = 128, 1
-    backbone, device = load_backbone(options.backbone, options.weights), torch.device(resolve(options.device))
+    backbone, device = (
+        load_backbone(options.backbone, options.weights, size=options.crop),
+        torch.device(resolve(options.device)),
+    )
     with tempfile.TemporaryDirectory() as folder:
         found = sorted(str(path) for path in options.images.rglob("*.jpg")) if options.images else []
         step = max(1, len(found) // options.count)
         paths = found[::step][: options.count] or photographs(Path(folder), options.count)
-        files = ImageFiles(paths, backbone.preset or ResizeCrop())
+        files = ImageFiles(paths, backbone.preset or ResizeCrop(options.resize, options.crop))
         list(extract(backbone, ImageFiles(paths[:BATCH], files.transform), device=device.type, progress=False))
         result = compare(backbone, files, device, options.turns)
         result["largest_relative_difference"] = difference(backbone, files, device)
@@ -160,7 +174,7 @@ def main() -> None:
         print(f"extraction, {name}: {ratio:.2f}")
     print(f"largest relative difference of features from the loop's: {result['largest_relative_difference']:.1e}")
     if options.out:
-        what = {"backbone": options.backbone, "device": device.type}
+        what = {"backbone": options.backbone, "crop": options.crop, "device": device.type}
         options.out.write_text(json.dumps({"machine": description(), **what, **result}, indent=2) + "\n")
 
 

@@ -33,7 +33,6 @@ from diva.vision.forward import Forward
 from diva.vision.transforms import Transform, describe
 
 logger = logging.getLogger(__name__)
-PART = 8  # images that the CPU computes at once: what layers hand on stays in its caches
 Entry = jpeg.Encoded | Tensor | Failure
 
 
@@ -107,7 +106,7 @@ class Run:
 
     def start(self, runners: Executor, rows: range, reading: list[Future[Entry]]) -> list[Future[Block]]:
         """Put a batch before the network as soon as it is read, in parts."""
-        size = len(rows) if self.network.device.type == "cuda" else PART
+        size = len(rows) if self.network.device.type == "cuda" else self.network.part
         entries = [entry.result() for entry in reading]
         parts = range(0, len(rows), size)
         return [runners.submit(self.block, rows[part : part + size], entries[part : part + size]) for part in parts]

@@ -24,6 +24,8 @@ from diva.vision.transforms import Steps
 logger = logging.getLogger(__name__)
 Network = Callable[[Tensor], Tensor]
 EQUAL = 1e-4  # relative; rounding gives 1e-6
+PART = 8  # images that the CPU computes at once: what layers hand on stays in its caches
+PIXELS = 100_000  # that ONNX Runtime computes at once, for the same reason
 
 
 class Forward:
@@ -36,6 +38,7 @@ class Forward:
 
     Attributes:
         versions: of the library that runs it, beside torch.
+        part: images that a thread of the CPU computes at once.
         limit: images that memory takes at once, where that has shown; None before.
     """
 
@@ -44,9 +47,10 @@ class Forward:
         self.device, self.steps = device, steps
         size = steps.crop if steps else None
         self.network: Network = compiled(backbone, size) if device.type == "cpu" else backbone
-        self.versions, self.layout = dict[str, str](), torch.channels_last
+        self.versions, self.layout, self.part = dict[str, str](), torch.channels_last, PART
         if isinstance(self.network, onnx_runtime.Session):
             self.versions, self.layout = {"onnxruntime": self.network.version}, torch.contiguous_format
+            self.part = min(PART, max(1, PIXELS // self.network.size.numel()))
         # activations of untrained networks may shrink below half precision from layer to layer
         self.mixed = device.type == "cuda" and backbone.trained
         self.limit: int | None = None
