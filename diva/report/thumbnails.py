@@ -1,18 +1,22 @@
 """Small images of samples, as bytes; only of files that still hold the very content the sample is named after.
 
 A sample's id is the hash of its content, so whatever a path in a list points to, the page can show nothing else.
+Those of the last page on this machine are taken as they were made: scaling and encoding is most of a page's work.
 """
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from zipfile import BadZipFile
 
 import numpy as np
+import PIL
 import polars as pl
 from PIL import Image
 
 from diva.ingest.images import in_threads, size_limit
-from diva.store import parts
+from diva.store import atomic, parts, results
+from diva.store import paths as places
 from diva.store.manifest import ID_LENGTH
 from diva.text.progress import track
 from diva.vision.formats import FORMATS, upright
@@ -29,6 +33,49 @@ def pack(frame: pl.DataFrame, order: Sequence[int], side: int, room: int) -> dic
 
     A file that several samples name is one of ready features: it is not opened.
     """
+    basis = results.digest(results.loaded(), PIL.__version__, side)
+    before, ids = last(basis), frame["sample_id"].to_list()
+    packed = _packed(frame, order, side, room, before)
+    if made := {ids[row]: content for row, content in packed.items()}:
+        if made != before:
+            keep(basis, made)
+    else:
+        places.THUMBNAILS.unlink(missing_ok=True)
+    return packed
+
+
+def last(basis: str) -> dict[str, bytes]:
+    """Thumbnails of the last page, by the hash of their content; none where they were made otherwise."""
+    try:
+        with np.load(places.THUMBNAILS, allow_pickle=False) as stored:
+            if stored["basis"] != basis:
+                return {}
+            ids, ends, content = (
+                stored["ids"].astype("U").tolist(),
+                stored["ends"].tolist(),
+                stored["content"].tobytes(),
+            )
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return {}
+    return {name: content[start:end] for name, start, end in zip(ids, [0, *ends], ends, strict=False)}
+
+
+def keep(basis: str, thumbnails: Mapping[str, bytes]) -> None:
+    """Put the thumbnails of this page where the next one looks, and no others."""
+    sizes, content = [len(image) for image in thumbnails.values()], b"".join(thumbnails.values())
+    arrays = {
+        "basis": basis,
+        "ids": np.array(list(thumbnails), "S"),
+        "ends": np.cumsum(sizes),
+        "content": np.frombuffer(content, "u1"),
+    }
+    with atomic.replacing(places.THUMBNAILS) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **{name: np.asarray(value) for name, value in arrays.items()})
+
+
+def _packed(
+    frame: pl.DataFrame, order: Sequence[int], side: int, room: int, before: Mapping[str, bytes]
+) -> dict[int, bytes]:
     paths, ids = frame["path"].to_list(), frame["sample_id"].to_list()
     files = frame.select("path", "sample_id").unique()["path"]
     several = set(files.filter(files.is_duplicated()))
@@ -37,7 +84,9 @@ def pack(frame: pl.DataFrame, order: Sequence[int], side: int, room: int) -> dic
     blocks = [list(order[start : start + BLOCK]) for start in range(0, len(order), BLOCK)]
     for rows in track(blocks, len(order), "thumbnails", len):
         with size_limit(MAX_PIXELS):  # around all threads: it is a setting of the whole process
-            made = in_threads(lambda row: thumbnail(paths[row], side, ids[row]), rows, WORKERS, "thumbnails")
+            made = in_threads(
+                lambda row: thumbnail(paths[row], side, ids[row], before.get(ids[row])), rows, WORKERS, "thumbnails"
+            )
         for row, content in zip(rows, made, strict=True):
             if content is None:
                 continue
@@ -48,13 +97,14 @@ def pack(frame: pl.DataFrame, order: Sequence[int], side: int, room: int) -> dic
     return packed
 
 
-def thumbnail(path: str, side: int, sample_id: str | None = None) -> bytes | None:
+def thumbnail(path: str, side: int, sample_id: str | None = None, made: bytes | None = None) -> bytes | None:
     """The image at ``path``, at most ``side`` pixels wide and high; None where it is no readable image, or another.
 
     Args:
         path: of the image.
         side: pixels.
         sample_id: hash of the content that it must have; None for any.
+        made: of that content, by an earlier page; None where it is to be made.
     """
     try:
         part = parts.part_of(path)
@@ -63,6 +113,8 @@ def thumbnail(path: str, side: int, sample_id: str | None = None) -> bytes | Non
         content = parts.read(path)
         if sample_id is not None and hashlib.sha256(content).hexdigest()[:ID_LENGTH] != sample_id:
             return None
+        if made is not None:
+            return made
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             image.draft("RGB", (2 * side, 2 * side))  # JPEG: decodes at a fraction of the size
             upright(image)

@@ -28,6 +28,8 @@ SUGGESTED = DATA / "suggested"
 PENDING = DATA / "reviews" / "pending.csv"
 REPORT = DATA / "report" / "index.html"
 RESULTS = Path(".dvc", "tmp", "results")  # of evaluations, on this machine alone
+PAGE = Path(".dvc", "tmp", "page")  # parts of the report's page that the next one has, too, on this machine alone
+THUMBNAILS = PAGE / "thumbnails.npz"
 
 
 def evaluation(table: str) -> Path:

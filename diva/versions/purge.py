@@ -128,6 +128,7 @@ def sweep_cache(gone: Collection[str]) -> None:
     for folder in [md5 for md5 in used if md5.endswith(".dir")]:
         used.update(cache.listing(cache.cached(folder)).values())
     shutil.rmtree(contents.FETCHED, ignore_errors=True)
+    paths.THUMBNAILS.unlink(missing_ok=True)
     files = [file for file in cache.cached("00").parents[1].glob("*/*/*") if file.parent.name + file.name not in used]
     for file in files:
         if holds(file, gone):

@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from diva.ingest.images import digest
+from diva.report import thumbnails
 from diva.report.thumbnails import pack, thumbnail
+from diva.store import paths
 from diva.store.manifest import ID_LENGTH
 
 
@@ -81,3 +83,30 @@ def test_a_file_of_ready_features_is_not_opened_once_for_each_of_its_samples(tmp
     )
     assert list(pack(frame, range(len(frame)), 32, 10**6)) == [0, 1]
     assert opened == [str(image)] * 2
+
+
+def test_thumbnails_of_the_last_page_are_taken_where_the_content_is_still_there(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = [tmp_path / f"{shade}.png" for shade in range(3)]
+    for shade, file in enumerate(files):
+        Image.new("L", (60, 40), shade).save(file)
+    ids = [(digest(file) or "")[:ID_LENGTH] for file in files]
+    frame = pl.DataFrame({"sample_id": ids, "path": list(map(str, files))})
+    first = pack(frame, [0, 1, 2], 32, 10**6)
+    assert first == pack(frame, [2, 0, 1], 32, 10**6)
+    larger = pack(frame, [0, 1], 48, 10**6)
+    assert decoded(larger[0]).size == (48, 32)
+
+    def fail(*_: object) -> bytes:
+        raise AssertionError("made anew")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(thumbnails, "_encoded", fail)
+        assert pack(frame, [1, 0], 48, 10**6) == larger
+        assert pack(frame, [2], 48, 10**6) == {}  # it was not on the last page
+        assert not paths.THUMBNAILS.exists()
+    assert pack(frame, [0, 1], 48, 10**6) == larger
+    Image.new("L", (60, 40), 9).save(files[0])
+    assert pack(frame, [0, 1], 48, 10**6) == {1: larger[1]}  # which the id does not name
+    paths.THUMBNAILS.write_bytes(b"broken")
+    assert pack(frame, [1], 48, 10**6) == {1: larger[1]}
