@@ -52,7 +52,9 @@ def _is_plain(dtype: pl.DataType) -> bool:
 
 def described(rows: pl.DataFrame, *sources: pl.DataFrame) -> pl.DataFrame:
     """Rows with the further columns that ``sources`` (manifests, indices) have of them; of each, the first value."""
-    named = [source.select("sample_id", *(name for name in source.columns if name not in OWN)) for source in sources]
-    first = pl.all().drop_nulls().first()
-    columns = tables.stacked(named).group_by("sample_id", maintain_order=True).agg(first)
-    return rows.join(columns, on="sample_id", how="left", maintain_order="left") if columns.width > 1 else rows
+    own = [[name for name in source.columns if name not in OWN] for source in sources]
+    if not any(own):
+        return rows
+    named = [source.select("sample_id", *names) for source, names in zip(sources, own, strict=True)]
+    columns = tables.stacked(named).group_by("sample_id", maintain_order=True).agg(pl.all().drop_nulls().first())
+    return rows.join(columns, on="sample_id", how="left", maintain_order="left")

@@ -89,8 +89,8 @@ def complete(
         review: the decisions of people that the set obeys, and so does the rest of the pool.
         calls: flags of the rest of the pool (`curated.CHANGES`), below people's decisions; None where it has none.
     """
-    rest = pool.join(state, on="sample_id", how="anti", maintain_order="left")
-    weighed = rest.join(weights, on="sample_id", how="semi", maintain_order="left")
+    others = weights.select("sample_id").join(state, on="sample_id", how="anti")
+    weighed = pool.join(others, on="sample_id", how="semi", maintain_order="left")
     entered = curated.reviewed(curated.entered(weighed, "pool", UNCHOSEN), review)
     if calls is not None:
         undecided = calls.join(entered, on="sample_id", how="semi").join(review, on="sample_id", how="anti")
