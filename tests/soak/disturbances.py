@@ -40,7 +40,7 @@ def nightly(project: Project) -> tuple[str, ...]:
 def killed(project: Project, chance: random.Random, span: float, alone: bool = False, how: int = signal.SIGKILL) -> str:
     """The run's process group, or the flow's process alone, at a random moment."""
     delay = chance.uniform(0.3, span)
-    with (project.root / ".dvc" / "killed.log").open("w") as log:
+    with (project.root / ".dvc" / "tmp" / "killed.log").open("w") as log:
         run = project.start(*nightly(project), start_new_session=True, stdout=log, stderr=subprocess.STDOUT)
         try:
             status = run.wait(delay)
@@ -49,7 +49,7 @@ def killed(project: Project, chance: random.Random, span: float, alone: bool = F
             run.wait()
             wait_for_none(project.root)
             return f"{'flow' if alone else 'group'} got {signal.Signals(how).name} after {delay:.0f} s"
-    assert status == 0, (project.root / ".dvc" / "killed.log").read_text()[-4000:]
+    assert status == 0, (project.root / ".dvc" / "tmp" / "killed.log").read_text()[-4000:]
     return f"done before a kill at {delay:.0f} s"
 
 
