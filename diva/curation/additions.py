@@ -35,7 +35,7 @@ class RoundSettings:
     stop: bool = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.per_round, Real | None):
+        if not isinstance(self.per_round, Real | None) or isinstance(self.per_round, bool):
             raise ValueError(f"per_round must be a number or a share, got {self.per_round!r}; a tenth is 0.1.")
         if (self.per_round or 0) < 0:
             raise ValueError(f"per_round must be at least 0, got {self.per_round}.")

@@ -12,6 +12,7 @@ Reference: Dukler et al., ICLR 2022, Sec. 4 and the appendix on validation overf
 """
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal, cast
 
 import torch
@@ -206,8 +207,8 @@ class Descent:
 def _check(steps: int | Literal["auto"], step_size: float, validation: Chunks | None) -> None:
     if steps != "auto" and not (is_whole(steps) and steps >= 0):
         raise ValueError(f"steps must be 'auto' or at least 0, got {steps!r}.")
-    if not 0 < step_size < float("inf"):
-        raise ValueError(f"step_size must be positive and finite, got {step_size}.")
+    if not (isinstance(step_size, Real) and 0 < step_size < float("inf")):
+        raise ValueError(f"step_size must be positive and finite, got {step_size!r}.")
     if steps == "auto" and validation is not None:
         raise ValueError("steps must be a number with a separate validation set, got 'auto'.")
 

@@ -1,5 +1,6 @@
 """Several annotators, on plain arrays; `diva.estimators` has the arguments that all of them take."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -119,18 +120,24 @@ def annotation_table(row: Any, annotator: Any, label: Any, *, n: int, time: Any 
 
 
 def _wide(annotations: Any, n: int) -> Any:
-    """A frame of who said what of which row as a table (n, A); anything else as it is."""
+    """A frame of who said what of which row, and when, as a table (n, A); anything else as it is."""
     names = list(getattr(annotations, "columns", ()))
-    if len(names) != 3 or not {"annotator", "label"} < set(names):
+    others = [name for name in names if name not in ("annotator", "label", "time")]
+    if len(others) != 1 or not {"annotator", "label"} < set(names):
+        if {np.asarray(annotations[name]).dtype.kind in "iuf" for name in names} == {True, False}:
+            raise ValueError(
+                f"annotations must have a column of labels for each annotator, or the columns row, annotator, label "
+                f"(and time), got numbers and text in {', '.join(map(str, names))}; rename or leave out the others."
+            )
         return annotations
-    (row,) = set(names) - {"annotator", "label"}
+    row, time = others[0], annotations["time"] if "time" in names else None
     positions = np.asarray(annotations[row])
     if positions.dtype.kind not in "iu":
         raise ValueError(
             f"annotations must name rows by their positions in X, got {positions[:1].tolist()} in column {row!r}; "
             "number them: positions = {name: i for i, name in enumerate(names of the rows of X)}."
         )
-    return annotation_table(positions, annotations["annotator"], annotations["label"], n=n)[0]
+    return annotation_table(positions, annotations["annotator"], annotations["label"], n=n, time=time)[0]
 
 
 def _votes(annotations: Any) -> tuple[torch.Tensor, Array]:
@@ -139,7 +146,10 @@ def _votes(annotations: Any) -> tuple[torch.Tensor, Array]:
     if table.dtype.kind == "U" and not isinstance(annotations, np.ndarray):
         table = np.array(annotations, dtype=object)  # numpy made None and NaN among texts the texts "None" and "nan"
     if table.ndim != 2 or not table.shape[1]:
-        raise ValueError(f"annotations must have shape (n, annotators), got {table.shape}.")
+        way = "stack a column an annotator: numpy.column_stack([ann, bob])"
+        raise ValueError(f"annotations must have shape (n, annotators), got {table.shape}; {way}.")
+    if table.shape[1] > 2 and table.dtype.kind in "fiub" and (np.sort(table, 1) == np.eye(table.shape[1])[-1]).all():
+        warnings.warn("annotations look like one-hot rows: a column is an annotator, not a class", stacklevel=4)
     absent = np.array([[is_missing(vote) or vote == "" for vote in row] for row in table.tolist()], bool)
     codes = torch.full(table.shape, -1)
     given = table[~absent].tolist() if table.dtype.kind == "O" else table[~absent]

@@ -27,8 +27,9 @@ from diva.numerics.groups import undivided_classes
 from diva.numerics.leave_one_out import choose_temperature
 from diva.numerics.losses import Loss
 from diva.numerics.threads import single_threaded_libraries
-from diva.text.cells import require_rows
+from diva.text.cells import copies_fault, require_flag, require_rows
 from diva.text.choices import LossName, Normalization, Rule, Score, ValidateOn, is_whole
+from diva.text.words import few_of
 
 
 @single_threaded_libraries()
@@ -76,6 +77,7 @@ def detect(
         >>> suspects.flagged[:4], suspects.suggested[:4]
         (array([ True,  True,  True, False]), array([0, 1, 2, 3]))
     """
+    require_flag(second_round, "second_round")
     data = inputs.read(
         Engine(ridge, normalize, chunk_size, device, dtype), inputs.read_features(X), y, None, groups, fewest=1
     )
@@ -205,6 +207,7 @@ def extend(
         >>> len(added.index), int((added.index % 3 == 0).sum()) < 20
         (60, True)
     """
+    require_flag(stop, "stop")
     inputs.check_columns(X, X_pool, "X_pool")
     engine, rows = Engine(ridge, normalize, chunk_size, device, dtype), inputs.read_features(X)
     data, candidates = inputs.read(engine, rows, y, None, groups), inputs.read_features(X_pool, 0, "X_pool")
@@ -215,7 +218,10 @@ def extend(
     labels = inputs.in_spelling_of(data.classes, labels)
     foreign = np.unique(labels[~np.isin(labels, data.classes)])
     if len(foreign):
-        raise ValueError(f"y_pool must hold only classes of y, got {foreign[:5].tolist()}; leave those samples out.")
+        way = f"leave those samples out, or spell them as y does: {few_of([str(name) for name in data.classes])}"
+        raise ValueError(f"y_pool must hold only classes of y, got {foreign[:5].tolist()}; {way}.")
+    if (groups is None or isinstance(groups, str)) and groups != "never" and (said := copies_fault(rows, candidates)):
+        warnings.warn(said, stacklevel=2)
     pool = engine.chunks(candidates, inputs.to_codes(labels, data.classes), data.chunks.scaling)
     core, of_pool = inputs.pool_groups(data, pool, groups, groups_pool)
     if loss == "hard_margin" and (warning := assess_noise(core, pool, of_pool).warning(loss)):

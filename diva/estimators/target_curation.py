@@ -282,7 +282,7 @@ def _core_and_pool(X: Any, X_pool: Any, targets: Tensor, engine: Engine, fewest:
 def _entries_of_pool(Y_pool: Any, separator: str | None, names: tuple[Any, ...]) -> Tensor:
     """Entries (n_pool, q) by the names of the core's labels."""
     entries, offered = read_entries(Y_pool, separator)
-    as_array = separator is None and not isinstance(Y_pool, list | tuple)
+    as_array = separator is None and not isinstance(Y_pool, list | tuple) and getattr(Y_pool, "ndim", 2) == 2
     foreign = [name for name in offered if name not in names]
     if foreign or (as_array and offered != names):
         raise ValueError(

@@ -266,10 +266,10 @@ def _text(text: Any, row: int) -> str:
 def _from_lists(lists: Any) -> tuple[torch.Tensor, tuple[Any, ...]]:
     plain = []
     for row, labels in enumerate(lists):
+        labels = labels.tolist() if isinstance(labels, np.ndarray) else labels
         if not isinstance(labels, list | tuple | set | frozenset):
-            raise ValueError(
-                f"Y must hold a list of labels for each row, got {labels!r} in row {row}; or name a separator."
-            )
+            way = "read the text by ast.literal_eval" if str(labels).startswith("[") else "or name a separator"
+            raise ValueError(f"Y must hold a list of labels for each row, got {labels!r} in row {row}; {way}.")
         spelt = [normalized(label) if isinstance(label, str) else label for label in labels]
         plain.append([label for label in spelt if label is not None])
         if len(set(spelt)) < len(labels):
@@ -320,6 +320,8 @@ def _fit_numbers(X: Any, y: Any, ridge: Ridge, engine: Engine) -> tuple[TargetFi
     """The model of numbers less their mean, in standard deviations; mean and deviation."""
     numbers = read_column(y)
     mean, scale = mean_and_scale(numbers)
+    if len(numbers) > 1 and (numbers == numbers[0]).all():
+        warnings.warn(f"y is {mean:g} in every row, so that nothing can be told from it", stacklevel=4)
     targets = (numbers - mean) / scale
     return fit(rows_of(X, targets, engine), targets, ridge), mean, scale
 

@@ -12,6 +12,18 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 
 
+class UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping, of which the last would win in silence."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node."""
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        twice = max(names, key=names.count) if len(set(names)) < len(names) else None
+        if twice is not None:
+            raise ValueError(f"key {twice} stands twice in the section that begins in line {node.start_mark.line + 1}")
+        return super().construct_mapping(node, deep)
+
+
 def text_of(path: Path) -> str:
     """The text of a file of the project; ValueError where it is missing, or no text."""
     try:
@@ -29,7 +41,7 @@ def text_of(path: Path) -> str:
 def sections(text: str, where: str | Path) -> dict[str, Any]:
     """A text as a mapping of sections; ValueError where it is none."""
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, UniqueKeys)  # noqa: S506 - a safe loader
     except Exception as error:  # beside its own, PyYAML lets those of every constructor through
         raise ValueError(
             f"{where} must be readable YAML: {' '.join(str(error).split()) or type(error).__name__}"

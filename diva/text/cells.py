@@ -27,6 +27,7 @@ NO_FEATURES = {
     "row_id",
     "sample_id",
 }  # columns of a frame that are called so
+COMPARED = 20_000  # rows of core and pool among which equal ones are looked for
 FEW_ROWS = 8  # below which numbers may well be those of the rows by chance
 UNDATED = "leave them out, or count days since one of them"
 
@@ -169,6 +170,12 @@ def weight_fault(weights: Any, n: int) -> str:
     return "" if row is None else f"sample_weight must hold numbers of at least 0, got {cells[row]!r} in row {row}."
 
 
+def require_flag(value: Any, name: str) -> None:
+    """ValueError where a value is neither True nor False: "no" would count as true."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {value!r}.")
+
+
 def require_rows(**named: Any) -> None:
     """ValueError where arrays, of which some may be None, have not as many rows."""
     shapes = {
@@ -178,12 +185,23 @@ def require_rows(**named: Any) -> None:
     }
     lengths = [shape[0] for shape in shapes.values()]
     if len(set(lengths)) > 1:
-        turned = [name for name, shape in shapes.items() if shape[1:] == (lengths[-1],)]
+        wanted = [(length,) for length in lengths]
+        turned = [name for name, shape in shapes.items() if shape[1:] in wanted and shape[1:] != shape[:1]]
         hint = f"; transpose {turned[0]}: {turned[0]}.T" if turned else ""
         names = " and ".join(shapes)
         raise ValueError(
             f"{names} must have a row for each sample, got inconsistent numbers of samples: {lengths}{hint}."
         )
+
+
+def copies_fault(X: Any, X_pool: Any) -> str:
+    """What is wrong where many rows of a pool are rows of the core; empty elsewhere, and of large sets."""
+    if not all(isinstance(rows, np.ndarray) and len(rows) <= COMPARED for rows in (X, X_pool)):
+        return ""
+    core = {hash(row.tobytes()) for row in X.astype(np.float32)}
+    copies = sum(hash(row.tobytes()) in core for row in X_pool.astype(np.float32))
+    said = f"X_pool holds {copies} rows that are rows of X, too: they vouch for themselves; leave them out."
+    return said if 20 * copies > len(X_pool) else ""
 
 
 def first_fault(values: Any, name: str) -> str:

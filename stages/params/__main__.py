@@ -49,7 +49,15 @@ def faults(content: dict[str, Any]) -> list[str]:
         if name not in (*content, *OPTIONAL)
     ]
     wrong = [fault for name in sections if name in content for fault in _section(name, content[name], sections[name])]
-    return strange + absent + wrong
+    return strange + absent + (wrong or _between(content))
+
+
+def _between(content: dict[str, Any]) -> list[str]:
+    """What keys of sections must have in common, each of which is right by itself."""
+    score, methods = (content.get(name, {}).get(key) for name, key in (("curate", "score"), ("score", "methods")))
+    if score is None or not methods or score in methods:
+        return []
+    return [f"{paths.PARAMS}:curate.score: must be one of score.methods, {methods}, got {score!r}; add it there."]
 
 
 def _section(name: str, content: Any, kind: type[Section]) -> list[str]:

@@ -1,8 +1,9 @@
 """Section ``download`` of params.yaml."""
 
+import re
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from diva.text.choices import Task
 from stages.params.section import Section
@@ -21,3 +22,14 @@ class Download(Section):
     task: Task = "classification"
     separator: str = Field(default="|", min_length=1)
     new_classes: Literal["quarantine", "accept"]  # samples of the pool of a class that the core lacks
+
+    @field_validator("group_by")
+    @classmethod
+    def _is_regular(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"must be parent or a regular expression, got {value!r}: {error}.") from None
+        if value and value.lower() in ("parent", "folder") and value != "parent":
+            raise ValueError(f"must be parent or a regular expression, got {value!r}; write parent.")
+        return value

@@ -46,6 +46,13 @@ class Extract(Section):
     device: Annotated[str, Field(pattern="^(auto|cpu|cuda(:[0-9]+)?)$")]
 
     @model_validator(mode="after")
+    def _of_pixels(self) -> "Extract":
+        if max(map(abs, self.mean)) > 2 or not 0 < min(self.std) <= max(self.std) <= 2:
+            got = f"{self.mean} and {self.std}; divide such of 0 to 255 by 255"
+            raise ValueError(f"mean and std must be of pixels from 0 to 1, std above 0, got {got}.")
+        return self
+
+    @model_validator(mode="after")
     def _crop_within(self) -> "Extract":
         if self.crop > self.resize:
             way = f"write resize: {self.crop}, or a smaller crop"

@@ -25,7 +25,7 @@ import diva
 from diva.estimators import DivaClassifier, detect, extend, reweight
 from diva.ingest import project as own
 from diva.ingest import sources
-from diva.store import manifest
+from diva.store import documents, manifest
 from flows import work
 from stages.params.__main__ import faults
 from tests.faults.case import REFUSED, SET_ASIDE, UNHARMED, Case
@@ -548,6 +548,13 @@ CALLS = [
     bad("estimators", "an iterator of labels", "that can be read once", lambda: detect(X, iter(Y)), "y must hold one label a sample .*, got a iterator", "give a list"),
     bad("estimators", "numbers as classes", "a measurement as y", lambda: detect(X, X[:, 0]), "y must hold classes, got numbers such as", "detect_regression"),
     bad("estimators", "annotations by paths", "rows of X have no names", lambda: diva.consensus(X, long_list([f"{i}.jpg" for i in range(60)])), "positions in X, got .'0.jpg'. in column 'sample'; number them"),
+    bad("estimators", "a switch as text", "stop='no'", lambda: extend(X, Y, X + 1, Y, stop="no"), "stop must be True or False, got 'no'"),
+    bad("estimators", "a round of True", "per_round=True", lambda: extend(X, Y, X + 1, Y, per_round=True), "per_round must be a number or a share, got True"),
+    bad("estimators", "a step as text", "step_size='0.5'", lambda: reweight(X, Y, step_size="0.5"), "step_size must be positive and finite, got '0.5'"),
+    bad("estimators", "labels counted from 1 in the pool", "from 0 in the core", lambda: extend(X, np.arange(60) % 3, X + 1, np.arange(60) % 3 + 1), r"only classes of y, got .3.; leave .*, or spell them as y does: 0, 1, 2"),
+    bad("estimators", "annotations turned", "a row an annotator", lambda: diva.consensus(X, [Y.tolist(), Y.tolist()]), "transpose annotations: annotations.T"),
+    bad("estimators", "annotations with ids", "a column of numbers beside two of labels", lambda: diva.consensus(X, pl.DataFrame({"ann": Y, "bob": Y, "id": range(60)})), "got numbers and text in ann, bob, id"),
+    bad("estimators", "lists of labels as text", "of a .csv", lambda: diva.detect_multilabel(X, ["['a']", "['b']"] * 30), "in row 0; read the text by ast.literal_eval"),
     bad("estimators", "a column for the rows", "one feature as (n,)", lambda: detect(X[:, 0], Y), r"X must have shape \(n, p\), got \(60,\)", "Reshape your data: X.reshape"),
     bad("estimators", "lists as text", "of a .csv with a column of vectors", lambda: detect(pl.DataFrame({"x": [str(row.tolist()) for row in X]}), Y), "got a list as text in row 0", "json.loads"),
     bad("estimators", "a weight below 0", "in row 4", lambda: DivaClassifier().fit(X, Y, np.where(np.arange(60) == 4, -1.0, 1.0)), "sample_weight must hold numbers of at least 0, got -1.0 in row 4"),
@@ -601,6 +608,9 @@ def test_a_column_of_vectors_is_features() -> None:
         (lambda: detect(FRAME.with_columns(label=np.arange(60) % 3), np.arange(60) % 3), "'label', which looks like a label"),
         (lambda: detect(FRAME.with_row_index("Unnamed: 0"), Y), "'Unnamed: 0', which numbers the rows"),
         (lambda: detect(FRAME.with_row_index("number", 1), Y), "'number', which numbers the rows"),
+        (lambda: extend(X, Y, X, Y), "X_pool holds 60 rows that are rows of X, too"),
+        (lambda: diva.consensus(X, np.eye(3)[np.arange(60) % 3]), "annotations look like one-hot rows"),
+        (lambda: diva.detect_regression(X, np.ones(60)), "y is 1 in every row"),
         (lambda: detect(X, np.where(np.arange(60) < 9, "unknown", Y)), "y holds 'unknown', which counts as a class"),
         (lambda: detect(X, np.where(np.arange(60) < 9, -1, np.arange(60) % 3)), "y holds '-1', which counts as a class"),
     ],
@@ -621,6 +631,8 @@ def test_intervals_are_classes_by_their_names_and_whole_numbers_stay_such() -> N
 def test_consensus_takes_a_long_list() -> None:
     said = long_list(range(60))
     assert diva.consensus(X, said).label.tolist() == diva.consensus(X, np.column_stack([Y, Y])).label.tolist()
+    timed = said.with_columns(time=pl.int_range(120))
+    assert diva.consensus(X, timed).label.tolist() == diva.consensus(X, said).label.tolist()
 
 
 @Case("lists of lists", "estimators", "X and y as plain lists, weights too, from diva itself", UNHARMED).test
@@ -639,6 +651,9 @@ SETTINGS = [
     bad("settings", "a list of one as a word", "evaluate.learners: ridge", lambda: {"evaluate": {"learners": "ridge"}}, "evaluate.learners: must be a list, got 'ridge'; write learners: [ridge]"),
     bad("settings", "a list of numbers as a text", "fit.ridges: 0.1, 1", lambda: {"fit": {"ridges": "0.1, 1"}}, "write ridges: [0.1, 1]"),
     bad("settings", "a crop above its resize", "extract.crop: 300 of 256", lambda: {"extract": {"resize": 256, "crop": 300}}, "crop must be at most resize (256), got 300; write resize: 300"),
+    bad("settings", "a score that no stage makes", "curate.score: margin, score.methods: [soft]", lambda: {"curate": {"score": "margin"}, "score": {"methods": ["soft"]}}, "curate.score: must be one of score.methods, ['soft'], got 'margin'"),
+    bad("settings", "pixels of 0 to 255", "extract.mean: [127, 127, 127]", lambda: {"extract": {"mean": [127, 127, 127]}}, "mean and std must be of pixels from 0 to 1", "divide such of 0 to 255 by 255"),
+    bad("settings", "no regular expression", "download.group_by: [", lambda: {"download": {"group_by": "["}}, "group_by: must be parent or a regular expression, got '['"),
     bad("settings", "a learner that there is not", "evaluate.learners: [forest]", lambda: {"evaluate": {"learners": ["forest"]}}, "learners", "forest"),
 ]  # fmt: skip
 
@@ -647,6 +662,12 @@ SETTINGS = [
 def test_settings_that_cannot_be_are_named(fault: Case, make: Make, said: tuple[str, ...]) -> None:
     text = "\n".join(faults(yaml.safe_load(yaml.safe_dump(project.params(**make())))))
     assert all(part in text for part in said), text
+
+
+@Case("a key twice", "settings", "of which YAML takes the last", REFUSED).test
+def test_a_key_that_stands_twice_is_named() -> None:
+    with pytest.raises(ValueError, match="key a stands twice in the section that begins in line 2"):
+        documents.sections("fit:\n  a: 1\n  a: 2\n", "params.yaml")
 
 
 @Case("a budget in quotes", "settings", "'100'", UNHARMED).test
