@@ -93,7 +93,7 @@ def rows_stay() -> Iterator[None]:
 
 
 class Resident:
-    """Prepared rows that stay in memory after their first pass; of more than there is room for, the first chunks do.
+    """Prepared rows that stay in memory after their first pass; of more than there is room for, the first do.
 
     Within `diva.numerics.passes.together` a pass that several computations begin is made once.
     """
@@ -165,18 +165,18 @@ class Resident:
         return features
 
     def _keep(self, origins: list[Origin], slots: list[Positions], positions: Positions, fresh: Tensor) -> None:
-        """Rows that were read stay, all of a chunk or none."""
-        lacking = [where < 0 for where in slots]
-        new = [np.unique(each.rows[out], return_index=True) for each, out in zip(origins, lacking, strict=True)]
+        """Rows that were read stay, as many as there is room for."""
         with _adding:
-            if self._bytes(sum(len(rows) for rows, _ in new)) > budget(self.device) - taken(self.device):
-                return
-            for origin, out, (rows, first) in zip(origins, lacking, new, strict=True):
+            room = max(0, budget(self.device) - taken(self.device)) // self._bytes(1)
+            for origin, where in zip(origins, slots, strict=True):
+                rows, first = np.unique(origin.rows[where < 0], return_index=True)
+                rows, first = rows[:room], first[:room]
                 if len(rows):
-                    index = np.searchsorted(positions, origin.positions[out][first])
+                    index = np.searchsorted(positions, origin.positions[where < 0][first])
                     whole = len(index) == len(fresh) and (np.diff(index) == 1).all()
                     block = fresh if whole else fresh[torch.from_numpy(index).to(self.device)]
                     self._shelf(origin.file).add(rows, block)
+                    room -= len(rows)
 
     def _bytes(self, rows: int) -> int:
         return rows * self.shape[1] * self.source.dtype.itemsize

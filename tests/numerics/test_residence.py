@@ -85,7 +85,7 @@ def test_of_rows_beyond_the_budget_that_can_be_divided_the_first_stay(tmp_path, 
         return original(self, part, chosen)
 
     monkeypatch.setattr(Reading, "chunk", reading)
-    for share, expected in ((0.0, 60), (0.5, 60), (0.5, 32), (1.0, 32), (1.0, 0)):
+    for share, expected in ((0.0, 60), (0.5, 60), (0.5, 30), (1.0, 30), (1.0, 0)):
         monkeypatch.setattr(residence, "memory", lambda _, share=share: int(residence.SHARE * share * resident.bytes))
         read.clear()
         passed = list(resident)
