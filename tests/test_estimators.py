@@ -560,6 +560,7 @@ def with_date(X):
         (lambda X, y: (torch.tensor(X[:0]), y[:0]), r"X must have shape \(n, p\) with at least 1 row"),
         (lambda X, y: (torch.tensor(X).to_sparse(), y), r"X must be dense, got .*; use X.to_dense\(\)"),
         (lambda X, y: (torch.tensor(X) * 1j, y), "X must hold real numbers, got torch.complex128"),
+        (lambda X, y: (np.zeros(len(X), "f4,f4"), y), r"fields f0, f1…; numpy.*\.structured_to_unstructured\(X\)"),
     ],
 )
 def test_bad_samples_are_named(entry, spoil, message):

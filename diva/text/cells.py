@@ -74,6 +74,9 @@ def shape_fault(values: Any, name: str, *, flat: bool = False) -> str:
                 f"{name} must have rows of one length, got {lengths[0]} numbers in row 0, {lengths[odd]} in row {odd}."
             )
     kind, shape = getattr(getattr(values, "dtype", None), "kind", ""), getattr(values, "shape", ())
+    if fields := getattr(getattr(values, "dtype", None), "names", None):
+        plain = f"numpy.lib.recfunctions.structured_to_unstructured({name})"
+        return f"{name} must be a plain array, got one with the fields {', '.join(fields[:3])}…; {plain} makes it one."
     if kind == "c":
         return f"{name} must hold real numbers, got {values.dtype} (Complex data not supported); take .real, or .view."
     shape = (len(values),) if isinstance(values, Sequence) and values and np.ndim(values[0]) == 0 else shape
