@@ -1,11 +1,14 @@
-"""What a run will cost, before it starts: images to extract, minutes and memory from a short measurement, moments.
+"""What a run will cost, before it starts: images to extract, minutes, memory and disk, moments.
 
-The moments are gram (p + 1, p + 1) and cross (p + 1, k) in float64, whatever n is; nothing is ever n × n.
+Minutes and memory come from a short measurement, disk from the sizes of what stages write. The moments are gram
+(p + 1, p + 1) and cross (p + 1, k) in float64, whatever n is; nothing is ever n × n.
 """
 
 import json
+import re
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +17,19 @@ from typing import Any
 import polars as pl
 
 from diva.ingest.inspection import SourceContents, inspect_batch
+from diva.ingest.readers import ArchiveSource
+from diva.ingest.ready import open_ready
 from diva.ingest.sources import waits
 from diva.store import ledger, manifest, paths
 from diva.store.features import FeatureFile
 from diva.text.words import Column, Row, Table, amount, count
+from diva.versions import cache
 from diva.vision.revision import NETWORK, TRANSFORM
 
 SAMPLE = 64  # images that are measured
 BYTES = {"float16": 2, "float32": 4}
+ROW = 300  # bytes a sample in manifests, indices, rounds and metrics
+PAGE, THUMBNAIL, THUMBNAILS = 3_000_000, 4_000, 14_000_000  # bytes of the report: its scripts, an image, all at most
 KEYS = (*NETWORK, *TRANSFORM, "dtype", "batch_size", "workers", "device")  # of the section extract of params.yaml
 
 
@@ -115,8 +123,12 @@ def _written(batch: str) -> list[str]:
     return sorted(path.as_posix() for path in paths.raw(batch).glob("*.png"))
 
 
-def measure(files: Sequence[str], remaining: int, extract: Mapping[str, Any]) -> Cost:
-    """Run the network over some images; grey ones of the right size where no image lies here yet."""
+def measure(files: Sequence[str], remaining: int, extract: Mapping[str, Any], batches: int = 1) -> Cost:
+    """Run the network over some images; grey ones of the right size where no image lies here yet.
+
+    Each of the ``batches`` begins by itself: libraries, network, and a first pass.
+    """
+    begun = time.monotonic()
     from diva.vision import (  # torch: seconds, and only where images are left
         backbones,
         extraction,
@@ -135,7 +147,9 @@ def measure(files: Sequence[str], remaining: int, extract: Mapping[str, Any]) ->
         speed = extraction.measure(
             network, backbone.preset or own, files or _grey(Path(folder), int(extract["resize"])), **options
         )
-    seconds = remaining / max(speed.images_per_second, 1e-9)
+    measured = speed.images / max(speed.images_per_second, 1e-9)
+    start = time.monotonic() - begun - measured
+    seconds = remaining / max(speed.images_per_second, 1e-9) + batches * start
     return Cost(speed.images_per_second, seconds, _peak(), network.width, speed.images)
 
 
@@ -181,8 +195,52 @@ def facts(batches: Sequence[Load], cost: Cost | None, extract: Mapping[str, Any]
         said += _costs(cost)
     widths = [load.width for load in batches if load.width] + ([cost.width] if cost else [])
     if widths:
-        said += _closed_forms(batches, widths[0], extract["dtype"])
+        said += _closed_forms(batches, widths[0])
+        stored = disk(batches, widths[0], extract["dtype"])
+        twice = ", twice: in data and in DVC's cache, which cannot link here" if copies() > 1 else ""
+        said += [("disk", f"about {size(stored * copies())} beside the deliveries{twice}")]
     return said
+
+
+def disk(batches: Sequence[Load], width: int, dtype: str) -> int:
+    """Bytes that stages write: features, unpacked archives, moments, tables and the report."""
+    rows = [load.samples or 0 for load in batches]
+    images = sum(load.samples or 0 for load in batches if load.contents.kind == "images")
+    features = sum(n * width * _bytes(load, dtype) for load, n in zip(batches, rows, strict=True))
+    matrices = 5 if any(load.batch not in ("core", "test") for load in batches) else 2  # half of each is stored
+    moments = matrices * 8 * (width + 1) * (width + 2) // 2
+    page = PAGE + min(images * THUMBNAIL, THUMBNAILS)
+    return features + sum(map(_unpacked, batches)) + sum(rows) * ROW + moments + page
+
+
+def _bytes(load: Load, dtype: str) -> int:
+    """Of a feature: what is ready in half precision stays so."""
+    ready = load.contents.kind == "features" and all(
+        open_ready(file, unlabelled=True).features.dtype == "float16" for file in load.contents.files
+    )
+    return BYTES["float16" if ready else dtype]
+
+
+def _unpacked(load: Load) -> int:
+    """Of an archive on this disk: pictures are packed already."""
+    source = load.contents.source
+    return Path(source.source).stat().st_size if isinstance(source, ArchiveSource) and not source.sha256 else 0
+
+
+def copies() -> int:
+    """How often DVC has what it keeps: once where the file system links, as its settings ask for, else twice."""
+    from dvc_objects.fs import system
+
+    for kind in re.findall(r"\w+", cache.setting("cache", "type", "reflink,copy")):
+        try:
+            if kind == "reflink":
+                with tempfile.TemporaryDirectory(dir=".dvc") as folder:
+                    Path(folder, "file").touch()
+                    system.reflink(*(str(Path(folder, name)) for name in ("file", "link")))  # type: ignore[no-untyped-call]
+            return 2 if kind == "copy" else 1
+        except (OSError, NotImplementedError):
+            continue
+    return 2
 
 
 def _costs(cost: Cost) -> list[tuple[str, str]]:
@@ -194,12 +252,12 @@ def _costs(cost: Cost) -> list[tuple[str, str]]:
     ]
 
 
-def _closed_forms(batches: Sequence[Load], width: int, dtype: str) -> list[tuple[str, str]]:
+def _closed_forms(batches: Sequence[Load], width: int) -> list[tuple[str, str]]:
     rows = sum(load.samples or 0 for load in batches if load.batch != "test")
     classes = batches[0].contents.classes or 0
-    moments, disk = 8 * (width + 1) * (width + 1 + classes), rows * width * BYTES[dtype]
+    moments = 8 * (width + 1) * (width + 1 + classes)
     shape = f"n = {count(rows)} (core and pool), p = {count(width)}, k = {count(classes)}"
-    return [("problem", f"{shape}: moments {size(moments)}, features {size(disk)} on disk")]
+    return [("problem", f"{shape}: moments {size(moments)}")]
 
 
 def duration(seconds: float) -> str:

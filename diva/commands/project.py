@@ -136,7 +136,7 @@ def add(
 
 
 def plan() -> None:
-    """Say what a run will cost: images to extract, minutes, memory, from a short measurement."""
+    """Say what a run will cost: images to extract, minutes and memory from a short measurement, disk."""
     from diva.commands import plan as content
     from diva.ingest import overlap
     from diva.store import ledger
@@ -145,9 +145,9 @@ def plan() -> None:
     params.allow_own_modules()
     book = ledger.read()
     batches = content.loads(book, extract)
-    remaining = sum(load.remaining or 0 for load in batches)
-    unknown = any(load.remaining is None for load in batches)
-    cost = content.measure(content.images(batches), remaining, extract) if remaining or unknown else None
+    pending = [load for load in batches if load.remaining or load.remaining is None]
+    remaining = sum(load.remaining or 0 for load in pending)
+    cost = content.measure(content.images(batches), remaining, extract, len(pending)) if pending else None
     shared = overlap.shared_samples({load.batch: load.contents for load in batches}, "batches.{}".format)
     console.show(content.facts(batches, cost, extract), [content.table(batches)], tuple(shared.values()))
 

@@ -398,6 +398,7 @@ def test_ready_features_need_no_extraction(clone: Path) -> None:
     text = run("plan")
     assert "0 to extract" in text
     assert "n = 24 (core and pool), p = 5, k = 3" in text
+    assert re.search(r"disk +about [\d.]+ MB beside the deliveries", text)
 
 
 def test_images_are_measured_with_the_network_itself(clone: Path) -> None:
