@@ -97,8 +97,8 @@ def extend_gains(pack: Pack, loss: str, share: float, splits: int) -> dict[str, 
             fit_ridge(core_rows, pack.classes, ridge), pack.rows(pool, labels), loss=loss, budget=len(pool) // 2
         ).index.numpy()
         drawn = np.random.default_rng(2000 + seed).permutation(len(pool))[: len(chosen)]
-        by = [pack.error(_union(pack, core, pool, labels, some), ridge) for some in (chosen, drawn)]
-        everythings.append(pack.error(_union(pack, core, pool, labels, np.arange(len(pool))), ridge))
+        by = [pack.error(union(pack, core, pool, labels, some), ridge) for some in (chosen, drawn)]
+        everythings.append(pack.error(union(pack, core, pool, labels, np.arange(len(pool))), ridge))
         cores.append(pack.error(core_rows, ridge))
         errors.append(by[0])
         gains.append(by[1] - by[0])
@@ -114,7 +114,8 @@ def extend_gains(pack: Pack, loss: str, share: float, splits: int) -> dict[str, 
     }
 
 
-def _union(pack: Pack, core: np.ndarray, pool: np.ndarray, labels: np.ndarray, some: np.ndarray) -> Prepared:
+def union(pack: Pack, core: np.ndarray, pool: np.ndarray, labels: np.ndarray, some: np.ndarray) -> Prepared:
+    """Core and chosen rows of the pool."""
     return pack.rows(np.r_[core, pool[some]], np.r_[pack.y[core], labels[some]])
 
 
