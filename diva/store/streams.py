@@ -205,9 +205,9 @@ class FeatureRows:
 
     def _identity(self, number: int) -> tuple[str, int, int, int]:
         if number not in self.identities:
-            path = self.paths[number].absolute()
-            status = path.stat()
-            self.identities[number] = (str(path), status.st_ino, status.st_mtime_ns, status.st_size)
+            path = self.paths[number]
+            status = path.stat()  # as it is opened: folders above may be closed to this login
+            self.identities[number] = (str(path.absolute()), status.st_ino, status.st_mtime_ns, status.st_size)
         return self.identities[number]
 
     def read(self, chosen: Callable[[slice], Array | None]) -> Iterator[Chunk]:

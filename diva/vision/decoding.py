@@ -64,6 +64,8 @@ def require_pixels(image: Image.Image, max_pixels: int | None = None) -> None:
         raise Image.DecompressionBombError(f"the image has {pixels} pixels, more than {most}")
 
 
+OVERSHOT = 1.5  # up to which floats are shares of white
+
 _LOCK = threading.Lock()
 _within: list[ExitStack] = []
 
@@ -106,8 +108,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(pixels: Any, mode: str) -> Any:
-    """Integer modes hold 16 bits (PNG, TIFF); floats hold [0, 1], or [0, 255] where they exceed 1."""
-    scale = 1 / 257 if mode != "F" else (255.0 if np.nanmax(pixels) <= 1 else 1.0)
+    """Integer modes hold 16 bits (PNG, TIFF); floats hold [0, 1], which filters leave a little, or else [0, 255]."""
+    low, high = np.nanmin(pixels), np.nanmax(pixels)
+    scale, least, most = (1 / 257, 0, 65535) if mode != "F" else (255.0 if high <= OVERSHOT else 1.0, 1 - OVERSHOT, 256)
+    if low < least or high > most:
+        span = "0..65535" if mode != "F" else "0..1 or 0..255"
+        raise ValueError(f"its pixels must be {span}, got {low:g}..{high:g}; save it with 8 or 16 bits")
     return np.clip(np.nan_to_num(pixels.astype(np.float64) * scale).round(), 0, 255).astype(np.uint8)
 
 

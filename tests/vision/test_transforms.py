@@ -59,6 +59,20 @@ def test_settings_that_make_no_sense_are_refused(options):
         ResizeCrop(**options)
 
 
+@pytest.mark.parametrize(
+    ("pixels", "span"),
+    [
+        (RAMP.astype(np.int32) * 70_000, "0..65535"),
+        (RAMP.astype(np.int32) - 300, "0..65535"),
+        (RAMP.astype(np.float32) / 128 - 1, "0..1 or 0..255"),
+        (RAMP.astype(np.float32) * 2, "0..1 or 0..255"),
+    ],
+)
+def test_pixels_of_another_range_are_refused_rather_than_cut_off(pixels, span):
+    with pytest.raises(ValueError, match=f"its pixels must be {span}, got .*; save it with 8 or 16 bits"):
+        to_rgb(Image.fromarray(pixels))
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "F"])
 def test_every_mode_becomes_rgb(tmp_path, mode):
     image = Image.fromarray(RAMP.astype(np.uint16)) if mode == "I;16" else Image.fromarray(RAMP).convert(mode)
