@@ -76,6 +76,7 @@ def init(
     changes |= project.settings_of_task(kind, separator, values["download"])
     if group_by is not None:
         manifest.grouped(manifest.samples([]), group_by)  # refuses what is no regular expression
+        project.require_groups(contents["core"], group_by)
         changes["download"] = changes.get("download", {}) | {"group_by": group_by}
     for name, keys in changes.items():
         text = project.edited(text, name, keys)

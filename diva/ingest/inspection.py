@@ -110,7 +110,7 @@ def inspect_source(name: str, options: Mapping[str, Any], option: str, unlabelle
             f"{_first_fault(contents.source)}){_nothing(contents.source)}."
             f"{''.join(f' {note}' for note in contents.notes)}"
         )
-    absent = [] if contents.notes else absent_by_name(sorted(contents.labels))
+    absent = absent_by_name(sorted(contents.labels))
     way = "counts as a class; where nobody knows, leave the label empty, or give such samples as a pool"
     notes = (f"{name}: {few_of(absent)} {way}.",) if absent and len(contents.labels) - len(absent) > 1 else ()
     words = words_of(contents.source.further) if isinstance(contents.source, readers.ImageSource) else set()
@@ -209,6 +209,7 @@ def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> So
             *probe(name, usable, source.table is not None),
             *_left_out(name, source),
             *(_unusable(name, source) if usable else ()),
+            *(_contrary(name, usable) if source.table else ()),
         )
         for table, columns in lists_in(Path(name)).items() if source.table is None else ():
             said = "A list lies there" + (
@@ -269,6 +270,19 @@ def _unusable(name: str, source: readers.ImageSource) -> tuple[str, ...]:
     bad = [entry for entry in bad if source.table or entry.name.lower().endswith(SUFFIXES)]
     first = "".join(f"{entry.name}: {'. '.join(entry.fault or images.UNNAMED)}" for entry in bad[:1])
     return (f"{name}: {len(bad)} of {len(source.listed)} files cannot be used; the first: {first}",) if bad else ()
+
+
+def _contrary(name: str, usable: Sequence[Listed]) -> tuple[str, ...]:
+    """A note on files that a list names several times, with different labels."""
+    labels: dict[Path, set[str]] = {}
+    for entry in usable:
+        labels.setdefault(entry.path, set()).update([entry.label] if entry.label else ())
+    several = [(path, said) for path, said in labels.items() if len(said) > 1]
+    if not several:
+        return ()
+    said = f"{len(several)} of {len(labels)} files stand there with several labels, such as {several[0][0]}"
+    way = "where several people labelled, name them in a column annotator, else keep the right row"
+    return (f"{name}: {said} ({few_of(sorted(several[0][1]))}): they will be set aside; {way}.",)
 
 
 def _is_system(entry: Listed) -> bool:

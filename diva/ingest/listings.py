@@ -44,6 +44,8 @@ NO_TABLES = {
     "{\\rtf": "a text with layout; save it as plain text",
 }  # how files begin that are none
 PARTS = {"split", "subset", "fold", "partition", "set", "is_train", "is_valid", "is_test", "train_test", "usage"}
+ADDRESS = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]*://")
+TOGETHER = re.compile(r"(patient|subject|person|video|clip|session|scene|case|study)(_?(id|name|nr|no|number))?")
 LIKELY = {
     "path": (
         "image",
@@ -115,8 +117,9 @@ def rows_of(
     if missing:
         got = ", ".join(map(str, header)) or "none"
         got += "".join(f"; {name} must be there once" for name in names.values() if header.count(name) > 1)
+        offer = _offer(table, header, renamed=bool(columns))
         wanted_all = " and ".join(names.values())
-        raise ValueError(f"{table} must have the columns {wanted_all}, got {got}{_offer(table, header)}.")
+        raise ValueError(f"{table} must have the columns {wanted_all}, got {got}{offer}.")
     path, label = header.index(names["path"]), None if bare else header.index(names["label"])
     group = next((header.index(name) for name in manifest.GROUPS if name in header), None)
     start = _start(table, [str(row[path]) for _, row in lines[1:] if row[path]])
@@ -170,7 +173,7 @@ def option_of(names: Mapping[str, str]) -> str:
     return others and f" --columns {others}"
 
 
-def _offer(table: Path, header: list[str]) -> str:
+def _offer(table: Path, header: list[str], *, renamed: bool) -> str:
     """The option that names the columns, where they are likely to be known by other names."""
     likely = likely_columns(header)
     cells = {name: seen for name, seen in _cells(table).items() if seen}
@@ -186,7 +189,7 @@ def _offer(table: Path, header: list[str]) -> str:
         above = _begun(table)[2].join(COLUMNS)
         return f"; where the first line is a row, write {above} above it; else say --columns path=NAME,label=NAME"
     if list(likely.values()) == list(COLUMNS):
-        return ""
+        return "; --columns holds for all lists, so call their columns alike" if renamed else ""
     if not all(likely.values()):
         return "; say which are meant: --columns path=NAME,label=NAME"
     meant = " and ".join(other for name, other in likely.items() if other != name)
@@ -202,6 +205,9 @@ def _cells(table: Path) -> dict[str, set[str]]:
 def part_notes(name: str, further: pl.DataFrame | None) -> tuple[str, ...]:
     """A note on a column that says which part of a data set a row is of: all rows are taken."""
     columns = [] if further is None else further.get_columns()
+    for column in (each.name for each in columns if TOGETHER.fullmatch(each.name) and each.n_unique() < len(each)):
+        way = "if they belong together, call the column group: only then are they left out together"
+        return (f"{name}: samples share values of the column {column}; {way}.",)
     for column, values in ((each.name, each) for each in columns):
         parts = sorted(map(str, values.drop_nulls().unique().head(9)))
         if column.lower() in PARTS and len(parts) > 1:
@@ -312,7 +318,7 @@ def _entry(table: Path, start: tuple[Path, str], line: int, path: Any, label: An
     if not name.strip():
         fault = Fault(f"no path: line {line} of {table.name}", "Give it a path, or take the line out.")
         return Listed(table, f"{table.name}#{line}", delivered(label), fault)
-    if name.startswith(("http://", "https://")):
+    if ADDRESS.match(name):
         fault = Fault("address on the network: a list names files", "Fetch the image, and give its path.")
         return Listed(table, name, delivered(label), fault)
     if WINDOWS.match(name.strip()) and not _located(table.parent, name).exists():

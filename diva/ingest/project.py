@@ -4,6 +4,7 @@ Nothing here writes: ``ledger_of`` returns a ledger, ``edited`` the text of para
 """
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +102,10 @@ def gather(
     }
     for number, (batch, other) in enumerate(contents.items()):
         require_apart(_option(batch), other, list(contents.values())[:number])
+    if split and not any(other.options.get("split") for other in contents.values()):
+        raise ValueError(
+            f"--split must name a split of a data set, got {split!r}; of a list write a file for each part."
+        )
     start = contents["core"]
     if start.kind == "none":
         raise ValueError("--core: the core must hold labelled samples, got none.")
@@ -147,6 +152,12 @@ def _notes_on_classes(core: SourceContents) -> tuple[str, ...]:
     way = "write them as cat|dog" if "[" in "".join(joined[:1]) else f"if they are, say --separator '{mark}'"
     several = f"{core.name}: classes such as {few_of(joined[:1])} look like several labels of a sample; {way}."
     return (*((f"{rare}{few_of(single)}.",) if single else ()), *((several,) if joined else ()))
+
+
+def require_groups(core: SourceContents, pattern: str) -> None:
+    """ValueError where a regular expression on paths names no group at all."""
+    if pattern != "parent" and core.files and not any(re.search(pattern, path) for path in core.files):
+        raise ValueError(f"--group-by must be parent or match paths such as {core.files[0]}, got {pattern!r}.")
 
 
 def _require_own_ids(contents: Mapping[str, SourceContents]) -> None:

@@ -79,6 +79,8 @@ def open_source(
     Raises:
         ValueError: no such source, or options that it does not have.
     """
+    if not source.strip():
+        raise ValueError(f"source must be {KINDS}, got an empty text.")
     if is_elsewhere(source, options):
         settings = {"workers": workers, "max_pixels": max_pixels, "unlabelled": unlabelled}
         return _elsewhere(source, options, settings)

@@ -197,6 +197,22 @@ def test_lines_of_yolo_that_are_no_boxes_are_set_aside_and_nothing_leads_out(tmp
     assert registry.recognised(str(source)) is None
 
 
+def test_boxes_in_the_units_of_another_format_are_named_before_anything_runs(tmp_path):
+    source = layouts.yolo_boxes(tmp_path / "yolo")
+    for lines in (tmp_path / "yolo" / "labels").rglob("*.txt"):
+        lines.write_text("0 20 20 18 30\n")
+    with pytest.raises(ValueError, match=r"box in pixels, where shares of the image belong. Divide it"):
+        inspect_source(str(source), project.options_of(str(source), "core"), "--core")
+    folder = tmp_path / "coco"
+    source, _ = layouts.boxes(folder)
+    content = json.loads(source.read_text())
+    for box in content["annotations"]:
+        box["bbox"] = [0.1, 0.1, 0.5, 0.5]
+    source.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"box in shares of the image, where pixels belong. Multiply it"):
+        inspect_source(str(source), project.options_of(str(source), "core"), "--core")
+
+
 def test_folders_of_classes_as_yolo_classifies_are_folders_of_classes(tmp_path):
     (tmp_path / "yolo").mkdir()
     for part in ("train", "val"):

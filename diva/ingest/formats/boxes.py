@@ -9,6 +9,7 @@ import io
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from diva.store.columns import further
 from diva.store.remote import FetchError
 from diva.vision.decoding import read_image
 
+MOST_SHARE = 2  # of the image, that the side of a box may be
 SMALLEST = 2  # pixels of a side
 SMALL = Fault("box too small: less than 2 pixels within the image", "Draw it anew, or take it out.")
 TURNED = Fault("turned box: its sides are not those of the image", "Draw it upright.")
@@ -107,6 +109,8 @@ class Boxes(ABC):
             *self.drawn(),
             *(AnnotatedImage(path.name, path, [Box("", None)], UNLISTED) for path in self.unlisted()),
         ]
+        wrong = _unit_fault(box for image in images for box in image.boxes if box.sides is not None)
+        images = [image._replace(fault=image.fault or wrong) for image in images]
         in_place = all(box.sides is None for image in images for box in image.boxes)
         shard = Shard(None if in_place else folder, self.files(), self.options.max_bytes)
         try:
@@ -151,6 +155,20 @@ def _samples(
         if picture is not None and content is None:
             wrong = wrong or SMALL
         yield Listed(shard.add(content, called) if content else path, called, box.label, wrong, group), box.rest
+
+
+def _unit_fault(boxes: Iterable[Box]) -> Fault | None:
+    """What is wrong where most sides are in pixels instead of shares of the image, or all the other way round."""
+    largest: dict[bool, list[float]] = {True: [], False: []}
+    for box in boxes:
+        with suppress(TypeError, ValueError):
+            largest[box.relative].append(max(abs(float(value)) for value in box.sides or ()))
+    shares, pixels = largest[True], largest[False]
+    if 2 * sum(MOST_SHARE < side < float("inf") for side in shares) > len(shares):
+        return Fault("box in pixels, where shares of the image belong", "Divide it by the image's width and height.")
+    if pixels and max(pixels) <= 1:
+        return Fault("box in shares of the image, where pixels belong", "Multiply it by the image's width and height.")
+    return None
 
 
 def _picture(path: Path, most: int) -> tuple[Any, Fault | None]:
