@@ -65,7 +65,7 @@ class Landmarks(NamedTuple):
         cosines = _unit(features - self.centre) @ self.directions.T
         columns = np.argpartition(-cosines, nearest - 1, axis=1)[:, :nearest]
         weights = 1 / np.maximum(1 - np.take_along_axis(cosines, columns, 1).astype(np.float64), CLOSE)
-        return np.einsum("ij,ijd->id", weights / weights.sum(1, keepdims=True), self.places[columns])
+        return np.asarray(np.einsum("ij,ijd->id", weights / weights.sum(1, keepdims=True), self.places[columns]))
 
 
 def landmarks(rows: Chunks, places: Numbers) -> Landmarks:
@@ -83,7 +83,7 @@ def umap(rows: Chunks, neighbours: int, min_dist: float, seed: int) -> Numbers:
         ValueError: umap-learn is not installed, or there are too few rows for that many neighbours.
     """
     try:
-        import umap as library  # type: ignore[import-not-found, unused-ignore]  # seconds, and on request alone
+        import umap as library  # type: ignore[import-not-found, import-untyped, unused-ignore]  # on request alone
     except ImportError:
         raise ValueError(
             "embed.by must name what is installed, got umap; `pip install 'diva-curation[umap]'` brings it."
@@ -102,7 +102,7 @@ def _whole(rows: Chunks) -> Numbers:
 
 
 def _unit(rows: Numbers) -> Numbers:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny))
 
 
 def axes(core: Chunks) -> Axes:

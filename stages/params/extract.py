@@ -54,7 +54,10 @@ class Extract(Section):
 
     @model_validator(mode="after")
     def _crop_within(self) -> "Extract":
-        if self.crop > self.resize:
+        brings = self.backbone.startswith(("timm:", "hf:", "open_clip:")) or (
+            ":" not in self.backbone and self.weights == "DEFAULT"
+        )  # a transform of its own: both are of no effect
+        if self.crop > self.resize and not brings:
             way = f"write resize: {self.crop}, or a smaller crop"
             raise ValueError(f"crop must be at most resize ({self.resize}), got {self.crop}; {way}.")
         return self
