@@ -202,6 +202,12 @@ def layout_notes(name: str, names: Sequence[str], packed: bool = False) -> tuple
             "If those below are the classes, say so by a list (.csv with path and label), or move them up.",
         )
     deep, flat = uneven_folders(names)
+    if deep and deep[0].lower() in SPLITS and _below(names)[deep[0]] <= set(flat):
+        option = "--test" if deep[0].lower().startswith("te") else "--pool"
+        return (
+            f"{name}: {deep[0]} holds folders, {few_of(flat)} images alone, and each counts as a class. If {deep[0]} "
+            f"is a part of the data: move it out of {name}, then --core {name} {option} {deep[0]}.",
+        )
     if deep:
         return (
             f"{name}: {few_of(deep)} holds folders, {few_of(flat)} images alone, and each counts as a class. If the "

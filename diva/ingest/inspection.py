@@ -244,6 +244,8 @@ def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> So
     if isinstance(source, readers.ArchiveSource):
         names = folders.below_root(source.glance())
         packed = [entry for entry in names if entry.lower().endswith(folders.PACKED)]
+        if not names and not source.sha256:
+            raise ValueError(f"{name} must hold images, got an archive of nothing; pack the folder of classes anew.")
         if packed and len(packed) == len(names):
             raise ValueError(
                 f"{name} must hold images, got archives, the first {packed[0]}; unpack it, and name what it holds."

@@ -414,6 +414,7 @@ BAD = [
     bad("ready features", "arrays without names", "numpy.savez(X, y)", lambda: classes(unnamed()), "save arr_0 as features and arr_1 as labels"),
     bad("lists", "imagefolder without its images", "metadata.csv names others", lambda: classes(metadata("gone/")), "must name images, got none in 8 that were opened", "missing file"),
     bad("ready features", "a folder of features", "one .npz in it", lambda: classes(packed_away()), "ready features in a folder. Name the file itself"),
+    bad("layouts", "a zip of nothing", "no file in it", lambda: classes(zipped()), "outer.zip must hold images, got an archive of nothing; pack"),
     bad("layouts", "a zip in a zip", "and nothing else", lambda: classes(zipped(archive_flat())), "must hold images, got archives, the first flat.zip; unpack it"),
     bad("layouts", "a .rar", "an archive that is not read", lambda: classes(written("x.rar", b"Rar!")), "unpack it, and name what it holds"),
     bad("lists", "a workbook", "of Excel", lambda: classes(written("x.xlsx", b"PK\3\4")), "save the sheet as .csv"),
@@ -422,9 +423,10 @@ BAD = [
 ]  # fmt: skip
 
 
-def zipped(inner: str) -> str:
+def zipped(*inner: str) -> str:
     with zipfile.ZipFile("outer.zip", "w") as file:
-        file.write(inner)
+        for name in inner:
+            file.write(name)
     return "outer.zip"
 
 

@@ -151,3 +151,9 @@ def test_files_beside_each_image_hide_no_image(tmp_path):
             picture.with_suffix(suffix).write_text("no image")
     (note,) = inspection.inspect_source(str(tmp_path / "photos"), {}, "--core").notes
     assert "of 16 files that were opened cannot be used; the first:" in note
+
+
+def test_a_part_among_the_classes_is_moved_out() -> None:
+    names = [f"{name}/{number}.png" for name in ("cat", "dog", "test/cat", "test/dog") for number in range(3)]
+    (said,) = folders.layout_notes("photos", names)
+    assert said.endswith("is a part of the data: move it out of photos, then --core photos --test test.")
