@@ -201,8 +201,8 @@ def test_a_newer_review_asks_for_a_round_also_when_the_budget_is_spent(published
 
 
 def test_another_backbone_is_refused_with_the_difference_named(published):
-    published.set(lambda params: params["extract"].update(backbone="resnet50", crop=64))
-    with pytest.raises(ValueError, match=r"backbone is resnet50, was resnet18; crop is 64, was 32"):
+    published.set(lambda params: params["extract"].update(backbone="resnet50", crop=16))
+    with pytest.raises(ValueError, match=r"backbone is resnet50, was resnet18; crop is 16, was 32"):
         extend.prepare.fn("stop")
 
 
