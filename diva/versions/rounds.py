@@ -211,7 +211,7 @@ def _pushed_without_tag(published: Mapping[int, VersionNumber]) -> list[str]:
     """Versions of published rounds that have no tag, though commits of what lies here name them, on the remote too."""
     commits, tags, target = named(), {version.tag for version in numbers()}, shared()
     lost = [tag for tag in commits if tag not in tags and number_of(tag).minor in published]
-    beyond = [f"^{branch(target)}"] if target and branch(target) else []
+    beyond = [f"^{branch(target)}"] if target in git("remote").splitlines() and branch(target) else []
     return [
         tag
         for tag in lost
