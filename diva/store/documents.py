@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 
 
-class UniqueKeys(yaml.SafeLoader):
+class UniqueKeysSafeLoader(yaml.SafeLoader):
     """Refuses a key that stands twice in a mapping, of which the last would win in silence."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -41,7 +41,7 @@ def text_of(path: Path) -> str:
 def sections(text: str, where: str | Path) -> dict[str, Any]:
     """A text as a mapping of sections; ValueError where it is none."""
     try:
-        content = yaml.load(text, UniqueKeys)  # noqa: S506 - a safe loader
+        content = yaml.load(text, UniqueKeysSafeLoader)  # noqa: S506 - a safe loader
     except Exception as error:  # beside its own, PyYAML lets those of every constructor through
         raise ValueError(
             f"{where} must be readable YAML: {' '.join(str(error).split()) or type(error).__name__}"
