@@ -33,7 +33,8 @@ def plotted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, project: Path) -> P
     small.write_params(**SECTIONS)
     finished.finish()
     report.main()
-    shutil.copytree(project / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache"))
+    ignored = shutil.ignore_patterns("tmp", "cache")
+    shutil.copytree(project / ".dvc", tmp_path / ".dvc", ignore=ignored, dirs_exist_ok=True)
     plots = yaml.safe_load((project / "dvc.yaml").read_text())["plots"]
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"plots": plots}))
     copy = Project(tmp_path)
