@@ -202,22 +202,23 @@ def known_versions(book: Ledger) -> dict[int, VersionNumber]:
     for name in waiting:
         if number(name) < last:
             _put_back(name, commits)
-    for name in _pushed_without_tag(by_round()):
-        _put_back(book.latest, {name: named()[name]})
+    if lost := _pushed_without_tag(by_round()):
+        _put_back(book.latest, lost)
     return by_round()
 
 
-def _pushed_without_tag(published: Mapping[int, VersionNumber]) -> list[str]:
-    """Versions of published rounds that have no tag, though commits of what lies here name them, on the remote too."""
-    commits, tags, target = named(), {version.tag for version in numbers()}, shared()
-    lost = [tag for tag in commits if tag not in tags and number_of(tag).minor in published]
+def _pushed_without_tag(published: Mapping[int, VersionNumber]) -> dict[str, str]:
+    """Versions of published rounds without a tag, each with the commit that names it: what lies here, and is pushed."""
+    tags, target = {version.tag for version in numbers()}, shared()
     beyond = [f"^{branch(target)}"] if target in git("remote").splitlines() and branch(target) else []
-    return [
-        tag
-        for tag in lost
-        if not git("diff", "--name-only", commits[tag], "--", *CONTENT)
-        and not (beyond and git("rev-list", "--max-count=1", commits[tag], *beyond))
-    ]
+    return {
+        tag: commit
+        for tag, commit in named().items()
+        if tag not in tags
+        and number_of(tag).minor in published
+        and not git("diff", "--name-only", commit, "--", *CONTENT)
+        and not (beyond and git("rev-list", "--max-count=1", commit, *beyond))
+    }
 
 
 def _require_none_elsewhere() -> None:
