@@ -2,9 +2,9 @@
 
     python -m benchmarks.why [--rows 1000000] [--samples 3] [--classes 100] [--out FILE]
 
-`diva.curation.why.explain` of members of n rows of p = 512 float32 features in one HDF5 file, read anew by each of its
-passes, after one fit of the same rows, which several samples share. Processor seconds beside the wall's: those of a
-machine with other work are the ones to trust.
+`diva.curation.why.explain` of members of n rows of p = 512 float32 features in one HDF5 file, read once a sample, after
+one fit of the same rows, which several samples share. Processor seconds beside the wall's: those of a machine with
+other work are the ones to trust.
 """
 
 import argparse

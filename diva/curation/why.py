@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diva.numerics.chunks import Chunks, Subset
 from diva.numerics.influence import influences
 from diva.numerics.losses import Loss
 from diva.numerics.precision import RidgeFit
-from diva.numerics.ridge import EPSILON, RidgeModel, moments, solve
+from diva.numerics.ridge import Moments, RidgeModel, solve
 from diva.text.choices import is_whole
 
 
@@ -73,7 +72,7 @@ def explain(
     top: int = 10,
     validating: Tensor | None = None,
 ) -> Reasons:
-    """Three passes over the rows, with nothing n×n.
+    """One pass over the rows, and two more over those of shared groups; nothing is n×n.
 
     Args:
         fitted: n rows with their weights and groups.
@@ -87,13 +86,13 @@ def explain(
         raise ValueError(f"top must be at least 1, got {top!r}; give a whole number.")
     z = query.features.to(fitted.model.head)
     shares = influences(fitted, loss, z, query.label, query.together, validating)
-    without = _probabilities(z, _model_without(fitted, query.together), temperature)
+    without = _probabilities(z, _model_without(fitted, shares.own), temperature)
     ranking = torch.argsort(without, descending=True, stable=True).tolist()
     contrast = next(code for code in ranking if code != query.label)
-    cosine, labels = _cosines(fitted.chunks, z)
-    cosine[query.together] = -torch.inf
+    cosine = shares.cosines.masked_fill(query.together, -torch.inf)
     same, other = (
-        _foremost(torch.where(labels == code, cosine, -torch.inf), top, -torch.inf) for code in (query.label, contrast)
+        _foremost(cosine.masked_fill(shares.labels != code, -torch.inf), top, -torch.inf)
+        for code in (query.label, contrast)
     )
     helped, harmed = (_foremost(sign * shares.values, top, 0) for sign in (-1, 1))
     return Reasons(
@@ -111,8 +110,9 @@ def explain(
 
 def _foremost(values: Tensor, top: int, above: float) -> Ranked:
     """The ``top`` rows of the largest values that are ``above`` a bound, the earlier first where equal."""
-    rows = torch.argsort(values, descending=True, stable=True)[:top]
-    rows = rows[values[rows] > above]
+    least = values.topk(min(top, len(values))).values[-1:]
+    rows = ((values >= least) & (values > above)).nonzero()[:, 0]
+    rows = rows[torch.argsort(values[rows], descending=True, stable=True)[:top]]
     return Ranked(rows, values[rows])
 
 
@@ -121,20 +121,6 @@ def _probabilities(z: Tensor, model: RidgeModel, temperature: float) -> Tensor:
     return torch.softmax(temperature * (z @ model.head), 0).cpu()
 
 
-def _model_without(fitted: RidgeFit, together: Tensor) -> RidgeModel:
+def _model_without(fitted: RidgeFit, own: Moments | None) -> RidgeModel:
     """The model of all rows but some, by taking their moments away."""
-    if not together.any():
-        return fitted.model
-    weights = None if fitted.weights is None else fitted.weights[together]
-    return solve(fitted.moments - moments(Subset(fitted.chunks, together), fitted.classes, weights), fitted.ridge)
-
-
-def _cosines(chunks: Chunks, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each row with z (n,), both without the constant column; and the rows' labels (n,)."""
-    cosine, labels = torch.zeros(chunks.shape[0], dtype=torch.float64), torch.zeros(chunks.shape[0], dtype=torch.int64)
-    for features, codes, rows in chunks:
-        parts, direction = features[:, :-1], (z[:-1] / torch.linalg.norm(z[:-1]).clamp_min(EPSILON)).to(features)
-        size = torch.linalg.norm(parts, dim=1)
-        cosine[rows] = torch.where(size > 0, parts @ direction / size, 0).double().cpu()
-        labels[rows] = codes.cpu()
-    return cosine, labels
+    return fitted.model if own is None else solve(fitted.moments - own, fitted.ridge)

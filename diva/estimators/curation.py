@@ -24,7 +24,7 @@ from diva.estimators.results import (
 from diva.inputs import Array, Engine, Groups, Precision, Ridge, Size
 from diva.numerics.chunks import Subset
 from diva.numerics.groups import undivided_classes
-from diva.numerics.leave_one_out import choose_temperature
+from diva.numerics.leave_one_out import temperature_and_leverage
 from diva.numerics.losses import Loss
 from diva.numerics.threads import single_threaded_libraries
 from diva.text.cells import copies_fault, require_flag, require_rows
@@ -286,7 +286,7 @@ def explain(
         itself if fitted.groups is None else itself | ((fitted.groups == fitted.groups[index]) & (fitted.groups >= 0))
     )
     features, labels, _ = next(iter(Subset(fitted.chunks, itself)))
-    temperature = choose_temperature(fitted)
+    temperature, fitted = temperature_and_leverage(fitted)
     validation = Loss(loss, temperature) if loss == "calibrated" else Loss(loss)
     reasons = why.explain(fitted, why.Query(features[0], int(labels[0]), together), validation, temperature, top=top)
     return Explanation(

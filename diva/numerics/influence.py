@@ -5,34 +5,43 @@
 
 W_{−b} and C_{−b} are of the model without b. With −Cz_j as one more column of the head, whose target is 0, leaving b
 out gives z_iᵀC_{−b}z_j as it gives predictions: a pass over the rows costs what one of leave-one-out costs, nothing is
-n×n, and Σ_i v_i ∂ℓ_i/∂α_j / Σv is the derivative of j.
+n×n, and Σ_i v_i ∂ℓ_i/∂α_j / Σv is the derivative of j. The same pass sees how near each row lies, and what the model
+would lack without the sample.
 
 Reference: Dukler et al., DIVA: Dataset Derivative of a Learning Task, ICLR 2022, Prop. 3, before its sum over i.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from diva.numerics.chunks import Chunk, InMemory
 from diva.numerics.groups import shared_groups
-from diva.numerics.leave_one_out import LeaveOneOut, all_rows, groupwise
+from diva.numerics.leave_one_out import LeaveOneOut, Passed, groupwise, of_all_rows
 from diva.numerics.losses import Loss
 from diva.numerics.precision import RidgeFit
-from diva.numerics.ridge import one_hot
+from diva.numerics.ridge import EPSILON, Moments, moments, one_hot
 
 
 @dataclass(frozen=True)
 class Influences:
-    """What more weight on one sample does to the loss of each of n rows.
+    """What more weight on one sample does to the loss of each of n rows, and what the rows are to it; on the CPU.
 
     Attributes:
-        values: v_i ∂ℓ_i/∂α_j (n,) float64, on the CPU: negative where it helps; 0 where a row does not validate.
+        values: v_i ∂ℓ_i/∂α_j (n,) float64: negative where it helps; 0 where a row does not validate.
         validating: Σv.
+        cosines: of each row with the sample (n,) float64, both without the constant column.
+        labels: codes (n,).
+        own: moments of the rows that are predicted without the sample; None where there are none.
     """
 
     values: Tensor
     validating: float
+    cosines: Tensor
+    labels: Tensor
+    own: Moments | None
 
     @property
     def derivative(self) -> float:
@@ -59,21 +68,49 @@ def influences(
     residual = one_hot(torch.tensor([label], device=z.device), z.new_empty(1, k))[0] - z @ model.head
     shared = shared_groups(fitted.groups)
     by_group = None if shared is None else _changes_by_group(extended, shared, k)
-    values, count = torch.zeros(n, dtype=torch.float64), 0.0
-    for (_, labels, rows), alpha, loo in all_rows(extended):
+
+    def part(passed: Passed) -> tuple[Any, tuple[Tensor, ...], float, Moments | None]:
+        chunk, alpha, loo = passed
         f = loo.predictions[:, :k].double()
-        v = loss.validates(f, labels).double()
-        v = v if validating is None else v * validating[rows].to(v)
-        numbers = None if shared is None else shared[rows]
+        v = loss.validates(f, chunk.labels).double()
+        v = v if validating is None else v * validating[chunk.rows].to(v)
+        numbers = None if shared is None else shared[chunk.rows]
         if by_group is not None and numbers is not None and len(numbers) and int(numbers[0]) >= 0:
             change = by_group[numbers].to(f)
         else:
             change = _changes(alpha, loo, k)
-        pull = torch.linalg.vecdot(loss.gradients(f, labels), residual + change)
-        values[rows] = (v * loo.loo_residuals[:, k].double() * pull).cpu()
-        count += float(v.sum())
+        pull = torch.linalg.vecdot(loss.gradients(f, chunk.labels), residual + change)
+        values = v * loo.loo_residuals[:, k].double() * pull
+        columns = values, _cosines(chunk.features, z), chunk.labels
+        return chunk.rows, columns, float(v.sum()), _own(chunk, alpha, together, k)
+
+    double = torch.zeros(n, dtype=torch.float64)
+    whole, count = (double, double.clone(), torch.zeros(n, dtype=torch.int64)), 0.0
+    own: Moments | None = None
+    for rows, columns, validated, taken in of_all_rows(part, extended):
+        for column, values in zip(whole, columns, strict=True):
+            column[rows] = values.to(column)
+        count += validated
+        if taken is not None:
+            own = taken if own is None else own + taken
+    values, cosines, labels = whole
     values[together] = 0
-    return Influences(values, count)
+    return Influences(values, count, cosines, labels, own)
+
+
+def _cosines(features: Tensor, z: Tensor) -> Tensor:
+    """Of rows (m, p) with z (m,), all without the constant column; 0 where a row is zero."""
+    rows, direction = features[:, :-1], (z[:-1] / torch.linalg.norm(z[:-1]).clamp_min(EPSILON)).to(features)
+    size = torch.linalg.norm(rows, dim=1)
+    return torch.where(size > 0, rows @ direction / size, 0)
+
+
+def _own(chunk: Chunk, alpha: Tensor, together: Tensor, k: int) -> Moments | None:
+    """Moments of those rows of a chunk that are predicted without the sample."""
+    chosen = together[chunk.rows].to(alpha.device)
+    if not chosen.any():
+        return None
+    return moments(InMemory(chunk.features[chosen], chunk.labels[chosen]), k, alpha[chosen])
 
 
 def _changes(alpha: Tensor, loo: LeaveOneOut, k: int) -> Tensor:

@@ -142,10 +142,18 @@ def groupwise(chunks: Chunks, model: RidgeModel, weights: Tensor | None, shared:
 
 def all_rows(fitted: RidgeFit) -> Iterator[Passed]:
     """All rows of a fit, each without its group: those by themselves chunk by chunk, then the others."""
+    return of_all_rows(lambda passed: passed, fitted)
+
+
+def of_all_rows(function: Callable[[Passed], R], fitted: RidgeFit) -> Iterator[R]:
+    """``function`` of what `all_rows` gives, computed where the chunk is (`diva.numerics.threads.in_order`)."""
     shared = shared_groups(fitted.groups)
-    yield from chunkwise(fitted.chunks, fitted.model, fitted.weights, fitted.leverage_factor, shared)
+    model, weights = fitted.model, fitted.weights
+    yield from of_chunks(
+        lambda passed, _: function(passed), fitted.chunks, model, weights, fitted.leverage_factor, shared
+    )
     if shared is not None:
-        yield from groupwise(fitted.chunks, fitted.model, fitted.weights, shared)
+        yield from map(function, groupwise(fitted.chunks, model, weights, shared))
 
 
 def predictions_and_leverage(fitted: RidgeFit) -> tuple[Tensor, Tensor]:
@@ -192,14 +200,19 @@ def choose_temperature(fitted: RidgeFit, validating: Tensor | None = None) -> fl
 def temperature_and_leverage(fitted: RidgeFit, validating: Tensor | None = None) -> tuple[float, RidgeFit]:
     """T*, and the same fit with g (n,), which the pass computes along."""
     totals, g = torch.zeros(len(temperatures()), dtype=torch.float64), fitted.leverage_factor
-    for chunk, alpha, loo in all_rows(fitted):
+
+    def part(passed: Passed) -> tuple[Any, Tensor, Tensor]:
+        chunk, alpha, loo = passed
         chosen = torch.ones_like(alpha) if fitted.weights is None else alpha
         if validating is not None:
             chosen = chosen * validating[chunk.rows].to(alpha)
-        totals += entropies(loo.predictions[chosen > 0], chunk.labels[chosen > 0])
+        return chunk.rows, loo.leverage_factor, entropies(loo.predictions[chosen > 0], chunk.labels[chosen > 0])
+
+    for rows, factor, entropy in of_all_rows(part, fitted):
+        totals += entropy
         if fitted.leverage_factor is None:
-            g = loo.leverage_factor.new_zeros(fitted.chunks.shape[0], dtype=torch.float64) if g is None else g
-            g[chunk.rows] = loo.leverage_factor.double()
+            g = factor.new_zeros(fitted.chunks.shape[0], dtype=torch.float64) if g is None else g
+            g[rows] = factor.double()
     return float(temperatures()[totals.argmin()]), replace(fitted, leverage_factor=g)
 
 

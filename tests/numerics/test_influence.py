@@ -79,3 +79,18 @@ def test_rows_of_the_samples_own_group_do_not_hear_of_it():
     fit = fit_ridge(posed.chunks(), posed.classes, posed.ridge, posed.weights, groups=torch.arange(30) // 3)
     values = shares(fit, Loss("all"), posed.z, posed.labels, 4).values
     assert ((values == 0) == (torch.arange(30) // 3 == 1)).all()
+
+
+@pytest.mark.parametrize("groups", GROUPS)
+def test_the_pass_also_sees_how_near_rows_lie_and_what_the_model_would_lack(groups):
+    posed, together = problem(2), GROUPS[groups]
+    fit = fit_ridge(posed.chunks(), posed.classes, posed.ridge, posed.weights, groups=together)
+    row = shares(fit, LOSSES[0], posed.z, posed.labels, 5)
+    own = torch.arange(30) == 5 if together is None else together == together[5]
+    unit = torch.nn.functional.normalize(posed.z[:, :-1])
+    assert torch.allclose(row.cosines, unit @ unit[5], atol=1e-12)
+    assert row.labels.equal(posed.labels)
+    rest = fit_ridge(posed.part(~own), posed.classes, posed.ridge, posed.weights[~own]).moments
+    assert torch.allclose((fit.moments - row.own).gram, rest.gram, atol=1e-10)
+    assert torch.allclose((fit.moments - row.own).cross, rest.cross, atol=1e-10)
+    assert influences(fit, LOSSES[0], posed.z[5], 0, own & False).own is None
