@@ -14,8 +14,8 @@ import pytest
 from tests.as_printed.commands import printed
 from tests.as_printed.newcomer import Newcomer, cloned, installed
 from tests.faults.case import UNHARMED, Case
-from tests.projects import digits
-from tests.projects.checkout import Project
+from tests.projects import digits, textures
+from tests.projects.checkout import Images, Project
 from tests.projects.nightly import create
 
 pytestmark = pytest.mark.xdist_group("flows")  # `make server` listens at the one address of prefect.toml
@@ -159,15 +159,15 @@ def test_make_and_the_hook_know_what_contributing_prints(newcomer):
         assert (newcomer.clone / ".git/hooks/pre-commit").is_file()
 
 
-def nights(person: Newcomer) -> list[str]:
+def nights(person: Newcomer, images: Images = digits.images) -> list[str]:
     """The nights of the site, from the first commit to versions that a deployment published, which it returns."""
     project = Project(person.clone)
-    project.deliver("d1", 200)
+    project.deliver("d1", 1600, images=images)
     if project.run("git", "status", "--porcelain").stdout:
         person.run('git add -A && git commit -m "Our data"')
     assert "curated@v0.1.0" in person.run("python -m flows.nightly")
     published, log = project.tags(), person.clone.parent / "server.log"
-    project.deliver("d2", 300)
+    project.deliver("d2", 1700, images=images)
     with person.running("make server", log):
         until(lambda: "Worker" in log.read_text() and "started" in log.read_text(), log.read_text())
         person.run("prefect deploy --all")
@@ -224,5 +224,5 @@ def test_the_printed_nights_publish_from_an_empty_environment(somebody):
 @pytest.mark.slow  # the real pipeline: minutes a night
 def test_the_whole_of_it_on_the_embedded_example(newcomer):
     assert "data/release/train.parquet" in newcomer.run("make curate")
-    assert nights(newcomer)
+    assert nights(newcomer, textures.images)
     review(newcomer)

@@ -15,6 +15,7 @@ from tests.projects import digits
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("dvc.yaml", "params.yaml", "pyproject.toml", "prefect.yaml", "prefect.toml", ".dvcignore", ".gitignore")
 FOLDERS = ("diva", "stages", "flows", ".dvc")
+Images = Callable[[Path, range], Path]  # that makes a folder class/row.png
 DATE = "2026-03-01T02:00:00+0000"  # equal histories then have equal commits
 
 
@@ -96,9 +97,11 @@ class Project:
         self.edit("params.yaml", change)
         self.commit()
 
-    def deliver(self, name: str, offset: int, size: int = 60, complete: bool = True) -> Path:
-        """A folder of digits in the watched folder."""
-        folder = digits.images(self.root / "deliveries" / name, range(offset, offset + size))
+    def deliver(
+        self, name: str, offset: int, size: int = 60, complete: bool = True, images: Images = digits.images
+    ) -> Path:
+        """A folder of digits, or of other images, in the watched folder."""
+        folder = images(self.root / "deliveries" / name, range(offset, offset + size))
         if complete:
             (folder / ".complete").touch()
         return folder
