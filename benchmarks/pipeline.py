@@ -1,12 +1,15 @@
 """What does each stage of the whole pipeline cost, and how does that grow with the rows?
 
-    python -m benchmarks.pipeline [embedded] [SIZE+SIZE …] [--features 512] [--classes 50] [--threads 1] [--out FILE]
+    python -m benchmarks.pipeline [embedded] [SIZE+SIZE …] [--features 512] [--classes 50] [--threads 1]
+        [--delivery ROWS] [--out FILE]
 
 SIZE+SIZE are rows of a made-up core and pool of ready features (a centre a class and noise, a fifth of the labels wrong
 in the core and three tenths in the pool, seeded), beside a test set a fifth of the core's size: 10000+30000, say.
 Each size is a project of its own, reproduced by DVC. Of every process are measured: processor seconds, seconds on the
 wall, the largest resident memory, and what it asked to read; of the project, the disk that it takes beside the
-delivery. Between consecutive sizes the exponent of the growth of a stage's processor seconds with its rows.
+delivery. With ``--delivery`` a night follows that takes in so many rows more in one round, as users start it, with
+Prefect's server and all: ``nightly`` among the stages. Between consecutive sizes the exponent of the growth of a
+stage's processor seconds with its rows.
 """
 
 import argparse
@@ -17,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -84,10 +88,9 @@ def run(folder: Path, size: str, options: argparse.Namespace) -> dict[str, Any]:
         "MEASURED": str(measured),
         "OMP_NUM_THREADS": str(options.threads),
     }
-    command = [interpreter, "-m", "dvc", "repro", "--no-run-cache"]
-    done = subprocess.run(command, cwd=made.root, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stdout + done.stderr)
+    ended(made, [str(interpreter), "-m", "dvc", "repro", "--no-run-cache"], environment)
+    if options.delivery:
+        night(made, str(interpreter), options, environment)
     stages: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(("processes", *FIGURES), 0.0))
     for line in measured.read_text(encoding="utf-8").splitlines():
         taken = json.loads(line)
@@ -97,7 +100,7 @@ def run(folder: Path, size: str, options: argparse.Namespace) -> dict[str, Any]:
         stage["processes"] += 1
     rest = stages.pop("dvc")  # its children are counted in it
     for name in ("cpu_seconds", "wall_seconds", "read_mib"):
-        rest[name] -= sum(stage[name] for stage in stages.values())
+        rest[name] -= sum(taken[name] for stage, taken in stages.items() if stage != "nightly")
     stages["dvc"] = {name: value for name, value in rest.items() if name != "peak_mib"}
     files = [path for path in made.root.rglob("*") if path.is_file() and not path.is_symlink()]
     delivered = sum(path.stat().st_size for path in files if path.suffix == ".npz")
@@ -109,6 +112,23 @@ def run(folder: Path, size: str, options: argparse.Namespace) -> dict[str, Any]:
         "disk_mib": round(taken / 2**20, 1),
         "delivered_mib": round(delivered / 2**20, 1),
     }
+
+
+def ended(made: checkout.Project, command: list[str], environment: Mapping[str, str]) -> None:
+    """Run a command of the project to its end."""
+    done = subprocess.run(command, cwd=made.root, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stdout + done.stderr)
+
+
+def night(made: checkout.Project, interpreter: str, options: argparse.Namespace, environment: dict[str, str]) -> None:
+    """Publish what there is, deliver some rows more, and have them taken in, which alone is measured."""
+    made.commit()
+    made.nightly("--max-rounds", "1")
+    made.root.joinpath("deliveries").mkdir(exist_ok=True)
+    delivery(made.root / "deliveries/more.npz", options.delivery, 0.3, options, seed=4)
+    made.root.joinpath("deliveries/more.npz.complete").touch()
+    ended(made, [interpreter, "-m", "flows.nightly", "--max-rounds", "1"], environment)
 
 
 def exponents(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -143,13 +163,14 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=512)
     parser.add_argument("--classes", type=int, default=50)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--delivery", type=int, default=0)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     runs: list[dict[str, Any]] = []
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
             runs.append(run(Path(folder), size, options))
-        settings = {name: getattr(options, name) for name in ("features", "classes", "threads")}
+        settings = {name: getattr(options, name) for name in ("features", "classes", "threads", "delivery")}
         about = machine.description() | settings
         machine.publish({"machine": about, "runs": runs, "growth": exponents(runs)}, options.out)
 
