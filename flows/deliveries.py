@@ -12,7 +12,6 @@ machine is used where it lies. From any other URL (fsspec: s3, sftp, …) a comp
 ``data/deliveries``, under a temporary name until it is whole.
 """
 
-import logging
 import shutil
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -30,7 +29,6 @@ from flows import inspection
 from stages.params import section
 from stages.params.download import Download
 
-logger = logging.getLogger(__name__)
 MARKER = ".complete"
 Destination = Literal[batches.Destination, "labels"]
 JOINED: tuple[Destination, ...] = ("core", "test", "labels")
@@ -137,25 +135,29 @@ def absent(manifest: Path) -> str:
     return f"{len(missing)} files of {manifest.name} are not there yet (first: {missing[0]})" if missing else ""
 
 
-def new(book: Ledger, watch: str) -> list[Arrival]:
-    """Complete deliveries that the ledger does not know; those that wait are logged with the reason."""
+def unknown(book: Ledger, watch: str) -> list[Arrival]:
+    """Deliveries that the ledger does not name, those that wait among them."""
     entries = [entry for _, entry in ledger.deliveries(book)]
     accepted_sources = {Path(entry.options.get("file", entry.source)).as_posix() for entry in entries}
-    fresh = [arrival for arrival in Watched(watch).arrivals() if arrival.source not in accepted_sources]
-    for arrival in fresh:
-        if arrival.waits:
-            logger.info("Delivery %s waits: %s.", plain(arrival.name), plain(arrival.waits))
-    return [arrival for arrival in fresh if not arrival.waits]
+    return [arrival for arrival in Watched(watch).arrivals() if arrival.source not in accepted_sources]
 
 
-def worth_a_run(book: Ledger, arrival: Arrival) -> bool:
-    """Whether a delivery brings something: not one that was accepted before under another name, nor an unusable one.
+def new(book: Ledger, watch: str) -> list[Arrival]:
+    """Complete deliveries that the ledger does not know."""
+    return [arrival for arrival in unknown(book, watch) if not arrival.waits]
 
-    One that must first be copied counts: its content is not known yet.
+
+def obstacle(book: Ledger, arrival: Arrival) -> str:
+    """Why a delivery brings nothing tonight, as a sentence: it waits, came before under another name, or is refused.
+
+    "" where it brings something; one that must first be copied does: its content is not known yet.
     """
+    if arrival.waits:
+        return f"Delivery {plain(arrival.name)} waits: {plain(arrival.waits)}."
     if not Path(arrival.source).exists():
-        return True
-    return judge(book, arrival).book is not None
+        return ""
+    verdict = judge(book, arrival)
+    return "" if verdict.book else f"Delivery {verdict.outcome.rstrip('.')}."
 
 
 class Admission(NamedTuple):

@@ -29,7 +29,7 @@ from flows.options import Address, Budget, Options, Rounds, Runner, Secrets, Sta
 @task(name="Look for work", cache_policy=NO_CACHE)
 def look(options: Options) -> list[str]:
     """Why this run is needed."""
-    return work.reasons(options)
+    return work.reasons(options, extend.log().warning)
 
 
 @task(name="Bring a delivery", cache_policy=NO_CACHE, **extend.OUTSIDE)

@@ -77,8 +77,9 @@ def nightly() -> NoReturn:
     asked = options.parse("flows.nightly", "Take in deliveries and publish rounds.")
 
     def look() -> list[str]:
-        reasons = work.reasons(asked)
-        say("\n".join(reasons) or "Nothing to do.")
+        obstacles: list[str] = []
+        reasons = work.reasons(asked, obstacles.append)
+        say("\n".join(reasons or ["Nothing to do.", *obstacles]))  # a run says them itself
         return reasons
 
     run("flows.nightly", asked, look)

@@ -1,6 +1,7 @@
 """Whether there is anything to do tonight, found out without Prefect, DVC or torch: within a second or two."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from diva.store import evaluation, ledger, paths, tables
@@ -13,6 +14,8 @@ from stages.params import section
 from stages.params.__main__ import faults
 from stages.params.curate import Curate
 from stages.params.extend import Extend
+
+logger = logging.getLogger(__name__)
 
 
 def ready(options: Options) -> tuple[Ledger, dict[int, VersionNumber]]:
@@ -32,8 +35,12 @@ def ready(options: Options) -> tuple[Ledger, dict[int, VersionNumber]]:
     return book, numbers
 
 
-def reasons(options: Options) -> list[str]:
+def reasons(options: Options, tell: Callable[[str], object] = logger.warning) -> list[str]:
     """Why a run is needed, one reason a line; empty where there is nothing to do.
+
+    Args:
+        options: of the run.
+        tell: takes a sentence for each delivery that brings nothing, lest it lie there unnoticed.
 
     Raises:
         ValueError: the project is in no state to run, see ``ready``, or parameters are broken.
@@ -42,8 +49,11 @@ def reasons(options: Options) -> list[str]:
     causes = [f"round {name} is not published yet" for name in rounds.unfinished(book, numbers)]
     if not causes and rounds.next_planned(book):
         causes.append("planned rounds wait")
-    arrivals = [arrival for arrival in deliveries.new(book, options.watch) if deliveries.worth_a_run(book, arrival)]
-    causes += [f"{arrival.name} was delivered" for arrival in arrivals]
+    obstacles = [(arrival, deliveries.obstacle(book, arrival)) for arrival in deliveries.unknown(book, options.watch)]
+    for _, obstacle in obstacles:
+        if obstacle:
+            tell(obstacle)
+    causes += [f"{arrival.name} was delivered" for arrival, obstacle in obstacles if not obstacle]
     if reviews.unmet(book):
         causes.append("samples were taken down that the newest review does not name")
     if more_rounds(book, options):

@@ -131,7 +131,8 @@ def verdict(folder) -> str:
         path.with_name(f"{path.name}.complete").touch()
     (arrival,) = deliveries.new(ledger.read(), "deliveries")
     judged = deliveries.judge(ledger.read(), arrival)
-    assert deliveries.worth_a_run(ledger.read(), arrival) == (judged.book is not None)
+    obstacle = deliveries.obstacle(ledger.read(), arrival)
+    assert obstacle == ("" if judged.book else f"Delivery {judged.outcome.rstrip('.')}.")
     return judged.outcome
 
 

@@ -327,6 +327,21 @@ def test_a_delivery_under_another_name_adds_nothing(published):
     assert work.reasons(TOLD) == []
 
 
+def test_a_night_without_work_says_what_lies_in_the_watched_folder_and_brings_nothing(published):
+    published.deliver("again", 200)
+    published.deliver("half", 300, complete=False)
+    (published.root / "deliveries/odd.csv").write_text("a,b\n1,2\n")
+    (published.root / "deliveries/odd.csv.complete").touch()
+    said = published.nightly().stdout.splitlines()
+    assert said[:3] == [
+        "Nothing to do.",
+        "Delivery again was delivered before, as b001; nothing is added.",
+        "Delivery half waits: .complete is not there yet.",
+    ]
+    assert said[3].startswith("Delivery odd.csv is refused: ")
+    assert len(said) == 4
+
+
 def test_the_report_of_a_version_is_that_of_its_round(grown):
     release = yaml.safe_load(grown.git("show", "curated@v0.2.0:data/metrics/release.json"))
     assert release["added"] == 120

@@ -190,7 +190,7 @@ def test_a_marked_file_of_the_watched_folder_brings_labels_once(ids: list[str]) 
     small.write_params(download=small.PARAMS["download"])
     good, bad = deliveries.new(ledger.read(), "deliveries")
     assert "x.json must hold at least one label, got none" in deliveries.judge(ledger.read(), bad).outcome
-    assert deliveries.worth_a_run(ledger.read(), good)
+    assert not deliveries.obstacle(ledger.read(), good)
     assert not paths.LABELS.exists(), "a look writes nothing"
     verdict = deliveries.judge(ledger.read(), good)
     assert verdict.outcome.splitlines()[0] == "x.csv is b002: 1 label; 0 of 1 as suggested; 1 refused"
