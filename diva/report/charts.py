@@ -17,6 +17,9 @@ from diva.text.words import count, percent, with_interval
 Numbers = npt.NDArray[np.float64]
 Figure = dict[str, Any]
 BINS = 40
+CELLS = 36  # of a side of a density
+SPREAD = 1.2  # cells, the deviation of what smooths it
+MARGIN = 0.08  # of its width, around what most points take
 MAIN, MARK, SOFT, WASH, GREY = (f"var(--{name})" for name in ("main", "mark", "soft", "wash", "grey"))
 
 
@@ -165,6 +168,37 @@ def histogram(values: Numbers, marked: npt.NDArray[np.bool_], bins: int = BINS) 
     return {
         "low": edges[:-1].tolist(), "width": np.diff(edges).tolist(), "all": every.tolist(), "marked": part.tolist(),
     }  # fmt: skip
+
+
+def density(points: Numbers, sides: Mapping[str, npt.NDArray[np.bool_]]) -> Chart | None:
+    """Where each side's samples (n,) lie among ``points`` (n, 2): its smoothed shares of one grid, side by side."""
+    if not all(side.any() for side in sides.values()):
+        return None
+    ends = np.quantile(points[np.any([*sides.values()], 0)], (0.005, 0.995), 0)
+    if (ends[0] >= ends[1]).any():
+        return None
+    ends += np.outer((-MARGIN, MARGIN), ends[1] - ends[0])
+    middle = [np.linspace(low, high, CELLS + 1)[:-1] + (high - low) / CELLS / 2 for low, high in ends.T]
+    kernel = np.exp(-((np.arange(CELLS)[:, None] - np.arange(CELLS)) ** 2) / (2 * SPREAD**2))
+    kernel /= kernel.sum(0)
+    data, layout, bare = [], dict[str, Any](), {"showticklabels": False, "ticks": "", "showgrid": False}
+    for number, (name, side) in enumerate(sides.items(), 1):
+        counts = np.histogram2d(*points[side].T, CELLS, ends.T)[0]
+        shares = 100 * (kernel @ counts @ kernel.T).T / max(counts.sum(), 1)
+        data.append({
+            "type": "heatmap", "name": name, "x": middle[0].round(3).tolist(), "y": middle[1].round(3).tolist(),
+            "z": shares.round(3).tolist(), "xaxis": f"x{number}", "coloraxis": "coloraxis", "zsmooth": "best",
+            "hovertemplate": f"%{{z:.2f}} % of {name}<extra></extra>",
+        })  # fmt: skip
+        ends_of_axis = [(number - 1) / len(sides) + 0.01 * (number > 1), number / len(sides) - 0.01]
+        layout[f"xaxis{number}".removesuffix("1")] = axis(name, domain=ends_of_axis, **bare)
+    layout["yaxis"] = bare
+    layout["coloraxis"] = {"colorscale": [[0, "var(--card)"], [0.25, "var(--wash)"], [1, MAIN]], "showscale": False}
+    caption = (
+        "Each side's share of its samples by place on the map, in one scale: strong on the right and faint on the left "
+        "is where what was added lies and the core hardly does."
+    )
+    return Chart("density", "Where what was added lies, beside the core", caption, {"data": data, "layout": layout})
 
 
 def bars(name: str, title: str, caption: str, what: str, marked: str, counts: Mapping[str, list[float]]) -> Chart:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from diva.curation import embedding
 from diva.curation.neighbours import feature_rows
+from diva.curation.shares import Numbers
 from diva.report import (
     aside,
     assets,
@@ -71,11 +72,12 @@ def render(data: ReportData, limits: PageLimits) -> str:
     every = samples(data)
     frame = shown(every, limits.rows)
     nearest = neighbours(data, frame, limits.calls)
-    drawn, library = figures(data, every), assets.library()
-    order = gallery.first(frame, nearest, limits.calls)
+    library, order = assets.library(), gallery.first(frame, nearest, limits.calls)
     by = placing(data)
+    points = by.points(feature_rows(frame))
+    drawn = [*figures(data, every), *filter(None, [density(frame, points)])]
     packed, images = embedded(
-        data, frame, nearest, order, limits, {chart.name: chart.figure for chart in drawn}, len(library), by
+        data, frame, nearest, order, limits, {chart.name: chart.figure for chart in drawn}, len(library), points
     )
     script = assets.script()
     set_aside = aside.kinds(data.quarantine)
@@ -177,12 +179,18 @@ def figures(data: ReportData, every: pl.DataFrame) -> list[Chart]:
     return [chart for chart in drawn if chart is not None]
 
 
+def density(frame: pl.DataFrame, points: Numbers) -> Chart | None:
+    """Of the samples that the page lists, where the core lies and where what was added to it."""
+    pool = (frame["origin"] == "pool").to_numpy()
+    added = pool & (frame["status"] != "left").to_numpy()
+    return charts.density(points, {"core": ~pool, "added": added})
+
+
 def embedded(
     data: ReportData, frame: pl.DataFrame, nearest: Mapping[str, evidence.Evidence], order: list[int],
-    limits: PageLimits, drawn: Mapping[str, charts.Figure], library: int, by: embedding.Axes | embedding.Landmarks,
+    limits: PageLimits, drawn: Mapping[str, charts.Figure], library: int, points: Numbers,
 ) -> tuple[str, dict[int, bytes]]:  # fmt: skip
     """Samples and charts as the script unpacks them, and the thumbnails for which there is room then."""
-    points = by.points(feature_rows(frame))
     unlinked = [False] * len(frame)
     content = gallery.content(frame, nearest, data.scores, data.review, unlinked, data.columns, points)
     content |= {"charts": dict(drawn)}

@@ -169,6 +169,8 @@ def test_the_map_shows_every_sample_and_the_gallery_follows_what_is_chosen_on_it
     with Reader(browser, written()) as reader:
         found = json.loads(gzip.decompress(base64.b64decode(reader.page.locator("#known").text_content() or "")))
         points = np.array([found["x"], found["y"]], float)
+        assert [one["name"] for one in found["charts"]["density"]["data"]] == ["core", "added"]
+        reader.see_everything()
         reader.view("all")
         drag(reader, (0.01, 0.01), (0.5, 0.01), (0.5, 0.99), (0.01, 0.99))  # a lasso around the left half
         middle = (points[0].max() + points[0].min()) / 2

@@ -55,6 +55,22 @@ def test_a_histogram_of_nothing_has_no_bars() -> None:
     assert charts.histogram(np.array([np.nan]), np.array([True]))["all"] == []
 
 
+def test_densities_hold_each_sides_samples_where_they_lie() -> None:
+    draw = np.random.default_rng(0)
+    core = np.arange(900) < 600
+    points = draw.normal(size=(900, 2)) + np.where(core, 0, 6)[:, None] * [1, 0]
+    chart = charts.density(points, {"core": core, "added": ~core})
+    assert chart
+    go.Figure(valid(chart.figure))
+    for trace, place in zip(chart.figure["data"], (0, 6), strict=True):
+        shares = np.array(trace["z"])
+        assert shares.sum() == pytest.approx(100, abs=1)
+        assert shares.sum(0) @ trace["x"] / shares.sum() == pytest.approx(place, abs=0.2)
+        assert shares.sum(1) @ trace["y"] / shares.sum() == pytest.approx(0, abs=0.2)
+    assert charts.density(points, {"core": core, "added": core & ~core}) is None
+    assert charts.density(0 * points, {"core": core, "added": ~core}) is None
+
+
 def test_classes_that_are_numbers_are_sorted_as_numbers() -> None:
     chart = by_class.balance({"10": 1, "2": 4}, {"2": 2, "a": 1})
     before, after = chart.figure["data"][1:]

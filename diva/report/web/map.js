@@ -174,14 +174,18 @@ export class PointMap {
     this.tip.hidden = true;
   }
 
-  /** Rows whose points lie within a closed line. */
+  /** Rows whose points lie within a closed line; its corners as two arrays, which are read for every row. */
   within(shape) {
     const { x, y } = this.known;
+    const [across, up] = [0, 1].map((axis) => Float64Array.from(shape, (corner) => corner[axis]));
+    const [west, east, south, north] = [across, up].flatMap((ends) => [Math.min(...ends), Math.max(...ends)]);
     const inside = (row) => {
+      const [left, top] = [x[row], y[row]];
+      if (left < west || left > east || top < south || top > north) return false;
       let odd = false;
-      for (let one = 0, other = shape.length - 1; one < shape.length; other = one++) {
-        const [[left, low], [right, high]] = [shape[one], shape[other]];
-        if (low > y[row] !== high > y[row] && x[row] < ((right - left) * (y[row] - low)) / (high - low) + left) odd = !odd;
+      for (let one = 0, other = up.length - 1; one < up.length; other = one++) {
+        const slope = (across[other] - across[one]) / (up[other] - up[one]);
+        if (up[one] > top !== up[other] > top && left < slope * (top - up[one]) + across[one]) odd = !odd;
       }
       return odd;
     };
