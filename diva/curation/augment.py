@@ -226,10 +226,10 @@ def choose_union_ridge(
 
 def variant_errors(fitted: RidgeFit, variants: int) -> Tensor:
     """Classification error of each variant's rows, predicted without their image (variants,)."""
-    wrong = torch.zeros(fitted.chunks.shape[0], dtype=torch.float64)
+    wrong = fitted.model.head.new_zeros(fitted.chunks.shape[0])
     for chunk, _, loo in all_rows(fitted):
-        wrong[chunk.rows] = (loo.predictions.argmax(1) != chunk.labels).double().cpu()
-    return wrong.view(-1, variants).mean(0)
+        wrong[chunk.rows] = (loo.predictions.argmax(1) != chunk.labels).double()
+    return wrong.cpu().view(-1, variants).mean(0)
 
 
 def common_images(frames: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:

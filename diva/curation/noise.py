@@ -80,15 +80,15 @@ def hopeless_share(chunks: Chunks, model: RidgeModel, *, member: bool) -> float:
 def hopeless(chunks: Chunks, model: RidgeModel, *, member: bool) -> int:
     """How many rows that share is."""
     outputs = member_outputs(chunks, model) if member else plain_outputs(chunks, model)
-    return sum(int((margins(f, labels) <= -THRESHOLD).sum()) for f, labels in outputs)
+    return int(sum((margins(f, labels) <= -THRESHOLD).sum() for f, labels in outputs))
 
 
 def all_margins(fitted: RidgeFit) -> Tensor:
     """m (n,) of all rows, each without its group."""
-    margin = torch.zeros(fitted.chunks.shape[0], dtype=torch.float64)
+    margin = fitted.model.head.new_zeros(fitted.chunks.shape[0])
     for chunk, _, loo in all_rows(fitted):
-        margin[chunk.rows] = margins(loo.predictions, chunk.labels).double().cpu()
-    return margin
+        margin[chunk.rows] = margins(loo.predictions, chunk.labels).double()
+    return margin.cpu()
 
 
 def member_outputs(chunks: Chunks, model: RidgeModel) -> Iterator[tuple[Tensor, Tensor]]:

@@ -82,7 +82,7 @@ def derivative_order(
 
 def best_temperature(f: Tensor, labels: Tensor) -> float:
     """T* of predictions f (n, k) at hand; `leave_one_out.choose_temperature` does the same in a pass over the rows."""
-    return float(temperatures()[entropies(f, labels).argmin()])
+    return float(temperatures()[int(entropies(f, labels).argmin())])
 
 
 def confidence(f: Tensor, labels: Tensor, temperature: float) -> Tensor:

@@ -19,7 +19,7 @@ from diva.numerics.leave_one_out import LeaveOneOut, Passed, of_chunks
 from diva.numerics.losses import Loss, margins
 from diva.numerics.parallel import over_parts
 from diva.numerics.products import Workspace
-from diva.numerics.ridge import LocalModel, RidgeModel, weighted
+from diva.numerics.ridge import LocalModel, RidgeModel, beside, weighted
 from diva.numerics.threads import in_order
 
 
@@ -132,6 +132,7 @@ def _single_pass(
 ) -> tuple[Adjoint, RowAdjoints]:
     """`member_pass` of the rows that share no group."""
     sums, seen = _Sums(model), None
+    validating, watching = beside(model, validating, watching)
 
     def of_chunk(passed: Passed, work: Workspace) -> tuple[Any, RowAdjoints, _ChunkSums]:
         (z, labels, rows), alpha, loo = passed
@@ -157,7 +158,7 @@ def _group_pass(
     watching: Tensor | None,
 ) -> Adjoint:
     """`member_pass` of the others; fills in their rows of ``seen``."""
-    (p, k), totals = model.head.shape, torch.zeros(4, dtype=torch.float64)
+    (p, k), totals = model.head.shape, model.head.new_zeros(4)
     sums = GroupSums(p, k, model.head.device)
 
     def gradients(part: GroupRows) -> Tensor:
@@ -169,7 +170,7 @@ def _group_pass(
             margin = margins(part.predictions, part.labels)
             seen.put(part.rows, RowAdjoints(part.leverage_factor, own, margin))
             v = _validating(loss, part.predictions, part.labels, margin, validating, part.rows)
-            totals += _losses(loss, part.predictions, part.labels, margin, v, watching, part.rows).cpu()
+            totals += _losses(loss, part.predictions, part.labels, margin, v, watching, part.rows)
     return Adjoint(sums.cross, sums.gram, *totals.tolist())
 
 

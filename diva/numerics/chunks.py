@@ -152,5 +152,12 @@ class Subset:
             chosen = self.mask[rows]
             stop = start + int(chosen.sum())
             if stop > start:
-                yield Chunk(features[chosen], labels[chosen], slice(start, stop))
+                yield Chunk(_some(features, chosen), _some(labels, chosen), slice(start, stop))
             start = stop
+
+
+def _some(column: Any, mask: Any) -> Any:
+    """Entries by a mask; of a tensor on a card by positions, because a mask would ask it how many there are."""
+    if getattr(column, "is_cuda", False):
+        return column[mask.nonzero()[:, 0].pin_memory().to(column.device, non_blocking=True)]
+    return column[mask]

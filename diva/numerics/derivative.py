@@ -31,7 +31,7 @@ from diva.numerics.losses import Loss
 from diva.numerics.parallel import over_parts
 from diva.numerics.precision import RidgeFit
 from diva.numerics.products import Workspace
-from diva.numerics.ridge import LocalModel, RidgeModel, weighted
+from diva.numerics.ridge import LocalModel, RidgeModel, beside, weighted
 from diva.numerics.threads import in_order, side_by_side
 
 
@@ -93,6 +93,7 @@ def member_derivatives(
         seen: of `member_pass`; then ``leverage_factor``, ``loss`` and ``validating`` are not needed, nor their work.
     """
     third, n = _ThirdPass(model, adjoint), chunks.shape[0]
+    leverage_factor, validating = beside(model, leverage_factor, validating)
     values, whole = torch.zeros(n, dtype=torch.float64, device=model.head.device), seen
 
     def of_chunk(chunk: Chunk, alpha: Tensor, work: Workspace) -> tuple[slice, RowAdjoints, Tensor]:
@@ -100,7 +101,8 @@ def member_derivatives(
         outputs, pulled = third.outputs(z, work)
         if seen is None:
             g = third.leverage_factor(z, work) if leverage_factor is None else leverage_factor[rows].to(z)
-            part = pull_of(from_outputs(outputs, labels, alpha, g, model.ridge), labels, loss, validating, rows)[0]
+            loo = from_outputs(outputs, labels, alpha, g, model.ridge, work.conditions)
+            part = pull_of(loo, labels, loss, validating, rows)[0]
         else:
             part = seen.take(rows, z)
         return rows, part, third.derivative(z, labels, outputs, pulled, part, work).double()

@@ -58,7 +58,7 @@ def outlook(chunks: Chunks, model: RidgeModel, temperature: float) -> tuple[Mome
     """
     n, p = chunks.shape
     local, gram = LocalModel(model), torch.zeros(p, p, dtype=torch.float64)
-    columns = [torch.zeros(n, dtype=torch.int64), *(torch.zeros(n, dtype=torch.float64) for _ in range(3))]
+    columns = [model.head.new_zeros(n, dtype=kind) for kind in (torch.int64, *[torch.float64] * 3)]
 
     def of_chunk(chunk: Chunk, _: Tensor, work: Workspace) -> tuple[slice, Tensor, tuple[Tensor, ...]]:
         z = chunk.features
@@ -71,8 +71,8 @@ def outlook(chunks: Chunks, model: RidgeModel, temperature: float) -> tuple[Mome
         gram = gram.to(part.device)
         gram += part
         for column, value in zip(columns, values, strict=True):
-            column[rows] = value.cpu()
-    return Moments(products.mirror(gram), gram.new_zeros(p, 0), n), Outlook(*columns)
+            column[rows] = value
+    return Moments(products.mirror(gram), gram.new_zeros(p, 0), n), Outlook(*(column.cpu() for column in columns))
 
 
 @dataclass(frozen=True)

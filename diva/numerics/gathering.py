@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diva.numerics.chunks import Chunk, Chunks, InMemory, Subset
+from diva.numerics.device import onto
 
 Lot = tuple[Tensor, Tensor]  # rows (m,), group after group, and how many each group has
 
@@ -65,12 +66,12 @@ class FillingLot:
     def take(self, chunk: Chunk) -> bool:
         """Put the chunk's rows where they belong; whether these were the last."""
         places = self.where[chunk.rows]
-        chosen = places >= 0
-        if chosen.any():
+        chosen = (places >= 0).nonzero()[:, 0]
+        if len(chosen):
             if not self.begun:
                 self.features = chunk.features.new_empty(len(self.rows), chunk.features.shape[1])
                 self.labels, self.begun = chunk.labels.new_empty(len(self.rows)), True
-            index = places[chosen].to(self.features.device)
+            index, chosen = (onto(which, self.features.device) for which in (places[chosen], chosen))
             self.features[index], self.labels[index] = chunk.features[chosen], chunk.labels[chosen]
         return bool(self.last < chunk.rows.stop)
 

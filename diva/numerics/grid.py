@@ -17,6 +17,7 @@ from torch import Tensor
 
 from diva.numerics import products
 from diva.numerics.chunks import Chunk, Chunks
+from diva.numerics.device import onto
 from diva.numerics.groups import gathered_groups, shared_groups
 from diva.numerics.losses import margins
 from diva.numerics.precision import ENOUGH, RidgeFit, fit_ridge
@@ -27,7 +28,7 @@ from diva.numerics.threads import in_order
 WIDER = tuple(10 ** (i / 2) for i in range(1, 7))  # beyond an edge of the grid: three decades in steps of √10
 RIDGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 STORED = 2**24  # leverages (rows × ridges) that are stored for the chosen ridge; more are computed again
-ENTRIES = 2**18  # outputs (ridges × rows × classes) at a time: they stay in the cache
+ENTRIES = {"cpu": 2**18, "cuda": 2**26}  # outputs (ridges × rows × classes) at a time: they stay in the cache
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +166,7 @@ class _Search:
         weights: Tensor | None, shared: Tensor | None,
     ) -> None:  # fmt: skip
         self.chunks, self.weights, n = chunks, weights, chunks.shape[0]
-        self.shared = shared
+        self.shared, self.single = shared, None if shared is None else onto(shared < 0, ridges.device)
         self.eigenvalues, self.eigenvectors, self.cross, self.ridges = eigenvalues, eigenvectors, cross, ridges
         self.totals = torch.zeros(3, len(ridges), dtype=torch.float64, device=ridges.device)
         self.leverage_factor = torch.zeros(len(ridges), n) if n * len(ridges) <= STORED else None
@@ -219,9 +220,9 @@ class _Search:
         turned = products.times(z, eigenvectors, work, "turned")
         basis = products.times(turned, heads, work, "outputs")
         factor = products.times(turned.square_(), bank.spectra.T, work, "factor").T
-        counted = alpha if self.shared is None else alpha * (self.shared[rows] < 0).to(alpha)
+        counted = alpha if self.single is None else alpha * self.single[rows].to(alpha)
         totals = []
-        for part in _parts(len(z), len(self.ridges) * self.cross.shape[1]):
+        for part in _parts(z, len(self.ridges) * self.cross.shape[1]):
             outputs = self._outputs(basis[part], bank, work)
             totals.append(_count(outputs, labels[part], counted[part], alpha[part] * factor[:, part]))
         return rows, factor, totals
@@ -263,6 +264,6 @@ def _count(outputs: Tensor, labels: Tensor, alpha: Tensor, leverage: Tensor) -> 
     return torch.stack([wrong.to(alpha) @ alpha, squares @ alpha, alpha.sum().expand(len(own))])
 
 
-def _parts(m: int, width: int) -> list[slice]:
-    size = max(1, ENTRIES // width)
+def _parts(z: Tensor, width: int) -> list[slice]:
+    m, size = len(z), max(1, ENTRIES[z.device.type] // width)
     return [slice(start, min(start + size, m)) for start in range(0, m, size)]

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from diva.numerics.chunks import Chunk, InMemory
+from diva.numerics.device import onto
 from diva.numerics.groups import shared_groups
 from diva.numerics.leave_one_out import LeaveOneOut, Passed, groupwise, of_all_rows
 from diva.numerics.losses import Loss
 from diva.numerics.precision import RidgeFit
-from diva.numerics.ridge import EPSILON, Moments, moments, one_hot
+from diva.numerics.ridge import EPSILON, Moments, beside, moments, one_hot
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ def influences(
     residual = one_hot(torch.tensor([label], device=z.device), z.new_empty(1, k))[0] - z @ model.head
     shared = shared_groups(fitted.groups)
     by_group = None if shared is None else _changes_by_group(extended, shared, k)
+    (validating,) = beside(model, validating)
 
-    def part(passed: Passed) -> tuple[Any, tuple[Tensor, ...], float, Moments | None]:
+    def part(passed: Passed) -> tuple[Any, tuple[Tensor, ...], Tensor, Moments | None]:
         chunk, alpha, loo = passed
         f = loo.predictions[:, :k].double()
         v = loss.validates(f, chunk.labels).double()
@@ -82,10 +84,10 @@ def influences(
         pull = torch.linalg.vecdot(loss.gradients(f, chunk.labels), residual + change)
         values = v * loo.loo_residuals[:, k].double() * pull
         columns = values, _cosines(chunk.features, z), chunk.labels
-        return chunk.rows, columns, float(v.sum()), _own(chunk, alpha, together, k)
+        return chunk.rows, columns, v.sum(), _own(chunk, alpha, together, k)
 
-    double = torch.zeros(n, dtype=torch.float64)
-    whole, count = (double, double.clone(), torch.zeros(n, dtype=torch.int64)), 0.0
+    double, count = model.head.new_zeros(n), model.head.new_zeros(())
+    whole = double, double.clone(), double.new_zeros(n, dtype=torch.int64)
     own: Moments | None = None
     for rows, columns, validated, taken in of_all_rows(part, extended):
         for column, values in zip(whole, columns, strict=True):
@@ -93,9 +95,9 @@ def influences(
         count += validated
         if taken is not None:
             own = taken if own is None else own + taken
-    values, cosines, labels = whole
+    values, cosines, labels = (column.cpu() for column in whole)
     values[together] = 0
-    return Influences(values, count, cosines, labels, own)
+    return Influences(values, float(count), cosines, labels, own)
 
 
 def _cosines(features: Tensor, z: Tensor) -> Tensor:
@@ -107,9 +109,10 @@ def _cosines(features: Tensor, z: Tensor) -> Tensor:
 
 def _own(chunk: Chunk, alpha: Tensor, together: Tensor, k: int) -> Moments | None:
     """Moments of those rows of a chunk that are predicted without the sample."""
-    chosen = together[chunk.rows].to(alpha.device)
-    if not chosen.any():
+    chosen = together[chunk.rows].nonzero()[:, 0]
+    if not len(chosen):
         return None
+    chosen = onto(chosen, alpha.device)
     return moments(InMemory(chunk.features[chosen], chunk.labels[chosen]), k, alpha[chosen])
 
 

@@ -17,11 +17,13 @@ from torch import Tensor
 
 from diva.numerics import products
 from diva.numerics.chunks import Chunk, Chunks
+from diva.numerics.conditions import Conditions, deferred
+from diva.numerics.device import onto
 from diva.numerics.groups import gathered_groups, shared_groups
 from diva.numerics.parallel import over_parts
 from diva.numerics.precision import RidgeFit
 from diva.numerics.products import Workspace
-from diva.numerics.ridge import LocalModel, RidgeModel, one_hot, weighted
+from diva.numerics.ridge import LocalModel, RidgeModel, beside, one_hot, weighted
 from diva.numerics.threads import in_order
 
 
@@ -60,26 +62,34 @@ def leave_one_out(
         weights: α (m,), those the model was trained with.
         model: in the dtype of ``features``.
         leverage_factor: g (m,); None computes it.
-        work: buffers to reuse from chunk to chunk.
+        work: buffers to reuse from chunk to chunk, and what their pass requires.
 
     Raises:
         ValueError: where 1 − h is not positive: this precision does not resolve the leverage.
     """
     if leverage_factor is None:
         leverage_factor = products.squares(features, model.root, work or Workspace())
-    return from_outputs(products.times(features, model.head), labels, weights, leverage_factor, model.ridge)
+    outputs = products.times(features, model.head)
+    conditions = Conditions() if work is None else work.conditions
+    loo = from_outputs(outputs, labels, weights, leverage_factor, model.ridge, conditions)
+    if work is None:
+        conditions.settle()
+    return loo
 
 
 def from_outputs(
-    outputs: Tensor, labels: Tensor, weights: Tensor, leverage_factor: Tensor, ridge: float
+    outputs: Tensor, labels: Tensor, weights: Tensor, leverage_factor: Tensor, ridge: float, conditions: Conditions
 ) -> LeaveOneOut:
     """The same from plain predictions ``outputs`` (m, k) and g (m,) at hand."""
     leverage = weights * leverage_factor
-    if len(leverage) and not leverage.max() < 1:
-        raise ValueError(
+
+    def error() -> ValueError:
+        return ValueError(
             f"leverage must be below 1, got {float(leverage.max())} at ridge {ridge} in {outputs.dtype}; "
             "use float64 or a larger ridge."
         )
+
+    conditions.require(leverage < 1, error)
     targets = one_hot(labels, outputs)
     residuals = targets - outputs
     loo_residuals = residuals / (1 - leverage)[:, None]
@@ -114,14 +124,15 @@ def of_chunks(
     shared: Tensor | None = None,
 ) -> Iterator[R]:
     """``function(what chunkwise gives, buffers)`` of each chunk, by `diva.numerics.threads.in_order`."""
-    local = LocalModel(model)
+    local, (leverage_factor,) = LocalModel(model), beside(model, leverage_factor)
 
     def compute(chunk: Chunk, alpha: Tensor, work: Workspace) -> list[R]:
         if shared is not None and (shared[chunk.rows] >= 0).any():
-            chosen = (shared[chunk.rows] < 0).nonzero()[:, 0].to(alpha.device)
+            chosen = (shared[chunk.rows] < 0).nonzero()[:, 0]
             if not len(chosen):
                 return []
-            positions: Any = chosen.cpu() + chunk.rows.start
+            positions: Any = chosen + chunk.rows.start
+            chosen = onto(chosen, alpha.device)
             chunk, alpha = Chunk(chunk.features[chosen], chunk.labels[chosen], positions), alpha[chosen]
         z = chunk.features
         factor = None if leverage_factor is None else leverage_factor[chunk.rows].to(z)
@@ -199,32 +210,39 @@ def choose_temperature(fitted: RidgeFit, validating: Tensor | None = None) -> fl
 
 def temperature_and_leverage(fitted: RidgeFit, validating: Tensor | None = None) -> tuple[float, RidgeFit]:
     """T*, and the same fit with g (n,), which the pass computes along."""
-    totals, g = torch.zeros(len(temperatures()), dtype=torch.float64), fitted.leverage_factor
+    totals, g = torch.zeros(len(temperatures())).to(fitted.model.head), fitted.leverage_factor
+    (validating,) = beside(fitted.model, validating)
 
     def part(passed: Passed) -> tuple[Any, Tensor, Tensor]:
         chunk, alpha, loo = passed
         chosen = torch.ones_like(alpha) if fitted.weights is None else alpha
         if validating is not None:
             chosen = chosen * validating[chunk.rows].to(alpha)
-        return chunk.rows, loo.leverage_factor, entropies(loo.predictions[chosen > 0], chunk.labels[chosen > 0])
+        return chunk.rows, loo.leverage_factor, entropies(loo.predictions, chunk.labels, chosen > 0)
 
     for rows, factor, entropy in of_all_rows(part, fitted):
         totals += entropy
         if fitted.leverage_factor is None:
             g = factor.new_zeros(fitted.chunks.shape[0], dtype=torch.float64) if g is None else g
             g[rows] = factor.double()
-    return float(temperatures()[totals.argmin()]), replace(fitted, leverage_factor=g)
+    return float(temperatures()[int(totals.argmin())]), replace(fitted, leverage_factor=g)
 
 
-def entropies(predictions: Tensor, labels: Tensor) -> Tensor:
-    """Σ_i −log softmax(T·f_i)_{y_i} for each of `temperatures` (60,) float64, of predictions f (m, k)."""
+def entropies(predictions: Tensor, labels: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Σ_i −log softmax(T·f_i)_{y_i} for each of `temperatures` (60,) float64, of predictions f (m, k).
+
+    Of the rows that are ``counted`` (m,) alone where that is given.
+    """
+    if counted is not None and not deferred(counted):  # else choosing them would ask how many there are
+        predictions, labels, counted = predictions[counted], labels[counted], None
     own = predictions.gather(1, labels[:, None])
     # Less the given label's output, so that nothing large cancels: log Σ_c exp T(f_c − f_y).
     above = predictions - own
     lead = above.amax(1) if len(above) else own[:, 0]
     below, out = above.sub_(lead[:, None]), torch.empty_like(predictions)
-    totals = [
-        torch.mul(below, temperature, out=out).exp_().sum(1).log_().add_(lead, alpha=temperature).sum()
-        for temperature in temperatures().tolist()
-    ]
-    return torch.stack(totals).double().cpu()
+
+    def total(temperature: float) -> Tensor:
+        losses = torch.mul(below, temperature, out=out).exp_().sum(1).log_().add_(lead, alpha=temperature)
+        return (losses if counted is None else losses.where(counted, 0)).sum()
+
+    return torch.stack([total(temperature) for temperature in temperatures().tolist()]).double()

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from diva.numerics.chunks import Chunk, Chunks, Files
+from diva.numerics.conditions import Conditions, deferred
+from diva.numerics.device import Transfer, onto
 from diva.text.choices import Normalization
 from diva.text.progress import rows_of, track
 
@@ -60,7 +62,8 @@ class Prepared:
         dtype: float32 or float64, the precision of the matrix products.
 
     Raises:
-        ValueError: on an unknown normalisation, a missing scaling, or (while iterating) a row that is not finite.
+        ValueError: on an unknown normalisation, a missing scaling, or (while iterating, on a card when all are read) a
+            row that is not finite.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Prepared:
             )
         self.chunks, self.normalize, self.scaling = chunks, normalize, scaling
         self.device, self.dtype = torch.device(device), dtype
+        self._local: tuple[Tensor, Tensor] | None = None  # mean and scale as the rows are
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -88,19 +92,24 @@ class Prepared:
         return n, p + 1
 
     def __iter__(self) -> Iterator[Chunk]:
+        transfer, conditions = Transfer(self.device), Conditions()
         for features, labels, rows in track(self.chunks, self.shape[0], "rows", rows_of):
-            yield Chunk(self._prepare(features, range(rows.start, rows.stop)), self.codes(labels), rows)
+            x, numbers = transfer(features), range(rows.start, rows.stop)
+            yield Chunk(self._prepare(x, numbers, conditions), self.codes(labels), rows)
+        conditions.settle()
 
     def read(self, chosen: Callable[[slice], Any]) -> Iterator[tuple[Any, Tensor]]:
         """Of each chunk the rows alone that the mask ``chosen(slice)`` (m,) says: where they stand in it, and they."""
         masks, chunks = dict[int, Any](), cast(Files, self.chunks)
+        transfer, conditions = Transfer(self.device), Conditions()
 
         def asked(rows: slice) -> Any:
             return masks.setdefault(rows.start, chosen(rows))
 
         for features, _, rows in track(chunks.read(asked), self.shape[0], "rows", rows_of):
             positions = masks.pop(rows.start).nonzero()[0]
-            yield positions, self._prepare(features, rows.start + positions)
+            yield positions, self._prepare(transfer(features), rows.start + positions, conditions)
+        conditions.settle()
 
     @property
     def settings(self) -> tuple[Any, ...]:
@@ -112,31 +121,32 @@ class Prepared:
 
     def codes(self, labels: Any) -> Tensor:
         """Labels as the closed forms take them."""
-        return tensor(labels, self.device, torch.int64)
+        return onto(labels, self.device).to(torch.int64)
 
-    def _prepare(self, features: Any, numbers: Sequence[int]) -> Tensor:
-        x = tensor(features, self.device, self.dtype)
+    def _prepare(self, raw: Tensor, numbers: Sequence[int], conditions: Conditions) -> Tensor:
+        x = raw.to(self.dtype)
         if self.scaling is not None and self.normalize == "standardize":
-            x = (x - self.scaling.mean.to(x)) / self.scaling.scale.to(x)
+            mean, scale = self._local = self._local or (self.scaling.mean.to(x), self.scaling.scale.to(x))
+            x = (x - mean) / scale
         prepared = x.new_ones(x.shape[0], x.shape[1] + 1)
         scaled, norms = moderate(x)
         # A norm that is not finite gives away any entry that is not, at the price of m numbers.
-        finite = torch.isfinite(norms[:, 0])
-        if not finite.all():
+        finite, kind = torch.isfinite(norms[:, 0]), precision(x)
+
+        def error() -> ValueError:
             row = numbers[int((~finite).nonzero()[0])]
-            raise ValueError(f"features must be finite, got NaN or infinity in row {row}, in {precision(x)}.")
+            return ValueError(f"features must be finite, got NaN or infinity in row {row}, in {kind}.")
+
+        conditions.require(finite, error)
         if self.normalize == "unit":
             torch.div(scaled, norms.where(norms > 0, 1.0), out=prepared[:, :-1])
             return prepared
-        if scaled is not x and not torch.isfinite(torch.linalg.vector_norm(x, dim=1)).all():
-            raise ValueError(f"features must have squares within {precision(x)}, got larger ones; scale them down.")
+        if scaled is not x:
+            message = f"features must have squares within {kind}, got larger ones; scale them down."
+            squared = torch.isfinite(torch.linalg.vector_norm(x, dim=1))
+            conditions.require(squared, lambda: ValueError(message))
         prepared[:, :-1] = x
         return prepared
-
-
-def tensor(values: Any, device: torch.device | str, dtype: torch.dtype) -> Tensor:
-    """An array or tensor as a tensor of this device and dtype, without a copy where none is needed."""
-    return torch.as_tensor(values).to(device=device, dtype=dtype)
 
 
 def precision(rows: Tensor) -> str:
@@ -149,7 +159,7 @@ def moderate(rows: Tensor) -> tuple[Tensor, Tensor]:
     norms = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
     limits = torch.finfo(rows.dtype)
     extreme = ~((norms > (limits.tiny / limits.eps) ** 0.5) & (norms <= limits.max))
-    if not extreme.any():
+    if not deferred(rows) and not extreme.any():
         return rows, norms
     largest = rows.abs().amax(-1, keepdim=True)
     scaled = torch.where(extreme & (largest > 0), rows / largest, rows)

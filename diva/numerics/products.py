@@ -20,15 +20,17 @@ import torch
 from torch import Tensor
 
 from diva.numerics import blas
+from diva.numerics.conditions import Conditions
 
 BLOCKS = 4  # column blocks of the fallback: 10/16 of the work
 
 
 class Workspace:
-    """Buffers by name, made once and handed out again; they grow to the largest chunk."""
+    """Buffers by name, made once and handed out again; they grow to the largest chunk. And what the pass requires."""
 
     def __init__(self) -> None:
         self._buffers: dict[str, Tensor] = {}
+        self.conditions = Conditions()
 
     def take(self, name: str, like: Tensor, rows: int, columns: int) -> Tensor:
         """An uninitialised (rows, columns) tensor of the dtype and on the device of ``like``, contiguous."""
@@ -93,8 +95,12 @@ def add_gram(total: Tensor, rows: Tensor, weights: Tensor | None, work: Workspac
 def gram(rows: Tensor, weights: Tensor | None, work: Workspace) -> Tensor:
     """The upper triangle (p, p) of rowsᵀ diag(weights) rows, weights (m,) of any sign, in a buffer.
 
-    Rows of weight 0 cost nothing. What is below the diagonal means nothing.
+    Rows of weight 0 cost nothing where `blas` serves. What is below the diagonal means nothing.
     """
+    out = work.take("gram", rows, rows.shape[1], rows.shape[1])
+    if not blas.serves(rows):
+        scaled = work.take("scaled", rows, *rows.shape) if weights is not None else rows
+        return _blockwise(rows, scaled if weights is None else torch.mul(rows, weights[:, None], out=scaled), out)
     if weights is None:
         parts = [(rows, 1.0)]
     else:
@@ -104,9 +110,8 @@ def gram(rows: Tensor, weights: Tensor | None, work: Workspace) -> Tensor:
             for sign, chosen in ((1.0, weights > 0), (-1.0, weights < 0))
             if chosen.any()
         ]
-    out = work.take("gram", rows, rows.shape[1], rows.shape[1])
     for number, (part, sign) in enumerate(parts):
-        _syrk(part, out, sign, 1.0 if number else 0.0)
+        blas.syrk(part.contiguous(), out, sign, 1.0 if number else 0.0)
     return out if parts else out.zero_()
 
 
@@ -120,17 +125,12 @@ def _scaled(rows: Tensor, scale: Tensor, chosen: Tensor, work: Workspace, name: 
     return torch.index_select(rows, 0, index, out=out).mul_(scale[index, None])
 
 
-def _syrk(rows: Tensor, out: Tensor, alpha: float, beta: float) -> None:
-    """The upper triangle of ``out`` ← alpha·rowsᵀrows + beta·out."""
-    if blas.serves(rows):
-        blas.syrk(rows.contiguous(), out, alpha, beta)
-        return
+def _blockwise(rows: Tensor, others: Tensor, out: Tensor) -> Tensor:
+    """The upper triangle of ``out`` ← rowsᵀothers."""
     with exactly():
         for block in _blocks(len(out)):
-            transposed, rest = rows[:, block].T, rows[:, block.start :]
-            torch.addmm(
-                out[block, block.start :], transposed, rest, beta=beta, alpha=alpha, out=out[block, block.start :]
-            )
+            torch.mm(rows[:, block].T, others[:, block.start :], out=out[block, block.start :])
+    return out
 
 
 def mirror(total: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ Rows stay by the file in which they lie: a core, the members and a training set 
 
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from threading import Lock
 from typing import Any, cast
 from weakref import WeakValueDictionary
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from diva.numerics import cores, passes
 from diva.numerics.chunks import Chunk, Chunks, Files, Origin
+from diva.numerics.device import onto
 from diva.numerics.normalize import Prepared
 from diva.numerics.parallel import Parts
 from diva.numerics.precision import RidgeFit, fit_ridge
@@ -70,11 +72,11 @@ class Shelf:
         blocks = np.searchsorted(self.starts, slots, "right") - 1
         for number in np.unique(blocks):
             here = np.flatnonzero(blocks == number)
-            source, to = torch.from_numpy(slots[here] - self.starts[number]), positions[here]
+            source, to = onto(slots[here] - self.starts[number], out.device), positions[here]
             if to[-1] - to[0] == len(to) - 1:  # positions ascend
-                torch.index_select(self.blocks[number], 0, source.to(out.device), out=out[to[0] : to[-1] + 1])
+                torch.index_select(self.blocks[number], 0, source, out=out[to[0] : to[-1] + 1])
             else:
-                out[torch.from_numpy(to).to(out.device)] = self.blocks[number][source.to(out.device)]
+                out[onto(to, out.device)] = self.blocks[number][source]
 
 
 _shelves: WeakValueDictionary[Hashable, Shelf] = WeakValueDictionary()
@@ -123,13 +125,27 @@ class Resident:
 
     def _pass(self) -> Iterator[Chunk]:
         n, size, missed = self.shape[0], self.files.chunk_size, False
+        labels = self.files.labels if self.device.type == "cpu" else self._codes
         reading = None if self._whole else self.source.read(self._lacking)
         for start in range(0, n, size):
             part = slice(start, min(start + size, n))
             features = self._features(part, *(NOTHING if reading is None else next(reading)))
             missed |= reading is not None and bool(self._lacking(part).any())
-            yield Chunk(features, self.source.codes(self.files.labels[part]), part)
+            yield Chunk(features, self.source.codes(labels[part]), part)
+        try:
+            for _ in reading or ():  # a card says only at the end whether all rows are finite
+                pass
+        except ValueError:
+            for file in self._used:
+                _shelves.pop((file, *self.source.settings), None)
+            self._used.clear()
+            raise
         self._whole = not missed
+
+    @cached_property
+    def _codes(self) -> Tensor:
+        """All labels on a card."""
+        return self.source.codes(self.files.labels)
 
     def _shelf(self, file: Hashable) -> Shelf:
         if file not in self._used:
@@ -157,7 +173,7 @@ class Resident:
         else:
             features = torch.empty(m, self.shape[1], dtype=self.source.dtype, device=self.device)
             if fresh is not None:
-                features[torch.from_numpy(positions).to(self.device)] = fresh
+                features[onto(positions, self.device)] = fresh
             for origin, where in zip(origins, slots, strict=True):
                 self._shelf(origin.file).copy(where[where >= 0], origin.positions[where >= 0], features)
         if fresh is not None:
@@ -174,7 +190,7 @@ class Resident:
                 if len(rows):
                     index = np.searchsorted(positions, origin.positions[where < 0][first])
                     whole = len(index) == len(fresh) and (np.diff(index) == 1).all()
-                    block = fresh if whole else fresh[torch.from_numpy(index).to(self.device)]
+                    block = fresh if whole else fresh[onto(index, self.device)]
                     self._shelf(origin.file).add(rows, block)
                     room -= len(rows)
 
@@ -196,7 +212,7 @@ def budget(device: torch.device) -> int:
 def memory(device: torch.device) -> int:
     """Bytes of this process's share of the machine, or of the card."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[1]
+        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
     return cores.memory()
 
 

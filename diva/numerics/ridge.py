@@ -18,6 +18,8 @@ from torch import Tensor
 
 from diva.numerics import products
 from diva.numerics.chunks import Chunk, Chunks
+from diva.numerics.conditions import Conditions, deferred
+from diva.numerics.device import onto
 from diva.numerics.parallel import over_parts
 from diva.numerics.products import Workspace
 from diva.numerics.threads import in_order, single_threaded_libraries
@@ -121,7 +123,13 @@ def weighted(chunks: Chunks, weights: Tensor | None) -> Iterator[tuple[Chunk, Te
             raise ValueError("weights must be finite and at least 0, got NaN, infinity or a negative weight.")
     for chunk in chunks:
         z = chunk.features
+        weights = None if weights is None else onto(weights, z.device)
         yield chunk, z.new_ones(len(z)) if weights is None else weights[chunk.rows].to(z)
+
+
+def beside(model: RidgeModel, *columns: Tensor | None) -> list[Tensor | None]:
+    """What stands for each row, moved to the device of the model, and so of the rows, once a pass."""
+    return [None if column is None else onto(column, model.head.device) for column in columns]
 
 
 def one_hot(labels: Tensor, like: Tensor) -> Tensor:
@@ -146,8 +154,7 @@ def moments(chunks: Chunks, classes: int, weights: Tensor | None = None) -> Mome
     unit = 0.0
 
     def sums(chunk: Chunk, alpha: Tensor, work: Workspace) -> tuple[Tensor, Tensor]:
-        z, labels, _ = chunk
-        _check(labels, classes)
+        z, labels = chunk.features, _within(chunk.labels, classes, work.conditions)
         scaled = z if weights is None else torch.mul(z, alpha[:, None], out=work.take("turned", z, *z.shape))
         # One-hot targets: ZᵀDY is a sum of rows by class, not a matrix product.
         by_class = work.take("sums", z, classes, p).zero_().index_add_(0, labels, scaled)
@@ -172,17 +179,23 @@ def relabelled(sums: Moments, chunks: Chunks, before: Tensor, classes: int) -> M
         classes: k.
     """
     cross = torch.zeros(classes, chunks.shape[1], dtype=torch.float64, device=sums.cross.device)
-    for z, labels, rows in chunks:
-        old = before[rows].to(labels)
-        _check(labels, classes)
-        _check(old, classes)
+    conditions = Conditions()
+    for z, new, rows in chunks:
+        before = onto(before, z.device)
+        labels, old = (_within(codes.to(new), classes, conditions) for codes in (new, before[rows]))
         cross.index_add_(0, labels, z.double()).index_add_(0, old, z.double(), alpha=-1)
+    conditions.settle()
     return replace(sums, cross=sums.cross + cross.T)
 
 
-def _check(labels: Tensor, classes: int) -> None:
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise ValueError(f"labels must lie in 0..{classes - 1}, got {int(labels.min())}..{int(labels.max())}.")
+def _within(labels: Tensor, classes: int, conditions: Conditions) -> Tensor:
+    """The labels, which must lie in 0..k−1; where that shows only later, others do not harm until then."""
+
+    def error() -> ValueError:
+        return ValueError(f"labels must lie in 0..{classes - 1}, got {int(labels.min())}..{int(labels.max())}.")
+
+    conditions.require((labels >= 0) & (labels < classes), error)
+    return labels.clamp(0, classes - 1) if deferred(labels) else labels
 
 
 @single_threaded_libraries()  # they spend six times the processor seconds on two threads at p = 513

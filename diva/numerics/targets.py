@@ -21,6 +21,7 @@ from torch import Tensor
 
 from diva.numerics import products
 from diva.numerics.chunks import Chunks
+from diva.numerics.device import onto
 from diva.numerics.grid import RIDGES
 from diva.numerics.leave_one_out import temperatures
 from diva.numerics.losses import THRESHOLD
@@ -122,7 +123,7 @@ def target_moments(chunks: Chunks, targets: Tensor, weights: Tensor | None = Non
     (n, p), work = chunks.shape, Workspace()
     gram, cross = torch.zeros(p, p, dtype=torch.float64), torch.zeros(p, targets.shape[1], dtype=torch.float64)
     for (z, _, rows), alpha in weighted(chunks, weights):
-        gram, cross = gram.to(z.device), cross.to(z.device)
+        gram, cross, targets = gram.to(z.device), cross.to(z.device), onto(targets, z.device)
         products.add_gram(gram, z, None if weights is None else alpha, work)
         products.add_cross(cross, z, alpha[:, None] * targets[rows].to(z), work)
     return Moments(products.mirror(gram), cross, n)
@@ -188,15 +189,16 @@ def mean_squared_residual(fitted: TargetFit) -> float:
 
 def loo_predictions_of_targets(fitted: TargetFit) -> TargetPredictions:
     """f and h of all rows, on the CPU, in one pass."""
-    values, leverage, work = torch.empty_like(fitted.targets), torch.empty(len(fitted.targets)).double(), Workspace()
+    model, work = fitted.model, Workspace()
+    targets, leverage = onto(fitted.targets, model.head.device), model.head.new_empty(len(fitted.targets))
+    values = torch.empty_like(targets)
     for (z, _, rows), alpha in weighted(fitted.chunks, fitted.weights):
-        h = alpha * products.squares(z, fitted.model.root, work)
-        if len(h) and not h.max() < 1:
-            raise ValueError(f"leverage must be below 1, got {float(h.max())}; use a larger ridge.")
-        y = fitted.targets[rows].to(z)
-        f = y - (y - products.times(z, fitted.model.head)) / (1 - h)[:, None]
-        values[rows], leverage[rows] = f.cpu(), h.cpu()
-    return TargetPredictions(values, leverage)
+        h = leverage[rows] = alpha * products.squares(z, model.root, work)
+        y = targets[rows].to(z)
+        values[rows] = y - (y - products.times(z, model.head)) / (1 - h)[:, None]
+    if not (leverage < 1).all():
+        raise ValueError(f"leverage must be below 1, got {float(leverage.max())}; use a larger ridge.")
+    return TargetPredictions(values.cpu(), leverage.cpu())
 
 
 def choose_entry_temperature(predictions: Tensor, targets: Tensor, weights: Tensor | None = None) -> float:
@@ -226,19 +228,21 @@ def target_derivative(fitted: TargetFit, loss: TargetLoss, validating: Tensor | 
         return torch.zeros(n, dtype=torch.float64), float("nan")
     scaled = v * loss.gradients(f, y) / count / d[:, None]  # G / d
     own = torch.linalg.vecdot(scaled, y - f)  # s
+    value = float((v * loss.values(f, y)).sum()) / count
+    scaled, own, y = (onto(column, model.head.device) for column in (scaled, own, y))
     gram, cross = model.head.new_zeros(p, p), torch.zeros_like(model.head)
     for (z, _, rows), alpha in weighted(fitted.chunks, fitted.weights):
         products.add_cross(cross, z, scaled[rows].to(z), work)
         products.add_gram(gram, z, alpha * own[rows].to(z), work)
     inverse = model.inverse
     half = products.half(products.sandwich(inverse, products.mirror(gram), side_by_side))
-    pull, values = inverse @ cross, torch.empty(n, dtype=torch.float64)
+    pull, values = inverse @ cross, model.head.new_empty(n)
     for (z, _, rows), _ in weighted(fitted.chunks, None):
         residuals = y[rows].to(z) - products.times(z, model.head)
         first = torch.linalg.vecdot(products.times(z, pull), residuals)
         g = products.squares(z, model.root, work)
-        values[rows] = (first + products.quadratics(z, half, work) - g * own[rows].to(z)).cpu()
-    return values, float((v * loss.values(f, y)).sum()) / count
+        values[rows] = first + products.quadratics(z, half, work) - g * own[rows].to(z)
+    return values.cpu(), value
 
 
 def reweight_targets(fitted: TargetFit, loss: TargetLoss, steps: int = 3, step_size: float = 0.5) -> TargetFit:

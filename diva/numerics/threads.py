@@ -37,6 +37,7 @@ def in_order(function: Callable[[Chunk, Tensor, Workspace], R], chunks: Iterator
     if len(first) < 2 or first[0][0].features.device.type != "cpu":
         work = Workspace()
         yield from (function(*item, work) for item in chain(first, chunks))
+        work.conditions.settle()
         return
     with single_threaded_libraries() as count, ThreadPoolExecutor(count) as pool:
         buffers = [Workspace() for _ in range(count + 1)]
@@ -48,6 +49,8 @@ def in_order(function: Callable[[Chunk, Tensor, Workspace], R], chunks: Iterator
                 pending.append(pool.submit(function, *item, buffers[number % len(buffers)]))
             while pending:
                 yield pending.popleft().result()
+            for work in buffers:
+                work.conditions.settle()
         finally:
             pool.shutdown(cancel_futures=True)
 
