@@ -1,7 +1,7 @@
 """What a run will cost, before it starts: images to extract, minutes, memory and disk, moments.
 
-Minutes and memory come from a short measurement, disk from the sizes of what stages write. The moments are gram
-(p + 1, p + 1) and cross (p + 1, k) in float64, whatever n is; nothing is ever n × n.
+Minutes and memory come from a short measurement (`diva.curation.costs`), disk from the sizes of what stages write. The
+moments are gram (p + 1, p + 1) and cross (p + 1, k) in float64, whatever n is; nothing is ever n × n.
 """
 
 import json
@@ -12,8 +12,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from diva.ingest.inspection import SourceContents, inspect_batch
@@ -22,14 +23,20 @@ from diva.ingest.ready import open_ready
 from diva.ingest.sources import waits
 from diva.store import ledger, manifest, paths
 from diva.store.features import FeatureFile
+from diva.store.slabs import read_rows
 from diva.text.words import Column, Row, Table, amount, count
 from diva.versions import cache
 from diva.vision.revision import NETWORK, TRANSFORM
+
+if TYPE_CHECKING:
+    from diva.curation.costs import Sizes
 
 SAMPLE = 64  # images that are measured
 BYTES = {"float16": 2, "float32": 4}
 ROW = 300  # bytes a sample in manifests, indices, rounds and metrics
 PAGE, THUMBNAIL, THUMBNAILS = 3_000_000, 4_000, 14_000_000  # bytes of the report: its scripts, an image, all at most
+STAGE, TABLES = 0.2, 5e-5  # of the seconds that libraries take to load: what a stage takes besides, and a row in tables
+TABLE_ROW = 1000  # bytes a sample in the tables of a stage
 KEYS = (*NETWORK, *TRANSFORM, "dtype", "batch_size", "workers", "device")  # of the section extract of params.yaml
 
 
@@ -54,13 +61,20 @@ class Load:
 
 @dataclass(frozen=True)
 class Cost:
-    """Images a second, seconds for what is left, bytes at the peak, features per image; measured."""
+    """Images a second, seconds for what is left, features per image, images that were measured."""
 
     speed: float
     seconds: float
-    memory: int
     width: int
     images: int
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """Seconds of each part of a run, and bytes at its peak."""
+
+    seconds: Mapping[str, float]
+    memory: int
 
 
 def loads(book: ledger.Ledger, extract: Mapping[str, Any]) -> list[Load]:
@@ -150,7 +164,64 @@ def measure(files: Sequence[str], remaining: int, extract: Mapping[str, Any], ba
     measured = speed.images / max(speed.images_per_second, 1e-9)
     start = time.monotonic() - begun - measured
     seconds = remaining / max(speed.images_per_second, 1e-9) + batches * start
-    return Cost(speed.images_per_second, seconds, _peak(), network.width, speed.images)
+    return Cost(speed.images_per_second, seconds, network.width, speed.images)
+
+
+def run_cost(batches: Sequence[Load], images: Cost | None, values: Mapping[str, Any], rounds: int) -> RunCost:
+    """What all stages take together, given params.yaml; images alone where rows or classes are not known yet.
+
+    Images that are measured are so before: their network is at the peak, too.
+    """
+    width, parts = _width(batches, images), {"images": images.seconds} if images and images.seconds else {}
+    if not width or _unknown(batches):
+        return RunCost(parts, _peak())
+    begun = time.monotonic()
+    from diva.curation import costs  # torch and scikit-learn: as long as a run takes to load them
+
+    loading = time.monotonic() - begun
+    counts = {load.batch: load.samples or 0 for load in batches}
+    rows, test = sum(counts.values()), counts.get("test", 0)
+    sizes = costs.Sizes(
+        counts["core"], rows - counts["core"] - test,
+        test or round(values["evaluate"]["held_out"] * counts["core"]), rounds,
+    )  # fmt: skip
+    laws = costs.measure(*_sample(batches, sizes, width), sizes.test, values)
+    stages = 7 + 3 * len(batches) + 2 * rounds
+    parts |= costs.seconds(laws, sizes, values)
+    parts["all else"] = loading * (1 + STAGE * stages + TABLES * rows)
+    return RunCost(parts, _peak() + rows * TABLE_ROW + costs.memory(rows, width, sizes.test, values))
+
+
+def _unknown(batches: Sequence[Load]) -> str:
+    """Why nothing but images is predicted; empty where everything is."""
+    if any(load.samples is None for load in batches):
+        return "counted once everything is downloaded"
+    contents = batches[0].contents
+    return "" if contents.task == "classification" and (contents.classes or 0) > 1 else "predicted of classes alone"
+
+
+def _width(batches: Sequence[Load], images: Cost | None) -> int | None:
+    return next((load.width for load in batches if load.width), images.width if images else None)
+
+
+def _sample(batches: Sequence[Load], sizes: "Sizes", width: int) -> tuple[Any, Any]:
+    """Features and codes of rows to measure with: of ready ones a random choice, else made up."""
+    from diva.curation import costs
+
+    most, random = min(costs.MOST, sizes.core + sizes.pool), np.random.default_rng(0)
+    trains = [load for load in batches if load.batch != "test"]
+    if any(load.contents.kind != "features" for load in trains):
+        return costs.made_up(most, width, batches[0].contents.classes or 2)
+    parts = []
+    for load in trains:
+        for file in load.contents.files:
+            ready = open_ready(file, unlabelled=True)
+            labelled = random.permutation(np.flatnonzero(ready.labels != ""))
+            chosen = np.sort(labelled[: -(-most * len(labelled) // (sizes.core + sizes.pool))])
+            parts.append((read_rows(ready.features, chosen).astype(np.float32), ready.labels[chosen]))
+    features, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    usable = random.permutation(np.flatnonzero(np.isfinite(features).all(1)))
+    return features[usable], np.unique(labels[usable], return_inverse=True)[1]
 
 
 def _grey(folder: Path, size: int) -> list[str]:
@@ -186,17 +257,19 @@ def _counted(value: int | None) -> str:
     return "?" if value is None else count(value)
 
 
-def facts(batches: Sequence[Load], cost: Cost | None, extract: Mapping[str, Any]) -> list[tuple[str, str]]:
+def facts(
+    batches: Sequence[Load], cost: Cost | None, run: RunCost, extract: Mapping[str, Any]
+) -> list[tuple[str, str]]:
     """Images, minutes, memory; the size of the closed forms."""
     remaining = sum(load.remaining or 0 for load in batches)
     network = f"{_network(extract)}, weights {extract['weights']}"
     said = [("images", f"{count(remaining)} to extract" + (f" with {network}" if remaining else ""))]
     if cost:
-        said += _costs(cost)
-    widths = [load.width for load in batches if load.width] + ([cost.width] if cost else [])
-    if widths:
-        said += _closed_forms(batches, widths[0])
-        stored = disk(batches, widths[0], extract["dtype"])
+        said += [("speed", f"{cost.speed:.0f} images/s, measured on {amount(cost.images, 'image')}")]
+    said += _costs(run, _unknown(batches))
+    if width := _width(batches, cost):
+        said += _closed_forms(batches, width)
+        stored = disk(batches, width, extract["dtype"])
         twice = ", twice: in data and in DVC's cache, which cannot link here" if copies() > 1 else ""
         said += [("disk", f"about {size(stored * copies())} beside the deliveries{twice}")]
     return said
@@ -243,13 +316,11 @@ def copies() -> int:
     return 2
 
 
-def _costs(cost: Cost) -> list[tuple[str, str]]:
-    time = f"about {duration(cost.seconds)} for the images" if cost.seconds else "images are counted once downloaded"
-    return [
-        ("speed", f"{cost.speed:.0f} images/s, measured on {amount(cost.images, 'image')}"),
-        ("time", f"{time}; the rest takes seconds to minutes"),
-        ("memory", f"{size(cost.memory)} at the peak of the measurement"),
-    ]
+def _costs(run: RunCost, unknown: str) -> list[tuple[str, str]]:
+    parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in run.seconds.items())
+    whole = f"about {duration(sum(run.seconds.values()))} for all stages: {parts}"
+    time = f"{parts + '; the rest is ' if parts else ''}{unknown}" if unknown else whole
+    return [("time", time), ("memory", f"about {size(run.memory)} at the peak")]
 
 
 def _closed_forms(batches: Sequence[Load], width: int) -> list[tuple[str, str]]:

@@ -137,20 +137,24 @@ def add(
 
 
 def plan() -> None:
-    """Say what a run will cost: images to extract, minutes and memory from a short measurement, disk."""
+    """Say what a run will cost: images to extract, minutes and memory from some seconds of measurement, disk."""
     from diva.commands import plan as content
     from diva.ingest import overlap
     from diva.store import ledger
+    from diva.text import progress
 
-    extract = params.section(params.read()[1], "extract", content.KEYS)
+    values = params.read()[1]
+    extract = params.section(values, "extract", content.KEYS)
     params.allow_own_modules()
     book = ledger.read()
     batches = content.loads(book, extract)
     pending = [load for load in batches if load.remaining or load.remaining is None]
     remaining = sum(load.remaining or 0 for load in pending)
-    cost = content.measure(content.images(batches), remaining, extract, len(pending)) if pending else None
+    with progress.shown("plan"):
+        cost = content.measure(content.images(batches), remaining, extract, len(pending)) if pending else None
+        run = content.run_cost(batches, cost, values, len(book.rounds))
     shared = overlap.shared_samples({load.batch: load.contents for load in batches}, "batches.{}".format)
-    console.show(content.facts(batches, cost, extract), [content.table(batches)], tuple(shared.values()))
+    console.show(content.facts(batches, cost, run, extract), [content.table(batches)], tuple(shared.values()))
 
 
 def summary() -> None:

@@ -80,7 +80,7 @@ MAY_IMPORT = {
     "versions": {"ingest", "store", "text"},
     "report": {"versions", "ingest", "vision", "curation", "store", "text"},
     "review": {"versions", "ingest", "vision", "store", "text"},
-    "commands": {"review", "report", "versions", "ingest", "vision", "store", "text"},
+    "commands": {"review", "report", "versions", "curation", "ingest", "vision", "store", "text"},
     "estimators": {"inputs", "methods", "curation", "numerics", "text"},
     "inputs": {"curation", "numerics", "text"},
 }
