@@ -20,7 +20,7 @@ from diva.numerics.ridge import Moments, moments, relabelled
 from diva.store import moments as stored_moments
 from diva.store import paths, tables
 from diva.store.moments import Counted
-from diva.store.streams import FeatureRows
+from diva.store.streams import READERS, FeatureRows
 from diva.text.choices import Normalization, Task
 from diva.text.targets import classes_of, familiar
 
@@ -133,9 +133,12 @@ def stored(
     """
     files = frame["features"].unique(maintain_order=True)
     file, labels = codes(frame["features"], files.to_list()), codes(frame["label"], classes)
-    allocate = np.empty if torch.device(where).type == "cpu" else pinned
+    card = torch.device(where).type != "cpu"
     chunk_size = max(1, min(chunk_size, MOST // max(1, len(classes))))  # which changes nothing beyond rounding
-    return FeatureRows.indexed(files.to_list(), file, frame["row"].to_numpy(), labels, chunk_size, width, allocate)
+    row, allocate = frame["row"].to_numpy(), pinned if card else np.empty
+    rows = FeatureRows.indexed(files.to_list(), file, row, labels, chunk_size, width, allocate)
+    rows.readers = READERS if card else 1
+    return rows
 
 
 def codes(names: pl.Series, classes: Sequence[str]) -> npt.NDArray[np.int32]:

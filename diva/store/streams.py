@@ -1,15 +1,17 @@
 """Rows of several feature files as chunks, read ahead: while one chunk is computed with, a thread reads the next.
 
-HDF5 lets other threads run while it reads, and reads whole stretches of rows straight into memory that is used again;
-an allocator of page-locked memory, where there is a GPU, makes the way to it short.
+HDF5 lets other threads run while it reads, and reads whole stretches of rows straight into memory that is used again.
+For a GPU several threads read, into page-locked memory, from which the way to it is short.
 """
 
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -19,8 +21,9 @@ from diva.numerics.chunks import Chunk, Origin
 from diva.store.features import FeatureFile, opened
 from diva.store.slabs import read_rows
 
-AHEAD = 2  # chunks that are read before they are asked for
-MOST_OPEN = 64  # files of a pass
+AHEAD = 2  # chunks that are read before they are asked for; one more for each further reader
+READERS = 4  # threads that read for a card
+MOST_OPEN = 64  # files of a pass; of more than that one thread reads
 Array = npt.NDArray[Any]
 Allocate = Callable[[tuple[int, int], np.dtype[Any]], Array]
 T = TypeVar("T")
@@ -105,7 +108,12 @@ class FeatureRows:
         allocate: makes the memory that chunks are read into.
 
     Iterates again and again; files are open, read-only, only during a pass. What is kept of n rows is their labels.
+
+    Attributes:
+        readers: threads that read.
     """
+
+    readers = 1
 
     def __init__(
         self,
@@ -190,7 +198,7 @@ class FeatureRows:
         made.paths = [self.paths[number].absolute() for number in used]
         made.runs = Runs(runs.start, file, runs.first)
         made.labels, made.chunk_size, made.allocate = self.labels[rows].copy(), self.chunk_size, self.allocate
-        made.width, made.dtype, made.identities = self.width, self.dtype, {}
+        made.width, made.dtype, made.identities, made.readers = self.width, self.dtype, {}, self.readers
         return made
 
     def __iter__(self) -> Iterator[Chunk]:
@@ -217,10 +225,11 @@ class FeatureRows:
         """
         n = len(self.labels)
         parts = [slice(start, min(start + self.chunk_size, n)) for start in range(0, n, self.chunk_size)]
-        with ThreadPoolExecutor(1, "read") as reader, ExitStack() as files:
-            reading = Reading(self, files)
+        count = self.readers if len(self.paths) <= MOST_OPEN else 1
+        with ThreadPoolExecutor(count, "read") as reader, ExitStack() as files:
+            reading, depth = Reading(self, files), AHEAD + count - 1
             try:
-                for chunk in ahead(parts, lambda part: reader.submit(reading.chunk, part, chosen(part)), AHEAD):
+                for chunk in ahead(parts, lambda part: reader.submit(reading.chunk, part, chosen(part)), depth):
                     yield chunk.result()
             finally:
                 reader.shutdown(cancel_futures=True)  # before the files are closed
@@ -254,7 +263,7 @@ class Reading:
 
     def __init__(self, source: FeatureRows, files: ExitStack) -> None:
         self.source, self.files = source, files
-        self.open: dict[int, Any] = {}
+        self.open, self.taking = dict[int, Any](), Lock()
         rows = min(source.chunk_size, len(source.labels))
         self.buffers = Buffers((rows, source.width), source.dtype, source.allocate)
 
@@ -263,7 +272,8 @@ class Reading:
         runs = self.source.runs.part(part)
         if chosen is not None and chosen.all():
             chosen = None
-        out = self.buffers.take(part.stop - part.start if chosen is None else int(chosen.sum()))
+        with self.taking:
+            out = self.buffers.take(part.stop - part.start if chosen is None else int(chosen.sum()))
         if len(runs.file) == 1 and chosen is None:
             self._stretch(int(runs.file[0]), int(runs.first[0]), out)
         else:
@@ -277,15 +287,28 @@ class Reading:
 
     def _stretch(self, number: int, first: int, out: Array) -> None:
         features = self._features(number)
-        if features.dtype == out.dtype:
-            features.read_direct(out, np.s_[first : first + len(out)])
-        else:  # HDF5 converts slower than numpy
+        if features.dtype != out.dtype:  # HDF5 converts slower than numpy
             out[:] = features[first : first + len(out)]
+        elif self.source.readers > 1 and hasattr(os, "preadv") and (start := features.id.get_offset()) is not None:
+            # HDF5 lets one thread in at a time; where its rows lie one after the other, it is not needed
+            read_at(features.file.id.get_vfd_handle(), start + first * out[:1].nbytes, out)
+        else:
+            features.read_direct(out, np.s_[first : first + len(out)])
 
     def _features(self, number: int) -> Any:
-        if number not in self.open:
-            if len(self.open) >= MOST_OPEN:
-                self.files.close()
-                self.open.clear()
-            self.open[number] = self.files.enter_context(opened(self.source.paths[number]))["features"]
-        return self.open[number]
+        with self.taking:
+            if number not in self.open:
+                if len(self.open) >= MOST_OPEN:
+                    self.files.close()
+                    self.open.clear()
+                self.open[number] = self.files.enter_context(opened(self.source.paths[number]))["features"]
+            return self.open[number]
+
+
+def read_at(file: int, start: int, out: Array) -> None:
+    """Fill an array with the bytes of an open file from ``start`` on."""
+    memory = memoryview(out).cast("B")
+    while memory:
+        if not (count := os.preadv(file, [memory], start)):
+            raise OSError(f"a file that ends at byte {start}")
+        memory, start = memory[count:], start + count

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from diva.numerics import cores
-from diva.numerics.device import resolve
+from diva.numerics.device import onto, resolve
 from diva.store.features import Failure
 from diva.store.streams import ahead
 from diva.text.progress import shown, track
@@ -120,15 +120,16 @@ class Run:
         return Block(usable, self.network(images) if len(usable) else np.empty((0, width), np.float32), failures)
 
     def _decoded(self, rows: range, entries: list[Entry]) -> list[Tensor | Failure]:
-        """What is still encoded is decoded on the card, or here where the card refuses it."""
+        """What is still encoded is decoded on the card, to which the others go, or here where the card refuses it."""
         encoded = {index: entry for index, entry in enumerate(entries) if isinstance(entry, jpeg.Encoded)}
         decoded = {index: entry for index, entry in enumerate(entries) if not isinstance(entry, jpeg.Encoded)}
-        if encoded and self.files.steps:
-            images = jpeg.decoded(list(encoded.values()), self.files.steps, self.network.device)
-            for index, image in zip(encoded, images, strict=True):
-                decoded[index] = self.files.pixels(rows[index]) if image is None else image
+        if not encoded or not self.files.steps:
+            return list(decoded.values())
+        images = jpeg.decoded(list(encoded.values()), self.files.steps, self.network.device)
+        for index, image in zip(encoded, images, strict=True):
+            decoded[index] = self.files.pixels(rows[index]) if image is None else image
         ordered = [decoded[index] for index in range(len(entries))]
-        return [entry.to(self.network.device) if isinstance(entry, Tensor) else entry for entry in ordered]
+        return [onto(entry, self.network.device) if isinstance(entry, Tensor) else entry for entry in ordered]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from diva.numerics.device import onto
 from diva.vision import onnx_runtime
 from diva.vision.backbone import Backbone
 from diva.vision.datasets import LESS
@@ -76,18 +77,18 @@ class Forward:
 
     @torch.inference_mode()
     def _forward(self, images: Tensor) -> Tensor:
-        images = images.to(self.device, memory_format=self.layout, non_blocking=True)
+        images = onto(images, self.device).to(memory_format=self.layout)
         if self.steps and images.dtype == torch.uint8:
             images = self.steps.normalize(images)
         features = self._run(images, mixed=self.mixed)
         if self.mixed and not bool(features.isfinite().all()):  # beyond half precision, perhaps not beyond single
             features = self._run(images, mixed=False)
-        return features.cpu()
+        return features
 
     def _run(self, images: Tensor, mixed: bool) -> Tensor:
         with torch.autocast(self.device.type, torch.float16, enabled=mixed):
             features: Tensor = self.network(images)
-        return features.float()
+        return features.float().cpu()
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -6,6 +7,7 @@ import threading
 from itertools import pairwise
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -139,6 +141,34 @@ def test_a_long_pass_uses_few_buffers_and_one_thread(tmp_path, monkeypatch):
     assert total == np.arange(400).sum()
     assert len(made) <= streams.AHEAD + 3
     assert threading.active_count() == threads
+
+
+def test_several_threads_read_what_one_reads(several):
+    files, within, labels, expected = several
+    rows = FeatureRows(files, within, labels, 3)
+    ascending = np.lexsort((within, files))
+    whole = FeatureRows([files[i] for i in ascending], within[ascending], labels[ascending], 5)
+    for chunks, wanted in ((rows, expected), (whole.part(slice(4, 140)), expected[ascending][4:140])):
+        chunks.readers = 4
+        passed = [(chunk.features.copy(), chunk.rows) for chunk in chunks]
+        assert np.array_equal(np.concatenate([features for features, _ in passed]), wanted)
+        assert all(a.stop == b.start for (_, a), (_, b) in pairwise(passed))
+
+
+def test_rows_that_a_file_lost_are_named(tmp_path):
+    """After it was opened: what HDF5 saw of it lies in memory."""
+    path = plain(tmp_path / "a.h5", np.arange(4000, dtype=np.float32).reshape(2000, 2))
+    rows = FeatureRows.whole([path], ["a"], 5)
+    rows.readers = 2
+    passed = iter(rows)
+    next(passed)
+    with h5py.File(path, "r") as file:
+        start = file["features"].id.get_offset()
+    os.truncate(path, start + 8000)
+    with pytest.raises(
+        ValueError, match=r"a\.h5 must be a whole HDF5 file, got a file that ends at byte \d+; delete it"
+    ):
+        list(passed)
 
 
 def test_more_files_than_may_be_open(several, monkeypatch):
