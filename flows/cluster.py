@@ -59,11 +59,26 @@ def local_cluster(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """How to start a cluster of this machine, and what to tell its clients: files in ``folder``, this user's alone."""
     from distributed import Security
 
-    security, files = Security.temporary(), {}  # type: ignore[no-untyped-call]
+    from diva.numerics.device import cards  # with torch
+
+    security, files = Security.temporary(), {}
     for name, key in TLS.items():
         path = folder / f"{key}.pem"
         path.touch(0o600)
         path.write_text(getattr(security, key), encoding="utf-8")
         files[name] = str(path)
-    # this machine's workers compute with one thread each, as many of them as there are cores
-    return {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "security": security}, files
+    # this machine's workers compute with one thread each, as many of them as there are cores, or cards
+    made = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "security": security}
+    return made | one_card_each(cards()), files
+
+
+def one_card_each(names: list[str]) -> dict[str, Any]:
+    """How to start workers of which each sees one of the cards, also when it is started anew; {} without cards."""
+    from distributed import Nanny
+
+    class CardKeeper(Nanny):
+        def __init__(self, scheduler: str, name: int, env: dict[str, str] | None = None, **options: Any) -> None:
+            env = (env or {}) | {"CUDA_VISIBLE_DEVICES": names[name]}
+            super().__init__(scheduler, name=name, env=env, **options)
+
+    return {"n_workers": len(names), "worker_class": CardKeeper} if names else {}

@@ -8,14 +8,18 @@ result depends on the cluster, so DVC knows nothing of it. Tasks travel pickled,
 that is trusted, and from one.
 """
 
+import logging
 import os
+import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from diva.numerics.device import cards
 from diva.numerics.parallel import added, apply, tree
 from diva.store import paths
 from diva.store.streams import ahead
@@ -26,6 +30,8 @@ PART = 1 << 17  # rows of a part: enough to be worth a message, few enough to be
 GROUP = 16  # parts; a power of two, so that pairs of groups go on where pairs of parts end
 TRIES = 3  # of a part, beside those that die with their worker
 PATIENCE = 30  # seconds for the scheduler to answer
+
+logger = logging.getLogger(__name__)
 
 
 class Cluster:
@@ -115,6 +121,18 @@ def require_workers(client: Any) -> None:
                 f"workers must see the project's data and have its versions ({expected}), got {got} on {worker}: "
                 "share the folder under the same path, and install the same environment."
             )
+    for machine, names in crowded(client.run(cards_here).values()):
+        logger.warning("Workers on %s share the cards %s; start each with CUDA_VISIBLE_DEVICES.", machine, names)
+
+
+def cards_here() -> tuple[str, str]:
+    """This machine, and the cards that this process sees."""
+    return socket.gethostname(), ",".join(cards())
+
+
+def crowded(workers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Of what workers say of themselves (`cards_here`), what two of them say; without cards nothing."""
+    return [here for here, count in Counter(workers).items() if here[1] and count > 1]
 
 
 def surroundings(folder: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ chunk       on the CPU the rows and a buffer of their size fill the last cache; 
 precision   float64 on CUDA cards that multiply it at least half as fast as float32, elsewhere float32
 """
 
+import os
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,12 @@ def resolve(name: str) -> str:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError("device must be present, got cuda without a usable GPU; set device to auto or cpu.")
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def cards() -> list[str]:
+    """The cards that this process sees, as its environment would name them to another that is to see one of them."""
+    count = torch.cuda.device_count()
+    return os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")[:count]
 
 
 def precision(device: str) -> torch.dtype:

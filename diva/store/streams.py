@@ -307,7 +307,7 @@ class Reading:
 
 def read_at(file: int, start: int, out: Array) -> None:
     """Fill an array with the bytes of an open file from ``start`` on."""
-    memory = memoryview(out).cast("B")
+    memory = out.data.cast("B")
     while memory:
         if not (count := os.preadv(file, [memory], start)):
             raise OSError(f"a file that ends at byte {start}")

@@ -1,6 +1,7 @@
 """A run on a cluster: its stages are told of it, and nothing else."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from diva.curation import cluster
 from diva.versions.processes import leashed
 from flows import options
-from flows.cluster import ADDRESS, TLS, workers
+from flows.cluster import ADDRESS, TLS, one_card_each, workers
 from flows.options import Options
 
 distributed = pytest.importorskip("distributed")
@@ -76,6 +77,23 @@ def test_a_cluster_of_this_machine_listens_to_none_but_its_own_stages():
         assert ask(address, **others).startswith("refused")
     assert not any(file.exists() for file in files)
     assert not set(TLS) & set(os.environ)
+
+
+def test_each_worker_sees_one_card_also_when_it_is_started_anew():
+    options = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"} | one_card_each(["3", "5"])
+    with distributed.LocalCluster(**options) as made, distributed.Client(made) as client:
+        client.wait_for_workers(2)
+        seen = client.run(lambda: (os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"]))
+        assert sorted(card for _, card in seen.values()) == ["3", "5"]
+        process = next(iter(seen.values()))[0]
+        os.kill(process, signal.SIGKILL)
+        while True:
+            client.wait_for_workers(2)
+            again = client.run(lambda: (os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"]), on_error="ignore")
+            if len(again) == 2 and process not in dict(again.values()):
+                break
+        assert sorted(card for _, card in again.values()) == ["3", "5"]
+    assert one_card_each([]) == {}
 
 
 def test_threads_need_no_cluster():

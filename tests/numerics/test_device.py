@@ -36,6 +36,16 @@ def test_float64_is_chosen_where_the_card_has_it_at_full_rate(monkeypatch, capab
     assert device.precision("cpu") == torch.float32
 
 
+def test_cards_are_named_as_the_environment_names_them(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert device.cards() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-8f1b")
+    assert device.cards() == ["3", "GPU-8f1b"]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert device.cards() == []
+
+
 def test_devices_by_name():
     assert device.resolve("cpu") == "cpu"
     assert device.resolve("auto") == ("cuda" if torch.cuda.is_available() else "cpu")

@@ -163,6 +163,11 @@ def test_workers_that_cannot_do_the_work_are_named(client, workplace, monkeypatc
         cluster.require_workers(client)
 
 
+def test_workers_that_share_cards_are_named():
+    seen = [("a", "0"), ("a", "1"), ("b", "0"), ("b", "0,1"), ("b", "0,1"), ("c", ""), ("c", "")]
+    assert cluster.crowded(seen) == [("b", "0,1")]
+
+
 def test_an_address_that_nobody_answers_is_named(workplace, monkeypatch):
     monkeypatch.setattr(cluster, "PATIENCE", 1)
     with pytest.raises(ValueError, match=r"must be the address of a Dask scheduler, got tcp://127\.0\.0\.1:9"):
