@@ -48,6 +48,7 @@ SIDECARS = (".json", ".xmp", ".aae", ".thm", ".lrv", ".pp3", ".ini", ".db", ".ln
 LOOSE = Fault("no class folder", "Move the image into the folder of its class: class/image.")
 PACKED = (*archives.SUFFIXES, ".7z", ".rar")
 SYSTEM = Fault("system file: of a desktop, a disk station, a telephone or a camera, no sample", "Nothing to do.")
+SHORTCUT = Fault("shortcut: it holds the place of a folder alone", "Put the folder of images itself there.")
 BESIDE = Fault("system file: beside the folders of classes, no sample", "Nothing to do.")
 
 
@@ -116,6 +117,8 @@ def _misplaced(path: Path, parts: list[str], inside: Path) -> Fault | None:
             return Fault("link to a folder", "Put the images themselves there.")
     if parts[-1].lower().endswith(PACKED):
         return Fault("archive in a folder", "Unpack it: each image into the folder of its class.")
+    if len(parts) == 1 and parts[-1].lower().endswith(".lnk"):
+        return SHORTCUT
     if parts[-1].lower().endswith(SIDECARS):
         return BESIDE if len(parts) == 1 else SYSTEM
     if len(parts) == 1 and parts[-1].lower().endswith((".npz", ".npy", ".h5", ".hdf5")):

@@ -19,6 +19,7 @@ from diva.ingest.named import TorchvisionSource
 from diva.ingest.probes import probe, probe_rows
 from diva.ingest.readers import Source
 from diva.ingest.ready import open_ready
+from diva.ingest.ready_columns import names_beside
 from diva.store import ledger, parts, remote
 from diva.text.choices import Task
 from diva.text.labels import Spelling, absent_by_name, case_notes
@@ -231,6 +232,8 @@ def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> So
         counts, fault = (labels.total() + wait, len(labels), unusable), _first_fault(source) if unusable else ""
         notes = (f"{name}: {unusable} of {len(ready.labels)} rows cannot be used{fault}.",) * bool(unusable)
         notes += probe_rows(name, ready.features)
+        if there := names_beside(source.path):
+            notes += (f"{name}: its labels are numbers, and stay so; save {there}[labels] as labels to have names.",)
         return SourceContents(name, options, source, "features", *counts, files, width, labels, notes, wait)
     if isinstance(source, embedded.Slice):
         return SourceContents(name, options, source, "images", len(source.true), len(source.classes))
@@ -269,7 +272,8 @@ def _doubtful_names(name: str, source: readers.ArchiveSource) -> tuple[str, ...]
 def _unusable(name: str, source: readers.ImageSource) -> tuple[str, ...]:
     """A note on images, as far as their names tell, that will be set aside."""
     bad = [entry for entry in source.listed if entry.fault or not (entry.label or source.unlabelled)]
-    bad = [entry for entry in bad if source.table or entry.name.lower().endswith(SUFFIXES)]
+    ends = (*SUFFIXES, ".lnk")
+    bad = [entry for entry in bad if source.table or (entry.name.lower().endswith(ends) and not _is_system(entry))]
     first = "".join(f"{entry.name}: {'. '.join(entry.fault or images.UNNAMED)}" for entry in bad[:1])
     return (f"{name}: {len(bad)} of {len(source.listed)} files cannot be used; the first: {first}",) if bad else ()
 
@@ -300,16 +304,20 @@ def _may_be_listed(names: Sequence[str]) -> bool:
 def _inspect_listed(name: str, options: Mapping[str, Any], source: readers.ArchiveSource) -> SourceContents:
     """What an archive holds whose folders are no classes, but that has a list beside them: it is unpacked for this."""
     with tempfile.TemporaryDirectory(prefix="diva-") as folder:
-        images = source.unpacked(remote.local(source.source), Path(folder))
-        lists = headers_in(folders.root_of(Path(folder)))
-        chosen = lists_in(folders.root_of(Path(folder)), source.columns)
-        contents = _inspect_source(name, options, images)
+        try:
+            images = source.unpacked(remote.local(source.source), Path(folder))
+            lists = headers_in(folders.root_of(Path(folder)))
+            chosen = lists_in(folders.root_of(Path(folder)), source.columns)
+            contents = _inspect_source(name, options, images)
+        except ValueError as error:
+            raise ValueError(str(error).replace(folder, name)) from None
+    notes = tuple(said.replace(folder, name) for said in contents.notes)
     note = f"{name}: the labels are those of {', '.join(table.name for table in chosen)}, which lies in it."
     if len(chosen) != 1:
         said = "; ".join(f"{table.name} with the columns {', '.join(header)}" for table, header in lists.items())
         way = "--columns path=NAME,label=NAME says which name images and classes"
         note = f"{name} holds {said}: {'unpack it, and name the list that fits' if chosen else way}."
-    return replace(contents, source=source, files=(), notes=(*contents.notes, note, *_doubtful_names(name, source)))
+    return replace(contents, source=source, files=(), notes=(*notes, note, *_doubtful_names(name, source)))
 
 
 def _inspect_format(name: str, options: Mapping[str, Any], source: FormatSource) -> SourceContents:

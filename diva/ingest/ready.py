@@ -157,6 +157,10 @@ def _checked(path: Path, arrays: Mapping[str, Any]) -> Ready:
     if features.ndim != 2:
         got = f"{tuple(features.shape)}; save features.reshape(len(features), -1)"
         raise ValueError(f"features of {path} must have shape (n, p), got {got}.")
+    if features.shape[1] == 0 < len(features):
+        raise ValueError(
+            f"features of {path} must have at least 1 column, got {tuple(features.shape)}; save them anew."
+        )
     if np.dtype(features.dtype).kind not in "fiub":
         raise ValueError(f"features of {path} must be real numbers, got {features.dtype}; save them as such.")
     labels = np.full(len(features), "")

@@ -16,6 +16,7 @@ from diva.store.columns import further
 from diva.store.features import opened
 
 USED = ("features", "classes", *COLUMNS)
+CLASS_NAMES = ("classes", "class_names", "label_names", "target_names")
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 LARGEST = 1 << 26  # bytes of an array that is looked into
 
@@ -30,6 +31,16 @@ def columns_of(path: Path, rows: int) -> pl.DataFrame:
     }
     read = readers.get(path.suffix.lower())
     return further(pl.DataFrame(read(path, rows) if read else {}), USED)
+
+
+def names_beside(path: Path) -> str:
+    """The array of an .npz that looks as if it named the numbers which are its labels, and does not; may be empty."""
+    if path.suffix.lower() != ".npz":
+        return ""
+    with np.load(path, allow_pickle=False) as file:
+        beside = [name for name in CLASS_NAMES if name in file.files]
+        labels = file["labels"] if beside and "labels" in file.files else np.empty(0)
+    return beside[0] if labels.ndim == 1 and labels.dtype.kind in "iu" else ""
 
 
 def _parquet(path: Path, rows: int) -> dict[str, Any]:  # noqa: ARG001 - a table has as many everywhere

@@ -97,6 +97,22 @@ def test_what_desktops_and_disk_stations_leave_is_no_sample(tmp_path):
     assert sources.open_source(str(root), {}).checksum() != before, "they are still part of what was delivered"
 
 
+def test_a_shortcut_in_place_of_a_class_is_said(tmp_path):
+    root = album(tmp_path / "photos", "cat", "dog")
+    (root / "bird.lnk").write_bytes(b"L\0\0\0")
+    (root / "cat" / "dog.lnk").write_bytes(b"L\0\0\0")
+    (note,) = inspection.inspect_source(str(root), {}, "--core").notes
+    assert "1 of 6 files cannot be used; the first: bird.lnk: shortcut: it holds the place of a folder alone" in note
+
+
+def test_a_list_without_its_images_is_said_by_the_name_of_its_archive(tmp_path):
+    with zipfile.ZipFile(tmp_path / "list.zip", "w") as file:
+        file.writestr("labels.csv", "path,label\n0.png,cat\n1.png,dog\n")
+    with pytest.raises(ValueError, match=r"got none in 2 .* the first: .*/list.zip/[01].png: missing file") as raised:
+        inspection.inspect_source(str(tmp_path / "list.zip"), {}, "--core")
+    assert "diva-" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("members", "expected"),
     [

@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from diva.ingest import project
+from diva.ingest import inspection, project
 from diva.ingest.ready import open_ready, read_ready
+from diva.ingest.ready_columns import names_beside
 from diva.store.features import FeatureWriter
 
 X = np.random.default_rng(0).standard_normal((9, 4)).astype(np.float32)
@@ -100,6 +101,7 @@ def test_a_file_of_our_own_gives_its_class_names(tmp_path):
         ({"x_train": X, "y_train": np.arange(9)}, "features and labels missing, got x_train, y_train"),
         ({"features": X[:, 0], "labels": Y}, r"shape \(n, p\), got \(9,\)"),
         ({"features": X[None], "labels": Y}, r"shape \(n, p\), got \(1, 9, 4\)"),
+        ({"features": X[:, :0], "labels": Y}, r"at least 1 column, got \(9, 0\)"),
         ({"features": X[:5], "labels": Y}, r"one entry per row \(5\), got 9"),
         ({"features": X, "labels": Y, "sample_id": IDS[:3]}, "sample_id of .* must have one entry per row"),
         ({"features": X, "labels": np.zeros((9, 2))}, r"labels of .* must have shape \(n,\)"),
@@ -109,6 +111,15 @@ def test_a_file_of_our_own_gives_its_class_names(tmp_path):
 def test_arrays_that_do_not_fit_are_refused(tmp_path, save, arrays, message):
     with pytest.raises(ValueError, match=message):
         open_ready(save(tmp_path, **arrays))
+
+
+def test_names_beside_numbers_that_are_labels_are_said(tmp_path):
+    names = {"features": X, "class_names": np.array(["cat", "dog", "emu"])}
+    for labels, said in ((np.arange(9) % 3, "class_names"), (Y, "")):
+        path = npz(tmp_path, labels=labels, **names)
+        assert names_beside(path) == said
+        notes = " ".join(inspection.inspect_source(str(path), {}, "--core").notes)
+        assert ("save class_names[labels] as labels" in notes) == bool(said)
 
 
 def test_python_objects_are_refused(tmp_path):
