@@ -1,7 +1,7 @@
 """What the dataset derivative costs beside the plain matrix products that it needs.
 
     python -m benchmarks.derivative [--threads 2] [--repeats 5] [--out FILE.json] [--quick]
-    python -m benchmarks.derivative --device cuda --shape 2000000 2048 1000 --out FILE.json
+    python -m benchmarks.derivative --device cuda --shape 2000000 2048 1000 --fed --out FILE.json
 
     floor          4 products n×p×p (two ZᵀZ, two ZA) and 4 of n×p×k (three ZH, one ZᵀG), chunk by chunk as the
                    derivative does them, by torch or by scipy's BLAS, whichever took less
@@ -10,10 +10,15 @@
                    and (known) with those of an earlier round
     ridge grid     25 ridges in one go, and one fit: moments, factorisation, leave-one-out predictions
     ten times      the derivative of all rows over that of a tenth
+    matrix rate    of one large product in the same precision; the derivative's share of it, by its least products
+                   (symmetric ones at half) and by the floor's
+    fed            with --fed: the derivative of rows in half precision in the machine's memory, which stay on the
+                   device after their first pass
+    difference     of the derivative of the first 20,000 rows from the processor's in float64, of its largest value
 
 Ratios are of medians over interleaved repeats, of the least times, and of the least processor times (on a machine that
-others use, too, these mean most). Rows are random, not negative, of unit norm, float32, in memory. On a GPU the floor
-is the card's own matrix rate at these shapes: its share that is reached is 1 / (derivative / floor).
+others use, too, these mean most). Rows are random, not negative, of unit norm, in memory, on the device; float32 on the
+processor, on a card what stages take there.
 """
 
 import argparse
@@ -33,12 +38,14 @@ from diva.numerics import blas
 from diva.numerics.adjoint import member_pass
 from diva.numerics.chunks import InMemory
 from diva.numerics.derivative import dataset_derivative, outsider_derivatives
-from diva.numerics.device import chunk_size
+from diva.numerics.device import chunk_size, precision, resolve
 from diva.numerics.grid import choose_ridge
 from diva.numerics.leave_one_out import leave_one_out, leverage_factors
 from diva.numerics.losses import Loss
+from diva.numerics.normalize import Prepared
 from diva.numerics.precision import fit_ridge
-from diva.numerics.products import Workspace
+from diva.numerics.products import Workspace, exactly
+from diva.numerics.residence import Resident
 from diva.numerics.ridge import moments, solve
 
 SHAPES = ((200_000, 512, 100), (50_000, 1280, 100))
@@ -50,28 +57,35 @@ GRID = torch.logspace(-3, 1, 25, dtype=torch.float64).tolist()
 
 @dataclass(frozen=True)
 class Rows:
-    """A problem of n rows, p features, k classes."""
+    """A problem of n rows, p features, k classes, in chunks of ``size`` rows."""
 
     z: Tensor
     labels: Tensor
     k: int
+    size: int
 
     def chunks(self, n: int | None = None) -> InMemory:
         """The first n rows, or all."""
-        return InMemory(self.z[:n], self.labels[:n], chunk_size(self.z.shape[1], self.z.device.type))
+        return InMemory(self.z[:n], self.labels[:n], self.size)
+
+    def in_memory(self) -> Resident:
+        """The same in half precision in the machine's memory, which a card reads."""
+        z = self.z[:, :-1].half().cpu()
+        raw = InMemory(z.pin_memory() if self.z.is_cuda else z, self.labels.cpu(), self.size)
+        return Resident(Prepared(raw, "none", device=self.z.device, dtype=self.z.dtype))
 
 
-def rows(n: int, p: int, k: int, device: str = "cpu") -> Rows:
+def rows(n: int, p: int, k: int, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Rows:
     """Rows as a network gives them: not negative, of unit norm, a constant column last."""
     g = torch.Generator(device).manual_seed(0)
-    z = torch.randn(n, p, generator=g, device=device).clamp_min_(0)
+    z = torch.randn(n, p, generator=g, device=device, dtype=dtype).clamp_min_(0)
     z /= torch.linalg.vector_norm(z, dim=1, keepdim=True)
     z[:, -1] = 1
-    teacher = torch.randn(p, k, generator=g, device=device)
+    teacher = torch.randn(p, k, generator=g, device=device, dtype=dtype)
     labels = torch.cat([(part @ teacher).argmax(1) for part in z.split(8192)])
     wrong = torch.rand(n, generator=g, device=device) < 0.1
     labels[wrong] = torch.randint(k, (int(wrong.sum()),), generator=g, device=device)
-    return Rows(z, labels, k)
+    return Rows(z, labels, k, chunk_size(p, device))
 
 
 class Floor:
@@ -117,9 +131,9 @@ def torch_transposed(z: Tensor, values: Tensor, out: Tensor) -> None:
     torch.mm(z.T, values, out=out)
 
 
-def measure(shape: tuple[int, int, int], repeats: int, device: str = "cpu") -> dict[str, Any]:
+def measure(shape: tuple[int, int, int], repeats: int, device: str, dtype: torch.dtype, fed: bool) -> dict[str, Any]:
     """Times and ratios at one shape."""
-    problem, k = rows(*shape, device), shape[2]
+    problem, k = rows(*shape, device, dtype), shape[2]
     chunks = problem.chunks()
     model = solve(moments(chunks, k), RIDGE)
     adjoint, _ = member_pass(chunks, model, LOSS)
@@ -134,8 +148,37 @@ def measure(shape: tuple[int, int, int], repeats: int, device: str = "cpu") -> d
         "one fit": lambda: one_fit(problem),
         "25 ridges": lambda: choose_ridge(chunks, k, GRID),
     }
-    times = interleaved(work, repeats)
-    return {"n": shape[0], "p": shape[1], "k": k, "chunk": chunks.chunk_size, "ratios": ratios(times), "seconds": times}
+    if fed:
+        work["derivative, fed"] = lambda: dataset_derivative(fit_ridge(problem.in_memory(), k, RIDGE), LOSS)
+    times, rate = interleaved(work, repeats, device), matrix_rate(problem.z)
+    return {
+        "n": shape[0], "p": shape[1], "k": k, "chunk": problem.size, "precision": str(dtype).removeprefix("torch."),
+        "tflops": rate / 1e12, "difference": difference(problem),
+        "ratios": ratios(times, shape, rate), "seconds": times,
+    }  # fmt: skip
+
+
+def matrix_rate(like: Tensor, turns: int = 5) -> float:
+    """Operations a second of a large plain product, the best of some."""
+    side = 8192 if like.is_cuda else 2048
+    a, b = torch.randn(2, side, side, device=like.device, dtype=like.dtype)
+    out = torch.empty_like(a)
+
+    def product() -> None:
+        with exactly():
+            torch.mm(a, b, out=out)
+
+    return 2 * side**3 / float(interleaved({"": product}, turns, like.device.type)[""]["least"])
+
+
+def difference(problem: Rows, n: int = 20_000) -> float:
+    """Of the derivative of the first n rows from that in float64 on the processor, of its largest value."""
+    z, labels = problem.z[:n].cpu().double(), problem.labels[:n].cpu()
+    here, there = (
+        dataset_derivative(fit_ridge(chunks, problem.k, RIDGE), LOSS).values
+        for chunks in (InMemory(z, labels), problem.chunks(n))
+    )
+    return float((there - here).abs().max() / here.abs().max())
 
 
 def libraries(device: str) -> list[str]:
@@ -151,7 +194,9 @@ def one_fit(problem: Rows) -> None:
         (predictions.argmax(1) != labels).sum()
 
 
-def interleaved(work: dict[str, Callable[[], object]], repeats: int) -> dict[str, dict[str, float]]:
+def interleaved(
+    work: dict[str, Callable[[], object]], repeats: int, device: str = "cpu"
+) -> dict[str, dict[str, float]]:
     """Median and least wall seconds and least processor seconds of each, in turns; the first turn warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in work}
     processor: dict[str, list[float]] = {name: [] for name in work}
@@ -159,7 +204,7 @@ def interleaved(work: dict[str, Callable[[], object]], repeats: int) -> dict[str
         for name, run in work.items():
             start, began = time.perf_counter(), time.process_time()
             run()
-            if torch.cuda.is_available():
+            if device == "cuda":
                 torch.cuda.synchronize()
             if turn:
                 seconds[name].append(time.perf_counter() - start)
@@ -170,9 +215,10 @@ def interleaved(work: dict[str, Callable[[], object]], repeats: int) -> dict[str
     }
 
 
-def ratios(times: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+def ratios(times: dict[str, dict[str, float]], shape: tuple[int, int, int], rate: float) -> dict[str, dict[str, float]]:
     """The figures, by median and by least time."""
-    found = {}
+    (n, p, k), found = shape, {}
+    least, plain = 4 * n * p * p + 8 * n * p * k, 8 * n * p * p + 8 * n * p * k  # a product of n×p×k takes 2npk
     for by in BY:
         t = {name: each[by] for name, each in times.items()}
         floor = min(each for name, each in t.items() if name.startswith("floor"))
@@ -183,6 +229,9 @@ def ratios(times: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
             "pool / floor": t["pool"] / pool,
             "25 ridges / one fit": t["25 ridges"] / t["one fit"],
             "ten times the rows": t["derivative"] / t["a tenth"],
+            "share of the matrix rate": least / t["derivative"] / rate,
+            "share, by plain products": plain / t["derivative"] / rate,
+            **({"fed / derivative": t["derivative, fed"] / t["derivative"]} if "derivative, fed" in t else {}),
         }
     return {name: {by: round(found[by][name], 3) for by in found} for name in found["median"]}
 
@@ -193,16 +242,24 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--dtype", choices=("float32", "float64"), help="else float32, on a card what stages take")
     parser.add_argument("--shape", type=int, nargs=3, metavar=("N", "P", "K"))
+    parser.add_argument("--fed", action="store_true", help="also from half precision in the machine's memory")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows, three repeats: under a minute")
     options = parser.parse_args()
+    try:
+        resolve(options.device)
+    except ValueError as error:
+        parser.error(str(error))
     threads(options.threads)
     shapes, repeats = (QUICK, 3) if options.quick else (SHAPES, options.repeats)
     shapes = (tuple(options.shape),) if options.shape else shapes
-    found = [measure(shape, repeats, options.device) for shape in shapes]
+    dtype = getattr(torch, options.dtype) if options.dtype else precision(options.device)
+    found = [measure(shape, repeats, options.device, dtype, options.fed) for shape in shapes]
     for each in found:
-        print(f"n = {each['n']}, p = {each['p']}, k = {each['k']}")
+        print(f"n = {each['n']}, p = {each['p']}, k = {each['k']}, {each['precision']}, chunks of {each['chunk']}")
+        print(f"  one large product {each['tflops']:.3f} TFLOP/s, difference from float64 {each['difference']:.1e}")
         for name, ratio in each["ratios"].items():
             print(f"  {name:32} " + ", ".join(f"{ratio[by]:.2f} ({by})" for by in BY))
     if options.out:

@@ -10,6 +10,7 @@ and margins; with `members_and_pool` the pool's share of the second pass counts 
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,9 @@ def measure(n_pool: int, size: int, repeats: int) -> dict[str, Any]:
     """A round after the first that has added ``size`` rows."""
     both = rows(n_pool + n_pool // 10, P, K)
     second = Second(
-        Rows(both.z[n_pool:], both.labels[n_pool:], K), Rows(both.z[:n_pool], both.labels[:n_pool], K), size
+        replace(both, z=both.z[n_pool:], labels=both.labels[n_pool:]),
+        replace(both, z=both.z[:n_pool], labels=both.labels[:n_pool]),
+        size,
     )
     found: dict[str, Any] = {"pool": n_pool, "core": n_pool // 10, "added": size}
     for validate_on in ("members", "members_and_pool"):

@@ -1,14 +1,15 @@
 """How fast do images become features, against the bare network and against a plain loop?
 
     python -m benchmarks.extraction [--images FOLDER] [--weights FILE] [--backbone NAME] [--resize 256] [--crop 224]
-                                    [--device auto] [--quick] [--out FILE]
+                                    [--device auto] [--batch 64] [--quick] [--out FILE]
+    python -m benchmarks.extraction --device cuda --backbone resnet50 --batch 256 --count 8192 --out FILE
 
 In turns, on the same images (JPEG files of FOLDER, or photographs made up), in images per second:
 
-    bare, eager   the network as torch runs it, on batches that lie ready in memory (64 images, channels last)
+    bare, eager   the network as torch runs it, on batches that lie ready in memory (channels last)
     bare          the network as extraction runs it, on images that lie ready in memory as bytes
     extraction    `diva.vision.extraction.extract`: reading, decoding and resizing included
-    by torch      the same on the CPU where ONNX Runtime is not installed
+    by torch      on the CPU, the same where ONNX Runtime is not installed
     loop          one image after another decoded in the main process, then the network as torch runs it
     decoding      reading, decoding and resizing alone, on one thread
 
@@ -41,8 +42,6 @@ from diva.vision.decoding import read_image
 from diva.vision.extraction import extract
 from diva.vision.forward import Forward
 from diva.vision.transforms import ResizeCrop, Transform
-
-BATCH = 64
 
 
 class Ready(ImageFiles):
@@ -79,10 +78,10 @@ def eager(backbone: Backbone, images: Tensor, device: torch.device) -> Tensor:
         return features
 
 
-def loop(backbone: Backbone, transform: Transform, paths: list[str], device: torch.device) -> Tensor:
+def loop(backbone: Backbone, transform: Transform, paths: list[str], device: torch.device, batch: int) -> Tensor:
     """What one writes first."""
-    batches = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
-    parts = [eager(backbone, torch.stack([transform(read_image(p)) for p in batch]), device) for batch in batches]
+    batches = [paths[start : start + batch] for start in range(0, len(paths), batch)]
+    parts = [eager(backbone, torch.stack([transform(read_image(p)) for p in some]), device) for some in batches]
     return torch.cat(parts)
 
 
@@ -93,28 +92,28 @@ def seconds(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - processor
 
 
-def ways(backbone: Backbone, files: ImageFiles, device: torch.device) -> dict[str, Callable[[], object]]:
+def ways(backbone: Backbone, files: ImageFiles, device: torch.device, batch: int) -> dict[str, Callable[[], object]]:
     """What is measured."""
     ready = Ready(files)
-    batches = torch.stack([files[row] for row in range(len(files))]).split(BATCH)  # type: ignore[arg-type]
-    batches = [batch.to(memory_format=torch.channels_last) for batch in batches]
-    options: dict[str, Any] = {"batch_size": BATCH, "progress": False}
+    batches = torch.stack([files[row] for row in range(len(files))]).split(batch)  # type: ignore[arg-type]
+    batches = [some.to(memory_format=torch.channels_last) for some in batches]
+    options: dict[str, Any] = {"batch_size": batch, "progress": False}
     forward = Forward(backbone, device, files.steps)
     with mock.patch.object(onnx_runtime, "available", return_value=False):
         by_torch = Forward(backbone, device, files.steps)
+    on_the_processor = {"by torch": lambda: list(extract(by_torch, files, **options))} if device.type == "cpu" else {}
     return {
-        "bare, eager": lambda: [eager(backbone, batch, device) for batch in batches],
+        "bare, eager": lambda: [eager(backbone, some, device) for some in batches],
         "bare": lambda: list(extract(forward, ready, **options)),
         "extraction": lambda: list(extract(forward, files, **options)),
-        "by torch": lambda: list(extract(by_torch, files, **options)),
-        "loop": lambda: loop(backbone, files.transform, files.paths, device),
+        "loop": lambda: loop(backbone, files.transform, files.paths, device, batch),
         "decoding": lambda: [files.pixels(row) for row in range(len(files))],
-    }
+    } | on_the_processor
 
 
-def compare(backbone: Backbone, files: ImageFiles, device: torch.device, turns: int) -> dict[str, Any]:
+def compare(backbone: Backbone, files: ImageFiles, device: torch.device, batch: int, turns: int) -> dict[str, Any]:
     """Images per second and ratios, by wall clock and by processor time."""
-    measured = ways(backbone, files, device)
+    measured = ways(backbone, files, device, batch)
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in measured}
     for _ in range(turns):
         for name, work in measured.items():
@@ -127,15 +126,16 @@ def compare(backbone: Backbone, files: ImageFiles, device: torch.device, turns: 
         )
         for unit, clock in enumerate(("wall clock", "processor time"))
         for name, against in pairs.items()
+        if against in times
     }
     rates = {name: len(files) / statistics.median(wall for wall, _ in spent) for name, spent in times.items()}
     return {"images": len(files), "images_per_second": rates, "extraction_rate": ratios}
 
 
-def difference(backbone: Backbone, files: ImageFiles, device: torch.device) -> float:
+def difference(backbone: Backbone, files: ImageFiles, device: torch.device, batch: int) -> float:
     """Largest relative difference of a row of features between extraction and loop."""
-    expected = loop(backbone, files.transform, files.paths, device).numpy()
-    options: dict[str, Any] = {"batch_size": BATCH, "device": device.type, "progress": False}
+    expected = loop(backbone, files.transform, files.paths, device, batch).numpy()
+    options: dict[str, Any] = {"batch_size": batch, "device": device.type, "progress": False}
     got = np.concatenate([block.features for block in extract(backbone, files, **options)])
     return float((np.linalg.norm(got - expected, axis=1) / np.linalg.norm(expected, axis=1)).max())
 
@@ -150,6 +150,7 @@ def main() -> None:
     parser.add_argument("--resize", type=int, default=256)
     parser.add_argument("--crop", type=int, default=224)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--batch", type=int, default=64, help="images that travel together")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="128 images, one turn")
     parser.add_argument("--out", type=Path)
@@ -165,16 +166,17 @@ def main() -> None:
         step = max(1, len(found) // options.count)
         paths = found[::step][: options.count] or photographs(Path(folder), options.count)
         files = ImageFiles(paths, backbone.preset or ResizeCrop(options.resize, options.crop))
-        list(extract(backbone, ImageFiles(paths[:BATCH], files.transform), device=device.type, progress=False))
-        result = compare(backbone, files, device, options.turns)
-        result["largest_relative_difference"] = difference(backbone, files, device)
+        warm = ImageFiles(paths[: options.batch], files.transform)
+        list(extract(backbone, warm, batch_size=options.batch, device=device.type, progress=False))
+        result = compare(backbone, files, device, options.batch, options.turns)
+        result["largest_relative_difference"] = difference(backbone, files, device, options.batch)
     for name, rate in result["images_per_second"].items():
         print(f"{name:<14}{rate:8.1f} images/s")
     for name, ratio in result["extraction_rate"].items():
         print(f"extraction, {name}: {ratio:.2f}")
     print(f"largest relative difference of features from the loop's: {result['largest_relative_difference']:.1e}")
     if options.out:
-        what = {"backbone": options.backbone, "crop": options.crop, "device": device.type}
+        what = {"backbone": options.backbone, "crop": options.crop, "device": device.type, "batch": options.batch}
         options.out.write_text(json.dumps({"machine": description(), **what, **result}, indent=2) + "\n")
 
 

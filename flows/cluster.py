@@ -61,7 +61,7 @@ def local_cluster(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
     from diva.numerics.device import cards  # with torch
 
-    security, files = Security.temporary(), {}
+    security, files = Security.temporary(), {}  # type: ignore[no-untyped-call]
     for name, key in TLS.items():
         path = folder / f"{key}.pem"
         path.touch(0o600)
