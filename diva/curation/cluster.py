@@ -19,6 +19,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from diva.numerics import residence
 from diva.numerics.device import cards
 from diva.numerics.parallel import added, apply, tree
 from diva.store import paths
@@ -35,10 +36,15 @@ logger = logging.getLogger(__name__)
 
 
 class Cluster:
-    """A mapper (`diva.numerics.parallel`) whose parts are worked on by a Dask client's workers."""
+    """A mapper (`diva.numerics.parallel`) whose parts are worked on by a Dask client's workers.
 
-    def __init__(self, client: Any) -> None:
-        self.client = client
+    Args:
+        client: of Dask.
+        homes: whether each part goes to the same worker in every pass, where its rows stay.
+    """
+
+    def __init__(self, client: Any, *, homes: bool = False) -> None:
+        self.client, self.homes = client, homes
 
     def __call__(
         self, function: Callable[..., Any], shared: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]
@@ -46,7 +52,10 @@ class Cluster:
         """Sums and rows of all parts, as `diva.numerics.parallel.in_turn` gives them, to the bit."""
         # a task rather than scattered data: what is lost with a worker can be had again
         everywhere = self._submit(dict, shared)
-        groups = [parts[start : start + GROUP] for start in range(0, len(parts), GROUP)]
+        workers = sorted(self.client.nthreads()) if self.homes else []
+        homes = [workers[number % len(workers)] if workers else None for number in range(len(parts))]
+        pairs = list(zip(parts, homes, strict=True))
+        groups = [pairs[start : start + GROUP] for start in range(0, len(pairs), GROUP)]
         busy = 2 * sum(self.client.nthreads().values()) // GROUP + 1  # groups that keep every thread at work
         rows: list[tuple[Any, ...]] = []
 
@@ -57,21 +66,26 @@ class Cluster:
 
         return tree(sums(), added), rows
 
-    def _submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return self.client.submit(function, *arguments, pure=False, retries=TRIES)
+    def _submit(self, function: Callable[..., Any], *arguments: Any, home: str | None = None) -> Any:
+        where = {"workers": [home], "allow_other_workers": True} if home else {}  # where it is gone, any other
+        return self.client.submit(function, *arguments, pure=False, retries=TRIES, **where)
 
 
 class Group:
     """Parts that are added up where they were worked on.
 
     Until their sum has arrived here the result of each part is kept, so that a worker which dies takes only its own
-    results with it.
+    results with it. Each of the parts may name the worker that it goes to.
     """
 
     def __init__(
-        self, submit: Callable[..., Any], function: Callable[..., Any], shared: Any, parts: Sequence[Mapping[str, Any]]
+        self,
+        submit: Callable[..., Any],
+        function: Callable[..., Any],
+        shared: Any,
+        parts: Sequence[tuple[Mapping[str, Any], str | None]],
     ) -> None:
-        self.results = [submit(apply, function, shared, part) for part in parts]
+        self.results = [submit(apply, function, shared, part, home=home) for part, home in parts]
         self.rows = [submit(attrgetter("rows"), result) for result in self.results]
         each = (submit(attrgetter("sums"), result) for result in self.results)
         self.sums = tree(each, lambda first, second: submit(added, first, second))
@@ -99,6 +113,7 @@ def connected(address: str) -> Any:
     except (OSError, ValueError) as error:
         raise ValueError(f"{ADDRESS} must be the address of a Dask scheduler, got {address}: {error}.") from None
     require_workers(client)
+    client.run(residence.stay_anew)
     return client
 
 

@@ -170,12 +170,17 @@ def preparation(problem: Problem) -> Callable[[Any], Prepared]:
 
 
 def spread(rows: FeatureRows, prepare: Callable[[FeatureRows], Prepared]) -> Rows:
-    """Prepared rows that stay in memory; in parts, for the workers of a cluster, where the environment names one."""
+    """Prepared rows that stay in memory; in parts, for the workers of a cluster, where the environment names one.
+
+    On workers they stay where each has a card of its own.
+    """
     workers = cluster.mapper()
     if workers is None:
         return Resident(prepare(rows))
-    parts = cuts(rows.shape[0], cluster.PART, rows.chunk_size)
-    return Parts([prepare(rows.part(part)) for part in parts], workers)
+    parts = [prepare(rows.part(part)) for part in cuts(rows.shape[0], cluster.PART, rows.chunk_size)]
+    if parts[0].device.type == "cpu":
+        return Parts(parts, workers)
+    return Parts([Resident(part) for part in parts], cluster.Cluster(workers.client, homes=True))
 
 
 def gathered(chunks: Chunks) -> tuple[torch.Tensor, torch.Tensor]:

@@ -94,6 +94,11 @@ def rows_stay() -> Iterator[None]:
         _stays.pop()
 
 
+def stay_anew() -> None:
+    """Let go of what stays in this process; what comes stays until this is called again (a worker, between stages)."""
+    _stays[:] = [[]]
+
+
 class Resident:
     """Prepared rows that stay in memory after their first pass; of more than there is room for, the first do.
 
@@ -104,6 +109,9 @@ class Resident:
         self.source, self.device, self.files = source, source.device, cast(Files, source.chunks)
         self._used: dict[Hashable, Shelf] = {}
         self._whole = False  # whether a pass met all rows in memory, or put them there
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Resident, (self.source,)  # rows stay where they are
 
     @property
     def shape(self) -> tuple[int, int]:

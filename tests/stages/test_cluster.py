@@ -13,6 +13,7 @@ import torch
 
 from diva.curation import cluster, rows
 from diva.curation.noise import hopeless_share
+from diva.numerics import residence
 from diva.numerics.adjoint import member_pass
 from diva.numerics.derivative import dataset_derivative, outsider_derivatives
 from diva.numerics.losses import Loss
@@ -98,6 +99,21 @@ def test_pool_scores_come_back_in_the_order_of_the_rows(client, files):
     expected, got = (outsider_derivatives(chunks, model, adjoint, LOSS) for chunks in (whole(files), there))
     assert relative_error(got.derivative, expected.derivative) < 1e-9
     assert hopeless_share(there, model, member=True) == hopeless_share(whole(files), model, member=True)
+
+
+def test_rows_stay_with_the_workers_of_their_parts_until_another_stage_begins(client, files):
+    def stayed():
+        return client.run(lambda: residence.taken(torch.device("cpu")))
+
+    client.run(residence.stay_anew)
+    parts = [Resident(part) for part in spread(files, in_turn).parts]
+    there, here = Parts(parts, cluster.Cluster(client, homes=True)), spread(files, in_turn)
+    for _ in range(2):
+        assert torch.equal(moments(there, K).gram, moments(here, K).gram)
+        assert sum(stayed().values()) == N * (P + 1) * 4
+        assert min(stayed().values()) > 0
+    client.run(residence.stay_anew)
+    assert set(stayed().values()) == {0}
 
 
 @over_parts()
