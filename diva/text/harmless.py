@@ -7,7 +7,8 @@ from contextlib import suppress
 
 # all control characters but tab and line break
 CONTROL = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
-MARKS = re.compile(r"([!-/:-@\[-`{-~])")  # all that Markdown could read as more than itself
+# All that Markdown could read as more than itself; what stands between letters or digits, or ends a word, is itself.
+MARKS = re.compile(r"(?<=\d)\.(?=\d)|(?<=\w)[-/](?=\w)|(?<=[^\W\d])[.:](?= |$)|([!#$&*+:<>@\[\\_`{|}~./-]|(?<=\d)\))")
 
 
 def spare_encodings() -> None:
@@ -24,7 +25,7 @@ def plain(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Markdown that shows one line of ``text``: no image is fetched, nothing is linked or marked up."""
-    return MARKS.sub(r"\\\1", " ".join(plain(text).split()))
+    return MARKS.sub(lambda mark: f"\\{mark[1]}" if mark[1] else mark[0], " ".join(plain(text).split()))
 
 
 class Lines(logging.Formatter):
