@@ -107,6 +107,7 @@ def render(data: ReportData, limits: PageLimits) -> str:
         columns=slice_tables.by_column(data.run.tables["slices"]),
         audited=test_set.audited(data.run.tables["audit"]),
         test_labels=test_set.doubts(data.run.evaluate),
+        test_faults=test_set.faults(data.run, data.quarantine),
         changes=changes.compare(data.before, data.state, _previous(data.book)),
         aside=set_aside,
         copies=aside.copies(data.quarantine, frame),

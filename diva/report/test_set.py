@@ -1,15 +1,36 @@
-"""Labels of the test set that look wrong, in words and as a table."""
+"""The test set under the same lamp: what is wrong with it in figures, and the labels that look wrong as a table."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
+from diva.report.aside import COPIES, Quarantine
 from diva.report.names import shown_name
-from diva.store import paths
+from diva.report.run_metrics import RunMetrics
+from diva.store import manifest, paths
 from diva.text.words import Column, Row, Table, count, with_interval
 
 MOST_AUDITED = 20  # listed one by one
+
+
+def faults(run: RunMetrics, quarantine: Quarantine) -> tuple[tuple[str, str], ...]:
+    """How much of the test set is wrong in which way; nothing without a test set."""
+    if run.evaluate["test"]["kind"] != "test":
+        return ()
+    refused = [frame for (_, batch), frame in quarantine.items() if batch == "test"]
+    kinds = sum((Counter(manifest.kinds(frame)) for frame in refused), Counter[str]())
+    copies = {kind: amount for kind, amount in kinds.items() if kind in COPIES}
+    contrary = sum(amount for kind, amount in copies.items() if kind.endswith(manifest.CONTRARY))
+    amounts = {
+        "labels look wrong": run.evaluate.get("audit", {}).get("suspicious", 0),
+        "copies, set aside": sum(copies.values()),
+        "with another label": contrary,
+        "of classes the core lacks": run.evaluate["test"].get("unknown_class", 0),
+        "groups that train, too": len(run.straddling),
+    }
+    return tuple((name, count(amount)) for name, amount in amounts.items())
 
 
 def doubts(evaluate: Mapping[str, Any]) -> str:

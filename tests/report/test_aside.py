@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import polars as pl
 
-from diva.report import aside
+from diva.report import aside, test_set
+from diva.report.run_metrics import RunMetrics
 from diva.store import manifest
 from stages import report
 from tests.projects.finished_run import finish
@@ -36,3 +39,16 @@ def test_copies_are_shown_beside_what_stays_and_those_that_disagree_come_first()
         ("cat", "cat", "y/a.png", 0, False),
         ("owl", "", "in test", -1, False),
     ]
+
+
+def test_faults_of_the_test_set_are_counted_apart_from_all_others() -> None:
+    rows = [
+        manifest.Refused("a", "x/a.png", "cat", "same content: as y/a.png", ""),
+        manifest.Refused("b", "x/b.png", "dog", "same content under another label: as y/b.png", ""),
+        manifest.Refused(None, "x/broken.png", None, "zero bytes", ""),
+    ]
+    quarantine = {(stage, batch): manifest.refusals(rows) for stage, batch in (("download", "test"), ("fit", "core"))}
+    evaluate = {"test": {"kind": "test", "unknown_class": 4}, "audit": {"suspicious": 6}}
+    run = RunMetrics(evaluate, {}, {}, {}, {}, (), straddling={"patient 1": 2, "patient 2": 3})
+    assert [figure for _, figure in test_set.faults(run, quarantine)] == ["6", "2", "1", "4", "2"]
+    assert test_set.faults(replace(run, evaluate={"test": {"kind": "held_out"}}), quarantine) == ()
