@@ -183,7 +183,7 @@ def density(points: Numbers, sides: Mapping[str, npt.NDArray[np.bool_]]) -> Char
     kernel /= kernel.sum(0)
     data, layout, bare = [], dict[str, Any](), {"showticklabels": False, "ticks": "", "showgrid": False}
     for number, (name, side) in enumerate(sides.items(), 1):
-        counts = np.histogram2d(*points[side].T, CELLS, ends.T)[0]
+        counts = np.histogramdd(points[side], CELLS, [(low, high) for low, high in ends.T])[0]
         shares = 100 * (kernel @ counts @ kernel.T).T / max(counts.sum(), 1)
         data.append({
             "type": "heatmap", "name": name, "x": middle[0].round(3).tolist(), "y": middle[1].round(3).tolist(),
