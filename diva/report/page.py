@@ -79,48 +79,58 @@ def render(data: ReportData, limits: PageLimits) -> str:
     packed, images = embedded(
         data, frame, nearest, order, limits, {chart.name: chart.figure for chart in drawn}, len(library), points
     )
-    script = assets.script()
-    set_aside = aside.kinds(data.quarantine)
-    bad = {name: draw(data.run.tables[name]) for name, draw in summary.BAD.items()}
+    script, called = assets.script(), int(every["called"].sum())
     return assets.template().render(
         policy=assets.policy(script, assets.plotly()),
         script=Markup(script),  # noqa: S704  # ours
         style=Markup(assets.read("page.css")),  # noqa: S704  # ours
-        project=project(data.book),
-        takedowns=takedowns.digest(data.taken_down["sample_id"]),
         library=library,
         packed=packed,
         images=gallery.lines(images),
         charts={chart.name: chart for chart in drawn},
-        summary=summary.summarise(data.run),
-        sentences=summary.sentences(data.run),
-        headline=headline(data.run, int(every["called"].sum())),
-        called_wrong=summary.called_wrong(data.run),
-        sets=summary.sets(data.run),
-        panel=summary.panel(data.run),
-        recipe=claims.recipe(data.run),
-        rounds=summary.rounds(data.run),
-        slices=bad["slices"],
-        slice_filters=slice_tables.filters(data.run.tables["slices"]),
-        pairs=bad["pairs"],
-        deliveries=bad["deliveries"],
-        columns=slice_tables.by_column(data.run.tables["slices"]),
-        audited=test_set.audited(data.run.tables["audit"]),
-        test_labels=test_set.doubts(data.run.evaluate),
-        test_faults=test_set.faults(data.run, data.quarantine),
-        changes=changes.compare(data.before, data.state, _previous(data.book)),
-        aside=set_aside,
+        headline=headline(data.run, called),
+        aside=aside.kinds(data.quarantine),
         copies=aside.copies(data.quarantine, frame),
-        reviewed=reviewed.summarise(data.review, data.unreviewed, data.run.history),
-        review=ledger.newest_review(data.book),
-        provenance=provenance(data),
+        test_faults=test_set.faults(data.run, data.quarantine),
         amounts={
-            "called": count(int(every["called"].sum())), "samples": count(len(every)), "shown": count(len(frame)),
+            "called": count(called), "samples": count(len(every)), "shown": count(len(frame)),
             "thumbnails": count(len(images)), "megabytes": number(limits.megabytes), "evidence": count(len(nearest)),
             "map": by.about,
         },
         cut=len(frame) < len(every),
+        **of_project(data),
+        **of_run(data.run),
     )  # fmt: skip
+
+
+def of_project(data: ReportData) -> dict[str, Any]:
+    """What the page says of the ledger, of decisions of people, and of what changed."""
+    return {
+        "project": project(data.book),
+        "takedowns": takedowns.digest(data.taken_down["sample_id"]),
+        "changes": changes.compare(data.before, data.state, _previous(data.book)),
+        "reviewed": reviewed.summarise(data.review, data.unreviewed, data.run.history),
+        "review": ledger.newest_review(data.book),
+        "provenance": provenance(data),
+    }
+
+
+def of_run(run: RunMetrics) -> dict[str, Any]:
+    """What the page says of the figures of a run, as does the summary."""
+    return {
+        "summary": summary.summarise(run),
+        "sentences": summary.sentences(run),
+        "called_wrong": summary.called_wrong(run),
+        "sets": summary.sets(run),
+        "panel": summary.panel(run),
+        "recipe": claims.recipe(run),
+        "rounds": summary.rounds(run),
+        **{name: draw(run.tables[name]) for name, draw in summary.BAD.items()},
+        "slice_filters": slice_tables.filters(run.tables["slices"]),
+        "columns": slice_tables.by_column(run.tables["slices"]),
+        "audited": test_set.audited(run.tables["audit"]),
+        "test_labels": test_set.doubts(run.evaluate),
+    }
 
 
 def neighbours(data: ReportData, frame: pl.DataFrame, calls: int) -> dict[str, evidence.Evidence]:
