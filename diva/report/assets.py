@@ -54,13 +54,14 @@ def squeezed(raw: bytes) -> str:
 
 
 def policy(*scripts: str) -> str:
-    """Content-Security-Policy: these scripts, images of the page or from disk, and no other origin at all."""
+    """Content-Security-Policy: these scripts, images and sounds of the page or from disk, and no other origin."""
     allowed = " ".join(f"'sha256-{_hash(text)}'" for text in scripts)
     rules = {
         "default-src": "'none'",
         "script-src": allowed,
         "style-src": "'unsafe-inline'",
         "img-src": "'self' data: file:",
+        "media-src": "'self' file:",
         "connect-src": "'self'",
         "base-uri": "'none'",
         "form-action": "'none'",

@@ -8,7 +8,7 @@ import polars as pl
 
 from diva.report.run_metrics import RunMetrics
 from diva.store import ledger, tables
-from diva.store.columns import CAPTIONS
+from diva.store.columns import CAPTIONS, SOUND
 from diva.store.curated import called_wrong
 from diva.store.decisions import FORGOTTEN_ROW
 
@@ -32,6 +32,7 @@ SAMPLES: tables.Schema = {
     "weight": pl.Float64,  # null but for what was weighed
     "reason": pl.String,
     "caption": pl.String,  # what the delivery says of it in words
+    "sound": pl.String,  # path of its recording
 }
 LONGEST = 500  # characters of a caption that the page shows
 
@@ -58,7 +59,7 @@ class ReportData:
         columns: further columns of samples.
         review: people's newest decisions.
         unreviewed: the sets before people judged, oldest first: what the scores said of each sample.
-        captions: sample_id and caption of samples that have one.
+        captions: sample_id, caption and sound of samples that have one of them.
         places: of rows of the core on the map, by UMAP; None for principal components.
     """
 
@@ -112,14 +113,14 @@ def samples(data: ReportData) -> pl.DataFrame:
 
 
 def captions(*frames: pl.DataFrame) -> pl.DataFrame:
-    """sample_id and caption of the rows of releases that have one."""
+    """sample_id, caption and sound of the rows of releases that have one of them."""
     columns = [pl.col(name).cast(pl.String) for name in CAPTIONS]
-    empty = pl.DataFrame(schema=dict.fromkeys(("sample_id", *CAPTIONS), pl.String))
+    empty = pl.DataFrame(schema=dict.fromkeys(("sample_id", *CAPTIONS, SOUND), pl.String))
     whole = tables.stacked([frame.select(pl.col({*empty.columns} & {*frame.columns})) for frame in (*frames, empty)])
     caption = pl.coalesce(columns).str.slice(0, LONGEST)
-    return (
-        whole.select("sample_id", caption=caption).drop_nulls().unique("sample_id", keep="first", maintain_order=True)
-    )
+    said = whole.select("sample_id", caption=caption, sound=pl.col(SOUND).cast(pl.String))
+    some = pl.any_horizontal(pl.col("caption", "sound").is_not_null())
+    return said.filter(some).unique("sample_id", keep="first", maintain_order=True)
 
 
 def shown(frame: pl.DataFrame, most: int) -> pl.DataFrame:

@@ -98,6 +98,8 @@ def content(
     columns["others"] = {name: other(frame, scores) for name, scores in list(methods.items())[1:]}
     if frame["caption"].count():
         columns["captions"] = frame["caption"].to_list()
+    if frame["sound"].count():
+        columns["sounds"] = frame["sound"].to_list()
     columns["columns"] = by_column(frame, further)
     columns |= dict(zip("xy", placed(points), strict=True))
     row_of = {name: row for row, name in enumerate(columns["ids"])}

@@ -210,8 +210,12 @@ def embedded(
     paths = frame["path"].to_list()
     checked = links.folders_of(paths[row] for row in images)
     linked = links.within(paths, (*links.roots(data.book), *checked))
-    there = [int(link and Path(path).is_file()) for link, path in zip(linked, paths, strict=True)]
-    return gallery.packed(content | {"linked": there}), images
+    content |= {"linked": [int(link and Path(path).is_file()) for link, path in zip(linked, paths, strict=True)]}
+    if "sounds" in content:  # those alone that the page may load
+        sounds = content["sounds"]
+        playable = links.within((path or "" for path in sounds), (*links.roots(data.book), *checked))
+        content["sounds"] = [path if may else None for path, may in zip(sounds, playable, strict=True)]
+    return gallery.packed(content), images
 
 
 def project(book: ledger.Ledger) -> str:

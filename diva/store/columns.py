@@ -12,6 +12,7 @@ from diva.store import curated, index, manifest, release, tables
 OWN = frozenset({*manifest.SCHEMA, *index.SCHEMA, *release.TRAIN, *release.REMOVED, *curated.SCHEMA, "groups"})
 MOST = 64  # further columns of a delivery
 CAPTIONS = ("text", "caption")  # shown beside an image
+SOUND = "audio"  # path of a recording, which the page plays
 
 
 def further(frame: pl.DataFrame, used: Sequence[str] = ()) -> pl.DataFrame:

@@ -5,6 +5,7 @@ import gzip
 import json
 import math
 import re
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,13 @@ def test_a_bad_slice_leads_to_its_samples_and_words_of_a_delivery_are_shown(plac
     bad |= {"rest": 0.1, "p": 0.001, "q": 0.01, "error": 0.5, "weight": None}
     evaluation.write("slices", pl.DataFrame([bad], evaluation.SLICES))
     train = pl.read_parquet(paths.TRAIN)
-    train.with_columns(text=pl.lit("a cat on a <b>mat")).write_parquet(paths.TRAIN)
+    sound = paths.raw("core") / "purr #1.wav"
+    with wave.open(sound.as_posix(), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(2 * 4000))
+    outside = pl.col("sample_id") == state["sample_id"][8]
+    heard = pl.when(outside).then(pl.lit("../secret.wav")).otherwise(pl.lit(sound.as_posix()))
+    train.with_columns(text=pl.lit("a cat on a <b>mat"), audio=heard).write_parquet(paths.TRAIN)
     shown = curated.read("r001").with_columns(path=pl.lit("packs/core.npz"))
     curated.write(paths.curated("r001"), shown)
     with Reader(browser, written(megabytes=0)) as reader:
@@ -106,6 +113,12 @@ def test_a_bad_slice_leads_to_its_samples_and_words_of_a_delivery_are_shown(plac
         reader.press("j")
         facts = reader.page.locator("#panel dl").inner_text()
         assert "</script>north" in facts
+        reader.page.locator('#cards [data-row="8"]').click()
+        player = reader.page.locator("#panel audio")
+        assert player.count() == 0, "outside of the data"
+        reader.page.locator('#cards [data-row="3"]').click()
+        reader.page.wait_for_function("(one) => one.duration > 0", arg=player.element_handle())
+        assert player.evaluate("(one) => one.duration") == pytest.approx(0.5)
         assert reader.complaints == []
 
 

@@ -50,7 +50,7 @@ function wait(known) {
     for (const name of ["label", "given", "true", "batch", "round"]) says[name] = -1;
     for (const name of ["margin", "derivative", "weight", "x", "y"]) says[name] = null;
     for (const [name, value] of Object.entries(says)) known[name].push(value);
-    known.captions?.push(null);
+    for (const column of [known.captions, known.sounds]) column?.push(null);
     for (const column of known.columns) column.codes.push(-1);
     for (const other of Object.values(known.others)) [other.score.push(null), other.called.push(0)];
   });
@@ -88,9 +88,10 @@ function thumbnail(row) {
 }
 
 /** Where a sample's file lies, seen from this page: on disk, or at the server, whose token stands for the disk's root. */
-export function address(known, row) {
-  if (!known.linked[row]) return null; // outside the data
-  const path = known.paths[row].split("/").map(encodeURIComponent).join("/");
+export const address = (known, row) => (known.linked[row] ? locate(known.paths[row]) : null); // null: outside the data
+
+function locate(file) {
+  const path = file.split("/").map(encodeURIComponent).join("/");
   if (!path.startsWith("/")) return `../../${path}`;
   return meta("diva-review") ? `/${token}${path}` : `file://${path}`;
 }
@@ -140,6 +141,15 @@ export function picture(known, row, alt) {
   const image = make("img", { src: source, alt, class: kind, loading: "lazy", decoding: "async" });
   image.addEventListener("error", () => image.replaceWith(missing()), { once: true });
   return make("span", { class: "frame" }, image);
+}
+
+/** What plays a sample's recording, or its path where the browser cannot; null where there is none. */
+export function player(known, row) {
+  const file = known.sounds?.[row];
+  if (!file) return null;
+  const sound = make("audio", { src: locate(file), controls: true, preload: "metadata" });
+  sound.addEventListener("error", () => sound.replaceWith(name(file)), { once: true });
+  return sound;
 }
 
 /** A figure in few digits. */

@@ -1,5 +1,5 @@
 // The chosen sample: the decision, the evidence, its figures.
-import { make, button, name, labels, label, picture, figure, address, WAITING } from "./data.js";
+import { make, button, name, labels, label, picture, figure, address, player, WAITING } from "./data.js";
 import { decided } from "./decisions.js";
 import { STATUS } from "./gallery.js";
 
@@ -33,7 +33,7 @@ export class Panel {
     const { known, row } = this;
     const close = button({ class: "quiet close", "aria-label": "Close" }, () => this.gallery.choose(-1), "×");
     const image = picture(known, row, `The sample labelled ${label(known, known.given[row])}`);
-    return make("div", { class: "subject" }, close, image, make("h3", {}, ...labels(known, row)));
+    return make("div", { class: "subject" }, close, image, player(known, row), make("h3", {}, ...labels(known, row)));
   }
 
   form() {
