@@ -6,20 +6,22 @@ BIN := $(VENV)/bin
 PEERS := .peers
 AUDIT := .audit
 SBOM := .sbom
+LOCK := requirements.lock
 export DO_NOT_TRACK := 1
 # Stages are started as `python -m stages.<verb>`: the environment's interpreter comes first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install curate summary server test test-slow kill soak peers lint audit sbom faults types docs check format clean
+.PHONY: help install curate summary server test test-slow kill soak peers lint audit lock sbom faults types docs check format clean
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard $(LOCK))
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, got %d.%d; say which: make PYTHON=python3.11 …" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(wildcard $(LOCK)),--require-hashes --no-deps --requirement $(LOCK),--use-pep517 --constraint constraints.txt --editable .)
+	$(if $(wildcard $(LOCK)),$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .)
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
@@ -77,6 +79,10 @@ $(AUDIT)/.installed:
 	$(PYTHON) -m venv $(AUDIT)
 	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check "pip-audit>=2.10,<3"
 	@touch $@
+
+lock: $(VENV)/.installed ## Write requirements.lock: each file that `make install` takes here, with the hash that it then must have.
+	$(BIN)/python .ci/lock.py > $(LOCK).tmp
+	@mv $(LOCK).tmp $(LOCK)
 
 sbom: $(SBOM)/.installed $(VENV)/.installed ## Write sbom.json: what is installed here, with versions and licences (CycloneDX).
 	$(SBOM)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file sbom.json $(BIN)/python

@@ -51,7 +51,7 @@ LABELS = {  # by tests/pipeline/test_label_next.py, with the file that comes bac
 # What takes from a quarter of an hour to hours, or the network; that make knows it is looked at here.
 LONG = {
     f"make {target}"
-    for target in ("install", "test", "check", "test-slow", "kill", "faults", "audit", "soak", "docs", "sbom")
+    for target in ("install", "test", "check", "test-slow", "kill", "faults", "audit", "soak", "docs", "lock", "sbom")
 }
 SITE = {  # pages of the site: its Python, and that the command line takes its commands, in test_site.py
     # there on two versions
