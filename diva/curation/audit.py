@@ -36,7 +36,7 @@ def audit(trial: Trial, training: Training, ridge: float) -> tuple[pl.DataFrame,
         return tables.empty(evaluation.AUDIT), {"suspicious": 0, "message": NO_TEST_SET}
     problem, test = trial.problem, trial.exam.rows
     head = train(rows.prepared(training.frame, problem), len(problem.classes), ridge, training.weights)
-    outputs = torch.cat([head.outputs(z).double().cpu() for z, _, _ in trial.test])
+    outputs = torch.cat([head.outputs(z).double() for z, _, _ in trial.test]).cpu()
     given = torch.from_numpy(rows.codes(test["label"], problem.classes)).long()
     soft = 1 - torch.softmax(problem.temperature * outputs, 1).gather(1, given[:, None])[:, 0]
     seen = predictions(outputs)

@@ -263,5 +263,5 @@ def _centre(chunks: Chunks) -> Tensor:
     """Mean of the unit rows (p,), float32."""
     total = torch.zeros(chunks.shape[1] - 1, dtype=torch.float64)
     for z, _, _ in chunks:
-        total += unit(z[:, :-1].float()).double().sum(0).cpu()
+        total = total.to(z.device) + unit(z[:, :-1].float()).double().sum(0)
     return (total / max(1, chunks.shape[0])).float()

@@ -37,8 +37,7 @@ TRIMS = {"all": False, "trimmed": True}  # losses that do not ask the noise, as 
 
 def outputs_of(chunks: Chunks, model: RidgeModel) -> Tensor:
     """zW (n, q) on the CPU."""
-    nothing = torch.zeros(0, model.head.shape[1], dtype=torch.float64)
-    return torch.cat([nothing, *(products.times(z, model.head.to(z)).double().cpu() for z, _, _ in chunks)])
+    return torch.cat([model.head[:0], *(products.times(z, model.head.to(z)).double() for z, _, _ in chunks)]).cpu()
 
 
 def assess_target_noise(core: TargetFit, pool: Chunks, targets: Tensor, name: TargetLossName) -> Noise:
@@ -80,9 +79,7 @@ def extend_target_round(
     values, mean = target_derivative(union, loss, validating)
     derivative = values[n:]
     work = Workspace()
-    factor = torch.cat(
-        [torch.zeros(0).double(), *(products.squares(z, model.root.to(z), work).cpu() for z, _, _ in pool)]
-    )
+    factor = torch.cat([model.root[0, :0], *(products.squares(z, model.root.to(z), work) for z, _, _ in pool)]).cpu()
     gain = derivative / (1 + factor)
     margin = target_margins(loss.name, *(loo_predictions_of_targets(union).values, union.targets))[n:].amin(1)
     candidate = gain < 0 if not loss.trim else (gain < 0) & (margin > -THRESHOLD)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from diva.numerics import products
 from diva.numerics.chunks import Chunks
+from diva.numerics.device import onto
 from diva.numerics.expected_variance import Outlook
 from diva.numerics.precision import RidgeFit
 from diva.numerics.products import Workspace
@@ -39,10 +40,10 @@ def target_outlook(
     if temperature is not None:
         likelier = torch.sigmoid(temperature * (outputs - 0.5).abs())
         u, probability = 2 * (1 - likelier).mean(1), likelier.prod(1)
-    gram, work = torch.zeros(p, p).double(), Workspace()
+    gram, weights, work = torch.zeros(p, p).double(), u, Workspace()
     for z, _, part in chunks:
-        gram = gram.to(z.device)
-        products.add_gram(gram, z, u[part].to(z), work)
+        gram, weights = gram.to(z.device), onto(weights, z.device)
+        products.add_gram(gram, z, weights[part].to(z), work)
     said = Outlook(codes, probability, u, torch.full((n,), torch.nan).double())
     members = RidgeFit(trained.chunks, target_moments(trained.chunks, trained.targets), trained.model)
     return members, (Moments(products.mirror(gram), gram.new_zeros(p, 0), n), said)

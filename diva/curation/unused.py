@@ -48,13 +48,13 @@ def explain(
 
 def predicted_classes(candidates: pl.DataFrame, model: RidgeModel, problem: rows.Problem) -> dict[str, pl.Series]:
     """Suggested label argmax f, and the soft score 1 − softmax(T f)_y, of rows outside the model."""
-    codes, scores = [torch.zeros(0, dtype=torch.int64)], [torch.zeros(0, dtype=torch.float64)]
+    codes, scores = [model.head.new_zeros(0, dtype=torch.int64)], [model.head.new_zeros(0)]
     for z, labels, _ in rows.prepared(candidates, problem):
         outputs = times(z, model.head.to(z)).double()
-        codes.append(outputs.argmax(1).cpu())
-        scores.append(1 - torch.softmax(problem.temperature * outputs, 1).gather(1, labels[:, None])[:, 0].cpu())
+        codes.append(outputs.argmax(1))
+        scores.append(1 - torch.softmax(problem.temperature * outputs, 1).gather(1, labels[:, None])[:, 0])
     names = [problem.classes[code] for code in torch.cat(codes).tolist()]
-    return {"suggested_label": pl.Series(names, dtype=pl.String), "score": pl.Series(torch.cat(scores).numpy())}
+    return {"suggested_label": pl.Series(names, dtype=pl.String), "score": pl.Series(torch.cat(scores).cpu().numpy())}
 
 
 def reasons(choice: Choice, policy: Policy) -> pl.Series:
