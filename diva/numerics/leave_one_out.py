@@ -81,11 +81,11 @@ def from_outputs(
     outputs: Tensor, labels: Tensor, weights: Tensor, leverage_factor: Tensor, ridge: float, conditions: Conditions
 ) -> LeaveOneOut:
     """The same from plain predictions ``outputs`` (m, k) and g (m,) at hand."""
-    leverage = weights * leverage_factor
+    leverage, kind = weights * leverage_factor, outputs.dtype  # of which all that waits holds the first alone
 
     def error() -> ValueError:
         return ValueError(
-            f"leverage must be below 1, got {float(leverage.max())} at ridge {ridge} in {outputs.dtype}; "
+            f"leverage must be below 1, got {float(leverage.max())} at ridge {ridge} in {kind}; "
             "use float64 or a larger ridge."
         )
 

@@ -4,6 +4,7 @@ A card computes while Python goes on, until it is asked for a number or for how 
 is not page-locked is copied. However many chunks there are, a pass asks as often.
 """
 
+import weakref
 from collections import Counter
 
 import pytest
@@ -158,6 +159,17 @@ def test_results_do_not_depend_on_when_conditions_are_looked_at(request):
     got = results()
     assert all(torch.equal(*pair) for pair in zip(got[:-1], expected[:-1], strict=True))
     assert leave_one_out.choose_temperature(got[-1], some) == best
+
+
+@pytest.mark.usefixtures("later")
+def test_what_waits_to_be_looked_at_holds_no_predictions():
+    q, waiting = problem(), conditions.Conditions()
+    outputs = torch.zeros(30, 4).double()
+    alive = weakref.ref(outputs)
+    leave_one_out.from_outputs(outputs, q.labels, q.weights, torch.zeros(30), 0.05, waiting)
+    del outputs
+    assert alive() is None
+    waiting.settle()
 
 
 @pytest.mark.parametrize("when", [None, "later"])
