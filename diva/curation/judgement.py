@@ -179,8 +179,8 @@ def judge(subject: Newest, trial: trials.Trial, learners: Sequence[Learner], mos
         learners: that judge beside the head; none in the midst of a night.
         most: rows that train each of them at most.
     """
-    trained, errors, about = panel.sets(trial, subject.core, subject.pool, subject.members, learners, most)
     used = evaluation.release_set(tables.read_json(paths.metrics("release")))
+    trained, errors, about = panel.sets(trial, subject.core, subject.pool, subject.members, used, learners, most)
     return Comparison(subject, trial, trained, errors, about, used)
 
 

@@ -12,7 +12,7 @@ import torch
 from diva.curation import rows
 from diva.curation.evaluation import Errors, train
 from diva.curation.reweight import reweight
-from diva.curation.trials import HeadScore, Training, Trial
+from diva.curation.trials import Training, Trial
 from diva.numerics.precision import fit_ridge
 from diva.numerics.residence import in_own_span
 from diva.store import ledger, release
@@ -45,7 +45,13 @@ def training_sets(trial: Trial, core: pl.DataFrame, pool: pl.DataFrame, members:
 
 
 def sets(
-    trial: Trial, core: pl.DataFrame, pool: pl.DataFrame, members: pl.DataFrame, learners: Sequence[Learner], most: int
+    trial: Trial,
+    core: pl.DataFrame,
+    pool: pl.DataFrame,
+    members: pl.DataFrame,
+    used: str,
+    learners: Sequence[Learner],
+    most: int,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Errors], dict[str, Any]]:
     """The training sets side by side.
 
@@ -54,6 +60,7 @@ def sets(
         core: its index.
         pool: the newest index.
         members: the newest set, with its weights.
+        used: name of the set that the release is, to which the others are compared as to the core.
         learners: that judge the sets beside the head; none in the midst of a night.
         most: rows that train each of them at most.
 
@@ -73,13 +80,12 @@ def sets(
     # said, not stored: figures of a version are the same whenever they are made
     if learners:
         logger.info("seconds of training: %s", ", ".join(f"{name} {seconds[name]:.2f}" for name in learners))
-    described = {
-        name: {
-            **figures(trial, heads[name], errors[name], errors["core"], len(training.frame)),
-            **({"panel": panel_figures(trial, judged.errors[name], judged.errors["core"])} if learners else {}),
-        }
-        for name, training in compared.items()
-    }
+    described: dict[str, dict[str, Any]] = {}
+    for name, training in compared.items():
+        compare = _compared(trial, errors[name], errors["core"], errors[used])
+        described[name] = {"size": len(training.frame), **heads[name].figures, **compare}
+        if learners:
+            described[name]["panel"] = panel_figures(trial, *(judged.errors[each] for each in (name, "core", used)))
     return described, errors, judged.about
 
 
@@ -117,30 +123,27 @@ def _without(training: Training, allowed: pl.Series) -> Training:
     return Training(training.frame.filter(allowed), None if training.weights is None else training.weights[mask])
 
 
-def panel_figures(trial: Trial, errors: Mapping[str, Errors], baseline: Mapping[str, Errors]) -> dict[str, Any]:
-    """Mean over learners and each, with the paired difference to the baseline."""
-    each = {name: _compared(trial, errors[name], baseline[name]) for name in errors}
-    means: list[Errors] = [np.mean(list(some.values()), axis=0) for some in (errors, baseline)]
+def panel_figures(
+    trial: Trial, errors: Mapping[str, Errors], core: Mapping[str, Errors], release: Mapping[str, Errors]
+) -> dict[str, Any]:
+    """Mean over learners and each, with the paired differences to the core and to the release."""
+    compared = errors, core, release
+    each = {name: _compared(trial, *(some[name] for some in compared)) for name in errors}
+    means: list[Errors] = [np.mean(list(some.values()), axis=0) for some in compared]
     return {"mean": _compared(trial, *means), "learners": each}
 
 
-def _compared(trial: Trial, errors: Errors, baseline: Errors) -> dict[str, float]:
-    return {**trial.interval(errors), **trial.interval(errors - baseline, "difference")}
+def _compared(trial: Trial, errors: Errors, core: Errors, release: Errors) -> dict[str, float]:
+    return {
+        **trial.interval(errors),
+        **trial.interval(errors - core, "difference"),
+        **trial.interval(errors - release, "release_difference"),
+    }
 
 
 def unflagged(members: pl.DataFrame) -> pl.DataFrame:
     """Members without those that the release leaves out as called wrong."""
     return members.join(release.left_out(members), on="sample_id", how="anti", maintain_order="left")
-
-
-def figures(trial: Trial, head: HeadScore, errors: Errors, baseline: Errors, size: int) -> dict[str, float]:
-    """One set's figures, and the paired difference to the baseline."""
-    return {
-        "size": size,
-        **head.figures,
-        **trial.interval(errors),
-        **trial.interval(errors - baseline, "difference"),
-    }
 
 
 def by_round(

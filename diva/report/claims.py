@@ -63,6 +63,15 @@ def best(run: RunMetrics) -> str:
     return min(order(run), key=lambda name: (mean(run, name)["error"], name != run.used))
 
 
+def surely_best(run: RunMetrics) -> bool:
+    """Whether the set of the lowest error beats the release by more than chance, on labels that a test set vouches for.
+
+    Rows held out of the core do not count: where their labels are wrong, they prefer what learned the same mistakes.
+    """
+    above: float = mean(run, best(run)).get("release_difference_high", 0.0)
+    return run.evaluate["test"]["kind"] == "test" and above < 0
+
+
 def gain(run: RunMetrics) -> str:
     """What the release is worth beside the core and the best set."""
     release, core = mean(run, run.used), mean(run, "core")
@@ -74,14 +83,20 @@ def gain(run: RunMetrics) -> str:
     text += f"{percent(core['error'], 1)} %: {change}{judges}"
     if best(run) == run.used:
         return f"{text}; no set is better"
-    return f"{text}; best is {shown(best(run))} with {percent(mean(run, best(run))['error'], 1)} %"
+    if not surely_best(run):
+        return f"{text}; no set is better for sure"
+    return f"{text}; the set “{shown(best(run))}” is better for sure, {percent(mean(run, best(run))['error'], 1)} %"
 
 
 def recipe(run: RunMetrics) -> str:
-    """How to get the set of the lowest error."""
+    """How to get the set of the lowest error, where it is worth having."""
     name = best(run)
     if name == run.used:
         return f"★ {shown(name)} is the release: {paths.TRAIN.as_posix()}."
+    if not surely_best(run):
+        held_out = run.evaluate["test"]["kind"] != "test"
+        why = "judged on labels that may be wrong" if held_out else "by no more than chance beside the release"
+        return f"★ {shown(name)} has the lowest error, {why}: the settings may stay."
     how = f"set {RECIPES[name]} in params.yaml, then diva run" if name in RECIPES else "no setting makes it"
     how = f"it lies in {paths.CORE.as_posix()}" if name == "core" else how
     return f"★ {shown(name)} has the lowest error; {how}."
@@ -124,5 +139,7 @@ def gains(figures: Mapping[str, Any]) -> tuple[str, ...]:
             if judged(each) == verdict
         ]
         lines.append(f"The release is {verdict} than the core for {', '.join(names) or 'no learner'}.")
-    none = all(judged(each) not in ("better", "worse") for each in figures["learners"].values())
-    return ("No learner tells the release from the core for sure.",) if none else tuple(lines)
+    if any(judged(each) for each in figures["learners"].values()):
+        return tuple(lines)
+    all_together = "; their mean does." if judged(figures["mean"]) else "."
+    return (f"No learner alone tells the release from the core for sure{all_together}",)
