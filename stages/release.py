@@ -15,12 +15,13 @@ def main() -> None:
     settings, book = section.read("release", ReleaseSettings), ledger.read()
     newest = book.latest
     weights = tables.read(paths.WEIGHTS, release.WEIGHTS)
-    sources = [index.read(path, further=True) for path in (paths.CORE, paths.pool(ledger.newest_pool(book)))]
-    core, pool = (source.select(list(index.SCHEMA)) for source in sources)
-    state = release.complete(curated.read(newest), weights, pool, release.obeyed(book), release.read_calls())
+    state, path = curated.read(newest), paths.pool(ledger.newest_pool(book))
+    pool = index.read(path) if release.has_others(weights, state) else tables.empty(index.SCHEMA)
+    state = release.complete(state, weights, pool, release.obeyed(book), release.read_calls())
+    sources = [index.described(source) for source in (paths.CORE, path)]
     judged = tables.read_json(paths.metrics("reweight"))
     verdict, chosen = release.verdict(settings.weights, judged.get("held_out")), judged.get("set")
-    train, removed = release.frames(state, weights, verdict.weighted, settings.flagged, index.group_names(core, pool))
+    train, removed = release.frames(state, weights, verdict.weighted, settings.flagged, index.group_names(*sources))
     for path, frame, schema in ((paths.TRAIN, train, release.TRAIN), (paths.REMOVED, removed, release.REMOVED)):
         tables.write(path, release.with_targets(columns.described(frame, *sources)), schema)
     if manifest.task() == "multilabel":

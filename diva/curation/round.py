@@ -128,14 +128,15 @@ def decide(basis: Basis, policy: Policy, methods: Methods, rule: "Rules | None" 
     added = choice.candidates[choice.turn.index.tolist()]
     judged = pl.concat([frame.select(curated.ROWS) for frame in (choice.members.rows, added)])
     scored = rule.score(judged, problem, policy.clean_up, methods, rows.group_numbers(judged, basis.groups)).table
-    undecided = scored.join(decisions, on="sample_id", how="anti", maintain_order="left")
+    undecided = scored.filter("flagged").join(decisions, on="sample_id", how="anti", maintain_order="left")
     given = judged.select("sample_id", given_label="label")
     called = undecided.join(given, on="sample_id", how="left", maintain_order="left")
     parts = [additions(added["sample_id"], choice, scored), corrections(called, policy.clean_up, problem.task)]
     changes = tables.conform(pl.concat(parts), curated.CHANGES, "changes")
-    after = curated.apply(UNNAMED, basis.state, changes, basis.pool, decisions)
+    after = curated.apply(UNNAMED, basis.state, changes, basis.pool, decisions, only=("status", *curated.ROWS))
     moments = rule.moments_of(curated.members(after), choice.members, problem)
-    features = basis.pool.join(after, on="sample_id", how="semi")["checksum"].unique().sort()
+    checksums = basis.pool.select("sample_id", "checksum").join(after, on="sample_id", how="semi")["checksum"]
+    features = checksums.unique().sort()
     return Outcome(changes, moments, features.to_list(), choice)
 
 
@@ -154,7 +155,7 @@ def choose(basis: Basis, policy: Policy, methods: Methods) -> Choice:
     the core's moments.
     """
     problem, decisions, classes = basis.problem, basis.decisions, len(basis.problem.classes)
-    frame = reviewed(present(basis.state, decisions), decisions)
+    frame = reviewed(present(basis.state, decisions), decisions).select(curated.ROWS)
     members = Counted(frame, rows.moments_of(frame, basis.stored, problem))
     candidates, core = reviewed(basis.unused, decisions), reviewed(basis.core.rows, decisions)
     core_fit = rows.fitted(Counted(core, rows.moments_of(core, basis.core, problem)), problem, basis.groups)

@@ -12,6 +12,7 @@ from people and stand above them:
 The given label never changes. All functions are pure; order and content depend on the arguments alone.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import get_args
 
@@ -65,9 +66,12 @@ ROWS = ("sample_id", "label", "features", "row")  # what it takes to train on a 
 VALUES = ("derivative", "margin", "score", "suggested_label")
 
 
-def read(round_: str | Path) -> pl.DataFrame:
-    """The curated set after a round of the work tree (``r007``), or at a path; `diva.versions` reads versions."""
-    return tables.read(paths.curated(round_) if isinstance(round_, str) else round_, SCHEMA)
+def read(round_: str | Path, only: Collection[str] | None = None) -> pl.DataFrame:
+    """The curated set after a round of the work tree (``r007``), or at a path; `diva.versions` reads versions.
+
+    Its columns are all of `SCHEMA`, or ``only`` some.
+    """
+    return tables.read(paths.curated(round_) if isinstance(round_, str) else round_, SCHEMA, only=only)
 
 
 def write(path: Path, frame: pl.DataFrame) -> None:
@@ -114,6 +118,7 @@ def apply(
     changes: pl.DataFrame,
     pool: pl.DataFrame,
     review: pl.DataFrame,
+    only: Collection[str] = tuple(SCHEMA),
 ) -> pl.DataFrame:
     """The curated set after a round.
 
@@ -123,6 +128,7 @@ def apply(
         changes: what the round changes, a row each.
         pool: index that holds at least the samples it adds.
         review: decisions of people, at most one per sample; those on samples not in the set have no effect yet.
+        only: columns of the set; others are not computed.
 
     Raises:
         ValueError: what does not fit the set: an unknown change or decision, an addition that is there already or not
@@ -138,9 +144,16 @@ def apply(
     members = state.filter(pl.col("status") == "member")["sample_id"]
     _require(changes.filter(pl.col("change") != "add")["sample_id"], members, "changes must be of members only")
     reviewed = review.select("sample_id", "decision", "note", reviewed_label="label")
-    joined = state.join(_by_sample(changes), on="sample_id", how="left", maintain_order="left")
-    joined = joined.join(reviewed, on="sample_id", how="left", maintain_order="left")
-    return ordered(_judged(joined, round_))
+    judged = _judged(with_columns_of(state, _by_sample(changes), reviewed).lazy(), round_)
+    return ordered(judged.select({*only, "batch", "row"}).collect()).select(only)
+
+
+def with_columns_of(rows: pl.DataFrame, *others: pl.DataFrame) -> pl.DataFrame:
+    """Rows, and what tables of one row a sample say of them; a join of the whole would copy all columns."""
+    beside = rows.select("sample_id")
+    for other in others:
+        beside = beside.join(other, on="sample_id", how="left", maintain_order="left")
+    return rows.hstack(beside.drop("sample_id"))
 
 
 def _require_known(frame: pl.DataFrame, column: str, values: tuple[str, ...]) -> None:
@@ -151,7 +164,8 @@ def _require_known(frame: pl.DataFrame, column: str, values: tuple[str, ...]) ->
 
 
 def _require(wanted: pl.Series, allowed: pl.Series, message: str) -> None:
-    others = sorted(set(wanted) - set(allowed), key=str)
+    there = allowed.filter(allowed.is_in(wanted.implode(), nulls_equal=True))  # the wanted are few, the allowed many
+    others = sorted(set(wanted) - set(there), key=str)
     if others:
         raise ValueError(f"{message}, got {len(others)} others (first: {others[0]}).")
 
@@ -160,9 +174,9 @@ def _additions(previous: pl.DataFrame, changes: pl.DataFrame, pool: pl.DataFrame
     """Rows of the pool's index that the round adds."""
     added = changes.filter(pl.col("change") == "add")["sample_id"]
     _require(added, pool["sample_id"], "changes must add samples of the pool")
-    present = set(added) & set(previous["sample_id"])
+    present = previous["sample_id"].is_in(added.implode()).sum()
     if present or added.is_duplicated().any():
-        raise ValueError(f"changes must add each sample once, got {len(present)} that are in the set already.")
+        raise ValueError(f"changes must add each sample once, got {present} that are in the set already.")
     return pool.join(added.to_frame(), on="sample_id", how="semi", maintain_order="left")
 
 
@@ -194,6 +208,8 @@ def _foreign(labels: pl.Series, previous: pl.DataFrame, pool: pl.DataFrame) -> p
 
 def reviewed(frame: pl.DataFrame, review: pl.DataFrame) -> pl.DataFrame:
     """``frame`` as people left it: without what they rejected, under the labels they gave or let stand."""
+    if review.is_empty():
+        return frame
     said = review.select("sample_id", "decision", reviewed="label")
     joined = frame.join(said, on="sample_id", how="left", maintain_order="left")
     rest = joined.filter(pl.col("decision").ne_missing("reject"))
@@ -217,7 +233,7 @@ def _by_sample(changes: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _judged(joined: pl.DataFrame, round_: str) -> pl.DataFrame:
+def _judged(joined: pl.LazyFrame, round_: str) -> pl.LazyFrame:
     """Status, label, flag and reason after the round; people's decisions first, then the scores'."""
     decision, judged = pl.col("decision"), pl.col("decision").is_not_null()
     removes, relabels, flags = (pl.col(f"to_{name}").fill_null(value=False) for name in ("remove", "relabel", "flag"))
@@ -274,7 +290,8 @@ def ordered(frame: pl.DataFrame) -> pl.DataFrame:
     if not positions:
         return frame
     position = pl.col("batch").replace_strict(positions, return_dtype=pl.Int64)
-    return frame.sort(position, "row", maintain_order=True)
+    order = frame.select(pl.arg_sort_by(position, "row", maintain_order=True)).to_series()
+    return frame if order.is_sorted() else frame[order]  # most are so already, and need no copy
 
 
 def members(state: pl.DataFrame) -> pl.DataFrame:

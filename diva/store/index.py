@@ -1,6 +1,6 @@
 """An index: which samples there are, and in which row of which file of features each of them lies."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -26,9 +26,20 @@ MAKING = ("backbone", "weights_sha256", "transform")  # what features of one pro
 CONTRADICTED = "One of both labels is wrong: look at it by diva review, or say it by diva relabel."
 
 
-def read(path: Path, *, further: bool = False) -> pl.DataFrame:
-    """The index at ``path``, without the samples that wait for their labels: these never train; as `whole`."""
-    return labelled(whole(path, further=further))
+def read(path: Path, *, further: bool = False, only: Collection[str] | None = None) -> pl.DataFrame:
+    """The index at ``path``, without the samples that wait for their labels: these never train; as `whole`.
+
+    Its columns are all of `SCHEMA`, or ``only`` some, ``label`` among them.
+    """
+    return labelled(tables.read(path, SCHEMA, further=further, only=only))
+
+
+def described(path: Path) -> pl.DataFrame:
+    """Groups of labelled samples of an index, and what deliveries say of them beside; what says neither is not read."""
+    wanted = ("sample_id", "label", "group")
+    if path.exists() and {*pl.read_parquet_schema(path)} <= SCHEMA.keys() - {"group"}:
+        return tables.empty(SCHEMA).select(wanted)
+    return read(path, further=True, only=wanted)
 
 
 def whole(path: Path, *, further: bool = False) -> pl.DataFrame:

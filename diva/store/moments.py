@@ -105,5 +105,6 @@ def core(classes: Sequence[str]) -> Counted:
 def newest(name: str, pool: pl.DataFrame, classes: Sequence[str]) -> Counted:
     """The set after a round, where its moments are stored and valid; otherwise the core."""
     if valid(name, pool):
-        return Counted(curated.members(curated.read(name)), read(paths.moments(name), classes))
+        members = curated.members(curated.read(name, only=("status", *curated.ROWS)))
+        return Counted(members, read(paths.moments(name), classes))
     return core(classes)

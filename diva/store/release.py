@@ -77,6 +77,11 @@ def verdict(setting: str, held_out: Mapping[str, Any] | None) -> Verdict:
     return Verdict(weighted, reason if weighted else f"{reason}; all weights are 1")
 
 
+def has_others(weights: pl.DataFrame, state: pl.DataFrame) -> bool:
+    """Whether more is weighed than the members of a set, each of which has a weight."""
+    return len(weights) > int((state["status"] == "member").sum())
+
+
 def complete(
     state: pl.DataFrame, weights: pl.DataFrame, pool: pl.DataFrame, review: pl.DataFrame, calls: pl.DataFrame | None
 ) -> pl.DataFrame:
@@ -151,23 +156,20 @@ def frames(
     """
     newest = weights.select("sample_id", "weight", new_derivative="derivative", new_margin="margin")
     names = tables.empty(index.RELATIVES) if groups is None else groups
-    joined = (
-        state.join(names, on="sample_id", how="left", maintain_order="left")
-        .join(newest, on="sample_id", how="left", maintain_order="left")
-        .with_columns(
-            pl.coalesce("new_derivative", "derivative").alias("derivative"),
-            pl.coalesce("new_margin", "margin").alias("margin"),
-        )
+    joined = curated.with_columns_of(state, names, newest).with_columns(
+        pl.coalesce("new_derivative", "derivative").alias("derivative"),
+        pl.coalesce("new_margin", "margin").alias("margin"),
     )
-    members = joined.filter(pl.col("status") == "member")
+    trains = joined["status"] == "member"
+    members = joined.select("sample_id", "label", "flagged", "margin", "weight").filter(trains)
     bad = members.filter(~(pl.col("weight").is_finite() & (pl.col("weight") >= 0)).fill_null(value=False))["sample_id"]
     if len(bad):
         raise ValueError(f"weights must be finite and ≥ 0 for every member, got {len(bad)} others (first: {bad[0]}).")
-    train = members if weighted else members.with_columns(weight=pl.lit(1.0))
     if flagged == "out":
-        train = train.join(left_out(members), on="sample_id", how="anti", maintain_order="left")
-    removed = joined.join(train, on="sample_id", how="anti", maintain_order="left")
-    return train.select(list(TRAIN)), removed.select(list(REMOVED))
+        trains &= ~joined["sample_id"].is_in(left_out(members)["sample_id"].implode())
+    weight = pl.col("weight") if weighted else pl.lit(1.0).alias("weight")
+    train = joined.select(weight if name == "weight" else name for name in TRAIN).filter(trains)
+    return train, joined.select(list(REMOVED)).filter(~trains)
 
 
 def with_targets(frame: pl.DataFrame) -> pl.DataFrame:

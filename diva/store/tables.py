@@ -2,7 +2,7 @@
 
 import codecs
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,16 +69,26 @@ def stacked(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(texts, how="diagonal")
 
 
-def read(path: Path, schema: Schema, *, further: bool = False) -> pl.DataFrame:
-    """The table at ``path``; ValueError where it is missing, unreadable or has other columns; as in `conform`."""
+def read(path: Path, schema: Schema, *, further: bool = False, only: Collection[str] | None = None) -> pl.DataFrame:
+    """The table at ``path``; ValueError where it is missing, unreadable or has other columns; as in `conform`.
+
+    Of the schema's columns ``only`` some are read, where these are given: the others take no memory.
+    """
     if not path.exists():
         raise ValueError(f"{path} must exist, got nothing; `dvc repro` or `dvc pull` makes it.")
-    return conform(parse(read_parquet, path, "parquet file"), schema, str(path), further=further)
+    kind = OpenSchema if isinstance(schema, OpenSchema) else dict
+    wanted: Schema = schema if only is None else kind({name: schema[name] for name in schema if name in only})
+
+    def stored(path: Path) -> pl.DataFrame:
+        names = pl.read_parquet_schema(path) if only is not None else ()
+        return read_parquet(path, [name for name in names if name in wanted or name not in schema] or None)
+
+    return conform(parse(stored, path, "parquet file"), wanted, str(path), further=further)
 
 
-def read_parquet(path: Path) -> pl.DataFrame:
-    """One file, whatever its name looks like."""
-    return pl.read_parquet(path, glob=False, hive_partitioning=False)
+def read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
+    """One file, whatever its name looks like; all of its columns, or some."""
+    return pl.read_parquet(path, columns=columns, glob=False, hive_partitioning=False)
 
 
 def read_csv(path: Path) -> pl.DataFrame:

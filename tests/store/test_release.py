@@ -34,6 +34,8 @@ STATE = curated.start(indexed("core", "uvw"), scored("uvw"), "weigh")
 
 def test_weights_of_members_alone_leave_the_pool_out():
     assert release.complete(STATE, weighed("uvw"), indexed("b001", "xyz"), said(), None).equals(STATE)
+    assert not release.has_others(weighed("uvw"), STATE)
+    assert release.has_others(weighed("uvwx"), STATE)
 
 
 def test_weights_of_everything_bring_the_rest_of_the_pool():
@@ -74,3 +76,20 @@ def test_labels_called_wrong_of_what_no_round_chose_leave_but_where_people_decid
     train, removed = release.frames(state, weighed("uvwxyz"), weighted=True, flagged="out")
     assert train["sample_id"].to_list() == list("uvwyz")
     assert removed.select("sample_id", "suggested_label", "score", "reason").rows() == [("x", "b", 0.9, "called b")]
+
+
+def test_columns_that_are_asked_for_are_those_of_the_whole(tmp_path):
+    """Of a set, of the set after a round, and of an index that has groups and further columns."""
+    added = pl.DataFrame([("y", "add", 0.1, 0.5, 0.2, "a", "good")], dict(curated.CHANGES), orient="row")
+    after = curated.apply("r001", STATE, added, indexed("b001", "xyz"), said(u=("reject", None)))
+    some = curated.apply("r001", STATE, added, indexed("b001", "xyz"), said(u=("reject", None)), only=("status", "row"))
+    assert some.equals(after.select("status", "row"))
+    curated.write(tmp_path / "set.parquet", after)
+    assert curated.read(tmp_path / "set.parquet", only=("row", "label")).equals(
+        after.select("row", "label"), null_equal=True
+    )
+    pool = indexed("b001", "xyz").with_columns(group=pl.Series(["g", None, "g"]), site=pl.lit("north"))
+    index.write(tmp_path / "pool.parquet", pool)
+    assert index.described(tmp_path / "pool.parquet").equals(pool.select("sample_id", "label", "group", "site"))
+    index.write(tmp_path / "plain.parquet", indexed("b001", "xyz"))
+    assert index.described(tmp_path / "plain.parquet").is_empty()
