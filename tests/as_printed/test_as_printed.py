@@ -22,7 +22,7 @@ pytestmark = pytest.mark.xdist_group("flows")  # `make server` listens at the on
 ROOT = Path(__file__).resolve().parents[2]
 API = "http://127.0.0.1:4200/api"
 OWN = ROOT / "docs/how-to/own-images.md"
-INIT = "diva init --core photos/labelled --pool photos/scraped --test photos/test"
+INIT = "diva init --core ../photos/labelled --pool ../photos/scraped --test ../photos/test"
 RUN = {  # by the tests below
     "git clone <this repository> && cd diva",
     INIT,
@@ -36,9 +36,9 @@ RUN = {  # by the tests below
     "make curate",
 }
 INSTALLED = {  # by tests/installed, from the wheel
-    "pip install <this repository>",
+    "git clone <this repository> diva && pip install ./diva",
     "diva demo",
-    "mkdir curated && cd curated && diva init --core ../photos/labelled --pool ../photos/scraped",
+    f"mkdir curated && cd curated && {INIT}",
     "diva run",
     "diva night",
     "diva upgrade",
@@ -62,7 +62,7 @@ SITE = {  # pages of the site: its Python, and that the command line takes its c
     # as others do in tests/installed
     *("cd diva-demo", "python3 -m venv env && . env/bin/activate", "diva upgrade --diff"),
     *("dvc get <repository> data/release/train.parquet --rev curated@v0.3.0", "dvc artifacts get <repository> curated"),
-    "pip install --upgrade <this repository>",
+    "git -C diva pull && pip install --upgrade ./diva",
     'git commit -am "Upgrade"',
     *(
         "git remote add upstream <this repository>",
@@ -73,9 +73,9 @@ SITE = {  # pages of the site: its Python, and that the command line takes its c
     *("diva review --serve --as Ada", "diva review --apply review.csv --as Bob"),  # tests/review, tests/flows
     *("diva review", "diva review --history"),
     "diva init --core core.npz --pool pool.npz --test test.npz",  # tests/pipeline/test_own_data.py
-    "diva init --core photos/labelled --pool photos/scraped --group-by parent",  # tests/ingest/test_groups.py
+    "diva init --core ../photos/labelled --pool ../photos/scraped --group-by parent",  # tests/ingest/test_groups.py
     "diva init --core core.parquet --pool pool.parquet --test test.parquet --task regression",  # tests/pipeline
-    "diva add --to pool photos/more",  # tests/flows/test_additions.py
+    "diva add --to pool ../photos/more",  # tests/flows/test_additions.py
     "diva night --runner dask --address tcp://scheduler:8786",  # tests/flows/test_cluster.py
     "dvc remote modify local url s3://bucket/path",  # tests/flows by a folder
 }
@@ -143,7 +143,7 @@ def test_each_printed_command_is_run_here():
 
 
 def test_a_newcomers_own_photos_are_taken_in_and_planned(newcomer):
-    photos(newcomer.clone / "photos")
+    photos(newcomer.clone.parent / "photos")
     init, plan = printed(OWN)[:2]
     assert init == INIT
     newcomer.run(init)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.xdist_group("flows")
 
 def shown() -> dict[str, Any]:
     """The YAML blocks of the page, by their one key."""
-    blocks = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/how-to/nights.md").read_text("utf-8"), re.M | re.S)
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/how-to/prefect.md").read_text("utf-8"), re.M | re.S)
     return {key: value for block in blocks for key, value in yaml.safe_load(block).items()}
 
 

@@ -1,4 +1,4 @@
-"""Runs the deployment of prefect.yaml as docs/how-to/nights.md says: work pool, deploy, worker, run."""
+"""Runs the deployment of prefect.yaml as docs/how-to/prefect.md says: work pool, deploy, worker, run."""
 
 import sys
 import threading
