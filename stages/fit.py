@@ -43,9 +43,10 @@ def report(posed: Posed, samples: int, agreed: dict[str, Any]) -> None:
     numbers = {"ridge": problem.ridge, "temperature": problem.temperature, "loo_error": problem.loo_error}
     counts: dict[str, Any] = {"samples": samples, "classes": len(problem.classes), "excluded": problem.excluded}
     counts |= {"task": problem.task} if problem.task != "classification" else {}
-    tables.write_json(paths.metrics("fit"), numbers | counts | posed.model.accuracy | posed.related | agreed)
-    if posed.message:
-        logger.warning("%s", posed.message)
+    said = {"caveat": posed.caveat} if posed.caveat else {}
+    tables.write_json(paths.metrics("fit"), numbers | counts | posed.model.accuracy | posed.related | said | agreed)
+    for warning in filter(None, (posed.message, posed.caveat)):
+        logger.warning("%s", warning)
     logger.info("ridge %g, temperature %.3g, leave-one-out error %.4f", *numbers.values())
 
 

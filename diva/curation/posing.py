@@ -12,7 +12,8 @@ from diva.curation.relatives import SEARCHED, Relatives, candidate_groups, expla
 from diva.numerics import device as devices
 from diva.numerics.grid import RidgeChoice, choose_ridge
 from diva.numerics.groups import undivided_classes
-from diva.numerics.leave_one_out import choose_temperature
+from diva.numerics.leave_one_out import all_rows, choose_temperature
+from diva.numerics.losses import THRESHOLD, margins
 from diva.numerics.normalize import Prepared, Scaling
 from diva.numerics.normalize import scaling as scaling_of
 from diva.numerics.precision import RidgeFit
@@ -22,6 +23,8 @@ from diva.store import index
 from diva.store.features import FeatureFile
 from diva.text.choices import GroupMode, Normalization
 
+CLEAR = 0.05  # share of the core's margins that must reach the threshold of hopeless labels
+USELESS = 0.5  # leave-one-out error from which small margins are the features' fault
 CHUNK = 8192  # rows read at once
 
 
@@ -30,7 +33,7 @@ class Posed:
     """The problem, the core's moments, the scaling of its features, its model.
 
     And where samples belong together though nobody said so: the groups (sample_id, group), figures, and words; words
-    too where a class lies in one group.
+    too where a class lies in one group. The caveat is of margins that say nothing (`shrinkage`).
     """
 
     problem: rows.Problem
@@ -40,6 +43,7 @@ class Posed:
     groups: pl.DataFrame | None = None
     related: dict[str, Any] = field(default_factory=dict)
     message: str = ""
+    caveat: str = ""
 
 
 def pose(
@@ -86,7 +90,8 @@ def pose(
         grid=[{"ridge": ridge, "loo_error": error, "loo_loss": loss} for ridge, error, loss in choice.grid],
         dtype="float64" if kind == torch.float64 else "float32",
     )  # fmt: skip
-    posed = Posed(problem, fitted.moments, scaling, fitted.model, message=message)
+    caveat = shrinkage(fitted) if choice.error < USELESS else ""
+    posed = Posed(problem, fitted.moments, scaling, fitted.model, message=message, caveat=caveat)
     return posed if relation is None else told_relatives(posed, relation, core, fitted.groups is not None)
 
 
@@ -107,6 +112,24 @@ def check_groups(groups: torch.Tensor, codes: npt.NDArray[Any], classes: list[st
             "that is left out cannot be predicted; name smaller groups (the column group, --group-by), or none."
         )
     return f"classes of one group ({len(undivided)}: {names}) are not judged: add a second group of each"
+
+
+def shrinkage(fitted: RidgeFit) -> str:
+    """What to say where λ shrinks predictions so far that hardly a label could be called hopeless; else nothing.
+
+    Args:
+        fitted: the core, each row of which is predicted without itself, or without its group.
+    """
+    clear, enough = 0, CLEAR * fitted.chunks.shape[0]
+    for chunk, _, loo in all_rows(fitted):
+        clear += int((margins(loo.predictions, chunk.labels).abs() >= THRESHOLD).sum())
+        if clear >= enough:
+            return ""
+    return (
+        f"ridge {fitted.model.ridge:g} shrinks predictions so far that hardly any margin reaches {THRESHOLD}, at which "
+        "a label counts as hopeless: rounds and alerts of deliveries cannot tell that the pool's labels are noisy; "
+        "give fit.ridges smaller values alone, such as those below 1"
+    )
 
 
 def leave_relatives_out(

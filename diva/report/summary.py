@@ -152,6 +152,7 @@ def caveats(run: RunMetrics) -> tuple[str, ...]:
         *claims.coarse(run),
         relabelled(run),
         _sentence(relatives),
+        _sentence(run.fit.get("caveat", "")),
         *undecided,
         caveat,
         INTERIM if run.evaluate.get("interim") else "",

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
 
-from diva.curation.posing import Posed, pose
+from diva.curation.posing import Posed, pose, shrinkage
+from diva.numerics.chunks import InMemory
+from diva.numerics.precision import fit_ridge
 from diva.store import index, manifest, paths
 from tests.projects import stage_inputs as small
 
@@ -40,3 +43,11 @@ def test_a_class_in_one_group_is_told_and_the_run_goes_on(core: pl.DataFrame) ->
     assert made.problem.loo_error >= 0.5  # without its group nothing predicts a
     assert torch.isfinite(made.model.head).all()
     assert posed(core, of_pairs).message == ""
+
+
+def test_a_ridge_that_shrinks_every_margin_below_the_threshold_is_told() -> None:
+    rows = np.random.default_rng(0).normal(size=(60, 4)) + 6 * np.eye(4)[np.arange(60) % 2]
+    chunks = InMemory(torch.tensor(rows / np.linalg.norm(rows, axis=1, keepdims=True)), torch.arange(60) % 2, 25)
+    fits = {ridge: fit_ridge(chunks, 2, ridge) for ridge in (0.1, 316.0)}
+    assert shrinkage(fits[0.1]) == ""
+    assert shrinkage(fits[316.0]).startswith("ridge 316 shrinks predictions so far")
