@@ -119,7 +119,7 @@ def walk(reader: Reader) -> list[dict[str, str]]:
     reader.view("called")
     assert 5 <= reader.found() < every
     reader.press("Escape", "j", "a", "a", "a", "r", "r")
-    assert page.locator("#progress").inner_text().startswith("3 accepted, 2 rejected, 0 relabelled")
+    assert page.locator("#progress").inner_text().startswith("3 kept, 2 left out, 0 relabelled")
     decided = reader.export()
     assert sorted(row["decision"] for row in decided) == ["accept"] * 3 + ["reject"] * 2
     assert reader.complaints == []

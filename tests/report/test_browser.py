@@ -333,7 +333,7 @@ def test_undo_takes_the_last_decision_back_and_goes_there(place: Path, browser: 
         assert reader.page.locator("#progress").inner_text().startswith("Nothing decided yet.")
         reader.press("a")
         said = reader.page.locator("#progress").inner_text()
-        assert said.startswith(f"1 accepted, 0 rejected, 0 relabelled · 1 of {CALLED} called wrong decided")
+        assert said.startswith(f"1 kept, 0 left out, 0 relabelled · 1 of {CALLED} called wrong decided")
 
 
 def test_views_filters_and_ten_at_a_time_are_reached_by_keys(place: Path, browser: Any) -> None:
@@ -362,7 +362,7 @@ def test_keys_act_wherever_the_focus_is(place: Path, browser: Any, place_of_focu
         reader.see_everything()
         reader.page.locator(place_of_focus).first.click()
         reader.press("j", "a")
-        assert reader.page.locator("#progress").inner_text().startswith("1 accepted")
+        assert reader.page.locator("#progress").inner_text().startswith("1 kept")
         assert reader.page.locator("#panel").evaluate(
             "(one) => one.getBoundingClientRect().top < innerHeight && one.getBoundingClientRect().bottom > 0"
         )
@@ -431,7 +431,7 @@ def test_what_is_left_in_the_pool_shows_its_evidence_and_is_decided_by_keys(plac
         reader.see_everything()
         reader.page.locator("#left").get_by_role("button", name="Show all").first.click()
         reader.press("j", "a")
-        assert reader.page.locator("#progress").inner_text().startswith("1 accepted")
+        assert reader.page.locator("#progress").inner_text().startswith("1 kept")
         reader.press("k")
         panel = reader.page.locator("#panel")
         assert "in the pool" in panel.inner_text()
@@ -504,7 +504,7 @@ def test_a_page_that_is_served_saves_each_decision_and_says_what_the_server_refu
         assert served.put(ids[5], "reject", note="blurred") == 204
         with Reader(browser, served.address) as reader:
             ends(reader, "· saved")
-            assert reader.page.locator("#progress").inner_text().startswith("0 accepted, 1 rejected")
+            assert reader.page.locator("#progress").inner_text().startswith("0 kept, 1 left out")
             reader.press("j", "a", "s")
             ends(reader, "· saved")
             assert saved(served) == {ids[0]: ("accept", ""), ids[1]: ("relabel", "owl"), ids[5]: ("reject", "")}
@@ -613,3 +613,37 @@ def test_what_to_label_next_is_a_queue_by_keyboard_whose_labels_become_a_batch(
     )
     assert rest["decision"].to_list() == ["reject"]
     assert set(pl.concat([record["sample_id"], rest["sample_id"]])) == set(new)
+
+
+def test_buttons_say_which_label_a_sample_will_have_and_badges_which_it_has(place: Path, browser: Any) -> None:
+    """By the pointer alone, of long names too, which are cut to the panel; what is stored are the old words."""
+    finish()
+    long = "a very long name of a class, " * 4
+    given = pl.when(pl.int_range(pl.len()) == 1).then(pl.lit(long)).otherwise("given_label")
+    state = curated.read("r001").with_columns(given_label=given)
+    curated.write(paths.curated("r001"), state)
+    with Reader(browser, written()) as reader:
+        panel, badges = reader.page.locator("#panel"), reader.page.locator("#cards .chip")
+        reader.page.locator("#cards .card").first.click()
+        buttons = panel.locator(".choices button")
+        assert [one.get_attribute("title") for one in buttons.all()] == ["Keep cat", "Make it dog", None, None]
+        assert [one.get_attribute("aria-keyshortcuts") for one in buttons.all()] == ["a", "s", "l", "r"]
+        said = []
+        for words in ("Keep cat", "Make it dog", "Leave out"):
+            panel.locator(".choices").get_by_role("button", name=words).click()
+            said.append((panel.locator(".said").inner_text(), badges.all_inner_texts()))
+        assert said == [(text, [text]) for text in ("kept: cat", "now: dog", "left out")]
+        assert panel.locator("select").is_hidden()
+        panel.get_by_role("button", name="Other label…").click()
+        panel.locator("select").select_option("owl")
+        panel.get_by_role("button", name="Make it this").click()
+        assert badges.all_inner_texts() == ["now: owl"]
+        keep = panel.locator('[aria-keyshortcuts="a"]')  # of the next sample
+        assert keep.get_attribute("title") == f"Keep {long}"
+        assert keep.locator("bdi").evaluate("(one) => one.scrollWidth > one.clientWidth")
+        assert panel.evaluate("(one) => one.scrollWidth <= one.clientWidth")
+        keep.click()
+        stored = {row["sample_id"]: (row["decision"], row["label"]) for row in reader.export()}
+        ids = state["sample_id"].to_list()
+        assert stored == {ids[0]: ("relabel", "owl"), ids[1]: ("accept", "")}
+        assert reader.complaints == []

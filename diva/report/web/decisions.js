@@ -1,5 +1,5 @@
 // What the reader decides: kept in this browser, and saved by `diva review --serve` where that serves the page.
-import { make, meta, token } from "./data.js";
+import { make, meta, name, label, token } from "./data.js";
 
 /** The reader's decisions, by sample: decision, label, note. */
 export class Decisions {
@@ -132,9 +132,9 @@ export class Decisions {
   }
 }
 
-/** A decision in words, with its label where there is room. */
-export function decided({ decision, label, reviewer, applied }, room = true) {
-  const words = { accept: "accepted", reject: "rejected", relabel: room ? `relabelled ${label}` : "relabelled" };
-  const by = reviewer && room ? ` by ${reviewer}` : "";
-  return `${words[decision] ?? decision}${by}${applied ? ", applied" : ""}`;
+/** What became of a sample by a decision, as parts of an element: which label stands, and who said so. */
+export function decided(known, row, { decision, label: text, reviewer, applied }) {
+  const end = `${reviewer ? `, by ${reviewer}` : ""}${applied ? ", applied" : ""}`;
+  if (decision === "reject") return [`left out${end}`];
+  return decision === "relabel" ? ["now: ", name(text), end] : ["kept: ", name(label(known, known.given[row])), end];
 }

@@ -1,5 +1,5 @@
 // The gallery: which samples are shown, in which order, page by page.
-import { make, button, label, labels, picture, figure, count, ordered, idle, WAITING } from "./data.js";
+import { make, button, labels, picture, figure, count, ordered, idle, WAITING } from "./data.js";
 import { decided } from "./decisions.js";
 
 const PAGE = 48;
@@ -23,7 +23,7 @@ const SORTS = {
   class: ["class", "label", 1],
   asked: ["first to label", "rank", 1],
 };
-const DECISIONS = { open: "undecided", made: "decided", accept: "accepted", reject: "rejected", relabel: "relabelled" };
+const DECISIONS = { open: "undecided", made: "decided", accept: "kept", reject: "left out", relabel: "relabelled" };
 export const STATUS = ["member", "removed", "in the pool", "without a label"];
 
 export class Gallery {
@@ -202,7 +202,7 @@ export class Gallery {
       picture(known, row, ""),
       make("span", { class: "labels" }, ...labels(known, row)),
       make("span", { class: "figures" }, `score ${figure(this.scored.score[row], 4)}${status}`),
-      made && make("span", { class: `chip ${made.decision}` }, decided(made, made.label !== label(known, known.suggested[row]))),
+      made && make("span", { class: `chip ${made.decision}` }, ...decided(known, row, made)),
     );
   }
 

@@ -46,7 +46,7 @@ function keys(gallery, panel, decisions) {
   const acts = {
     j: next, ArrowRight: next, ArrowDown: next, k: back, ArrowLeft: back, ArrowUp: back,
     a: judged(() => panel.decide("accept")), r: judged(() => panel.decide("reject")), s: judged(() => panel.suggested()),
-    l: chosen(() => panel.select.focus()), n: chosen(() => panel.note.focus()), u: () => undo(gallery, panel, decisions),
+    l: chosen(() => panel.other()), n: chosen(() => panel.note.focus()), u: () => undo(gallery, panel, decisions),
     "[": () => gallery.turn(-1), "]": () => gallery.turn(1), e: () => decisions.made.size && decisions.export(),
     t: () => document.getElementById("tens-open").click(), f: () => gallery.form.querySelector("select, input").focus(),
     "?": () => help.showModal(), Escape: () => gallery.choose(-1),
@@ -79,7 +79,7 @@ function progress(known, decisions) {
   const called = known.called.flatMap((one, row) => (one ? [row] : []));
   const tell = () => {
     const amount = (wanted) => [...decisions.made.values()].filter(({ decision }) => decision === wanted).length;
-    const words = `${amount("accept")} accepted, ${amount("reject")} rejected, ${amount("relabel")} relabelled`;
+    const words = `${amount("accept")} kept, ${amount("reject")} left out, ${amount("relabel")} relabelled`;
     const done = called.filter((row) => decisions.of(row)).length;
     const share = done && `${count(done)} of ${count(called.length)} called wrong decided`;
     const parts = [decisions.made.size ? words : "Nothing decided yet.", share, decisions.message].filter(Boolean);

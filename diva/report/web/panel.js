@@ -38,7 +38,12 @@ export class Panel {
 
   form() {
     const { known, row } = this;
-    const act = (text, key, does) => button({ "aria-keyshortcuts": key }, does, text, make("kbd", {}, key));
+    const [given, suggested] = [known.given[row], known.suggested[row]];
+    const act = (key, does, text, code = -1) => {
+      const named = code >= 0 && name(label(known, code)); // cut where it is long: the title has all of it
+      const title = named && `${text} ${named.textContent}`;
+      return button({ "aria-keyshortcuts": key, title }, does, make("span", {}, text), named, make("kbd", {}, key));
+    };
     const options = known.labels.map((text) => make("option", { value: text }, text));
     this.select = make("select", { "aria-label": "The right label" }, ...options);
     this.select.value = known.labels[known.suggested[row]] ?? ""; // none is chosen where none is suggested
@@ -47,20 +52,33 @@ export class Panel {
       event.preventDefault(); // or the browser opens its list
       this.relabel();
     });
+    const take = button({}, () => this.relabel(), "Make it this");
+    this.others = make("div", { class: "row", hidden: true }, this.select, take);
     this.note = make("input", { type: "text", "aria-label": "Note", placeholder: "note (n)", maxlength: 500 });
     this.note.addEventListener("change", () => this.annotate());
     this.note.addEventListener("keydown", (event) => event.key === "Enter" && this.note.blur());
     this.said = make("p", { class: "said", role: "status" });
-    const judge = [act("Accept", "a", () => this.decide("accept")), act("Reject", "r", () => this.decide("reject"))];
-    const undo = act("Undo", "u", () => this.decisions.undo(row));
-    const relabel = make("div", { class: "choices" }, this.select, act("Relabel", "l", () => this.relabel()));
-    return make("div", { class: "decide" }, make("div", { class: "choices" }, ...judge, undo), relabel, this.note, this.said);
+    const choices = [
+      given >= 0 && act("a", () => this.decide("accept"), "Keep", given),
+      suggested >= 0 && suggested !== given && act("s", () => this.suggested(), "Make it", suggested),
+      act("l", () => this.other(), "Other label…"),
+      act("r", () => this.decide("reject"), "Leave out"),
+    ];
+    const undo = act("u", () => this.decisions.undo(row), "Undo");
+    const written = make("div", { class: "row" }, this.note, undo);
+    return make("div", { class: "decide" }, make("div", { class: "choices" }, ...choices.filter(Boolean)), this.others, written, this.said);
+  }
+
+  /** Another label than those of the buttons: the list of all. */
+  other() {
+    this.others.hidden = false;
+    this.select.focus();
   }
 
   /** What is decided so far, without touching what the reader is writing. */
   state() {
     const made = this.decisions.of(this.row);
-    this.said.textContent = made ? decided(made) : "";
+    this.said.replaceChildren(...(made ? decided(this.known, this.row, made) : []));
     this.said.className = `said ${made?.decision ?? ""}`;
     if (document.activeElement !== this.note) this.note.value = made?.note ?? "";
     if (made?.decision === "relabel" && document.activeElement !== this.select) this.select.value = made.label;
