@@ -4,6 +4,8 @@ The head is ridge regression on the same features, whatever the set; its λ is c
 Of fewer rows than features it is trained in their own coordinates, n × n.
 Intervals come from a bootstrap over test samples: draw them with replacement, those of a group together, take the 2.5 %
 and 97.5 % quantiles of the mean error; differences between two sets are drawn in pairs, on the same test samples.
+Where all n errors are 0, or all are 1, every draw is the same and would claim an interval of no width: there it is the
+exact one of Clopper and Pearson (Biometrika 26, 1934), [0, 1 − 0.025^(1/n)] or [0.025^(1/n), 1].
 """
 
 from collections.abc import Iterable, Sequence
@@ -81,14 +83,14 @@ def train_by_leave_one_out(chunks: Chunks, classes: int, grid: Sequence[float], 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its bootstrap interval of 95 %."""
+    """A mean and its interval of 95 %."""
 
     mean: float
     low: float
     high: float
 
 
-def bootstrap(errors: Errors, draws: int, seed: int, units: Units | None = None) -> Interval:
+def bootstrap(errors: Errors, draws: int, seed: int, units: Units | None = None, exact: bool = True) -> Interval:
     """Mean of per-sample errors (n,) in [−1, 1] and its interval; the same draws for the same n and seed.
 
     Args:
@@ -96,6 +98,7 @@ def bootstrap(errors: Errors, draws: int, seed: int, units: Units | None = None)
         draws: how many.
         seed: of them.
         units: numbers (n,) from 0 of what is drawn as a whole, such as all views of an image; None: each.
+        exact: whether errors that are all 0, or all 1, have the exact interval, of n units; not for differences.
 
     Raises:
         ValueError: of no samples.
@@ -104,6 +107,9 @@ def bootstrap(errors: Errors, draws: int, seed: int, units: Units | None = None)
         raise ValueError("errors must hold at least one test sample, got none.")
     each = np.arange(len(errors)) if units is None else units
     sums, sizes = np.bincount(each, errors), np.bincount(each)
+    if exact and (errors == errors[0]).all() and errors[0] in (0, 1):
+        most = 0.025 ** (1 / len(sums))
+        return Interval(0.0, 0.0, 1 - most) if errors[0] == 0 else Interval(1.0, most, 1.0)
     counts = _drawn(len(sums), draws, seed)
     total = counts @ sizes if sizes.max() > 1 else len(errors)
     low, high = np.quantile(counts @ sums / total, [0.025, 0.975])

@@ -1,13 +1,16 @@
 """The learners that training sets are judged by, and what weights are worth to them."""
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from scipy.stats import beta
 
 from diva.curation import trials
 from diva.curation.benefit import Members, drawn, hold_out, soft_errors, trainable
-from diva.curation.evaluation import bootstrap, train
+from diva.curation.evaluation import Interval, bootstrap, train
 from diva.curation.learners import TRAINERS, TrainingSet, answer, choose_penalty, logistic_outputs, mean_gain
 from diva.numerics.chunks import InMemory
 from diva.numerics.losses import margins
@@ -174,6 +177,16 @@ def test_samples_of_a_group_are_drawn_together():
     together = bootstrap(errors, 500, 0, np.array([0, 0, 0, 1, 1, 1, 2, 3]))
     assert together.mean == alike.mean
     assert together.high - together.low > alike.high - alike.low
+
+
+@pytest.mark.parametrize("units", [None, np.array([0, 0, 0, 1, 1, 1, 2, 3])])
+def test_errors_that_are_all_alike_have_the_exact_interval_and_differences_none(units: Any) -> None:
+    n, zeros = 8 if units is None else 4, np.zeros(8)
+    none, all_wrong = bootstrap(zeros, 50, 0, units), bootstrap(zeros + 1, 50, 0, units)
+    assert (none.mean, none.low, none.high) == (0, 0, pytest.approx(beta.ppf(0.975, 1, n), rel=1e-12))
+    assert (all_wrong.mean, all_wrong.low, all_wrong.high) == (1, pytest.approx(beta.ppf(0.025, n, 1), rel=1e-12), 1)
+    assert bootstrap(zeros, 50, 0, units, exact=False) == Interval(0, 0, 0)
+    assert bootstrap(zeros + 0.5, 50, 0, units) == Interval(0.5, 0.5, 0.5)
 
 
 def related(**groups: int) -> pl.DataFrame:
