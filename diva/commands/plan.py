@@ -270,7 +270,7 @@ def facts(
     if width := _width(batches, cost):
         said += _closed_forms(batches, width)
         stored = disk(batches, width, extract["dtype"])
-        twice = ", twice: in data and in DVC's cache, which cannot link here" if copies() > 1 else ""
+        twice = " (both that in data, and that again in DVC's cache)" if copies() > 1 else ""
         said += [("disk", f"about {size(stored * copies())} beside the deliveries{twice}")]
     return said
 

@@ -16,6 +16,7 @@ TASKS = {
     "multilabel": "multilabel: a sample has several labels, or none (--task says otherwise)",
     "regression": "regression: a label is a number",
 }
+PIPELINE = "diva, stages, flows, dvc.yaml and prefect.yaml are the pipeline's own files, and may be left alone"
 BACKBONE, WEIGHTS = "bundled:efficientnet_lite0", "DEFAULT"  # for images, where the command line names none
 
 
@@ -92,6 +93,7 @@ def init(
             *([("task", TASKS[kind])] if kind != "classification" else []),
             ("rounds", f"{len(book.rounds)}" + ("" if book.pool else ": there is no pool to add from")),
             ("wrote", f"a project: {wrote}, …" if fresh else wrote),
+            *([("besides", PIPELINE)] if fresh else []),
             ("next", "diva plan (what it costs), then diva run"),
         ],
         caveats=tuple(note for source in contents.values() for note in source.notes),

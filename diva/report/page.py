@@ -229,9 +229,10 @@ def _previous(book: ledger.Ledger) -> str:
 
 
 def headline(run: RunMetrics, called: int) -> tuple[tuple[str, str, str], ...]:
-    """The few figures that matter: name, figure, what stands beneath it; ``called`` labels are called wrong."""
+    """The few figures that matter: name, figure, what stands beneath it; ``called`` labels are or were called wrong."""
     planted, used, core = run.evaluate["planted"], claims.mean(run, run.used), claims.mean(run, "core")
     has_truth = planted.get("known")
+    gone = called - run.release["flagged"]
     hopeless, waiting = (run.remaining.get(why, 0) for why in (evaluation.HOPELESS, evaluation.WAITING))
     return (
         ("error of the release", f"{percent(used['error'])} %", _between(used["low"], used["high"])),
@@ -248,8 +249,10 @@ def headline(run: RunMetrics, called: int) -> tuple[tuple[str, str, str], ...]:
         ),
         (
             "called wrong",
-            count(called),
-            (f"with {count(planted['hit'])} of {count(planted['wrong'])} planted" if has_truth else "of core and added")
+            count(run.release["flagged"]),
+            f"and {count(gone)} removed or relabelled, " * (gone > 0)
+            + (f"with {count(planted['hit'])} of {count(planted['wrong'])}" if has_truth else "of core and added")
+            + " planted" * bool(has_truth)
             + f", and {count(hopeless)} left in the pool" * bool(hopeless),
         ),
     )

@@ -4,7 +4,7 @@ Everything is read from what the stages wrote: ``data/metrics``, ``data/release/
 core's features. Errors are fractions on disk and percent here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from diva.report import claims, reviewed, slice_tables, test_set
@@ -18,6 +18,13 @@ INTERIM = (
     "The ridge head alone judged these training sets, because another round followed in the same night; the version "
     "that the night ended with has the errors of every learner."
 )
+MEANINGS = {  # words of the table of training sets
+    "members": "core and what was added",
+    "flagged out": "without labels called wrong",
+    "everything": "core and whole pool",
+    "uniform": "the core and as many of the pool, drawn at random",
+    "less core's": "minus the core's error",
+}
 BAD = {"slices": slice_tables.worst, "pairs": slice_tables.pairs, "deliveries": slice_tables.deliveries}
 
 
@@ -116,7 +123,7 @@ def _next(run: RunMetrics) -> str:
     if waiting and stops[-1:] == ["the budget is spent"]:
         return "raise extend.budget"
     if run.remaining.get(evaluation.WANTED) or (waiting and (run.behind or stops[-1:] in ([], ["none"]))):
-        return "git commit, then diva night: rounds until no candidate is left"
+        return "git add -A && git commit, then diva night: rounds until no candidate is left"
     if run.aside and run.rounds and not run.release["added"] and not run.remaining:
         return f"see why nothing of the pool is used: {paths.quarantine('pool', '…').parent.as_posix()}"
     if run.remaining.get(evaluation.HOPELESS, 0) + run.release["flagged"]:
@@ -260,7 +267,14 @@ def sets(run: RunMetrics) -> Table:
     title = f"Error of the ridge head on {count(test['samples'])} {where}, in %, with intervals of 95 %"
     notes: tuple[str, ...] = (f"▸ the release is this: {paths.TRAIN.as_posix()}   ★ lowest error",)
     notes += (f"The error is the {test.get('measure')}.",) * ("measure" in test)
-    return Table(title, columns, tuple(_set(run, name, results[name]) for name in claims.order(run)), notes)
+    rows = tuple(_set(run, name, results[name]) for name in claims.order(run))
+    return Table(title, columns, rows, (*notes, _meanings(rows, columns)))
+
+
+def _meanings(rows: Sequence[Row], columns: Sequence[Column]) -> str:
+    """What the names of training sets mean, of those that the table shows."""
+    names = " ".join([*(str(row.cells[0]) for row in rows), *(column.title for column in columns)])
+    return "; ".join(f"{word}: {meaning}" for word, meaning in MEANINGS.items() if word in names)
 
 
 def panel(run: RunMetrics) -> Table:

@@ -18,7 +18,7 @@ def test_wrong_labels_of_the_pool_and_candidates_that_wait_are_said_in_one_sente
     said = verdict(run(110, remaining={HOPELESS: 129, WAITING: 133, HARMFUL: 73}))
     assert said == (
         "110 of 445 added, 133 waiting, 129 of the pool probably wrong, 73 that would not help; "
-        "next: git commit, then diva night: rounds until no candidate is left"
+        "next: git add -A && git commit, then diva night: rounds until no candidate is left"
     )
 
 
