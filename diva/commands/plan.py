@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+import psutil
 
 from diva.ingest.inspection import SourceContents, inspect_batch
 from diva.ingest.readers import ArchiveSource
@@ -61,12 +62,14 @@ class Load:
 
 @dataclass(frozen=True)
 class Cost:
-    """Images a second, seconds for what is left, features per image, images that were measured."""
+    """Images a second, seconds for what is left, features per image, images measured; bytes at the peak, and after."""
 
     speed: float
     seconds: float
     width: int
     images: int
+    peak: int = 0
+    network: int = 0
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def measure(files: Sequence[str], remaining: int, extract: Mapping[str, Any], ba
         transforms,
     )
 
-    size = int(extract["crop"])
+    size, before = int(extract["crop"]), psutil.Process().memory_info().rss
     backbone = backbones.load_backbone(
         extract["backbone"], extract["weights"], extract["seed"], size, checksum=extract["weights_sha256"]
     )
@@ -164,13 +167,14 @@ def measure(files: Sequence[str], remaining: int, extract: Mapping[str, Any], ba
     measured = speed.images / max(speed.images_per_second, 1e-9)
     start = time.monotonic() - begun - measured
     seconds = remaining / max(speed.images_per_second, 1e-9) + batches * start
-    return Cost(speed.images_per_second, seconds, network.width, speed.images)
+    stays = psutil.Process().memory_info().rss - before
+    return Cost(speed.images_per_second, seconds, network.width, speed.images, _peak(), stays)
 
 
 def run_cost(batches: Sequence[Load], images: Cost | None, values: Mapping[str, Any], rounds: int) -> RunCost:
     """What all stages take together, given params.yaml; images alone where rows or classes are not known yet.
 
-    Images that are measured are so before: their network is at the peak, too.
+    Images that are measured are so before; in a run their network is in a process of its own.
     """
     width, parts = _width(batches, images), {"images": images.seconds} if images and images.seconds else {}
     if not width or _unknown(batches):
@@ -189,7 +193,8 @@ def run_cost(batches: Sequence[Load], images: Cost | None, values: Mapping[str, 
     stages = 7 + 3 * len(batches) + 2 * rounds
     parts |= costs.seconds(laws, sizes, values)
     parts["all else"] = loading * (1 + STAGE * stages + TABLES * rows)
-    return RunCost(parts, _peak() + rows * TABLE_ROW + costs.memory(rows, width, sizes.test, values))
+    stay = rows * TABLE_ROW + costs.memory(rows, width, sizes.test, values)
+    return RunCost(parts, max(images.peak, _peak() - images.network + stay) if images else _peak() + stay)
 
 
 def _unknown(batches: Sequence[Load]) -> str:
@@ -236,8 +241,6 @@ def _grey(folder: Path, size: int) -> list[str]:
 def _peak() -> int:
     """Bytes that this process held at most."""
     if sys.platform == "win32":
-        import psutil
-
         return int(psutil.Process().memory_info().peak_wset)
     import resource
 
