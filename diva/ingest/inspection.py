@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from diva.ingest.formats.registry import FormatSource, files_of
 from diva.ingest.images import Listed
 from diva.ingest.listings import TEXTS, headers_in, lists_in, option_of
 from diva.ingest.named import TorchvisionSource
-from diva.ingest.probes import probe, probe_rows
+from diva.ingest.probes import contrary, probe, probe_rows
 from diva.ingest.readers import Source
 from diva.ingest.ready import open_ready
 from diva.ingest.ready_columns import names_beside
@@ -198,68 +198,69 @@ def _first_fault(source: Source) -> str:
 
 
 def _inspect_source(name: str, options: Mapping[str, Any], source: Source) -> SourceContents:
-    if isinstance(source, readers.ImageSource):
-        usable = [listed for listed in source.listed if (listed.label or source.unlabelled) and not listed.fault]
-        files = tuple(parts.named(listed.path) for listed in usable)
-        labels = labels_of(source)
-        counts = (len(usable), len(labels), len(source.listed) - len(usable) - sum(map(_is_system, source.listed)))
-        names = [entry.name for entry in source.listed if not entry.fault] if source.table is None else []
-        notes = (
-            *folders.layout_notes(name, names),
-            *listings.part_notes(name, source.further),
-            *probe(name, usable, source.table is not None),
-            *_left_out(name, source),
-            *(_unusable(name, source) if usable else ()),
-            *(_contrary(name, usable) if source.table else ()),
-        )
-        for table, columns in lists_in(Path(name)).items() if source.table is None else ():
-            said = "A list lies there" + (
-                "" if folders.are_no_classes(labels) else "; the labels are those of the folders"
-            )
-            notes += (f"{said}: name it instead, {table.as_posix()}{option_of(columns)}.",)
-        wait = len(usable) - labels.total()
-        return SourceContents(
-            name, options, source, "images", *counts, files, labels=labels, notes=notes, unlabelled=wait
-        )
-    if isinstance(source, FormatSource):
-        return _inspect_format(name, options, source)
-    if isinstance(source, readers.FeatureSource):
-        ready, files = open_ready(source.path, source.unlabelled), (source.path.as_posix(),)
-        named = ready.labels if ready.sample_id is None else source.contents.samples["label"]
-        labels = Counter(str(label) for label in named if label)
-        wait = len(named) - labels.total() if source.unlabelled else 0
-        unusable, width = len(ready.labels) - labels.total() - wait, int(ready.features.shape[1])
-        counts, fault = (labels.total() + wait, len(labels), unusable), _first_fault(source) if unusable else ""
-        notes = (f"{name}: {unusable} of {len(ready.labels)} rows cannot be used{fault}.",) * bool(unusable)
-        notes += probe_rows(name, ready.features)
-        if there := names_beside(source.path):
-            notes += (f"{name}: its labels are numbers, and stay so; save {there}[labels] as labels to have names.",)
-        return SourceContents(name, options, source, "features", *counts, files, width, labels, notes, wait)
-    if isinstance(source, embedded.Slice):
-        return SourceContents(name, options, source, "images", len(source.true), len(source.classes))
-    if isinstance(source, readers.EmptySource):
-        return SourceContents(name, options, source, "none")
-    if isinstance(source, RecordSource):
-        rows = source.read(Path()).samples
-        kind, labels = "features" if rows["row"].count() else "images", Counter(rows["label"].to_list())
-        files = tuple(rows["path"].unique(maintain_order=True))
-        return SourceContents(name, options, source, kind, len(rows), len(labels), files=files, labels=labels)
-    if isinstance(source, readers.ArchiveSource):
-        names = folders.below_root(source.glance())
-        packed = [entry for entry in names if entry.lower().endswith(folders.PACKED)]
-        if not names and not source.sha256:
-            raise ValueError(f"{name} must hold images, got an archive of nothing; pack the folder of classes anew.")
-        if packed and len(packed) == len(names):
-            raise ValueError(
-                f"{name} must hold images, got archives, the first {packed[0]}; unpack it, and name what it holds."
-            )
-        if _may_be_listed(names):
-            return _inspect_listed(name, options, source)
-        notes = (*folders.layout_notes(name, names, packed=True), *_doubtful_names(name, source))
-        return SourceContents(name, options, source, "images", None, None, notes=notes)
+    for kind, inspect in INSPECTIONS.items():
+        if isinstance(source, kind):
+            return inspect(name, options, source)
     if isinstance(source, TorchvisionSource):
         _require_torchvision(name)
     return SourceContents(name, options, source, "images", None, None)
+
+
+def _inspect_images(name: str, options: Mapping[str, Any], source: readers.ImageSource) -> SourceContents:
+    usable = [listed for listed in source.listed if (listed.label or source.unlabelled) and not listed.fault]
+    files = tuple(parts.named(listed.path) for listed in usable)
+    labels = labels_of(source)
+    counts = (len(usable), len(labels), len(source.listed) - len(usable) - sum(map(_is_system, source.listed)))
+    names = [entry.name for entry in source.listed if not entry.fault] if source.table is None else []
+    notes = (
+        *folders.layout_notes(name, names),
+        *listings.part_notes(name, source.further),
+        *probe(name, usable, source.table is not None),
+        *_left_out(name, source),
+        *(_unusable(name, source) if usable else ()),
+        *(contrary(name, usable) if source.table else ()),
+    )
+    for table, columns in lists_in(Path(name)).items() if source.table is None else ():
+        said = "A list lies there" + ("" if folders.are_no_classes(labels) else "; the labels are those of the folders")
+        notes += (f"{said}: name it instead, {table.as_posix()}{option_of(columns)}.",)
+    wait = len(usable) - labels.total()
+    return SourceContents(name, options, source, "images", *counts, files, labels=labels, notes=notes, unlabelled=wait)
+
+
+def _inspect_features(name: str, options: Mapping[str, Any], source: readers.FeatureSource) -> SourceContents:
+    ready, files = open_ready(source.path, source.unlabelled), (source.path.as_posix(),)
+    named = ready.labels if ready.sample_id is None else source.contents.samples["label"]
+    labels = Counter(str(label) for label in named if label)
+    wait = len(named) - labels.total() if source.unlabelled else 0
+    unusable, width = len(ready.labels) - labels.total() - wait, int(ready.features.shape[1])
+    counts, fault = (labels.total() + wait, len(labels), unusable), _first_fault(source) if unusable else ""
+    notes = (f"{name}: {unusable} of {len(ready.labels)} rows cannot be used{fault}.",) * bool(unusable)
+    notes += probe_rows(name, ready.features)
+    if there := names_beside(source.path):
+        notes += (f"{name}: its labels are numbers, and stay so; save {there}[labels] as labels to have names.",)
+    return SourceContents(name, options, source, "features", *counts, files, width, labels, notes, wait)
+
+
+def _inspect_records(name: str, options: Mapping[str, Any], source: RecordSource) -> SourceContents:
+    rows = source.read(Path()).samples
+    kind, labels = "features" if rows["row"].count() else "images", Counter(rows["label"].to_list())
+    files = tuple(rows["path"].unique(maintain_order=True))
+    return SourceContents(name, options, source, kind, len(rows), len(labels), files=files, labels=labels)
+
+
+def _inspect_archive(name: str, options: Mapping[str, Any], source: readers.ArchiveSource) -> SourceContents:
+    names = folders.below_root(source.glance())
+    packed = [entry for entry in names if entry.lower().endswith(folders.PACKED)]
+    if not names and not source.sha256:
+        raise ValueError(f"{name} must hold images, got an archive of nothing; pack the folder of classes anew.")
+    if packed and len(packed) == len(names):
+        raise ValueError(
+            f"{name} must hold images, got archives, the first {packed[0]}; unpack it, and name what it holds."
+        )
+    if _may_be_listed(names):
+        return _inspect_listed(name, options, source)
+    notes = (*folders.layout_notes(name, names, packed=True), *_doubtful_names(name, source))
+    return SourceContents(name, options, source, "images", None, None, notes=notes)
 
 
 def _doubtful_names(name: str, source: readers.ArchiveSource) -> tuple[str, ...]:
@@ -276,19 +277,6 @@ def _unusable(name: str, source: readers.ImageSource) -> tuple[str, ...]:
     bad = [entry for entry in bad if source.table or (entry.name.lower().endswith(ends) and not _is_system(entry))]
     first = "".join(f"{entry.name}: {'. '.join(entry.fault or images.UNNAMED)}" for entry in bad[:1])
     return (f"{name}: {len(bad)} of {len(source.listed)} files cannot be used; the first: {first}",) if bad else ()
-
-
-def _contrary(name: str, usable: Sequence[Listed]) -> tuple[str, ...]:
-    """A note on files that a list names several times, with different labels."""
-    labels: dict[Path, set[str]] = {}
-    for entry in usable:
-        labels.setdefault(entry.path, set()).update([entry.label] if entry.label else ())
-    several = [(path, said) for path, said in labels.items() if len(said) > 1]
-    if not several:
-        return ()
-    said = f"{len(several)} of {len(labels)} files stand there with several labels, such as {several[0][0]}"
-    way = "where several people labelled, name them in a column annotator, else keep the right row"
-    return (f"{name}: {said} ({few_of(sorted(several[0][1]))}): they will be set aside; {way}.",)
 
 
 def _is_system(entry: Listed) -> bool:
@@ -346,3 +334,16 @@ def _require_torchvision(name: str) -> None:
     wanted = name.removeprefix("torchvision:")
     if wanted not in torchvision.datasets.__all__:
         raise ValueError(f"{name} must name a data set of torchvision, such as torchvision:CIFAR10.")
+
+
+INSPECTIONS: dict[type, Callable[..., SourceContents]] = {
+    readers.ImageSource: _inspect_images,
+    FormatSource: _inspect_format,
+    readers.FeatureSource: _inspect_features,
+    embedded.Slice: lambda name, options, source: SourceContents(
+        name, options, source, "images", len(source.true), len(source.classes)
+    ),
+    readers.EmptySource: lambda name, options, source: SourceContents(name, options, source, "none"),
+    RecordSource: _inspect_records,
+    readers.ArchiveSource: _inspect_archive,
+}

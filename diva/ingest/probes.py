@@ -1,4 +1,4 @@
-"""A few files of a source, opened before anything runs."""
+"""A few files of a source, opened before anything runs, and what its list contradicts itself in."""
 
 import random
 import re
@@ -12,6 +12,7 @@ import polars as pl
 
 from diva.ingest import images
 from diva.ingest.images import Fault, Listed
+from diva.text.words import few_of
 from diva.vision.formats import SUFFIXES
 
 ROWS = 4096  # of ready features that are looked at
@@ -90,3 +91,16 @@ def _drawn(usable: Sequence[Listed]) -> list[Listed]:
         turns[suffix] += 1
     chosen = sorted(shuffled[number] for _, number in sorted(order)[:PROBES])
     return [usable[position] for position in chosen]
+
+
+def contrary(name: str, usable: Sequence[Listed]) -> tuple[str, ...]:
+    """A note on files that a list names several times, with different labels."""
+    labels: dict[Path, set[str]] = {}
+    for entry in usable:
+        labels.setdefault(entry.path, set()).update([entry.label] if entry.label else ())
+    several = [(path, said) for path, said in labels.items() if len(said) > 1]
+    if not several:
+        return ()
+    said = f"{len(several)} of {len(labels)} files stand there with several labels, such as {several[0][0]}"
+    way = "where several people labelled, name them in a column annotator, else keep the right row"
+    return (f"{name}: {said} ({few_of(sorted(several[0][1]))}): they will be set aside; {way}.",)
