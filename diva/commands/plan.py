@@ -241,7 +241,8 @@ def _grey(folder: Path, size: int) -> list[str]:
 def _peak() -> int:
     """Bytes that this process held at most."""
     if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset)
+        memory = psutil.Process().memory_info()
+        return int(getattr(memory, "peak_wset", memory.rss))
     import resource
 
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -27,14 +27,14 @@ def decide(project: Project) -> list[str]:
         with chromium() as browser, Reader(browser, served.address) as reader:
             reader.view("called")
             reader.press("Escape", "j", "a", "a", "a", "r", "r")
-            saved = re.compile(r"3 accepted, 2 rejected, 0 relabelled · 5 of \d+ called wrong decided · saved")
+            saved = re.compile(r"3 kept, 2 left out, 0 relabelled · 5 of \d+ called wrong decided · saved")
             reader.page.locator("#progress", has_text=saved).wait_for()
             assert reader.complaints == []
             assert {
                 address.split("/")[2] for address in reader.asked if not address.startswith(("data:", "blob:"))
             } == {f"127.0.0.1:{served.port}"}
             with Reader(browser, served.address) as again:  # another window finds them
-                again.page.locator("#progress", has_text="3 accepted, 2 rejected").wait_for()
+                again.page.locator("#progress", has_text="3 kept, 2 left out").wait_for()
         said = served.end()
     finally:
         served.process.kill()
