@@ -8,7 +8,8 @@ from contextlib import suppress
 # all control characters but tab and line break
 CONTROL = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
 # All that Markdown could read as more than itself; what stands between letters or digits, or ends a word, is itself.
-MARKS = re.compile(r"(?<=\d)\.(?=\d)|(?<=\w)[-/](?=\w)|(?<=[^\W\d])[.:](?= |$)|([!#$&*+:<>@\[\]\\_`{|}~./-]|(?<=\d)\)|(?<=\])\()")
+ITSELF = r"(?<=\d)\.(?=\d)|(?<=\w)[-/](?=\w)|(?<=[^\W\d])[.:](?= |$)"
+MARKS = re.compile(ITSELF + r"|([!#$&*+:<>@\[\]\\_`{|}~./-]|(?<=\d)\)|(?<=\])\()")
 
 
 def spare_encodings() -> None:
