@@ -104,6 +104,7 @@ class Comparison:
     Attributes:
         subject: what is judged.
         trial: what tests.
+        compared: the sets by name.
         trained: figures of each set.
         errors: 1 for each test sample that its head gets wrong.
         learners: how each was set.
@@ -112,15 +113,11 @@ class Comparison:
 
     subject: Newest
     trial: trials.Trial
+    compared: dict[str, trials.Training]
     trained: dict[str, dict[str, Any]]
     errors: dict[str, Errors]
     learners: dict[str, Any]
     used: str
-
-    @cached_property
-    def compared(self) -> dict[str, trials.Training]:
-        """The sets by name."""
-        return panel.training_sets(self.trial, self.subject.core, self.subject.pool, self.subject.members)
 
     @cached_property
     def audited(self) -> tuple[pl.DataFrame, dict[str, Any]]:
@@ -180,8 +177,9 @@ def judge(subject: Newest, trial: trials.Trial, learners: Sequence[Learner], mos
         most: rows that train each of them at most.
     """
     used = evaluation.release_set(tables.read_json(paths.metrics("release")))
-    trained, errors, about = panel.sets(trial, subject.core, subject.pool, subject.members, used, learners, most)
-    return Comparison(subject, trial, trained, errors, about, used)
+    compared = panel.training_sets(trial, subject.core, subject.pool, subject.members)
+    trained, errors, about = panel.sets(trial, compared, subject.pool, used, learners, most)
+    return Comparison(subject, trial, compared, trained, errors, about, used)
 
 
 def where_it_is_bad(

@@ -46,9 +46,8 @@ def training_sets(trial: Trial, core: pl.DataFrame, pool: pl.DataFrame, members:
 
 def sets(
     trial: Trial,
-    core: pl.DataFrame,
+    compared: Mapping[str, Training],
     pool: pl.DataFrame,
-    members: pl.DataFrame,
     used: str,
     learners: Sequence[Learner],
     most: int,
@@ -57,9 +56,8 @@ def sets(
 
     Args:
         trial: trains and tests.
-        core: its index.
-        pool: the newest index.
-        members: the newest set, with its weights.
+        compared: the training sets by name, as :func:`training_sets` gives them; a uniform draw joins them here.
+        pool: the newest index, from which it is drawn.
         used: name of the set that the release is, to which the others are compared as to the core.
         learners: that judge the sets beside the head; none in the midst of a night.
         most: rows that train each of them at most.
@@ -67,13 +65,13 @@ def sets(
     Returns:
         The figures of each set; 1 for each test sample that its head gets wrong; how each learner was set.
     """
-    compared = training_sets(trial, core, pool, members)
+    core, members = compared["core"].frame, compared["release_unweighted"].frame
     heads = {
         name: trial.judge(training.frame, training.weights)
         for name, training in track(compared.items(), len(compared), "sets")
     }
     first = trial.drawn(core, pool, len(members))[0]
-    compared["uniform"], heads["uniform"] = Training(first), trial.judge(first)
+    compared, heads["uniform"] = {**compared, "uniform": Training(first)}, trial.judge(first)
     errors = {name: head.errors for name, head in heads.items()} | {"uniform": trial.uniform(core, pool, len(members))}
     judged = panels(trial, compared, errors, learners, most)
     seconds = judged.seconds | {"ridge": sum(head.seconds for head in heads.values())}

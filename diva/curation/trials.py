@@ -153,7 +153,7 @@ class Trial:
 
     def interval(self, errors: Errors, key: str = "error") -> dict[str, float]:
         """Mean and bounds under the names of the metrics."""
-        bounds = bootstrap(errors, self.draws, self.seed, self.exam.units, exact=key != "difference")
+        bounds = bootstrap(errors, self.draws, self.seed, self.exam.units, exact=not key.endswith("difference"))
         prefix = "" if key == "error" else f"{key}_"
         return {key: bounds.mean, f"{prefix}low": bounds.low, f"{prefix}high": bounds.high}
 

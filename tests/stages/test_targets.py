@@ -138,6 +138,7 @@ def test_rounds_add_what_helps_and_training_sets_are_judged(finished):
     metrics = tables.read_json(paths.metrics("evaluate"))
     errors = {name: figures["error"] for name, figures in metrics["sets"].items()}
     assert errors[metrics["release"]] <= errors["core"] < (0.25 if kind == "multilabel" else 1)
+    assert {metrics["sets"][metrics["release"]][f"release_difference{end}"] for end in ("", "_low", "_high")} == {0.0}
     assert set(metrics["learners"]) >= {"ridge", "logistic" if kind == "multilabel" else "boosting"}
     assert metrics["test"]["measure"].startswith("share of wrong" if kind == "multilabel" else "unexplained")
 
