@@ -11,6 +11,7 @@ from diva.text.choices import Task
 
 if TYPE_CHECKING:
     from diva.ingest.inspection import SourceContents
+    from diva.store.ledger import Ledger
 
 TASKS = {
     "multilabel": "multilabel: a sample has several labels, or none (--task says otherwise)",
@@ -65,28 +66,34 @@ def init(
     text, values = params.read()
     if profile:
         text, values = params.with_profile(text, profile)
-    settings = {name: params.section(values, name) for name in ("extend", "curate")}
     _spare([core, *(pool or []), test], force)
     with progress.shown("init"):
         accepts = params.section(values, "download").get("new_classes") == "accept"
         labels = (_columns(columns), accepts, layout, split, task, separator)
         contents = project.gather(core, pool or [], test, *labels)
-    kind, changes = contents["core"].task, {}
+    changes: dict[str, dict[str, Any]] = {}
     if contents["core"].kind == "images" and (backbone or weights or (core not in project.FRESH and not profile)):
         changes["extract"] = _network(backbone or BACKBONE, weights or WEIGHTS, values)
-    changes |= project.settings_of_task(kind, separator, values["download"])
+    changes |= project.settings_of_task(contents["core"].task, separator, values["download"])
     if group_by is not None:
         manifest.grouped(manifest.samples([]), group_by)  # refuses what is no regular expression
         project.require_groups(contents["core"], group_by)
         changes["download"] = changes.get("download", {}) | {"group_by": group_by}
     for name, keys in changes.items():
         text = project.edited(text, name, keys)
-    book = project.ledger_of(contents, rounds, settings)
+    book = project.ledger_of(contents, rounds, {name: params.section(values, name) for name in ("extend", "curate")})
     if fresh:
         scaffold.begin()
     atomic.write_text(paths.PARAMS, text)
     ledger.write(paths.LEDGER, book)  # last: from here on, the project is the new one
-    wrote = f"{paths.PARAMS}, {paths.LEDGER}"
+    _show_begun(contents, book, fresh)
+
+
+def _show_begun(contents: Mapping[str, "SourceContents"], book: "Ledger", fresh: bool) -> None:
+    """What a project consists of, and what to do next."""
+    from diva.store import ledger, paths
+
+    kind, wrote = contents["core"].task, f"{paths.PARAMS}, {paths.LEDGER}"
     console.show(
         [
             *((name, _described(contents[name])) for name in ledger.order(book)),
