@@ -6,8 +6,8 @@ import polars as pl
 
 from diva.curation import embedding
 from diva.report import aside, page, plots, reviewed, run_metrics
-from diva.report.data import ReportData, captions
-from diva.store import atomic, curated, evaluation, ledger, manifest, paths, release, tables
+from diva.report.data import ReportData, captions, of_test
+from diva.store import atomic, curated, evaluation, index, ledger, manifest, paths, release, tables
 from diva.versions import reviews
 from stages.command import run
 from stages.params import section
@@ -57,6 +57,7 @@ def read() -> ReportData:
         review=review,
         unreviewed=reviewed.said([curated.read(name) for name in judging]),
         captions=captions(train, release.read_removed(paths.REMOVED, further=True)),
+        doubted=of_test(evaluation.stored("audit"), index.read_batch("test")),
         places=places[0] if places else None,
     )
 

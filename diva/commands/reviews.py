@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from diva.store.ledger import Ledger
 
 NEXT = "the next round obeys them (diva night)"
+NEXT_ERROR = "the error by them stands beside that by the given labels after the next run; nothing of it trains"
 NEXT_BATCH = "the next round draws from them (diva night)"
 
 
@@ -30,6 +31,8 @@ def review(
     history: Annotated[bool, typer.Option("--history", help="List all published decisions, the newest first.")] = False,
 ) -> None:
     """Look at the report and decide: accept, relabel or reject; the next round obeys above any score.
+
+    Decisions on samples of the test set stay apart, and train nothing: the error by them is told beside the other.
 
     Without an option: what was decided so far, by whom, and how often two people agree. FILE has the columns sample_id,
     decision, label, note, as the report exports it, and perhaps reviewer.
@@ -98,25 +101,30 @@ def _standing() -> None:
     """What was decided so far, by whom, what is undecided, and what becomes of it next."""
     from diva.report import reviewed
     from diva.review.pending import Pending
-    from diva.store import ledger, paths
+    from diva.store import ledger, paths, test_decisions
     from diva.versions import reviews
 
     book = ledger.read()
-    said = reviews.read(book)
-    counts = ", ".join(
-        f"{number:,} {name}" for name, number in said.group_by("decision").len().sort("decision").iter_rows()
-    )
+    said, of_test = reviews.read(book), test_decisions.read()
+    counts = _counts(said)
     newest, obeyed, history = ledger.newest_review(book), ledger.obeyed_review(book), reviews.history(book)
     tables = [table for table in (reviewed.reviewers(history), reviewed.agreement(history)) if table.rows]
     console.show(
         [
             ("published", f"{newest}: {counts}" if counts else "nothing was decided so far"),
             ("obeyed", f"{book.latest} obeys {obeyed}" + (f"; {NEXT}" if newest != obeyed else "")),
+            *([("test set", f"{paths.TEST_DECISIONS}: {_counts(of_test)}")] if len(of_test) else []),
             *_open(book, said),
         ],
         tables,
     )
     _waiting(len(Pending(lambda: reviews.reviewable(book))) if paths.PENDING.exists() else 0)
+
+
+def _counts(said: "pl.DataFrame") -> str:
+    """How many of each decision."""
+    counted = said.group_by("decision").len().sort("decision").iter_rows()
+    return ", ".join(f"{number:,} {name}" for name, number in counted)
 
 
 def _open(book: "Ledger", said: "pl.DataFrame") -> list[tuple[str, str]]:
@@ -228,11 +236,20 @@ def label(
 
 
 def _decide(said: "pl.DataFrame", what: str) -> None:
-    """Put decisions of people into the ledger as its newest review, and commit that; labels become a batch."""
-    from diva.store import ledger
+    """Put decisions of people into the ledger as its newest review, and commit that; labels become a batch.
+
+    Those on the test set stay apart.
+    """
+    from diva.store import ledger, paths
     from diva.versions import labelling, reviews
 
     record, said = labelling.reviewed(ledger.read(), said)
+    said, of_test = reviews.apart(ledger.read(), said)
+    if len(of_test):
+        reviews.publish_of_test(of_test, what)
+        console.show([("test set", f"{paths.TEST_DECISIONS}: {amount(len(of_test), 'decision')}; {NEXT_ERROR}")])
+        if said.is_empty() and record.is_empty():
+            return
     if len(record):
         book = labelling.accepted(ledger.read(), record, what)
         labelling.publish(book, record)

@@ -3,9 +3,10 @@
     score_i = 1 − softmax(T*·f_i)_y,    f_i = Wᵀz_i of the head that the release trains
 
 Which are called wrong is decided as in training (`diva.curation.flagging`), where f_i are leave-one-out predictions: of
-a row that trains nothing the plain prediction is one.
+a row that trains nothing the plain prediction is one. Labels that people decided on are in doubt no more.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -19,7 +20,8 @@ from diva.curation.evaluation import Errors, bootstrap, train
 from diva.curation.flagging import flag_by_class, predictions
 from diva.curation.trials import Training, Trial
 from diva.numerics.losses import margins
-from diva.store import evaluation, tables
+from diva.store import evaluation, tables, test_decisions
+from diva.text.targets import Vocabulary
 
 NO_TEST_SET = "nothing is audited: there is no test set, and what is held out of the core is judged with the core"
 
@@ -41,29 +43,47 @@ def audit(trial: Trial, training: Training, ridge: float) -> tuple[pl.DataFrame,
     soft = 1 - torch.softmax(problem.temperature * outputs, 1).gather(1, given[:, None])[:, 0]
     seen = predictions(outputs)
     flags = flag_by_class(soft, given, seen, seen, len(problem.classes))
-    doubted = flags.flagged.numpy()
     listed = test.select("sample_id", "path", "label").with_columns(
         suggested_label=pl.Series([problem.classes[code] for code in seen.predicted.tolist()], dtype=pl.String),
         score=pl.Series(soft.numpy()),
         margin=pl.Series(margins(outputs, given).numpy()),
     )
-    table = listed.filter(pl.Series(doubted)).sort("score", "sample_id", descending=[True, False])
-    return table, {
-        "suspicious": int(doubted.sum()),
-        "message": flags.message,
-        **_errors(trial, outputs, given, doubted),
-    }
+    predicted = outputs.argmax(1).numpy()
+
+    def errors(labels: pl.Series) -> Errors:
+        wrong: Errors = (rows.codes(labels, problem.classes) != predicted).astype(float)
+        return wrong
+
+    return summed_up(trial, listed, flags.flagged.numpy(), flags.message, errors)
 
 
-def _errors(trial: Trial, outputs: torch.Tensor, given: torch.Tensor, doubted: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """The head's error with all labels, and without those in doubt."""
-    return with_and_without(trial, (outputs.argmax(1) != given).double().numpy(), doubted)
+def summed_up(
+    trial: Trial, listed: pl.DataFrame, flagged: npt.NDArray[np.bool_], message: str,
+    errors: Callable[[pl.Series], Errors],
+) -> tuple[pl.DataFrame, dict[str, Any]]:  # fmt: skip
+    """The rows in doubt, and figures: the error by the given labels, without those in doubt, as people decided.
 
+    Args:
+        trial: its exam is audited.
+        listed: all of its n rows, as of ``evaluation.AUDIT``.
+        flagged: whose labels (n,) look wrong.
+        message: what is said of the rule.
+        errors: of the head's predictions (n,), by labels (n,).
+    """
+    known = Vocabulary(trial.problem.task, trial.problem.classes)
+    settled = test_decisions.settled(listed, test_decisions.read(), known)
+    doubted = flagged & ~settled.decided
+    given, everything = errors(listed["label"]), np.ones(len(listed), bool)
 
-def with_and_without(trial: Trial, errors: Errors, doubted: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """The mean of errors (n,) and its interval, and of those of rows that are not in doubt."""
-    figures: dict[str, Any] = {"with": asdict(bootstrap(errors, trial.draws, trial.seed, trial.exam.units))}
+    def of(each: Errors, stays: npt.NDArray[np.bool_]) -> dict[str, float]:
+        units = np.unique(trial.exam.units[stays], return_inverse=True)[1]
+        return asdict(bootstrap(each[stays], trial.draws, trial.seed, units))
+
+    figures: dict[str, Any] = {"suspicious": int(doubted.sum()), "message": message, "with": of(given, everything)}
     if doubted.any() and not doubted.all():
-        units = np.unique(trial.exam.units[~doubted], return_inverse=True)[1]
-        figures["without"] = asdict(bootstrap(errors[~doubted], trial.draws, trial.seed, units))
-    return figures
+        figures["without"] = of(given, ~doubted)
+    if settled.decided.any():
+        figures["by_people"] = int(settled.decided.sum())
+        if settled.stays.any():
+            figures["decided"] = of(errors(settled.labels), settled.stays)
+    return listed.filter(pl.Series(doubted)).sort("score", "sample_id", descending=[True, False]), figures

@@ -19,7 +19,7 @@ import torch
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from diva.curation import rows, target_extend, target_round, target_rows, target_weights
-from diva.curation.audit import NO_TEST_SET, with_and_without
+from diva.curation.audit import NO_TEST_SET, summed_up
 from diva.curation.evaluation import Errors
 from diva.curation.learners import Array, TrainingSet, answer, choose_penalty, sample_rows
 from diva.curation.trials import Training, Trial, content
@@ -128,21 +128,23 @@ def steps(trial: TargetTrial, members: pl.DataFrame, ridge: float, most: int) ->
 
 
 def audit(trial: TargetTrial, training: Training, ridge: float) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Test samples whose labels look wrong, and the head's error with and without them."""
+    """Test samples whose labels look wrong, and the head's error with and without them (`diva.curation.audit`)."""
     if trial.exam.about["kind"] != "test":
         return tables.empty(evaluation.AUDIT), {"suspicious": 0, "message": NO_TEST_SET}
     outputs = target_extend.outputs_of(trial.test, trial.trained(training.frame, training.weights, ridge).model)
-    said = target_round.judge(outputs, trial.targets, torch.zeros(len(outputs)).double(), trial.problem)
+    judged = target_round.judge(outputs, trial.targets, torch.zeros(len(outputs)).double(), trial.problem)
     table = trial.exam.rows.select("sample_id", "path", "label").with_columns(
-        suggested_label=pl.Series(said.suggested, dtype=pl.String),
-        score=pl.Series(said.score.numpy()),
-        margin=pl.Series(said.margin.numpy()),
+        suggested_label=pl.Series(judged.suggested, dtype=pl.String),
+        score=pl.Series(judged.score.numpy()),
+        margin=pl.Series(judged.margin.numpy()),
     )
-    doubted = said.flagged.numpy()
-    errors = target_rows.entry_errors(outputs, trial.targets, trial.problem).mean(1).numpy()
-    listed = table.filter(pl.Series(doubted)).sort("score", "sample_id", descending=[True, False])
-    figures = with_and_without(trial, errors, doubted)
-    return listed, {"suspicious": int(doubted.sum()), "message": said.message, **figures}
+
+    def errors(labels: pl.Series) -> Errors:
+        targets = target_rows.targets_of(labels, trial.problem)
+        each: Errors = target_rows.entry_errors(outputs, targets, trial.problem).mean(1).numpy()
+        return each
+
+    return summed_up(trial, table, judged.flagged.numpy(), judged.message, errors)
 
 
 def boosted(learner: Learner, training: TrainingSet, test: Array, seed: int, most: int) -> Errors:

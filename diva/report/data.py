@@ -25,7 +25,7 @@ SAMPLES: tables.Schema = {
     "called": pl.Boolean,  # whether its label was called wrong
     "origin": pl.String,
     "round": pl.String,
-    "status": pl.String,  # member, removed, or left (in the pool)
+    "status": pl.String,  # member, removed, left (in the pool), or test
     "score": pl.Float64,
     "margin": pl.Float64,
     "derivative": pl.Float64,
@@ -60,6 +60,7 @@ class ReportData:
         review: people's newest decisions.
         unreviewed: the sets before people judged, oldest first: what the scores said of each sample.
         captions: sample_id, caption and sound of samples that have one of them.
+        doubted: samples of the test set whose labels look wrong, with the schema ``SAMPLES``.
         places: of rows of the core on the map, by UMAP; None for principal components.
     """
 
@@ -81,6 +82,7 @@ class ReportData:
     review: pl.DataFrame
     unreviewed: pl.DataFrame
     captions: pl.DataFrame
+    doubted: pl.DataFrame
     places: pl.DataFrame | None = None
 
     @property
@@ -110,6 +112,22 @@ def samples(data: ReportData) -> pl.DataFrame:
     joined = joined.join(data.captions, on="sample_id", how="left", maintain_order="left")
     newest = joined.with_columns(derivative=pl.coalesce("new_derivative", "derivative"))
     return tables.conform(newest.select(list(SAMPLES)), SAMPLES, "samples")
+
+
+def of_test(suspicious: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
+    """Samples of the test set whose labels look wrong, with the schema ``SAMPLES``.
+
+    Args:
+        suspicious: a table of ``evaluation.AUDIT``.
+        test: index of the test set.
+    """
+    placed = suspicious.join(test.select("sample_id", "features", "row"), on="sample_id", maintain_order="left")
+    nothing = {name: pl.lit(None, dtype) for name, dtype in SAMPLES.items() if name not in placed.columns}
+    said = {"batch": "test", "origin": "never trains", "round": "none", "status": "test"}
+    frame = placed.with_columns(**nothing).with_columns(
+        given_label="label", called=pl.lit(value=False), **{name: pl.lit(text) for name, text in said.items()}
+    )
+    return tables.conform(frame.select(list(SAMPLES)), SAMPLES, "samples")
 
 
 def captions(*frames: pl.DataFrame) -> pl.DataFrame:

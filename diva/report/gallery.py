@@ -18,7 +18,7 @@ from diva.store.decisions import SCHEMA
 
 DELIVERY = "delivery"
 MOST_COLUMNS = 24  # further ones that filter and colour
-STATUS = ("member", "removed", "left")
+STATUS = ("member", "removed", "left", "test")
 EXTREMES = 4  # most up- and most down-weighted samples shown of each class
 STRIP = 24  # additions shown of each round, samples shown of each reason to be left
 Content = dict[str, Any]
@@ -27,7 +27,7 @@ Content = dict[str, Any]
 def first(frame: pl.DataFrame, evidence: Mapping[str, Evidence], calls: int) -> list[int]:
     """Rows in the order in which they get a thumbnail: calls with their evidence, extremes of weight, then the rest."""
     row_of = {name: row for row, name in enumerate(frame["sample_id"])}
-    strongest = ranked(frame, pl.col("called"), calls)
+    strongest = [row for which in (pl.col("called"), pl.col("status") == "test") for row in ranked(frame, which, calls)]
     neighbours = (
         row_of[other.sample_id]
         for row in strongest

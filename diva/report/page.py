@@ -70,7 +70,8 @@ class FactGroup(NamedTuple):
 def render(data: ReportData, limits: PageLimits) -> str:
     """The page."""
     every = samples(data)
-    frame = shown(every, limits.rows)
+    listed = shown(every, limits.rows)
+    frame = pl.concat([listed, data.doubted])
     nearest = neighbours(data, frame, limits.calls)
     library, order = assets.library(), gallery.first(frame, nearest, limits.calls)
     by = placing(data)
@@ -93,11 +94,11 @@ def render(data: ReportData, limits: PageLimits) -> str:
         copies=aside.copies(data.quarantine, frame),
         test_faults=test_set.faults(data.run, data.quarantine),
         amounts={
-            "called": count(called), "samples": count(len(every)), "shown": count(len(frame)),
+            "called": count(called), "samples": count(len(every)), "shown": count(len(listed)),
             "thumbnails": count(len(images)), "megabytes": number(limits.megabytes), "evidence": count(len(nearest)),
             "map": by.about,
         },
-        cut=len(frame) < len(every),
+        cut=len(listed) < len(every),
         **of_project(data),
         **of_run(data.run),
     )  # fmt: skip
@@ -137,7 +138,8 @@ def neighbours(data: ReportData, frame: pl.DataFrame, calls: int) -> dict[str, e
     """Evidence for the strongest calls, from core images that nobody doubts."""
     columns = ["sample_id", "features", "row", "given_label", "suggested_label"]
     doubted = (pl.col("status") == "left") & (pl.col("suggested_label") != pl.col("given_label"))
-    strongest = [row for which in (pl.col("called"), doubted) for row in gallery.ranked(frame, which, calls)]
+    tested = pl.col("status") == "test"
+    strongest = [row for which in (pl.col("called"), doubted, tested) for row in gallery.ranked(frame, which, calls)]
     asked = frame[strongest].select(columns)
     reviewed = pl.col("reason").str.starts_with("review:").fill_null(value=False)
     undoubted = (pl.col("status") == "member") & (~called_wrong() | reviewed)
@@ -192,9 +194,8 @@ def figures(data: ReportData, every: pl.DataFrame) -> list[Chart]:
 
 def density(frame: pl.DataFrame, points: Numbers) -> Chart | None:
     """Of the samples that the page lists, where the core lies and where what was added to it."""
-    pool = (frame["origin"] == "pool").to_numpy()
-    added = pool & (frame["status"] != "left").to_numpy()
-    return charts.density(points, {"core": ~pool, "added": added})
+    core, added = frame["origin"] == "core", (frame["origin"] == "pool") & (frame["status"] != "left")
+    return charts.density(points, {"core": core.to_numpy(), "added": added.to_numpy()})
 
 
 def embedded(

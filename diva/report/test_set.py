@@ -34,24 +34,24 @@ def faults(run: RunMetrics, quarantine: Quarantine) -> tuple[tuple[str, str], ..
 
 
 def doubts(evaluate: Mapping[str, Any]) -> str:
-    """How many labels of the test set look wrong, and what they cost; nothing where none does."""
+    """How many labels of the test set look wrong, what they cost, and what people say; nothing where none does."""
     audit = evaluate.get("audit", {})
-    if not audit.get("suspicious"):
+    if not audit.get("suspicious") and not audit.get("by_people"):
         return ""
-    figures = {
-        name: with_interval({"error": each["mean"], **each})
-        for name, each in audit.items()
-        if name in ("with", "without")
+    said = [f"{count(audit['suspicious'])} of {count(evaluate['test']['samples'])} look wrong"]
+    words = {
+        "with": "with all labels as given",
+        "without": "without these",
+        "decided": f"as people decided on {count(audit.get('by_people', 0))} labels",
     }
-    errors = (
-        f"; ridge head's error {figures['with']} % with them, {figures['without']} % without"
-        if "without" in figures
-        else ""
-    )
-    return (
-        f"{count(audit['suspicious'])} of {count(evaluate['test']['samples'])} look wrong{errors}; look at them before "
-        f"believing either: {paths.evaluation('audit').as_posix()}"
-    )
+    errors = [
+        f"{with_interval({'error': audit[name]['mean'], **audit[name]})} % {text}"
+        for name, text in words.items()
+        if name in audit
+    ]
+    said += [f"ridge head's error {', '.join(errors)}"] if len(errors) > 1 else []
+    said += [f"look at them before believing any: {paths.evaluation('audit').as_posix()}"] * bool(audit["suspicious"])
+    return "; ".join(said)
 
 
 def audited(suspicious: pl.DataFrame) -> Table:

@@ -50,7 +50,7 @@ class Reviewable:
 
     Attributes:
         given: label as given, by sample.
-        classes: all labels there are.
+        classes: all labels there are in core and pool.
         gone: samples that were taken down.
         waiting: samples without a label, which wait for one.
     """
@@ -61,12 +61,14 @@ class Reviewable:
     waiting: frozenset[str] = frozenset()
 
 
-def reviewable(samples: pl.DataFrame, review: pl.DataFrame) -> Reviewable:
-    """What there is to decide about: samples (sample_id, label as given) and the decisions so far."""
+def reviewable(samples: pl.DataFrame, review: pl.DataFrame, test: pl.DataFrame | None = None) -> Reviewable:
+    """What there is to decide about: samples (sample_id, label as given) that train or test, and decisions so far."""
     given = dict(samples.select("sample_id", pl.col("label").fill_null("")).iter_rows())
+    classes = frozenset(given.values()) - {""}
     waiting = frozenset(samples.filter(pl.col("label").is_null())["sample_id"])
     gone = frozenset(review.filter(FORGOTTEN_ROW)["sample_id"])
-    return Reviewable(given, frozenset(given.values()) - {""}, gone, waiting)
+    tested = {} if test is None else dict(test.select("sample_id", "label").iter_rows())
+    return Reviewable(tested | given, classes, gone, waiting)
 
 
 def checked(raw: Decision, about: Reviewable) -> Decision:
@@ -79,8 +81,8 @@ def checked(raw: Decision, about: Reviewable) -> Decision:
     sample_id, decision = raw.sample_id.strip(), raw.decision.strip().lower()
     if sample_id not in about.given:
         raise ValueError(
-            f"sample_id must be that of a sample of core or pool, got {shown(sample_id)}; take it from this project's "
-            "report (a test set never trains)."
+            f"sample_id must be that of a sample of core, pool or test set, got {shown(sample_id)}; take it from this "
+            "project's report."
         )
     if sample_id in about.gone:
         raise ValueError(f"sample_id must be of a sample that was not taken down, got {sample_id}; leave it out.")

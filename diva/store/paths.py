@@ -26,6 +26,7 @@ FIGURES = PLOTS / "figures.json"
 LABELS = DATA / "labels"  # records of labels that people gave, in git
 SUGGESTED = DATA / "suggested"
 PENDING = DATA / "reviews" / "pending.csv"
+TEST_DECISIONS = DATA / "reviews" / "test-decisions.csv"  # of people on the test set, in git
 REPORT = DATA / "report" / "index.html"
 RESULTS = Path(".dvc", "tmp", "results")  # of evaluations, on this machine alone
 PAGE = Path(".dvc", "tmp", "page")  # parts of the report's page that the next one has, too, on this machine alone

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from diva.store import atomic, ledger, paths, tables
+from diva.store import atomic, ledger, paths, tables, test_decisions
 from diva.versions import cache, purge, takedowns
 from diva.versions.contents import fetch_all, git_listing, newest_round, outputs, sweep, tracked
 from diva.versions.locks import SCRATCH
@@ -25,6 +25,7 @@ from diva.versions.repository import CONTENT, commit, require_clean
 
 logger = logging.getLogger(__name__)
 RECORD = SCRATCH / "operation.json"
+STAYS = [f":(exclude){file}" for file in (takedowns.FILE, test_decisions.FILE)]  # whatever goes back
 ROUND = re.compile(r"^r\d+$")
 REJECTED = "[rejected]"  # says git of a push to a branch that has gone on, or of a tag that is there already
 
@@ -99,7 +100,7 @@ def undo(entry: Mapping[str, Any]) -> None:
     if git("rev-parse", "--verify", "--quiet", "MERGE_HEAD", check=False):
         git("reset", "--quiet", "--hard")  # of a sync, which begins with nothing uncommitted
     added = git("ls-files", "--others", "--exclude-standard", "--", f"{paths.BASE}.dvc")
-    git("restore", "--source=HEAD", "--staged", "--worktree", "--", *CONTENT, f":(exclude){takedowns.FILE}")
+    git("restore", "--source=HEAD", "--staged", "--worktree", "--", *CONTENT, *STAYS)
     sweep([*added.split(), *([paths.BASE.as_posix()] if added else [])])
     if entry["target"]:
         after = outputs(entry["before"])
@@ -124,8 +125,7 @@ def rollback(version: Version) -> None:
     later = outputs(version.commit)
     stale = removable({path: md5 for path, md5 in outputs(git("rev-parse", "HEAD")).items() if path not in later})
     with recorded(f"Roll back to {version.name}", version.commit):
-        excluded = f":(exclude){takedowns.FILE}"
-        git("restore", f"--source={version.commit}", "--staged", "--worktree", "--", *CONTENT, excluded)
+        git("restore", f"--source={version.commit}", "--staged", "--worktree", "--", *CONTENT, *STAYS)
         sweep(stale)
         dvc("checkout")
         commit(f"Roll back to {version.name}")

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from diva.ingest import listings
-from diva.store import curated, decisions, digests, index, ledger, parts, paths, tables
+from diva.store import curated, decisions, digests, index, ledger, manifest, parts, paths, tables, test_decisions
 from diva.store.decisions import FORGOTTEN, FORGOTTEN_ROW, Decision
 from diva.text.labels import plain_text
 from diva.versions import repository, takedowns
@@ -49,6 +49,24 @@ def publish(said: pl.DataFrame, what: str) -> str:
     ledger.write(paths.LEDGER, book)  # last: from here on, the next round obeys it
     repository.commit(f"Review {path.stem}: {what}", *map(str, (paths.LEDGER, path.parent, *of_git())))
     return path.stem
+
+
+def apart(book: ledger.Ledger, said: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Decisions on what trains, and those on the test set alone."""
+    trains = pl.col("sample_id").is_in(samples(book, unlabelled=True)["sample_id"].implode())
+    return said.filter(trains), said.filter(~trains)
+
+
+def keep_of_test(said: pl.DataFrame) -> None:
+    """Put decisions on the test set where nothing that trains looks, for the next commit."""
+    test_decisions.add(said)
+    git("add", "--force", "--", test_decisions.FILE.as_posix())
+
+
+def publish_of_test(said: pl.DataFrame, what: str) -> None:
+    """Put decisions on the test set where nothing that trains looks, and commit that."""
+    keep_of_test(said)
+    repository.commit(f"Review of the test set: {what}", test_decisions.FILE.as_posix())
 
 
 def roll_back(version: Version) -> int:
@@ -208,7 +226,14 @@ def relabel(book: ledger.Ledger, file: Path) -> pl.DataFrame:
 
 def reviewable(book: ledger.Ledger) -> decisions.Reviewable:
     """What there is to decide about."""
-    return decisions.reviewable(samples(book, unlabelled=True), read(book))
+    return decisions.reviewable(samples(book, unlabelled=True), read(book), tested())
+
+
+def tested() -> pl.DataFrame:
+    """The test set's samples with a label, as far as they are here: sample_id and label."""
+    path = paths.manifest("test")
+    rows = manifest.read(path) if path.is_file() else manifest.samples([])
+    return rows.drop_nulls("label").select("sample_id", pl.col("label").cast(pl.String))
 
 
 def reviewed(book: ledger.Ledger, file: Path, name: str | None = None) -> pl.DataFrame:
@@ -227,7 +252,7 @@ def reviewed(book: ledger.Ledger, file: Path, name: str | None = None) -> pl.Dat
 
 def fresh(book: ledger.Ledger, said: pl.DataFrame) -> pl.DataFrame:
     """Decisions without those that stand already, by the same person where who decides is named."""
-    stand, named = read(book), pl.col("reviewer").is_not_null()
+    stand, named = pl.concat([read(book), test_decisions.read()]), pl.col("reviewer").is_not_null()
     parts = [(said.filter(~named), [*curated.REVIEW]), (said.filter(named), [*decisions.SCHEMA])]
     return pl.concat(part.join(stand, on=columns, how="anti", nulls_equal=True) for part, columns in parts)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from diva.store import atomic, documents, paths
+from diva.store import atomic, documents, paths, test_decisions
 from diva.versions import library
 from diva.versions.closure import has_published_rounds
 from diva.versions.processes import git
@@ -53,7 +53,8 @@ def brought() -> dict[str, str]:
     """Text of each file that a new project starts with, the example's parameters and ledger aside."""
     folder = template()
     files = {path for pattern in FILES for path in folder.glob(pattern) if path.is_file()}
-    return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in sorted(files)}
+    texts = {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in sorted(files)}
+    return texts | {paths.TEST_DECISIONS.as_posix(): test_decisions.EMPTY}
 
 
 def example(path: Path) -> str:

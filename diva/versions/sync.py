@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from diva.ingest import annotations
-from diva.store import decisions, ledger, paths, tables
+from diva.store import decisions, ledger, paths, tables, test_decisions
 from diva.store.decisions import FORGOTTEN_ROW
 from diva.store.ledger import Ledger, number
 from diva.text.words import amount
@@ -27,12 +27,16 @@ logger = logging.getLogger(__name__)
 
 
 class Own(NamedTuple):
-    """What there is here and not on the remote: batches, settings of rounds, decisions of people, takedowns."""
+    """What there is here and not on the remote: batches, settings of rounds, decisions of people, takedowns.
+
+    ``of_test`` are decisions on the test set.
+    """
 
     batches: list[ledger.Batch]
     rounds: list[dict[str, dict[str, Any]]]
     decisions: pl.DataFrame
     takedowns: pl.DataFrame
+    of_test: pl.DataFrame
 
 
 @contextmanager
@@ -158,7 +162,7 @@ def _own(base: str) -> Own:
     batches = [batch for batch in _batches(book) if (batch.source, batch.checksum) not in before]
     last = max(map(number, [past.latest, *past.rounds]))
     settings = [book.rounds[name].settings for name in ledger.chain(book.rounds, "rounds") if number(name) > last]
-    return Own(batches, settings, _decisions(book, past, base), takedowns.read())
+    return Own(batches, settings, _decisions(book, past, base), takedowns.read(), _of_test(base))
 
 
 def _batches(book: Ledger) -> list[ledger.Batch]:
@@ -177,6 +181,13 @@ def _decisions(book: Ledger, past: Ledger, base: str) -> pl.DataFrame:
         file = contents.fetch(published.Version(f"commit {base[:12]}", base, ""), paths.review(before))
         stored = tables.read(file, decisions.SCHEMA)
     return reviews.read(book).join(stored, on=list(decisions.SCHEMA), how="anti", nulls_equal=True)
+
+
+def _of_test(base: str) -> pl.DataFrame:
+    """Decisions on the test set since then."""
+    text = git("show", f"{base}:./{test_decisions.FILE.as_posix()}", check=False)
+    stored = pl.read_csv(text.encode(), infer_schema=False) if text else tables.empty(decisions.SCHEMA)
+    return test_decisions.read().join(stored, on=["sample_id", "decision", "label"], how="anti", nulls_equal=True)
 
 
 def _merge(target: str, theirs: str) -> None:
@@ -222,6 +233,7 @@ def _on_top(own: Own, target: str) -> Ledger:
 def _decided(book: Ledger, own: Own, target: str) -> Ledger:
     """The ledger with own takedowns and decisions; no decision lifts a takedown."""
     takedowns.add(own.takedowns)
+    reviews.keep_of_test(own.of_test)
     gone = {*takedowns.read()["sample_id"], *reviews.read(book).filter(FORGOTTEN_ROW)["sample_id"]}
     stand = reviews.fresh(book, own.decisions.filter(FORGOTTEN_ROW | ~pl.col("sample_id").is_in(list(gone))))
     if len(stand):

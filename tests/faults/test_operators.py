@@ -7,7 +7,7 @@ import pytest
 
 from diva.commands import project, versions
 from diva.commands import reviews as commands
-from diva.store import ledger, paths
+from diva.store import ledger, paths, test_decisions
 from diva.versions import operations, processes, published, remote, repository, reviews, rounds, sync, takedowns
 from flows import nightly, work
 from flows.options import Options
@@ -72,15 +72,27 @@ def test_who_has_diverged_is_told_of_the_command_that_puts_both_together(pair: P
         night()
         gone = pl.read_parquet(paths.TRAIN)["sample_id"][0]
         commands.forget([gone], why="asked")
+        tested = reviews.tested()["sample_id"].sort()
+        decide(tested[0], "accept")
+        decide(tested[1], "reject")
     with second.at_work():
+        decide(tested[1], "accept")
+        decide(tested[2], "reject")
         with pytest.raises(remote.DivergedError, match="`diva sync`"):
             night()
         versions.sync(None)
         assert night() == "Published: curated@v0.3.0."
         assert takedowns.read()["sample_id"].to_list() == [gone]
+        said = {tested[0]: "accept", tested[1]: "accept", tested[2]: "reject"}
+        assert dict(test_decisions.read().select("sample_id", "decision").iter_rows()) == said, "of both, own on top"
         assert gone not in set(pl.read_parquet(paths.TRAIN)["sample_id"])
         operators.assert_complete([("a", 1), ("a", 2), ("b", 1)])
     assert second.tags() == at_remote(second)
+
+
+def decide(sample_id: str, decision: str) -> None:
+    Path("review.csv").write_text(f"sample_id,decision,label,note\n{sample_id},{decision},,\n")
+    commands.review(apply=Path("review.csv"), serve=False, port=0, finish=False)
 
 
 @Case("a version without its tag", "operators", "killed after its commit was pushed, before the tag", UNHARMED).test

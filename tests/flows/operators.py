@@ -290,6 +290,7 @@ class Operators(RuleBasedStateMachine):
         self.patch.__enter__()
         self.commits: dict[str, str] = {}  # of every version that there ever was
         self.gone: set[str] = set()
+        self.of_test: dict[str, set[str]] = {name: set() for name in NAMES}  # decided on, and committed
         self.checked: set[tuple[str, str]] = set()
 
     def teardown(self) -> None:
@@ -340,6 +341,8 @@ class Operators(RuleBasedStateMachine):
 
     def night_succeeds(self, name: str) -> None:
         """By no other means than the commands that its messages name."""
+        from diva.store import test_decisions
+
         clone = self.clones[name]
         with clone.at_work(), heard():
             try:
@@ -349,6 +352,7 @@ class Operators(RuleBasedStateMachine):
                     raise
                 self.synced()
                 night()
+            assert self.of_test[name] <= set(test_decisions.read()["sample_id"]), "a decision on the test set is lost"
 
     @staticmethod
     def synced() -> None:
@@ -400,6 +404,21 @@ class Operators(RuleBasedStateMachine):
             file = Path("review.csv")
             file.write_text(f"sample_id,decision,label,note\n{self.sample(chance)},accept,,looks right\n")
             reviews.review(apply=file, serve=False, port=0, finish=False)
+
+        self.act(name, action, moment)
+
+    @rule(name=clone, chance=st.integers(0, 999), moment=moment)
+    def review_of_test(self, name: str, chance: int, moment: int | None) -> None:
+        """A decision on a sample of the test set."""
+        from diva.commands import reviews
+        from diva.versions.reviews import tested
+
+        def action() -> None:
+            sample = tested()["sample_id"].sort()[chance % 40]
+            file = Path("review.csv")
+            file.write_text(f"sample_id,decision,label,note\n{sample},relabel,{chance % 10},\n")
+            reviews.review(apply=file, serve=False, port=0, finish=False)
+            self.of_test[name].add(sample)
 
         self.act(name, action, moment)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from diva.store import test_decisions
 from tests.projects import digits
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,7 +133,8 @@ def checkout(root: Path, api: str | None = None) -> Project:
         shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
     for file in FILES:
         shutil.copy(ROOT / file, root / file)
-    (root / "data").mkdir()
+    (root / "data/reviews").mkdir(parents=True)
+    (root / test_decisions.FILE).write_text(test_decisions.EMPTY)
     project = Project(root, api)
     project.git("init", "--quiet", "--initial-branch=main")
     return identified(project)

@@ -615,6 +615,60 @@ def test_what_to_label_next_is_a_queue_by_keyboard_whose_labels_become_a_batch(
     assert set(pl.concat([record["sample_id"], rest["sample_id"]])) == set(new)
 
 
+def test_labels_of_the_test_set_that_look_wrong_are_decided_like_others_and_kept_apart(
+    place: Path, browser: Any, project: Path
+) -> None:
+    finish()
+    index.write(paths.CORE, indexed("core"))
+    index.write(paths.pool("b001"), indexed("b001"))
+    suspicious = (
+        indexed("test")
+        .head(2)
+        .select(
+            "sample_id",
+            "path",
+            "label",
+            suggested_label=pl.lit("owl"),
+            score=pl.Series([0.9, 0.8]),
+            margin=pl.lit(-0.5),
+        )
+    )
+    evaluation.write("audit", suspicious)
+    metrics = tables.read_json(paths.metrics("evaluate"))
+    figures = {"mean": 0.2, "low": 0.1, "high": 0.3}
+    metrics["audit"] = {"suspicious": 2, "message": "", "with": figures, "without": figures}
+    tables.write_json(paths.metrics("evaluate"), metrics)
+    written()
+    served = start(place, [], project)
+    try:
+        with Reader(browser, served.address) as reader:
+            reader.see_everything()
+            assert "under Test labels" in reader.page.locator("#summary, .split").all_inner_texts()[1]
+            reader.view("all")
+            every = reader.found()
+            reader.view("test")
+            assert (reader.found(), reader.labels()) == (2, ["cat→ owl", "dog→ owl"])
+            assert "test set, never trains" in panel_of(reader, "j")
+            reader.press("s", "r")
+            ends(reader, "· saved")
+            assert saved(served) == dict(
+                zip(suspicious["sample_id"], [("relabel", "owl"), ("reject", "")], strict=True)
+            )
+            assert every == len(samples(report.read())) + 2
+            assert reader.complaints == []
+    finally:
+        served.end()
+    said, of_test = reviews.apart(ledger.read(), reviews.reviewed(ledger.read(), paths.PENDING))
+    assert said.is_empty()
+    assert set(of_test["sample_id"]) == set(suspicious["sample_id"])
+
+
+def panel_of(reader: Reader, key: str) -> str:
+    """What the panel says of a sample after a key."""
+    reader.press(key)
+    return str(reader.page.locator("#panel dl").inner_text())
+
+
 def test_buttons_say_which_label_a_sample_will_have_and_badges_which_it_has(place: Path, browser: Any) -> None:
     """By the pointer alone, of long names too, which are cut to the panel; what is stored are the old words."""
     finish()

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from diva.report import run_metrics, summary, test_set
-from diva.store import evaluation, index, paths
+from diva.report.data import samples
+from diva.store import decisions, evaluation, index, paths, test_decisions
+from diva.store.decisions import Decision
+from stages import report as report_stage
 from stages.evaluate import main as evaluate
 from stages.report import main as report
 from tests.projects import real_stages as project
@@ -107,3 +110,30 @@ def test_wrong_labels_of_the_test_set_are_named_and_change_nothing_that_trains(w
     assert planted[1]["without"]["mean"] == 0 < planted[1]["with"]["mean"] == 0.1
     assert "6 of 60 look wrong" in planted[3]
     assert clean[2] == planted[2]
+    report()
+    assert "Test labels" in paths.REPORT.read_text()
+    data = report_stage.read()
+    assert set(data.doubted["sample_id"]) == set(planted[0]["sample_id"])
+    assert not set(data.doubted["sample_id"]) & set(samples(data)["sample_id"])
+    people_decide(rows, planted[2])
+
+
+def people_decide(rows: list[str], before: list[bytes]) -> None:
+    """Three of the six are corrected, one is confirmed, one left out; the error by that, and nothing of it trains."""
+    right = [Decision(rows[number], "relabel", project.CLASSES[(200 + number) % 3]) for number in (3, 11, 20)]
+    said = [*right, Decision(rows[31], "accept"), Decision(rows[44], "reject"), Decision("elsewhere", "reject")]
+    test_decisions.add(decisions.frame(said))
+    evaluate()
+    audit = json.loads(paths.metrics("evaluate").read_text())["audit"]
+    assert (audit["suspicious"], audit["by_people"]) == (1, 5)
+    assert evaluation.read("audit")["sample_id"].to_list() == [rows[58]]
+    assert audit["with"]["mean"] == 6 / 60
+    assert audit["without"]["mean"] == pytest.approx(5 / 59)
+    assert audit["decided"]["mean"] == pytest.approx(2 / 59)
+    assert audit["decided"]["low"] <= audit["decided"]["mean"] <= audit["decided"]["high"]
+    assert "as people decided on 5 labels" in dict(summary.summarise(run_metrics.read()).facts)["test labels"]
+    project.run()
+    assert [path.read_bytes() for path in (paths.TRAIN, paths.WEIGHTS, paths.curated("r001"))] == before
+    test_decisions.add(decisions.frame([Decision(rows[3], "relabel", "a class that nobody has")]))
+    with pytest.raises(ValueError, match=r"test-decisions\.csv must name labels of core or pool"):
+        evaluate()

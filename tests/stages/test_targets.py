@@ -10,9 +10,23 @@ import pytest
 import yaml
 
 from diva.commands import project
+from diva.curation import judgement, panel, target_extend, target_rows
+from diva.curation.rows import read_problem
 from diva.report import summary
 from diva.report.run_metrics import read as run_metrics
-from diva.store import curated, decisions, index, ledger, manifest, paths, release, suggested, tables
+from diva.store import (
+    curated,
+    decisions,
+    evaluation,
+    index,
+    ledger,
+    manifest,
+    paths,
+    release,
+    suggested,
+    tables,
+    test_decisions,
+)
 from diva.text.targets import label_names
 from diva.versions import labelling
 from stages import curate, download, evaluate, extend, extract, fit, pool, reweight, score, start, suggest
@@ -141,6 +155,36 @@ def test_rounds_add_what_helps_and_training_sets_are_judged(finished):
     assert {metrics["sets"][metrics["release"]][f"release_difference{end}"] for end in ("", "_low", "_high")} == {0.0}
     assert set(metrics["learners"]) >= {"ridge", "logistic" if kind == "multilabel" else "boosting"}
     assert metrics["test"]["measure"].startswith("share of wrong" if kind == "multilabel" else "unexplained")
+
+
+def test_the_error_by_decisions_on_the_test_set_is_that_of_its_task(finished, monkeypatch):
+    """Corrected to what the head predicts, a sample has no error, or next to none; the others' stay."""
+    kind, _ = finished
+    suspicious, audit = evaluation.read("audit"), tables.read_json(paths.metrics("evaluate"))["audit"]
+    test = index.read_batch("test")
+    name, wrong = test["sample_id"][0], "cat|dog|tree" if kind == "multilabel" else "1000"
+    made = []
+    for label in (wrong, suggestion(name)):
+        test_decisions.add(decisions.frame([decisions.Decision(name, "relabel", label)]))
+        evaluate.main()
+        made.append(tables.read_json(paths.metrics("evaluate"))["audit"])
+    test_decisions.FILE.unlink()
+    evaluate.main()
+    assert tables.read_json(paths.metrics("evaluate"))["audit"] == audit
+    assert evaluation.read("audit").equals(suspicious)
+    assert "decided" not in audit
+    worse, best = (each["decided"]["mean"] for each in made)
+    assert made[0]["with"] == made[1]["with"] == audit["with"]
+    assert best <= audit["with"]["mean"] < worse
+
+
+def suggestion(name: str) -> str:
+    """What the release's head says of a test sample."""
+    data = judgement.newest(read_problem())
+    trial = data.trial(0.2, 0, draws=20, uniform=1, weighing={})
+    head = trial.trained(panel.unflagged(data.members), None)
+    said = target_rows.texts_of(target_extend.outputs_of(trial.test, head.model), trial.problem)
+    return said[trial.exam.rows["sample_id"].to_list().index(name)]
 
 
 def test_suggestions_and_what_comes_back_are_of_the_task(finished, tmp_path):

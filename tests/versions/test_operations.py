@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 import yaml
 
-from diva.store import ledger, paths
+from diva.commands import reviews as commands
+from diva.store import ledger, paths, test_decisions
 from diva.versions import contents, operations, published, repository, reviews, rounds, takedowns
 from tests.faults.case import REFUSED, UNHARMED, Case
 from tests.projects.checkout import Project
@@ -154,6 +155,38 @@ def test_a_compaction_killed_before_its_commit_is_undone(mine: Project, step: st
     kill(mine, step, 1, "compact.compact()")
     assert "is undone" in operations.settle()
     assert (digests(), mine.git("status", "--porcelain")) == (before, "")
+
+
+def test_decisions_on_the_test_set_stand_apart_and_no_rollback_takes_them_back(
+    mine: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One file decides on both; what trains learns of its own half alone."""
+    tested, core = reviews.tested()["sample_id"], pl.read_parquet(paths.CORE)["sample_id"]
+    book, file = ledger.read(), mine.root.parent / "review.csv"
+    file.write_text(f"sample_id,decision,label,note\n{tested[0]},relabel,3,a 3\n{tested[1]},accept,,\n")
+    commands.review(apply=file, serve=False, finish=False)
+    assert "2 decisions" in capsys.readouterr().out
+    assert ledger.read() == book, "nothing of it trains"
+    said = [(tested[0], "relabel", "3", "a 3"), (tested[1], "accept", None, None)]
+    assert set(test_decisions.read().drop("reviewer").rows()) == set(said)
+    commands.review(apply=file, serve=False, finish=False)
+    assert "decided before" in capsys.readouterr().out
+    file.write_text(f"sample_id,decision,label,note\n{tested[2]},reject,,=1+1\n{core[0]},accept,,\n")
+    commands.review(apply=file, serve=False, finish=False)
+    assert set(reviews.read(ledger.read())["sample_id"]) & {*tested} == set()
+    assert core[0] in reviews.read(ledger.read())["sample_id"]
+    assert not repository.uncommitted("data")
+    reviews.roll_back(published.find("v0.1.0"))
+    assert set(test_decisions.read()["sample_id"]) == set(tested[:3])
+    assert test_decisions.read().filter(sample_id=tested[2])["note"].item() == "=1+1"
+    commands.review(apply=None, serve=False, finish=False)
+    assert "1 accept, 1 reject, 1 relabel" in capsys.readouterr().out
+    file.write_text("sample_id,decision,label,note\nnobody,accept,,\n")
+    with pytest.raises(ValueError, match="must be that of a sample of core, pool or test set"):
+        commands.review(apply=file, serve=False, finish=False)
+    test_decisions.FILE.write_text(test_decisions.FILE.read_text() + f"{tested[0]},accept,,,\n")
+    with pytest.raises(ValueError, match="must have one decision a sample"):
+        test_decisions.read()
 
 
 def test_a_set_with_a_takedown_is_not_compacted(mine: Project) -> None:

@@ -1,6 +1,6 @@
 // What the page carries: samples as columns, thumbnails, and how to show them. Names become text, never markup.
 
-export const WAITING = 3; // of a label; before it: member, removed, left in the pool
+export const [LEFT, TEST, WAITING] = [2, 3, 4]; // status: in the pool, of the test set, of a label; before: member, removed
 
 /** What the head says of the page, undefined where it says nothing. */
 export const meta = (key) => document.querySelector(`meta[name="${key}"]`)?.content;

@@ -1,14 +1,14 @@
 // The gallery: which samples are shown, in which order, page by page.
-import { make, button, labels, picture, figure, count, ordered, idle, WAITING } from "./data.js";
+import { make, button, labels, picture, figure, count, ordered, idle, LEFT, TEST, WAITING } from "./data.js";
 import { decided } from "./decisions.js";
 
 const PAGE = 48;
-const LEFT = 2; // in the pool; before it: member, removed
 const VIEWS = {
   called: ["Called wrong", (known, row, called) => called[row] === 1],
   added: ["Added", (known, row) => known.origins[known.origin[row]] === "pool" && known.status[row] < LEFT],
   removed: ["Removed", (known, row) => known.status[row] === 1],
   left: ["Left in the pool", (known, row) => known.status[row] === LEFT],
+  test: ["Test labels", (known, row) => known.status[row] === TEST],
   next: ["Label next", (known, row) => known.status[row] === WAITING],
   all: ["All", () => true],
 };
@@ -24,7 +24,7 @@ const SORTS = {
   asked: ["first to label", "rank", 1],
 };
 const DECISIONS = { open: "undecided", made: "decided", accept: "kept", reject: "left out", relabel: "relabelled" };
-export const STATUS = ["member", "removed", "in the pool", "without a label"];
+export const STATUS = ["member", "removed", "in the pool", "test set", "without a label"];
 
 export class Gallery {
   constructor(known, decisions) {
@@ -54,6 +54,7 @@ export class Gallery {
   /** Choices of the filters, from what the samples hold. */
   options() {
     const { known } = this;
+    if (!known.status.includes(TEST)) delete VIEWS.test;
     if (!known.status.includes(WAITING)) [delete VIEWS.next, delete SORTS.asked];
     const any = ["", "any"];
     const fill = (field, pairs) =>

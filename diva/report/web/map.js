@@ -1,5 +1,5 @@
 // The map: every sample as a point on a canvas; colours, zoom, and a choice by lasso or box that the gallery follows.
-import { make, button, name, labels, picture, figure, count } from "./data.js";
+import { make, button, name, labels, picture, figure, count, LEFT, TEST } from "./data.js";
 import { STATUS } from "./gallery.js";
 
 const HUES = ["#2f7fb8", "#e0702a", "#3d9a50", "#c9444a", "#8a62b8", "#8c6a50", "#d277b0", "#a39a1c", "#1fa5a8", "#6b74c9"];
@@ -27,10 +27,10 @@ export class PointMap {
   /** What colours the points: a name, and of each row a code among values, or a figure. */
   choices() {
     const { known } = this;
-    const origin = (row) => (known.status[row] === 2 ? 2 : known.origins[known.origin[row]] === "pool" ? 1 : 0);
+    const origin = (row) => (known.status[row] === TEST ? 3 : known.status[row] === LEFT ? 2 : known.origins[known.origin[row]] === "pool" ? 1 : 0);
     this.by = [
       { title: "Class", values: known.labels, of: (row) => known.given[row] },
-      { title: "Core, added, left", values: ["core", "added", "left in the pool"], of: origin },
+      { title: "Core, added, left", values: ["core", "added", "left in the pool", "test set"], of: origin },
       { title: "Called wrong", values: ["not called wrong", "called wrong"], of: (row) => known.called[row] },
       { title: "Status", values: STATUS, of: (row) => known.status[row] },
       ...["weight", "score"].map((key) => ({ title: key[0].toUpperCase() + key.slice(1), figures: known[key] })),

@@ -1,5 +1,5 @@
 // Strips of thumbnails: extremes of weight by class, what rounds added, what was left.
-import { make, button, name, picture, figure, count, ordered } from "./data.js";
+import { make, button, name, picture, figure, count, ordered, LEFT } from "./data.js";
 import { turner } from "./gallery.js";
 
 const CLASSES = 8; // a page of extremes
@@ -54,7 +54,7 @@ export function extremes(known, gallery) {
 export function pools(known, gallery) {
   const pool = known.origins.indexOf("pool");
   const fill = (place, left, column, names, field) => {
-    const wanted = (row) => known.origin[row] === pool && (known.status[row] === 2) === left;
+    const wanted = (row) => known.origin[row] === pool && (known.status[row] === LEFT) === left;
     const groups = grouped(ordered(known.derivative, left ? -1 : 1).filter(wanted), (row) => known[column][row]);
     const section = ([code, rows]) => {
       const more = button({ class: "quiet" }, () => gallery.show(place, { [field]: code }), "Show all");
