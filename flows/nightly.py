@@ -17,6 +17,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from diva.report import run_metrics, summary
 from diva.store import evaluation, ledger, paths
 from diva.versions import labelling, repository, takedowns
 from diva.versions.locks import RunningError, exclusive
@@ -144,7 +145,9 @@ def nightly(
 
 
 def run(options: Options) -> str:
-    """The flow outside a deployment: what it says at its end; the error of a failed run is raised."""
+    """The flow outside a deployment: what it says at its end, and what a new set is worth; a failed run raises."""
+    before = ledger.read().latest
     state = nightly(**options.model_dump(), return_state=True)
     state.result(raise_on_failure=True)
-    return state.message or ""
+    worth = summary.sentences(run_metrics.read()) if ledger.read().latest != before else ()
+    return "\n".join((state.message or "", *worth))
