@@ -244,7 +244,7 @@ def _decide(said: "pl.DataFrame", what: str) -> None:
     from diva.versions import labelling, reviews
 
     record, said = labelling.reviewed(ledger.read(), said)
-    said, of_test = reviews.apart(ledger.read(), said)
+    said, of_test = reviews.separated(ledger.read(), said)
     if len(of_test):
         reviews.publish_of_test(of_test, what)
         console.show([("test set", f"{paths.TEST_DECISIONS}: {amount(len(of_test), 'decision')}; {NEXT_ERROR}")])

@@ -70,8 +70,8 @@ def summed_up(
         message: what is said of the rule.
         errors: of the head's predictions (n,), by labels (n,).
     """
-    known = Vocabulary(trial.problem.task, trial.problem.classes)
-    settled = test_decisions.settled(listed, test_decisions.read(), known)
+    labels = Vocabulary(trial.problem.task, trial.problem.classes)
+    settled = test_decisions.settled(listed, test_decisions.read(), labels)
     doubted = flagged & ~settled.decided
     given, everything = errors(listed["label"]), np.ones(len(listed), bool)
 

@@ -50,13 +50,13 @@ def add(said: pl.DataFrame) -> None:
     decisions.write(FILE, (decisions.Decision(*row) for row in whole.iter_rows()))
 
 
-def settled(test: pl.DataFrame, said: pl.DataFrame, known: Vocabulary) -> Settled:
+def settled(test: pl.DataFrame, said: pl.DataFrame, vocabulary: Vocabulary) -> Settled:
     """A test set (sample_id, label) by decisions on it; those on samples that it lacks count nowhere.
 
     Args:
         test: rows that test.
         said: the decisions.
-        known: labels there are.
+        vocabulary: labels there are.
 
     Raises:
         ValueError: a label that is none of them.
@@ -66,7 +66,7 @@ def settled(test: pl.DataFrame, said: pl.DataFrame, known: Vocabulary) -> Settle
     )
     changed = pl.when(pl.col("decision") == "relabel").then("new").otherwise("label")
     labels = joined.select(changed.alias("label"))["label"]
-    if strange := [label for label in labels.unique(maintain_order=True) if not known.knows(label)]:
+    if strange := [label for label in labels.unique(maintain_order=True) if not vocabulary.knows(label)]:
         raise ValueError(f"{FILE} must name labels of core or pool, got {strange[0]!r}; correct it there.")
     return Settled(
         labels,

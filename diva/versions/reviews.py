@@ -51,7 +51,7 @@ def publish(said: pl.DataFrame, what: str) -> str:
     return path.stem
 
 
-def apart(book: ledger.Ledger, said: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def separated(book: ledger.Ledger, said: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Decisions on what trains, and those on the test set alone."""
     trains = pl.col("sample_id").is_in(samples(book, unlabelled=True)["sample_id"].implode())
     return said.filter(trains), said.filter(~trains)
@@ -220,7 +220,7 @@ def relabel(book: ledger.Ledger, file: Path) -> pl.DataFrame:
             f"line {', '.join(empty[:10])}; fill them in, or take the lines out."
         )
     corrections = ((line, Decision(name, "relabel", label, f"corrected: {file.name}")) for line, name, label in said)
-    about = decisions.reviewable(samples(book), tables.empty(curated.REVIEW))  # `merged` refuses takedowns
+    about = decisions.reviewable(samples(book), tables.empty(curated.REVIEW), tested())  # `merged` refuses takedowns
     return decisions.collected(file, corrections, [], about)
 
 

@@ -658,7 +658,7 @@ def test_labels_of_the_test_set_that_look_wrong_are_decided_like_others_and_kept
             assert reader.complaints == []
     finally:
         served.end()
-    said, of_test = reviews.apart(ledger.read(), reviews.reviewed(ledger.read(), paths.PENDING))
+    said, of_test = reviews.separated(ledger.read(), reviews.reviewed(ledger.read(), paths.PENDING))
     assert said.is_empty()
     assert set(of_test["sample_id"]) == set(suspicious["sample_id"])
 

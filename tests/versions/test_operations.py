@@ -171,10 +171,10 @@ def test_decisions_on_the_test_set_stand_apart_and_no_rollback_takes_them_back(
     assert set(test_decisions.read().drop("reviewer").rows()) == set(said)
     commands.review(apply=file, serve=False, finish=False)
     assert "decided before" in capsys.readouterr().out
-    file.write_text(f"sample_id,decision,label,note\n{tested[2]},reject,,=1+1\n{core[0]},accept,,\n")
+    file.write_text(f"sample_id,decision,label,note\n{tested[2]},reject,,=1+1\n{core[-1]},accept,,\n")
     commands.review(apply=file, serve=False, finish=False)
     assert set(reviews.read(ledger.read())["sample_id"]) & {*tested} == set()
-    assert core[0] in reviews.read(ledger.read())["sample_id"]
+    assert core[-1] in reviews.read(ledger.read())["sample_id"]
     assert not repository.uncommitted("data")
     reviews.roll_back(published.find("v0.1.0"))
     assert set(test_decisions.read()["sample_id"]) == set(tested[:3])

@@ -102,7 +102,7 @@ def test_a_later_correction_stands() -> None:
         ("sample_id,label\nc0,a\nc0,b\n", r"line 3: decision must be that of line 2 .* relabel 'a', got relabel 'b'"),
         ("sample_id\tlabel\nc1\ta\nc0\tq\n", r"line 3: label must be a class of .* near: 'a', 'b'"),
         ("sample_id,label\nc0,a\n,b\n", "got 1 without: line 3; fill"),
-        ("sample_id,label\nzz,a\n", "must be that of a sample of core or pool.*got 'zz'"),
+        ("sample_id,label\nzz,a\n", "must be that of a sample of core, pool or test set.*got 'zz'"),
         ("sample_id,label\nc0,q\n", "label must be a class of core or pool, got 'q'"),
         ("sample_id,label\nc0,\n", "a sample_id and a label in each row, got 1 without"),
         ("sample_id,class\nc0,a\n", "must have the columns sample_id and label, got sample_id, class"),

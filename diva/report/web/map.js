@@ -30,7 +30,7 @@ export class PointMap {
     const origin = (row) => (known.status[row] === TEST ? 3 : known.status[row] === LEFT ? 2 : known.origins[known.origin[row]] === "pool" ? 1 : 0);
     this.by = [
       { title: "Class", values: known.labels, of: (row) => known.given[row] },
-      { title: "Core, added, left", values: ["core", "added", "left in the pool", "test set"], of: origin },
+      { title: "Core, added, left", values: ["core", "added", "left in the pool", "test label in doubt"], of: origin },
       { title: "Called wrong", values: ["not called wrong", "called wrong"], of: (row) => known.called[row] },
       { title: "Status", values: STATUS, of: (row) => known.status[row] },
       ...["weight", "score"].map((key) => ({ title: key[0].toUpperCase() + key.slice(1), figures: known[key] })),
