@@ -202,21 +202,32 @@ def known_versions(book: Ledger) -> dict[int, VersionNumber]:
     for name in waiting:
         if number(name) < last:
             _put_back(name, commits)
-    if lost := _pushed_without_tag(by_round()):
-        _put_back(book.latest, lost)
+    newest = _newest(book, by_round())
+    if lost := _pushed_without_tag(book, newest):
+        _put_back(newest, lost)
     return by_round()
 
 
-def _pushed_without_tag(published: Mapping[int, VersionNumber]) -> dict[str, str]:
-    """Versions of published rounds without a tag, each with the commit that names it: what lies here, and is pushed."""
+def _newest(book: Ledger, published: Mapping[int, VersionNumber]) -> str:
+    """The newest published round, or what a compacted history starts from."""
+    rounds = done(book, published)
+    return rounds[-1] if rounds else ledger.origin(book, "rounds")
+
+
+def _pushed_without_tag(book: Ledger, newest: str) -> dict[str, str]:
+    """Versions of the newest published round without a tag, each with the commit that names it, and is pushed.
+
+    What they published still stands here; decisions may have come on top.
+    """
     tags, target = {version.tag for version in numbers()}, shared()
     beyond = [f"^{branch(target)}"] if target in git("remote").splitlines() and branch(target) else []
     return {
         tag: commit
         for tag, commit in named().items()
         if tag not in tags
-        and number_of(tag).minor in published
-        and not git("diff", "--name-only", commit, "--", *CONTENT)
+        and number_of(tag).minor == number(newest)
+        and not git("rev-list", "--max-count=1", commit, "^HEAD")
+        and not _changed(book, newest, commit)
         and not (beyond and git("rev-list", "--max-count=1", commit, *beyond))
     }
 
@@ -254,8 +265,7 @@ def require_history(book: Ledger, published: Mapping[int, VersionNumber]) -> Non
     Raises:
         ValueError: with the tag or the entry, and how to put it back.
     """
-    rounds = done(book, published)
-    newest = rounds[-1] if rounds else ledger.origin(book, "rounds")
+    newest = _newest(book, published)
     if number(newest) not in published:
         return
     # after a rollback over a compaction the ledger is that of an earlier version of the same round

@@ -96,8 +96,12 @@ def decide(sample_id: str, decision: str) -> None:
 
 
 @Case("a version without its tag", "operators", "killed after its commit was pushed, before the tag", UNHARMED).test
+@pytest.mark.parametrize("decides", [False, True])
 @pytest.mark.parametrize("purges", [False, True])
-def test_the_tag_of_what_another_clone_compacted_is_set_where_it_was_killed_before(pair: Pair, purges: bool) -> None:
+def test_the_tag_of_what_another_clone_compacted_is_set_where_it_was_killed_before(
+    pair: Pair, purges: bool, decides: bool
+) -> None:
+    """Also where decisions came on top before a night."""
     first, second = pair
 
     def stop(*_: object) -> None:
@@ -114,6 +118,9 @@ def test_the_tag_of_what_another_clone_compacted_is_set_where_it_was_killed_befo
     assert name not in at_remote(first)
     deliver(second)
     with second.at_work():
+        if decides:
+            decide(pl.read_parquet(paths.CORE)["sample_id"][-1], "accept")
+            decide(reviews.tested()["sample_id"][0], "accept")
         assert night() == f"Published: curated@v{name[9]}.2.0."
     with first.at_work():
         night()
