@@ -90,8 +90,10 @@ def evaluate() -> None:
         rounds.append({"round": name, "size": size, "error": round(10 / size, 4), "low": 0.0, "high": 1.0})
     test = {"samples": 40, "kind": "test", "caveat": ""}
     one = {"error": rounds[-1]["error"], "low": 0.0, "high": 1.0}
-    sets = dict.fromkeys(("core", "release_weighted", "release_unweighted"), one)
-    told = {"test": test, "sets": sets, "rounds": rounds, "planted": {"known": False}}
+    one |= {"difference": 0.0, "difference_low": 0.0, "difference_high": 0.0}
+    used = evaluation.release_set(tables.read_json(paths.metrics("release")))
+    sets = dict.fromkeys(("core", "release_weighted", "release_unweighted", used), one)
+    told = {"test": test, "sets": sets, "release": used, "rounds": rounds, "planted": {"known": False}}
     interim = {"interim": True} if evaluation.INTERIM in os.environ else {}
     tables.write_json(paths.metrics("evaluate"), told | interim)
     for name, schema in evaluation.SCHEMAS.items():
