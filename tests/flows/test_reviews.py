@@ -129,6 +129,6 @@ def test_a_review_with_a_bad_row_changes_nothing(published: Project) -> None:
     (published.root / "review.csv").write_text(f"sample_id,decision,label,note\n{first},reject,,\nzz,accept,,\n")
     done = published.run("diva", "review", "--apply", "review.csv", check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "line 3: sample_id must be that of a sample of core or pool, got 'zz'" in done.stderr
+    assert "line 3: sample_id must be that of a sample of core, pool or test set, got 'zz'" in done.stderr
     assert published.git("rev-parse", "HEAD") == commit
     assert not paths.review("v001").exists()
