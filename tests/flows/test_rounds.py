@@ -157,4 +157,5 @@ def test_files_of_no_round_are_taken_away(fresh):
     expected = {"curated/r001.parquet", "features/b001.parquet", "features/core.parquet", "features/.b001.h5.tmp"}
     # folders that the report reads whole: what another state of the project left there would be in its digests
     expected |= {"quarantine/pool-b001.parquet", "quarantine/fit-core.parquet", "raw/b001"}
+    expected |= {"reviews/test-decisions.csv"}
     assert left == expected

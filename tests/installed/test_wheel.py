@@ -3,6 +3,7 @@
 import zipfile
 from pathlib import Path
 
+from diva.store import test_decisions
 from diva.versions import scaffold
 from tests.installed.conftest import ROOT
 
@@ -22,6 +23,7 @@ def test_the_repository_is_a_project_as_the_wheel_begins_one(wheel):
     here = {path: text.encode() for path, text in scaffold.brought().items()}
     example = {name: (ROOT / name).read_bytes() for name in ("params.yaml", "data/ledger.yaml")}
     licences = {name for name in brought if name.endswith(".pyc")}
+    assert here.pop(test_decisions.FILE.as_posix()) == test_decisions.EMPTY.encode()  # which nobody brings
     assert brought.keys() - licences == here.keys() | example.keys()
     assert all(brought[name] == content for name, content in (here | example).items())
     assert not licences

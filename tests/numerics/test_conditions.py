@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from diva.curation.noise import hopeless
-from diva.numerics import conditions, leave_one_out, normalize, residence, ridge
+from diva.numerics import conditions, leave_one_out, normalize, residence, ridge, threads
 from diva.numerics.adjoint import Adjoint, member_pass, outsider_adjoint
 from diva.numerics.chunks import InMemory, Subset
 from diva.numerics.derivative import dataset_derivative, member_derivatives, outsider_derivatives
@@ -131,6 +131,7 @@ PASSES = {
 def test_a_pass_asks_a_card_as_often_whatever_the_number_of_chunks(name, monkeypatch):
     counts = []
     monkeypatch.setattr(residence, "memory", lambda _: 2**30)
+    monkeypatch.setattr(threads, "thread_count", lambda: 1)  # tensors that stand for a card's bear one thread alone
     for chunks in (3, 9):
         with FakeTensorMode(), Asked() as asked:
             PASSES[name](chunks * SIZE)
