@@ -98,7 +98,7 @@ def upgrade(
     text = _completed(text, values, lacking)
     scaffold.upgrade(listed)
     atomic.write_text(paths.PARAMS, text)
-    console.show([("next", "git diff, git commit -am 'Upgrade', then diva run or the next night")])
+    console.show([("next", "git diff, git add -A, git commit -m 'Upgrade', then diva run or the next night")])
 
 
 def _upgrade_clone(source: str | None, difference: bool, yes: bool) -> None:

@@ -63,7 +63,7 @@ SITE = {  # pages of the site: its Python, and that the command line takes its c
     *("cd diva-demo", "python3 -m venv env && . env/bin/activate", "diva upgrade --diff"),
     *("dvc get <repository> data/release/train.parquet --rev curated@v0.3.0", "dvc artifacts get <repository> curated"),
     "git -C diva pull && pip install --upgrade ./diva",
-    'git commit -am "Upgrade"',
+    'git add -A && git commit -m "Upgrade"',
     *(
         "git remote add upstream <this repository>",
         "diva upgrade --from upstream/main",
