@@ -136,6 +136,8 @@ def nightly(
             with cluster.workers(runner, address), loaded_libraries():
                 done = rounds(options)
                 publish_rest()
+            for sentence in summary.sentences(run_metrics.read()) if done else ():
+                extend.log().info("%s", sentence)
             if git_remote and repository.unpushed(git_remote):
                 extend.push()
                 extend.push_git(git_remote)
@@ -145,9 +147,7 @@ def nightly(
 
 
 def run(options: Options) -> str:
-    """The flow outside a deployment: what it says at its end, and what a new set is worth; a failed run raises."""
-    before = ledger.read().latest
+    """The flow outside a deployment: what it says at its end; the error of a failed run is raised."""
     state = nightly(**options.model_dump(), return_state=True)
     state.result(raise_on_failure=True)
-    worth = summary.sentences(run_metrics.read()) if ledger.read().latest != before else ()
-    return "\n".join((state.message or "", *worth))
+    return state.message or ""
