@@ -71,7 +71,8 @@ def render(data: ReportData, limits: PageLimits) -> str:
     """The page."""
     every = samples(data)
     listed = shown(every, limits.rows)
-    frame = pl.concat([listed, data.doubted])
+    tested = data.doubted.head(limits.calls)
+    frame = pl.concat([listed, tested])
     nearest = neighbours(data, frame, limits.calls)
     library, order = assets.library(), gallery.first(frame, nearest, limits.calls)
     by = placing(data)
@@ -96,7 +97,7 @@ def render(data: ReportData, limits: PageLimits) -> str:
         amounts={
             "called": count(called), "samples": count(len(every)), "shown": count(len(listed)),
             "thumbnails": count(len(images)), "megabytes": number(limits.megabytes), "evidence": count(len(nearest)),
-            "map": by.about,
+            "map": by.about, "tested": count(len(tested)),
         },
         cut=len(listed) < len(every),
         **of_project(data),

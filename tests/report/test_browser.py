@@ -646,7 +646,7 @@ def test_labels_of_the_test_set_that_look_wrong_are_decided_like_others_and_kept
             assert "under Test labels" in reader.page.locator("#summary, .split").all_inner_texts()[1]
             reader.view("all")
             every = reader.found()
-            reader.view("test")
+            reader.page.get_by_role("link", name="Test labels").click()
             assert (reader.found(), reader.labels()) == (2, ["cat→ owl", "dog→ owl"])
             assert "test set, never trains" in panel_of(reader, "j")
             reader.press("s", "r")

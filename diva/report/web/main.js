@@ -121,6 +121,7 @@ extremes(known, gallery);
 await idle();
 pools(known, gallery);
 for (const place of document.querySelectorAll("[data-slices]")) place.replaceChildren(...slices(JSON.parse(place.dataset.slices)));
+for (const link of document.querySelectorAll("a[data-view]")) link.addEventListener("click", () => gallery.show(link.dataset.view));
 for (const place of document.querySelectorAll("[data-picture]")) place.replaceWith(picture(known, Number(place.dataset.picture), ""));
 const repaint = charts(known);
 again = () => [repaint(), map.draw()];
