@@ -61,7 +61,7 @@ def settled(test: pl.DataFrame, said: pl.DataFrame, vocabulary: Vocabulary) -> S
     Raises:
         ValueError: a label that is none of them.
     """
-    joined = test.select("sample_id", pl.col("label").cast(pl.String)).join(
+    joined = test.select("sample_id", "label").join(
         said.select("sample_id", "decision", new="label"), on="sample_id", how="left", maintain_order="left"
     )
     changed = pl.when(pl.col("decision") == "relabel").then("new").otherwise("label")

@@ -233,7 +233,7 @@ def tested() -> pl.DataFrame:
     """The test set's samples with a label, as far as they are here: sample_id and label."""
     path = paths.manifest("test")
     rows = manifest.read(path) if path.is_file() else manifest.samples([])
-    return rows.drop_nulls("label").select("sample_id", pl.col("label").cast(pl.String))
+    return rows.drop_nulls("label").select("sample_id", "label")
 
 
 def reviewed(book: ledger.Ledger, file: Path, name: str | None = None) -> pl.DataFrame:

@@ -28,7 +28,7 @@ from diva.store import (
     test_decisions,
 )
 from diva.text.targets import label_names
-from diva.versions import labelling
+from diva.versions import labelling, reviews
 from stages import curate, download, evaluate, extend, extract, fit, pool, reweight, score, start, suggest
 from stages import release as releasing
 from stages import report as reporting
@@ -162,6 +162,7 @@ def test_the_error_by_decisions_on_the_test_set_is_that_of_its_task(finished, mo
     kind, _ = finished
     suspicious, audit = evaluation.read("audit"), tables.read_json(paths.metrics("evaluate"))["audit"]
     test = index.read_batch("test")
+    assert reviews.tested().equals(test.select("sample_id", "label")), "labels are written as everywhere"
     name, wrong = test["sample_id"][0], "cat|dog|tree" if kind == "multilabel" else "1000"
     made = []
     for label in (wrong, suggestion(name)):
