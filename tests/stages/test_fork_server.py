@@ -11,7 +11,7 @@ import pytest
 
 from diva.store import evaluation
 from diva.versions import pipeline
-from diva.versions.fork_client import ADDRESS
+from diva.versions.fork_client import ADDRESS, new_address
 from stages import fork_server
 from tests.projects.checkout import ROOT
 from tests.projects.processes import alive, eventually
@@ -106,8 +106,8 @@ def test_a_fork_ends_with_its_server_and_with_the_process_that_asks(start, whose
 
 
 @pytest.mark.parametrize("whose", ["leash", "client", "fork"])
-def test_a_night_s_server_leaves_nothing_of_dvc_behind(run, tmp_path, whose):
-    address = {ADDRESS: "diva-" + tmp_path.name}
+def test_a_night_s_server_leaves_nothing_of_dvc_behind(run, whose):
+    address = {ADDRESS: new_address()}  # folders of processes that test beside this one have equal names
     leash = run("diva.versions.leash", "lock", *pipeline.SERVER, session=True, **address)
     assert eventually(lambda: f"@{address[ADDRESS]}" in Path("/proc/net/unix").read_text())
     client = run("diva.versions.transfer", **address)
