@@ -91,10 +91,10 @@ class Group:
         self.sums = tree(each, lambda first, second: submit(added, first, second))
 
 
-def mapper() -> Cluster | None:
+def mapper(*, homes: bool = False) -> Cluster | None:
     """That of the cluster which the environment names; None where it names none."""
     address = os.environ.get(ADDRESS)
-    return Cluster(connected(address)) if address else None
+    return Cluster(connected(address), homes=homes) if address else None
 
 
 @cache

@@ -9,11 +9,11 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
-from diva.curation import cluster
+from diva.curation import card_processes, cluster
 from diva.numerics import device
 from diva.numerics.chunks import Chunks
 from diva.numerics.normalize import Prepared, Scaling
-from diva.numerics.parallel import Parts, cuts
+from diva.numerics.parallel import Mapper, Parts, cuts
 from diva.numerics.precision import RidgeFit, fit_ridge
 from diva.numerics.residence import Resident
 from diva.numerics.ridge import Moments, moments, relabelled
@@ -170,17 +170,18 @@ def preparation(problem: Problem) -> Callable[[Any], Prepared]:
 
 
 def spread(rows: FeatureRows, prepare: Callable[[FeatureRows], Prepared]) -> Rows:
-    """Prepared rows that stay in memory; in parts, for the workers of a cluster, where the environment names one.
+    """Prepared rows that stay in memory; in parts, where the environment names a cluster, or for several cards.
 
     On workers they stay where each has a card of its own.
     """
-    workers = cluster.mapper()
-    if workers is None:
-        return Resident(prepare(rows))
-    parts = [prepare(rows.part(part)) for part in cuts(rows.shape[0], cluster.PART, rows.chunk_size)]
-    if parts[0].device.type == "cpu":
-        return Parts(parts, workers)
-    return Parts([Resident(part) for part in parts], cluster.Cluster(workers.client, homes=True))
+    whole, pieces = prepare(rows), cuts(rows.shape[0], cluster.PART, rows.chunk_size)
+    mapper: Mapper | None = cluster.mapper(homes=whole.device.type != "cpu")
+    if mapper is None and len(pieces) > 1:
+        mapper = card_processes.mapper(whole.device)
+    if mapper is None:
+        return Resident(whole)
+    parts = [prepare(rows.part(piece)) for piece in pieces]
+    return Parts(parts if whole.device.type == "cpu" else [Resident(part) for part in parts], mapper)
 
 
 def gathered(chunks: Chunks) -> tuple[torch.Tensor, torch.Tensor]:
