@@ -29,6 +29,13 @@ def resolve(name: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
+def expand(name: str) -> list[str]:
+    """The devices that a setting means: each card where it names none of several; errors as of `resolve`."""
+    where = resolve(name)
+    count = torch.cuda.device_count() if where == "cuda" else 0
+    return [f"cuda:{number}" for number in range(count)] if count > 1 else [where]
+
+
 def cards() -> list[str]:
     """The cards that this process sees, as its environment would name them to another that is to see one of them."""
     count = torch.cuda.device_count()

@@ -1,7 +1,8 @@
 """Runs a backbone over image files: threads decode and compute, blocks of features come out, broken files go aside.
 
-A row's features depend neither on the number of threads nor, but for rounding, on the batch size. Memory that does not
-suffice halves what is computed at once, and the run goes on.
+A row's features depend neither on the number of threads nor, but for rounding, on the batch size. Several cards take
+batches in turn, each with a copy of the network; features are those of one card as long as the cards are alike. Memory
+that does not suffice halves what is computed at once, and the run goes on.
 """
 
 import functools
@@ -22,14 +23,14 @@ import torch
 from torch import Tensor
 
 from diva.numerics import cores
-from diva.numerics.device import onto, resolve
+from diva.numerics.device import onto
 from diva.store.features import Failure
 from diva.store.streams import ahead
 from diva.text.progress import shown, track
 from diva.vision import jpeg, revision
 from diva.vision.backbone import Backbone
 from diva.vision.datasets import ImageFiles, collate
-from diva.vision.forward import Forward
+from diva.vision.forward import Forward, on_devices
 from diva.vision.transforms import Transform, describe
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class Speed(NamedTuple):
 
 
 def extract(
-    network: Backbone | Forward,
+    network: Backbone | list[Forward],
     files: ImageFiles,
     *,
     start: int = 0,
@@ -64,25 +65,26 @@ def extract(
     """Features of the files from row ``start`` on, in order, a block per batch.
 
     Args:
-        network: cut; moved to the device, unless it is on one.
+        network: cut; moved to the device, unless it is on one, or on several, which take batches in turn.
         files: paths and transform.
         start: rows before it are done already.
         batch_size: images per block; on CUDA also per forward pass.
         workers: threads that decode and, on the CPU, run the network; 0: as many as torch computes with.
-        device: "auto", "cpu" or "cuda", for a network that is on none yet.
+        device: "auto", "cpu" or "cuda", for a network that is on none yet; "cuda" is every card, "cuda:1" that one.
         progress: show how far it is (see ``diva.text.progress``), and log the speed at the end.
     """
     begun, images = time.monotonic(), 0
-    forward = network if isinstance(network, Forward) else Forward(network, torch.device(resolve(device)), files.steps)
-    run = Run(forward, files)
+    forwards = network if isinstance(network, list) else on_devices(network, device, files.steps)
+    runs = [Run(forward, files, forwards[0].device) for forward in forwards]
     firsts = range(start, len(files), batch_size)
     batches = (range(first, min(first + batch_size, len(files))) for first in firsts)
     with (
-        threads(forward.device, workers, getattr(forward.backbone, "one_at_a_time", False)) as (decoders, runners),
+        threads(forwards, workers) as (decoders, runners),
         shown("extract") if progress else nullcontext(),
     ):
-        read = ahead(batches, lambda rows: (rows, [decoders.submit(run.read, row) for row in rows]), 1)
-        running = ahead(read, lambda batch: run.start(runners, *batch), 1)
+        read = ahead(batches, lambda rows: (rows, [decoders.submit(runs[0].read, row) for row in rows]), len(runs))
+        turns = zip(itertools.cycle(zip(runs, runners, strict=True)), read)
+        running = ahead(turns, lambda turn: turn[0][0].start(turn[0][1], *turn[1]), len(runs))
         for parts in track(running, len(files) - start, "images", _images_of) if progress else running:
             images += _images_of(parts)
             yield joined([part.result() for part in parts])
@@ -97,10 +99,17 @@ def _images_of(parts: list[Future[Block]]) -> int:
 
 
 class Run:
-    """One extraction: what its threads do."""
+    """One extraction, by one network: what its threads do.
 
-    def __init__(self, network: Forward, files: ImageFiles) -> None:
-        self.network, self.files = network, files
+    Args:
+        network: on its device.
+        files: paths and transform.
+        decoder: the card that decodes, of several the same for all: torchvision has a single decoder, and would make it
+            anew whenever another card asks.
+    """
+
+    def __init__(self, network: Forward, files: ImageFiles, decoder: torch.device) -> None:
+        self.network, self.files, self.decoder = network, files, decoder
         on_card = network.device.type == "cuda" and files.steps is not None and jpeg.available()
         self.read = files.encoded if on_card else files.pixels
 
@@ -120,12 +129,12 @@ class Run:
         return Block(usable, self.network(images) if len(usable) else np.empty((0, width), np.float32), failures)
 
     def _decoded(self, rows: range, entries: list[Entry]) -> list[Tensor | Failure]:
-        """What is still encoded is decoded on the card, to which the others go, or here where the card refuses it."""
+        """What is still encoded is decoded on a card, or here where that refuses it; all go to the network's."""
         encoded = {index: entry for index, entry in enumerate(entries) if isinstance(entry, jpeg.Encoded)}
         decoded = {index: entry for index, entry in enumerate(entries) if not isinstance(entry, jpeg.Encoded)}
         if not encoded or not self.files.steps:
             return list(decoded.values())
-        images = jpeg.decoded(list(encoded.values()), self.files.steps, self.network.device)
+        images = jpeg.decoded(list(encoded.values()), self.files.steps, self.decoder)
         for index, image in zip(encoded, images, strict=True):
             decoded[index] = self.files.pixels(rows[index]) if image is None else image
         ordered = [decoded[index] for index in range(len(entries))]
@@ -133,8 +142,8 @@ class Run:
 
 
 @contextmanager
-def threads(device: torch.device, workers: int, one_at_a_time: bool = False) -> Iterator[tuple[Executor, Executor]]:
-    """Threads that decode and threads that run the network: on the CPU the same ones, each computing on one core.
+def threads(networks: Sequence[Forward], workers: int) -> Iterator[tuple[Executor, list[Executor]]]:
+    """Threads that decode and, for each network, threads that run it: on the CPU the same ones, each on one core.
 
     So features do not depend on how many there are, and no core waits for another. A network that must run
     ``one_at_a_time`` has one thread, with all cores.
@@ -142,17 +151,19 @@ def threads(device: torch.device, workers: int, one_at_a_time: bool = False) -> 
     before = torch.get_num_threads()
     usable = max(before, cores.reserved())
     on_one_core = functools.partial(torch.set_num_threads, 1)  # holds for the thread that says it, and for new ones
+    every = functools.partial(torch.set_num_threads, usable)
     with ThreadPoolExecutor(workers or usable, "decode", on_one_core) as decoders, ExitStack() as more:
-        runners: Executor = decoders
-        if device.type == "cuda" or one_at_a_time:
-            count = 1 if one_at_a_time else 2  # while one fetches its features, the other's batch is on the card
-            every = functools.partial(torch.set_num_threads, usable)
-            runners = more.enter_context(ThreadPoolExecutor(count, "network", every))
+        runners = list[Executor]()
+        for network in networks:
+            single = getattr(network.backbone, "one_at_a_time", False)
+            count = 1 if single else 2  # while one fetches its features, the other's batch is on the card
+            own = single or network.device.type == "cuda"
+            runners.append(more.enter_context(ThreadPoolExecutor(count, "network", every)) if own else decoders)
         try:
             yield decoders, runners
         finally:
-            decoders.shutdown(wait=False, cancel_futures=True)
-            runners.shutdown(wait=False, cancel_futures=True)
+            for pool in (decoders, *runners):
+                pool.shutdown(wait=False, cancel_futures=True)
             torch.set_num_threads(before)
 
 

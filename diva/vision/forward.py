@@ -5,6 +5,7 @@ else by torch: a convolution takes in its normalisation and activation, which sa
 network runs in mixed precision. Torch lays channels last.
 """
 
+import copy
 import logging
 import warnings
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from diva.numerics.device import onto
+from diva.numerics.device import expand, onto
 from diva.vision import onnx_runtime
 from diva.vision.backbone import Backbone
 from diva.vision.datasets import LESS
@@ -89,6 +90,13 @@ class Forward:
         with torch.autocast(self.device.type, torch.float16, enabled=mixed):
             features: Tensor = self.network(images)
         return features.float().cpu()
+
+
+def on_devices(backbone: Backbone, device: str, steps: Steps | None = None) -> list[Forward]:
+    """A network on each device that ``device`` means: on one, or on several cards, each with a copy of it."""
+    devices = expand(device)
+    networks = [backbone, *(copy.deepcopy(backbone) for _ in devices[1:])]  # before the first is moved
+    return [Forward(network, torch.device(name), steps) for network, name in zip(networks, devices, strict=True)]
 
 
 def out_of_memory(error: BaseException) -> bool:

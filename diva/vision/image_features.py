@@ -7,14 +7,12 @@ from functools import cached_property
 from typing import Any
 
 import polars as pl
-import torch
 
-from diva.numerics.device import resolve
 from diva.store.features import FeatureWriter
 from diva.vision import backbones, datasets, extraction, transforms
 from diva.vision import linearize as linearization
 from diva.vision.backbone import Backbone
-from diva.vision.forward import Forward
+from diva.vision.forward import Forward, on_devices
 from diva.vision.transforms import Transform
 
 logger = logging.getLogger(__name__)
@@ -58,13 +56,13 @@ class Extractor:
     device: str
 
     @cached_property
-    def forward(self) -> Forward:
-        """The network on its device."""
-        return Forward(self.network, torch.device(resolve(self.device)), transforms.steps(self.transform))
+    def forwards(self) -> list[Forward]:
+        """The network on its device, or on each of several cards."""
+        return on_devices(self.network, self.device, transforms.steps(self.transform))
 
     def attributes(self) -> dict[str, str | int]:
         """What a file of features says of its making."""
-        return extraction.attributes(self.forward, self.transform)
+        return extraction.attributes(self.forwards[0], self.transform)
 
     def fill(self, writer: FeatureWriter, samples: pl.DataFrame, transform: Transform | None = None) -> FeatureWriter:
         """The writer after the features of those images of a manifest that it does not hold yet."""
@@ -72,7 +70,7 @@ class Extractor:
         transform = transform or self.transform
         files = datasets.ImageFiles(samples["path"].to_list(), transform, samples["sample_id"].to_list(), largest)
         options: dict[str, Any] = {"batch_size": self.batch_size, "workers": self.workers}
-        for block in extraction.extract(self.forward, files, start=writer.done, **options):
+        for block in extraction.extract(self.forwards, files, start=writer.done, **options):
             writer.append(block.features, block.failures)
         return writer
 

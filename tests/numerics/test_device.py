@@ -46,6 +46,15 @@ def test_cards_are_named_as_the_environment_names_them(monkeypatch):
     assert device.cards() == []
 
 
+def test_a_device_without_a_number_is_every_card(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for count, expected in ((1, ["cuda"]), (3, ["cuda:0", "cuda:1", "cuda:2"])):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        assert device.expand("auto") == device.expand("cuda") == expected
+        assert device.expand("cuda:1") == ["cuda:1"]
+        assert device.expand("cpu") == ["cpu"]
+
+
 def test_devices_by_name():
     assert device.resolve("cpu") == "cpu"
     assert device.resolve("auto") == ("cuda" if torch.cuda.is_available() else "cpu")

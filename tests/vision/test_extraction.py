@@ -1,3 +1,4 @@
+import copy
 import csv
 import logging
 import re
@@ -11,13 +12,16 @@ from PIL import Image
 from torch import nn
 
 from diva.text import progress
+from diva.vision import forward as forward_pass
 from diva.vision.backbone import Backbone
 from diva.vision.backbones import load_backbone
 from diva.vision.datasets import ImageFiles
 from diva.vision.extraction import attributes, extract, measure
-from diva.vision.transforms import ResizeCrop
+from diva.vision.forward import Forward, on_devices
+from diva.vision.transforms import ResizeCrop, steps
 
 TRANSFORM = ResizeCrop(32, 32)
+TRANSFORM_STEPS, CPU = steps(TRANSFORM), torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +78,44 @@ def test_the_number_of_threads_changes_no_bit(backbone, paths, workers):
     got = run(backbone, paths, batch_size=4, workers=workers)
     assert np.array_equal(got[1], expected[1])
     assert got[2] == expected[2]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_networks_that_take_batches_in_turn_give_the_features_of_one(backbone, paths, alone):
+    """Two on the CPU, as there is one for each card."""
+    networks = [copy.deepcopy(backbone) for _ in range(3)]
+    for network in networks:
+        network.one_at_a_time = alone
+    expected, calls = run([Forward(networks[0], CPU, TRANSFORM_STEPS)], paths, batch_size=2), [0, 0]
+    two = [Forward(network, CPU, TRANSFORM_STEPS) for network in networks[1:]]
+    for number, forward in enumerate(two):
+        forward.network = counting(forward.network, calls, number)
+    got = run(two, paths, batch_size=2, workers=3)
+    assert calls == [2, 3]  # six batches, of which the third has no image
+    assert np.array_equal(got[0], expected[0])
+    assert np.array_equal(got[1], expected[1])
+    assert got[2] == expected[2]
+
+
+def counting(network, calls, number):
+    """The same, which counts its calls."""
+
+    def counted(images):
+        calls[number] += 1
+        return network(images)
+
+    return counted
+
+
+def test_a_network_is_moved_to_one_device_and_copied_for_others(backbone, monkeypatch):
+    assert [forward.backbone for forward in on_devices(backbone, "cpu")] == [backbone]
+    monkeypatch.setattr(forward_pass, "expand", lambda _: ["cpu", "cpu"])
+    first, second = on_devices(backbone, "auto")
+    assert first.backbone is backbone
+    assert second.backbone is not backbone
+    for mine, theirs in zip(first.backbone.parameters(), second.backbone.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+        assert mine.data_ptr() != theirs.data_ptr()
 
 
 class Alone(nn.Module):

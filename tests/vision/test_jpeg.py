@@ -62,8 +62,8 @@ def test_what_the_card_refuses_the_cpu_decodes(files, monkeypatch):
     expected = next(extract(backbone, files, device="cpu"))
 
     class OnCard(Run):
-        def __init__(self, network: Forward, files: ImageFiles) -> None:
-            super().__init__(network, files)
+        def __init__(self, network: Forward, files: ImageFiles, decoder: torch.device) -> None:
+            super().__init__(network, files, decoder)
             self.read = files.encoded
 
     monkeypatch.setattr(extraction, "Run", OnCard)
