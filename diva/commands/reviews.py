@@ -86,15 +86,19 @@ def _apply(file: Path | None, name: str | None) -> None:
 
 
 def _history() -> None:
-    """All published decisions with their versions, the newest first: what stood before can be decided once more."""
-    from diva.store import ledger
+    """All published decisions with their versions, the newest first, and last those on the test set that stand."""
+    import polars as pl
+
+    from diva.store import ledger, paths, test_decisions
     from diva.text.words import NOTHING, Column, Row, Table
     from diva.versions import reviews
 
     names = ("version", "sample_id", "decision", "label", "reviewer", "note")
-    rows = reviews.history(ledger.read()).select(names).reverse().fill_null(NOTHING)
+    of_test = test_decisions.read().with_columns(version=pl.lit("test set"))
+    rows = pl.concat([some.select(names) for some in (reviews.history(ledger.read()).reverse(), of_test)])
     titles = tuple(Column(name.replace("_id", ""), number=False) for name in names)
-    console.show([], [Table("Decisions", titles, tuple(map(Row, rows.iter_rows())))])
+    facts = [("test set", f"git log -p {paths.TEST_DECISIONS} has earlier ones")] if len(of_test) else []
+    console.show(facts, [Table("Decisions", titles, tuple(map(Row, rows.fill_null(NOTHING).iter_rows())))])
 
 
 def _standing() -> None:

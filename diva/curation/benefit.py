@@ -1,6 +1,7 @@
 """What weights are worth, and samples that no round chose: errors on held-out rows of the core, in pairs.
 
-Each fold of the core's rows is held out, and with it all that shares a group with one of them. On the rest of the set
+Each fold of the core's rows is held out, and with it all that shares a group with one of them; of more than 20,000 rows
+only as many folds as hold 20,000. On the rest of the set
 weights are fitted, labels called wrong leave as in the release, and two learners train with and without weights: the
 ridge head and logistic regression. Only rows of the core test: those that Extend chose are easy for the head by
 construction and flatter its weights. Labels called wrong do test: without them only rows would be left that the head
@@ -30,7 +31,7 @@ from diva.curation.learners import (
     mean_gain,
     sample_rows,
 )  # fmt: skip
-from diva.curation.reweight import reweight
+from diva.curation.reweight import folds_needed, reweight
 from diva.numerics.chunks import Chunk, Chunks, Subset
 from diva.numerics.gathering import labels_of
 from diva.numerics.losses import margins
@@ -71,7 +72,7 @@ class Members:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Margins of held-out rows, by learner and whether it trained with weights; how many folds."""
+    """Margins of held-out rows, by learner and whether it trained with weights; how many folds were held out."""
 
     margins: dict[tuple[str, bool], Array]
     folds: int
@@ -119,7 +120,7 @@ def hold_out(
 
     Args:
         members: the set.
-        folds: of the core's rows; two or more.
+        folds: into which the core's rows go, two or more.
         seed: of the folds, of samples, and of Reweight.
         flagged_out: whether rows called wrong train.
         most: rows that train the logistic regression at most, drawn with the seed.
@@ -127,10 +128,10 @@ def hold_out(
     """
     if not members.core.any():
         return HeldOut({}, folds)
-    fold = members.folds(folds, seed)
+    fold, held_out = members.folds(folds, seed), folds_needed(int(members.core.sum()), folds)
     train_fold = partial(_trained, members, flagged_out=flagged_out, seed=seed, most=most, weighing=weighing)
     unflagged = drawn(members.labels, members.core & ~members.flagged, most, seed)
-    work = [partial(train_fold, fold == number) for number in range(folds) if (fold == number).any()]
+    work = [partial(train_fold, fold == number) for number in range(held_out) if (fold == number).any()]
     core, *trained = together([partial(in_memory, members.chunks, unflagged), *work])
     penalty = choose_penalty("logistic", core, seed, most)
     made: dict[tuple[str, bool], list[Array]] = {}
@@ -142,7 +143,7 @@ def hold_out(
             made.setdefault(("logistic", weighted), []).append(
                 margins(judged, torch.from_numpy(each.test.labels).long()).numpy()
             )
-    return HeldOut({key: np.concatenate(parts) for key, parts in made.items()}, folds)
+    return HeldOut({key: np.concatenate(parts) for key, parts in made.items()}, held_out)
 
 
 class Trained(NamedTuple):

@@ -23,6 +23,7 @@ import torch
 
 from diva.curation.additions import samples_of
 from diva.curation.learners import MOST_ROWS, PENALTIES, TrainingSet, answer
+from diva.curation.reweight import FOLDS, folds_needed
 from diva.numerics import device
 from diva.numerics.chunks import InMemory
 from diva.numerics.derivative import dataset_derivative
@@ -40,7 +41,7 @@ Sections = Mapping[str, Mapping[str, Any]]
 
 MOST = 16_000  # rows that are measured at most
 FEWEST, LONG = 250, 0.5  # rows of the first measurement, seconds of the last
-ABREAST = 5  # descents of Reweight: four folds that are watched, and none
+ABREAST = 1 + FOLDS  # descents of Reweight: folds that are watched, and none
 STEPS = 4  # of `reweight.steps: auto`, which takes 2 to 6 and watches one more
 TRAINS = 0.8  # share of rows that train where the others are held out
 NOISY = 0.2  # labels of made-up rows that are wrong
@@ -145,28 +146,29 @@ def seconds(laws: Mapping[str, Law], sizes: Sizes, values: Sections) -> dict[str
     grown = [min(whole, sizes.core + turn * each_round) for turn in range(sizes.rounds + 1)]
     members, most, uniform = grown[-1], evaluate.get("learner_rows", MOST_ROWS), 1 + evaluate["uniform"]
     weighed = members if weighing["over"] == "members" else whole
-    auto, folds, head = weighing["steps"] == "auto", weighing["folds"], laws["head"]
+    auto, folds, head = weighing["steps"] == "auto", folds_needed(sizes.core, weighing["folds"]), laws["head"]
     steps = STEPS if auto else weighing["steps"]
 
     def derivative(n: int) -> float:
         return laws["derivatives"](n) / ABREAST
 
-    def descent(n: int) -> float:
-        return (steps + 1) * (ABREAST if auto else 1) * derivative(n)
+    def descent(n: int, watched: int = 0) -> float:
+        return (steps + 1) * (1 + watched) * derivative(n)
 
     def learner(name: str, n: float) -> float:
         return laws[name](int(min(n, most)))
 
-    heads = [sizes.core, *[members] * 4, *[whole] * 2, *(n for n in grown[1:] for _ in range(uniform))]
+    heads = [sizes.core, *[members] * 2, whole, *(n for n in grown[1:] for _ in range(uniform))]
     sets = [sizes.core, *[members] * 5, *[whole] * 2]
     judges = [name for name in _judges(values) if name in evaluate.get("learners", LEARNERS)]
     return {
         "fit and scores": head(sizes.core) + 3 * derivative(sizes.core),
         "rounds": sum(2 * derivative(whole) + 2 * derivative(n) for n in grown[1:]),
-        "weights": descent(weighed)
+        "weights": descent(weighed, folds_needed(weighed, FOLDS) if auto else 0)
         + folds * steps * derivative(int(TRAINS * weighed))
         + (2 * folds + len(PENALTIES["logistic"])) * learner("logistic", TRAINS * weighed),
         "test errors": sum(map(head, heads))
+        + sum(map(derivative, (members, members, whole))) / 3  # their heads with weights, at the same λ
         + descent(whole)
         + 1.5 * (evaluate["steps"] + 1) * derivative(members)
         + 2 * derivative(whole),

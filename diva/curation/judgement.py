@@ -62,15 +62,16 @@ class Newest:
         """The set without what was taken down."""
         return self.state.join(self.review.filter(FORGOTTEN_ROW), on="sample_id", how="anti", maintain_order="left")
 
-    def trial(self, held_out: float, seed: int, **settings: Any) -> trials.Trial:
-        """What tests training sets; ``settings`` are draws, uniform and weighing of `diva.curation.trials.Trial`."""
+    def trial(self, held_out: float, seed: int, weighing: Mapping[str, Any], **settings: Any) -> trials.Trial:
+        """What tests training sets; ``settings`` are draws and uniform of `diva.curation.trials.Trial`.
+
+        All sets that are weighed here take as many steps of Reweight as the newest one took.
+        """
+        weighing = {**weighing, "steps": len(tables.read_json(paths.WEIGHTS_HISTORY)["steps"])}
         familiar = self.posed.familiar(self.test["label"])
         exam = trials.exam(self.core, self.test, familiar, held_out, seed, self.groups)
-        made: trials.Trial = (
-            tasks.of(self.posed)
-            .trials()
-            .trial(exam, self.problem, seed=seed, folder=paths.RESULTS, groups=self.groups, **settings)
-        )
+        settings |= {"seed": seed, "weighing": weighing, "folder": paths.RESULTS, "groups": self.groups}
+        made: trials.Trial = tasks.of(self.posed).trials().trial(exam, self.problem, **settings)
         return made
 
     def remaining(self, policy: Policy | None, methods: Methods) -> pl.DataFrame:

@@ -11,8 +11,8 @@ import torch
 
 from diva.curation import rows
 from diva.curation.evaluation import Errors, train
-from diva.curation.reweight import reweight
-from diva.curation.trials import Training, Trial
+from diva.curation.reweight import walk
+from diva.curation.trials import Training, Trial, without
 from diva.numerics.precision import fit_ridge
 from diva.numerics.residence import in_own_span
 from diva.store import ledger, release
@@ -66,13 +66,12 @@ def sets(
         The figures of each set; 1 for each test sample that its head gets wrong; how each learner was set.
     """
     core, members = compared["core"].frame, compared["release_unweighted"].frame
-    heads = {
-        name: trial.judge(training.frame, training.weights)
-        for name, training in track(compared.items(), len(compared), "sets")
-    }
+    unweighted_first = sorted(compared, key=lambda name: compared[name].weights is not None)  # whose λ serve both
+    heads = {name: trial.judge(compared[name]) for name in track(unweighted_first, len(compared), "sets")}
     first = trial.drawn(core, pool, len(members))[0]
-    compared, heads["uniform"] = {**compared, "uniform": Training(first)}, trial.judge(first)
-    errors = {name: head.errors for name, head in heads.items()} | {"uniform": trial.uniform(core, pool, len(members))}
+    compared = {**compared, "uniform": Training(first)}
+    heads["uniform"] = trial.judge(compared["uniform"])
+    errors = {name: heads[name].errors for name in compared} | {"uniform": trial.uniform(core, pool, len(members))}
     judged = panels(trial, compared, errors, learners, most)
     seconds = judged.seconds | {"ridge": sum(head.seconds for head in heads.values())}
     # said, not stored: figures of a version are the same whenever they are made
@@ -101,7 +100,7 @@ def panels(
     """Every learner on every set; the ridge head's errors are there already."""
     errors: dict[str, dict[str, Errors]] = {name: {} for name in compared}
     about: dict[str, Any] = {"rows": most, "sampled": any(len(training.frame) > most for training in compared.values())}
-    allowed = {name: _without(training, trial.allowed(training.frame)) for name, training in compared.items()}
+    allowed = {name: without(training, trial.allowed(training.frame)) for name, training in compared.items()}
     seconds: dict[str, float] = {}
     for learner in learners:
         penalty, seconds[learner] = trial.penalty(learner, allowed["core"].frame, most), 0.0
@@ -114,11 +113,6 @@ def panels(
             seconds[learner] += float(made["seconds"])
         about[learner] = {"penalty": penalty} if learner != "ridge" else {}
     return Judged(errors, about, seconds)
-
-
-def _without(training: Training, allowed: pl.Series) -> Training:
-    mask = torch.from_numpy(allowed.to_numpy())
-    return Training(training.frame.filter(allowed), None if training.weights is None else training.weights[mask])
 
 
 def panel_figures(
@@ -177,7 +171,7 @@ def of_round(trial: Trial, name: str, state: pl.DataFrame) -> dict[str, object]:
     members = state.filter(pl.col("status") == "member")
     added = 0 if name == ledger.ORIGIN["rounds"] else int((state["round"] == name).sum())
     removed = int(((state["status"] == "removed") & (state["changed_in"] == name)).sum())
-    error = trial.interval(trial.judge(members).errors)
+    error = trial.interval(trial.judge(Training(members)).errors)
     return {"round": name, "size": len(members), "added": added, "removed": removed, **error}
 
 
@@ -199,14 +193,10 @@ def steps(trial: Trial, members: pl.DataFrame, ridge: float, most: int) -> pl.Da
     """
     frame = members.filter(trial.allowed(members))
     own, basis = in_own_span(rows.prepared(frame, trial.problem))
-    classes, weighing = len(trial.problem.classes), dict(trial.weighing)
-    alpha, temperature, curve = torch.ones(len(frame), dtype=torch.float64), None, []
-    for step in range(most + 1 if most else 0):
-        fitted = fit_ridge(own, classes, trial.problem.ridge, alpha)
-        turn = reweight(fitted, **weighing | {"steps": 1}, temperature=temperature)
-        if not turn.history:  # nothing validates: no step can be taken
-            break
+    classes, together = len(trial.problem.classes), rows.group_numbers(frame, trial.groups)
+    how = {name: trial.weighing[name] for name in ("loss", "step_size")}
+    start, curve = fit_ridge(own, classes, trial.problem.ridge, groups=together), []
+    for step, (loss, alpha) in enumerate(walk(start, steps=most, **how) if most else ()):
         errors = trial.errors(replace(train(own, classes, ridge, alpha), basis=basis))
-        curve.append({"step": step, "loss": turn.history[0].loss, **trial.interval(errors)})
-        alpha, temperature = turn.weights, turn.loss.temperature if turn.loss.name == "calibrated" else None
+        curve.append({"step": step, "loss": loss, **trial.interval(errors)})
     return pl.DataFrame(curve, {"step": pl.Int64, **dict.fromkeys(("loss", "error", "low", "high"), pl.Float64)})

@@ -5,12 +5,14 @@
 Model and leverages at the start serve T*, the first derivative and, with `auto`, every fold; a row of weight 0 costs
 nothing in the sums over weights. A step takes three passes over the rows, and folds take theirs together. The step is
 normalised, so η is the largest change of a weight in a step. More steps overfit the leave-one-out loss: three of η = .5
-are the default, and ``steps="auto"`` watches a fold of the validating samples instead. No class vanishes (`floored`).
+are the default, and ``steps="auto"`` watches folds of the validating samples instead. No class vanishes (`floored`).
 With `calibrated`, T* is chosen once, at α = 1, over all rows that are weighed.
 
 Reference: Dukler et al., ICLR 2022, Sec. 4 and the appendix on validation overfitting.
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from numbers import Real
 from typing import Literal, cast
@@ -31,6 +33,7 @@ from diva.numerics.ridge import RidgeModel
 from diva.text.choices import LossName, is_whole
 
 FOLDS = 4
+ENOUGH = 20_000  # rows left out of the derivative, of which a mean is exact enough: no further fold is made for more
 FEWEST_STEPS, MOST_STEPS = 2, 6
 FLOOR, FEWEST_SAMPLES = 0.1, 2  # of a class: the share of its weight, and the samples of positive weight, that stay
 
@@ -103,7 +106,8 @@ def reweight(
         start: n rows, the weights to start from and their model (`diva.numerics.precision.fit_ridge`); λ stays.
         loss: `calibrated` or `hard_margin`, `trimmed`, `all` (the paper's setting is `hard_margin`).
         steps: how many, or `auto`: four folds of validating samples, the derivative sees three, and the steps stop
-            before the mean loss of the fourth rises (at least 2, at most 6).
+            before the mean loss of the fourth rises (at least 2, at most 6). Each fold has its turn to be the fourth,
+            of more than 20,000 samples only as many as hold 20,000 (`folds_needed`).
         step_size: η, the largest change of a weight in a step.
         temperature: T*; chosen on the rows where None.
         validation: a separate validation set instead of the leave-one-out loss; not with ``steps="auto"``.
@@ -126,6 +130,17 @@ def reweight(
     if history:
         alpha = floored(alpha, initial_weights(start), labels_of(start.chunks), start.classes)
     return WeightPath(alpha, first.values, first.margin.double(), tuple(history), chosen, model, watched)
+
+
+def walk(
+    start: RidgeFit, *, loss: LossName = "calibrated", steps: int = 3, step_size: float = 0.5
+) -> Iterator[tuple[float, Tensor]]:
+    """Loss of what validates, and weights (n,), after 0, 1, … ``steps`` steps; ends before where nothing validates."""
+    start, chosen = _begun(start, loss, None, None)
+    path, labels = Descent(start, chosen, step_size), labels_of(start.chunks)
+    while len(path.history) <= steps and (made := path.derive()).validating:
+        yield made.loss, floored(path.alphas[-1], path.alphas[0], labels, start.classes)
+        path.step()
 
 
 def _begun(
@@ -248,16 +263,22 @@ def validation_folds(n: int, groups: Tensor | None, seed: int, folds: int = FOLD
     return (torch.randperm(int(unit.max()) + 1, generator=generator) % folds)[unit]
 
 
+def folds_needed(n: int, folds: int) -> int:
+    """How many of the folds of n rows hold 20,000 of them; all where all hold fewer."""
+    return min(folds, math.ceil(folds * ENOUGH / max(n, 1)))
+
+
 def watched_losses(path: Descent, seed: int) -> tuple[float, ...]:
     """Mean loss of the validating samples that the derivative did not see, after 0, 1, … steps, until they end.
 
     All folds start from one model and go side by side, and ``path``, which no fold is left out of, with them.
     """
-    fold = validation_folds(path.start.chunks.shape[0], path.start.groups, seed)
-    folds = [Descent(path.start, path.loss, path.step_size, fold=fold == number) for number in range(FOLDS)]
+    n = path.start.chunks.shape[0]
+    fold, count = validation_folds(n, path.start.groups, seed), folds_needed(n, FOLDS)
+    folds = [Descent(path.start, path.loss, path.step_size, fold=fold == number) for number in range(count)]
     together([each.look for each in (path, *folds)])
-    means = [sum(each.watched / FOLDS for each in folds)]
+    means = [sum(each.watched / count for each in folds)]
     while len(means) <= min(MOST_STEPS, stop_at(tuple(means)) + 1):
         together([each.advance for each in (path, *folds)])
-        means.append(sum(each.watched / FOLDS for each in folds))
+        means.append(sum(each.watched / count for each in folds))
     return tuple(means)

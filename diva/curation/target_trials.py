@@ -41,8 +41,8 @@ class TargetTrial(Trial):
         self.targets = target_rows.targets_of(self.exam.rows["label"], self.problem)
         self.exam.about["measure"] = MEASURES[self.problem.task]
 
-    def _judged(self, frame: pl.DataFrame, weights: torch.Tensor | None) -> dict[str, Any]:
-        head = self.trained(frame, weights)
+    def _judged(self, training: Training) -> dict[str, Any]:
+        head = self.trained(training.frame, training.weights)
         figures = {"ridge": head.model.ridge, **head.model.accuracy, "loo_error": mean_squared_residual(head)}
         return {"errors": self.entry_errors(head).mean(1).numpy(), **figures}
 
@@ -78,7 +78,7 @@ class TargetTrial(Trial):
             training = TrainingSet(self.features(core), targets[:, even].long().numpy())
             return {"penalty": choose_penalty(learner, training, self.seed, most)}
 
-        return float(self.results.get(compute, "penalty", learner, most, *content(core))["penalty"])
+        return float(self.results.get(compute, "penalty", learner, most, content(core))["penalty"])
 
     def features(self, frame: pl.DataFrame) -> Array:
         """All rows at once, without the constant."""
@@ -102,7 +102,7 @@ class TargetTrial(Trial):
             errors = target_rows.entry_errors(torch.from_numpy(outputs), self.targets, self.problem)
             return {"errors": errors.mean(1).numpy(), "seconds": time.perf_counter() - began}
 
-        return self.results.get(compute, learner, penalty, most, *content(frame, weights))
+        return self.results.get(compute, learner, penalty, most, *training.key)
 
 
 def by_class(trial: TargetTrial, compared: Mapping[str, Training], errors: Mapping[str, Errors]) -> pl.DataFrame:

@@ -16,7 +16,7 @@ from torch import Tensor
 from diva.curation import target_extend, target_round, target_rows
 from diva.curation.benefit import HeldOut, Members
 from diva.curation.learners import Array
-from diva.curation.reweight import Step, WeightPath
+from diva.curation.reweight import Step, WeightPath, folds_needed
 from diva.curation.round import corrections
 from diva.curation.rows import Problem
 from diva.curation.weighed_sets import CLEAN_UP, ToWeigh, WeighedSet, masks
@@ -112,7 +112,8 @@ def hold_out(
     if not members.core.any():
         return HeldOutLosses({}, folds)
     fold, made = members.folds(folds, seed), {True: list[Tensor](), False: list[Tensor]()}
-    for number in track(range(folds), folds, "folds"):
+    held_out = folds_needed(int(members.core.sum()), folds)
+    for number in track(range(held_out), held_out, "folds"):
         rest, tests = fold != number, (fold == number) & members.core
         trained = fit_targets(Subset(start.chunks, rest), start.targets[rest], members.ridge)
         weights = torch.zeros(len(rest)).double()
@@ -124,7 +125,7 @@ def hold_out(
             outputs = target_extend.outputs_of(Subset(start.chunks, tests), set_.model)
             whole = replace(weighing.loss, trim=False)
             parts.append(whole.values(outputs, start.targets[tests]).mean(1))
-    return HeldOutLosses({("ridge", key): torch.cat(parts).numpy() for key, parts in made.items()}, folds)
+    return HeldOutLosses({("ridge", key): torch.cat(parts).numpy() for key, parts in made.items()}, held_out)
 
 
 def frame_weights(frame: pl.DataFrame, problem: Problem, weighing: Mapping[str, Any]) -> Tensor:

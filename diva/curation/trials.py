@@ -5,7 +5,8 @@ What was computed before is looked up (`diva.store.results`): sets of earlier ro
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +16,12 @@ import polars as pl
 import torch
 
 from diva.curation import rows
-from diva.curation.evaluation import Errors, Head, Units, bootstrap, train_by_leave_one_out
+from diva.curation.evaluation import Errors, Head, Units, bootstrap, train, train_by_leave_one_out
 from diva.curation.learners import TrainingSet, answer, choose_penalty, sample_rows
 from diva.curation.reweight import reweight
 from diva.numerics.precision import fit_ridge
 from diva.store import index, paths
-from diva.store.results import Arrays, Results
+from diva.store.results import Arrays, Results, digest
 from diva.text.choices import Learner
 
 HELD_OUT = (
@@ -86,6 +87,16 @@ class Training:
     frame: pl.DataFrame
     weights: torch.Tensor | None = None
 
+    @cached_property
+    def rows(self) -> str:
+        """Digest of what the rows train, whatever their weights."""
+        return content(self.frame)
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Rows and weights, as what is looked up depends on them."""
+        return self.rows, None if self.weights is None else self.weights.numpy()
+
 
 class HeadScore(NamedTuple):
     """1 where a training set's head misclassifies a test sample; its λ, accuracy and leave-one-out error; its time."""
@@ -117,29 +128,33 @@ class Trial:
         self.draws, self.choices, self.seed = draws, uniform, seed
         self.test = rows.prepared(exam.rows, problem)
         self.groups = groups
-        basis = asdict(problem), paths.MOMENTS, *content(exam.rows), exam.excluded, seed, groups
-        self.results = Results(folder, *basis)
+        self.results = Results(folder, asdict(problem), paths.MOMENTS, content(exam.rows), exam.excluded, seed, groups)
+        self._ridges: dict[str, tuple[float, float]] = {}  # of rows, whatever their weights: λ and leave-one-out error
 
     def allowed(self, frame: pl.DataFrame) -> pl.Series:
         """Which rows may train."""
         return ~frame["sample_id"].is_in(self.exam.excluded)
 
-    def judge(self, frame: pl.DataFrame, weights: torch.Tensor | None = None) -> HeadScore:
+    def judge(self, training: Training) -> HeadScore:
         """The head of a training set, without what is held out."""
 
         def compute() -> dict[str, Any]:
             started = time.perf_counter()
-            return {**self._judged(frame, weights), "seconds": time.perf_counter() - started}
+            return {**self._judged(training), "seconds": time.perf_counter() - started}
 
-        made = self.results.get(compute, "head", *content(frame, weights))
+        made = self.results.get(compute, "head", *training.key)
         errors, seconds = made.pop("errors"), float(made.pop("seconds"))
         return HeadScore(errors, {name: float(value) for name, value in made.items()}, seconds)
 
-    def _judged(self, frame: pl.DataFrame, weights: torch.Tensor | None) -> dict[str, Any]:
-        allowed = self.allowed(frame)
-        alpha = None if weights is None else weights[torch.from_numpy(allowed.to_numpy())]
-        chunks = rows.prepared(frame.filter(allowed), self.problem)
-        head = train_by_leave_one_out(chunks, len(self.problem.classes), self.problem.ridges, alpha)
+    def _judged(self, training: Training) -> dict[str, Any]:
+        allowed = without(training, self.allowed(training.frame))
+        chunks, classes = rows.prepared(allowed.frame, self.problem), len(self.problem.classes)
+        if allowed.weights is not None and training.rows in self._ridges:  # chosen without weights
+            ridge, error = self._ridges[training.rows]
+            head = replace(train(chunks, classes, ridge, allowed.weights), loo_error=error)
+        else:
+            head = train_by_leave_one_out(chunks, classes, self.problem.ridges, allowed.weights)
+            self._ridges[training.rows] = head.model.ridge, head.loo_error
         figures = {"ridge": head.model.ridge, **head.model.accuracy, "loo_error": head.loo_error}
         return {"errors": self.errors(head), **figures}
 
@@ -162,7 +177,7 @@ class Trial:
     ) -> TrainingSet:
         """Rows of a frame at once, at most so many of those that train, drawn with the seed, without the constant."""
         present = np.arange(len(frame)) if weights is None else np.flatnonzero(weights.numpy() > 0)
-        labels = frame["label"].to_numpy()[present]
+        labels = rows.codes(frame["label"], self.problem.classes)[present]
         chosen = present[sample_rows(labels, len(labels) if most is None else most, [self.seed, len(frame)])]
         features, codes = rows.gathered(rows.prepared(frame[chosen.tolist()], self.problem))
         alpha = None if weights is None else weights.numpy()[chosen]
@@ -170,7 +185,7 @@ class Trial:
 
     def weigh(self, frame: pl.DataFrame) -> torch.Tensor:
         """Weights of a frame, as the stage ``reweight`` would choose them."""
-        key = "weights", self.weighing, *content(frame)
+        key = "weights", self.weighing, content(frame)
         return torch.from_numpy(self.results.get(lambda: {"weights": self._weighed(frame)}, *key)["weights"])
 
     def _weighed(self, frame: pl.DataFrame) -> torch.Tensor:
@@ -185,7 +200,7 @@ class Trial:
         def compute() -> dict[str, float]:
             return {"penalty": choose_penalty(learner, self.in_memory(core, None, most), self.seed, most)}
 
-        return float(self.results.get(compute, "penalty", learner, most, *content(core))["penalty"])
+        return float(self.results.get(compute, "penalty", learner, most, content(core))["penalty"])
 
     def ask(self, learner: Learner, training: Training, penalty: float, most: int) -> Arrays:
         """1 where a learner that these rows train misclassifies a test sample, and the seconds that it took."""
@@ -196,7 +211,7 @@ class Trial:
             made = answer(learner, rows_in_memory, test.features, penalty=penalty, seed=self.seed, most=most)
             return {"errors": (made.predicted != test.labels).astype(np.float64), "seconds": made.seconds}
 
-        return self.results.get(compute, learner, penalty, most, *content(frame, weights))
+        return self.results.get(compute, learner, penalty, most, *training.key)
 
     def drawn(self, core: pl.DataFrame, pool: pl.DataFrame, size: int) -> list[pl.DataFrame]:
         """The core and a uniform choice from the pool, together ``size`` samples; several draws."""
@@ -208,11 +223,19 @@ class Trial:
 
     def uniform(self, core: pl.DataFrame, pool: pl.DataFrame, size: int) -> Errors:
         """Mean errors of the heads of these draws, for each test sample."""
-        errors: Errors = np.mean([self.judge(frame).errors for frame in self.drawn(core, pool, size)], axis=0)
+        errors: Errors = np.mean([self.judge(Training(frame)).errors for frame in self.drawn(core, pool, size)], axis=0)
         return errors
 
 
-def content(frame: pl.DataFrame, weights: torch.Tensor | None = None) -> tuple[object, ...]:
-    """What the rows of a frame train: labels, features and weights."""
+def without(training: Training, allowed: pl.Series) -> Training:
+    """The rows that are allowed to train."""
+    if allowed.all():
+        return training
+    mask = torch.from_numpy(allowed.to_numpy())
+    return Training(training.frame.filter(allowed), None if training.weights is None else training.weights[mask])
+
+
+def content(frame: pl.DataFrame) -> str:
+    """Digest of what the rows of a frame train: labels and features."""
     files = [Path(name) for name in frame["features"].unique(maintain_order=True)]
-    return frame.select("sample_id", "label", "features", "row"), files, None if weights is None else weights.numpy()
+    return digest(frame.select("sample_id", "label", "features", "row"), files)

@@ -15,7 +15,7 @@ class Reweight(Section):
     loss: LossName
     steps: Annotated[int, Field(ge=0)] | Literal["auto"]
     step_size: float = Field(gt=0)  # the largest change of a weight in a step
-    folds: int = Field(ge=2)  # to judge on held-out folds whether weights help
+    folds: int = Field(ge=2)  # held out, to judge whether weights help; of a large core as many as hold 20,000
     seed: int = Field(ge=0)  # of the folds
 
     @property

@@ -100,13 +100,15 @@ def test_the_gain_is_paired():
     assert error == pytest.approx(np.std([1, 0, 0], ddof=1) / 3**0.5)
 
 
-def test_weights_are_judged_on_rows_of_the_core_alone_those_called_wrong_among_them():
+@pytest.mark.parametrize(("enough", "folds"), [(20_000, 3), (40, 2), (1, 1)])
+def test_weights_are_judged_on_rows_of_the_core_alone_those_called_wrong_among_them(monkeypatch, enough, folds):
+    monkeypatch.setattr("diva.curation.reweight.ENOUGH", enough)
     x, y = blobs(200)
     chunks = Prepared(InMemory(torch.from_numpy(x), torch.from_numpy(y), 64))
     core, flagged = torch.arange(200) < 90, torch.arange(200) % 10 == 0
     benefit = hold_out(Members(chunks, 3, 0.1, core, flagged), 3, 0, flagged_out=True, steps=2).figures()
-    assert benefit["rows"] == 90
-    assert benefit["folds"] == 3
+    assert benefit["rows"] == 30 * folds
+    assert benefit["folds"] == folds
     assert set(benefit["learners"]) == {"ridge", "logistic"}
     assert benefit["gain"] == pytest.approx(benefit["without_weights"] - benefit["with_weights"])
 

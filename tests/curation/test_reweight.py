@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from diva import estimators
-from diva.curation.reweight import FOLDS, floored, reweight, step, stop_at, validation_folds
+from diva.curation.reweight import FOLDS, floored, folds_needed, reweight, step, stop_at, validation_folds, walk
 from diva.numerics.chunks import InMemory
 from diva.numerics.losses import Loss
 from diva.numerics.precision import fit_ridge
@@ -24,6 +24,17 @@ def test_reweight_equals_steps_down_the_autograd_gradient(loss, steps, seed):
     expected = naive.reweight(q.z, q.labels, q.classes, q.ridge, actual.loss, steps, 0.3)
     assert relative_error(actual.weights, expected) < 1e-10
     assert len(actual.history) == steps
+
+
+@EACH_LOSS
+def test_a_walk_shows_the_weights_of_every_number_of_steps(loss):
+    q = problem(2)
+    shown = list(walk(q.fit(q.chunks()), loss=loss, steps=3))
+    ends = [reweight(q.fit(q.chunks()), loss=loss, steps=taken) for taken in range(5)]
+    assert len(shown) == 4
+    for taken, (lost, weights) in enumerate(shown):
+        assert torch.equal(weights, ends[taken].weights)
+        assert lost == ends[taken + 1].history[taken].loss
 
 
 def test_history_holds_the_loss_before_each_step():
@@ -94,18 +105,25 @@ def test_auto_takes_two_to_six_steps_whatever_the_chunk_size(seed):
     assert relative_error(results[0].weights, results[1].weights) < 1e-10
 
 
-def test_auto_watches_samples_that_the_derivative_does_not_see():
+@pytest.mark.parametrize(("n", "folds"), [(1, 4), (20_000, 4), (26_000, 4), (27_000, 3), (80_000, 1), (10**7, 1)])
+def test_folds_are_made_until_they_hold_enough_rows(n, folds):
+    assert folds_needed(n, 4) == folds
+
+
+@pytest.mark.parametrize(("enough", "watched"), [(20_000, FOLDS), (10, 2), (1, 1)])
+def test_auto_watches_samples_that_the_derivative_does_not_see(monkeypatch, enough, watched):
+    monkeypatch.setattr("diva.curation.reweight.ENOUGH", enough)
     q, size = problem(1), 0.5
     result = reweight(q.fit(q.chunks()), steps="auto", step_size=size)
     fold = torch.randperm(30, generator=torch.Generator().manual_seed(0)) % FOLDS
     means = torch.zeros(2, dtype=torch.float64)
-    for left in range(FOLDS):
+    for left in range(watched):
         alpha = torch.ones(30, dtype=torch.float64)
         args = q.z, q.labels, q.classes, q.ridge
-        means[0] += naive.loss(*args, alpha, result.loss, fold == left) / FOLDS
+        means[0] += naive.loss(*args, alpha, result.loss, fold == left) / watched
         g = naive.gradient(lambda a, left=left, args=args: naive.loss(*args, a, result.loss, fold != left), alpha)
         alpha = (alpha - size * g / g.abs().max()).clamp_min(0)
-        means[1] += naive.loss(*args, alpha, result.loss, fold == left) / FOLDS
+        means[1] += naive.loss(*args, alpha, result.loss, fold == left) / watched
     assert result.watched_losses[:2] == pytest.approx(means.tolist(), rel=1e-10)
 
 

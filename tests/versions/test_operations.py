@@ -1,6 +1,7 @@
 """Operations that are killed, or fail, at any step: undone or finished, and what was taken down stays so."""
 
 import hashlib
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -179,6 +180,11 @@ def test_decisions_on_the_test_set_stand_apart_and_no_rollback_takes_them_back(
     reviews.roll_back(published.find("v0.1.0"))
     assert set(test_decisions.read()["sample_id"]) == set(tested[:3])
     assert test_decisions.read().filter(sample_id=tested[2])["note"].item() == "=1+1"
+    capsys.readouterr()
+    commands.review(apply=None, serve=False, finish=False, history=True)
+    listed = " ".join(capsys.readouterr().out.split())
+    assert re.search(rf"test set {tested[0][:9]}\w* relabel 3 ", listed)
+    assert f"git log -p {paths.TEST_DECISIONS}" in listed
     commands.review(apply=None, serve=False, finish=False)
     assert "1 accept, 1 reject, 1 relabel" in capsys.readouterr().out
     file.write_text("sample_id,decision,label,note\nnobody,accept,,\n")
