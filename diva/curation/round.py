@@ -90,7 +90,12 @@ class Basis:
     @property
     def unused(self) -> pl.DataFrame:
         """What of the pool is not in the set."""
-        return self.pool.join(self.state, on="sample_id", how="anti", maintain_order="left")
+        return curated.without(self.pool, self.state)
+
+    @property
+    def candidates(self) -> pl.DataFrame:
+        """What a round may draw from: unused samples as people left them (sample_id, label, features, row)."""
+        return reviewed(curated.without(self.pool.select(curated.ROWS), self.state), self.decisions)
 
 
 @dataclass(frozen=True)
@@ -135,8 +140,8 @@ def decide(basis: Basis, policy: Policy, methods: Methods, rule: "Rules | None" 
     changes = tables.conform(pl.concat(parts), curated.CHANGES, "changes")
     after = curated.apply(UNNAMED, basis.state, changes, basis.pool, decisions, only=("status", *curated.ROWS))
     moments = rule.moments_of(curated.members(after), choice.members, problem)
-    checksums = basis.pool.select("sample_id", "checksum").join(after, on="sample_id", how="semi")["checksum"]
-    features = checksums.unique().sort()
+    used = basis.pool["sample_id"].is_in(after["sample_id"].implode())
+    features = basis.pool["checksum"].filter(used).unique().sort()
     return Outcome(changes, moments, features.to_list(), choice)
 
 
@@ -157,10 +162,7 @@ def choose(basis: Basis, policy: Policy, methods: Methods) -> Choice:
     problem, decisions, classes = basis.problem, basis.decisions, len(basis.problem.classes)
     frame = reviewed(present(basis.state, decisions), decisions).select(curated.ROWS)
     members = Counted(frame, rows.moments_of(frame, basis.stored, problem))
-    candidates, core = reviewed(basis.unused, decisions), reviewed(basis.core.rows, decisions)
-    core_fit = rows.fitted(Counted(core, rows.moments_of(core, basis.core, problem)), problem, basis.groups)
-    pool = reviewed(basis.pool, decisions)
-    noise = assess_noise(core_fit, rows.prepared(pool, problem), rows.group_numbers(pool, basis.groups))
+    noise, candidates = noise_of(basis, decisions), basis.candidates
     member_fit, others = rows.fitted(members, problem, basis.groups), rows.prepared(candidates, problem)
     order = preferred(policy.choose, member_fit.chunks, others, classes, methods)
     wanted = wanted_by_people(candidates, decisions)
@@ -170,6 +172,14 @@ def choose(basis: Basis, policy: Policy, methods: Methods) -> Choice:
     turn = extend_round(member_fit, others, loss, limits, preferred=order, groups=together)
     index = torch.cat([wanted, turn.index[~torch.isin(turn.index, wanted)]])
     return Choice(members, candidates, replace(turn, index=index), noise, len(wanted))
+
+
+def noise_of(basis: Basis, decisions: pl.DataFrame) -> Noise:
+    """What the core's own model says of the labels of core and pool; the pool's rows are let go of."""
+    problem, groups, core = basis.problem, basis.groups, reviewed(basis.core.rows.select(curated.ROWS), decisions)
+    fitted = rows.fitted(Counted(core, rows.moments_of(core, basis.core, problem)), problem, groups)
+    pool = reviewed(basis.pool.select(curated.ROWS), decisions)
+    return assess_noise(fitted, rows.prepared(pool, problem), rows.group_numbers(pool, groups))
 
 
 CLASSES = Rules(choose, score, rows.moments_of)

@@ -49,7 +49,7 @@ class Problem:
 
     def with_classes(self, *labels: pl.Series) -> "Problem":
         """The same with the core's classes, in their order, and after them those that only ``labels`` have."""
-        given = (label for column in labels for label in column.to_list())
+        given = (label for column in labels for label in column.unique().to_list())
         others = classes_of(self.task, given) - set(self.classes)
         return replace(self, classes=[*self.classes, *sorted(others)])
 

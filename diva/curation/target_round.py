@@ -22,6 +22,7 @@ from diva.curation.target_extend import TRIMS, assess_target_noise, extend_targe
 from diva.numerics.chunks import Chunks
 from diva.numerics.ridge import RidgeModel
 from diva.numerics.targets import TargetFit, loo_predictions_of_targets, target_derivative, target_margins
+from diva.store import curated
 from diva.store.curated import reviewed
 from diva.store.moments import Counted
 
@@ -92,8 +93,8 @@ def choose(basis: Basis, policy: Policy, methods: Methods) -> Choice:
             f"{problem.task}, got {policy.choose} and {policy.loss}."
         )
     frame = reviewed(present(basis.state, decisions), decisions)
-    candidates, core, pool = (reviewed(each, decisions) for each in (basis.unused, basis.core.rows, basis.pool))
-    noise = noise_of(core, pool, problem)
+    core, pool = (reviewed(each.select(curated.ROWS), decisions) for each in (basis.core.rows, basis.pool))
+    noise, candidates = noise_of(core, pool, problem), basis.candidates
     members = target_rows.fitted(frame, problem)
     wanted = wanted_by_people(candidates, decisions)
     spent = int((basis.state["origin"] == "pool").sum()) + len(wanted)

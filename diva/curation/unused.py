@@ -11,7 +11,7 @@ from diva.curation.suspicion import Methods
 from diva.numerics.losses import THRESHOLD
 from diva.numerics.products import times
 from diva.numerics.ridge import RidgeModel
-from diva.store import tables
+from diva.store import curated, tables
 from diva.store.evaluation import HARMFUL, HOPELESS, REJECTED, REMAINING, UNTOUCHED, WAITING, WANTED
 
 Choose = Callable[[Basis, Policy, Methods], Choice]
@@ -35,14 +35,15 @@ def explain(
         return _conform(unused.with_columns(reason=pl.lit(UNTOUCHED)))
     choice = choose(basis, policy, methods)
     turn, candidates, problem = choice.turn, choice.candidates, basis.problem
-    judged = candidates.with_columns(
+    allowed = curated.reviewed(unused, basis.decisions)  # the candidates, with all their columns
+    judged = allowed.with_columns(
         gain=pl.Series(turn.gain.numpy()),
         derivative=pl.Series(turn.derivative.numpy()),
         margin=pl.Series(turn.margin.numpy()),
         reason=reasons(choice, policy).scatter(choice.turn.index[: choice.wanted].tolist(), WANTED),
         **(predicted or predicted_classes)(candidates, turn.model, problem),
     )
-    rejected = unused.join(candidates, on="sample_id", how="anti", maintain_order="left")
+    rejected = curated.without(unused, allowed)
     return pl.concat([_conform(judged), _conform(rejected.with_columns(reason=pl.lit(REJECTED)))])
 
 

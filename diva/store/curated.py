@@ -156,6 +156,11 @@ def with_columns_of(rows: pl.DataFrame, *others: pl.DataFrame) -> pl.DataFrame:
     return rows.hstack(beside.drop("sample_id"))
 
 
+def without(rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
+    """Rows whose samples are none of others; a join would copy all columns twice."""
+    return rows.filter(~pl.col("sample_id").is_in(others["sample_id"].implode()))
+
+
 def _require_known(frame: pl.DataFrame, column: str, values: tuple[str, ...]) -> None:
     _require(frame[column], pl.Series(values), f"{column} must be one of {', '.join(values)}")
     relabels = frame.filter(pl.col(column) == "relabel")
@@ -177,7 +182,7 @@ def _additions(previous: pl.DataFrame, changes: pl.DataFrame, pool: pl.DataFrame
     present = previous["sample_id"].is_in(added.implode()).sum()
     if present or added.is_duplicated().any():
         raise ValueError(f"changes must add each sample once, got {present} that are in the set already.")
-    return pool.join(added.to_frame(), on="sample_id", how="semi", maintain_order="left")
+    return pool.filter(pl.col("sample_id").is_in(added.implode()))
 
 
 def entered(rows: pl.DataFrame, origin: str, round_: str) -> pl.DataFrame:
@@ -210,12 +215,12 @@ def reviewed(frame: pl.DataFrame, review: pl.DataFrame) -> pl.DataFrame:
     """``frame`` as people left it: without what they rejected, under the labels they gave or let stand."""
     if review.is_empty():
         return frame
-    said = review.select("sample_id", "decision", reviewed="label")
-    joined = frame.join(said, on="sample_id", how="left", maintain_order="left")
-    rest = joined.filter(pl.col("decision").ne_missing("reject"))
+    rest = without(frame, review.filter(pl.col("decision") == "reject"))
+    accepted, named = review.filter(pl.col("decision") == "accept")["sample_id"], review.drop_nulls("label")
     given = "given_label" if "given_label" in frame.columns else "label"
-    stands = pl.when(pl.col("decision") == "accept").then(given).otherwise("label")
-    return rest.with_columns(label=pl.coalesce("reviewed", stands)).select(frame.columns)
+    stands = pl.when(pl.col("sample_id").is_in(accepted.implode())).then(given).otherwise("label")
+    label = pl.col("sample_id").replace_strict(named["sample_id"], named["label"], default=stands)
+    return rest.with_columns(label=label)
 
 
 def _by_sample(changes: pl.DataFrame) -> pl.DataFrame:

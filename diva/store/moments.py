@@ -94,7 +94,7 @@ def valid(name: str, pool: pl.DataFrame) -> bool:
         origin = json.loads(file["told"].asstr()[()])
     if origin.get("round") != name or origin["fit"] != digests.sha256(paths.MOMENTS):
         return False
-    return set(origin["features"]) <= set(pool["checksum"])
+    return set(origin["features"]) <= set(pool["checksum"].unique())
 
 
 def core(classes: Sequence[str]) -> Counted:
