@@ -16,7 +16,8 @@ logger = logging.getLogger(__name__)
 def extend(round: str) -> None:  # noqa: A002 - the option's name
     """data/rounds/<round>.parquet, from what the round's ledger entry names and nothing else; the new set's moments."""
     entry = ledger.round_(ledger.read(), round)
-    state, pool = curated.read(entry.previous), index.read(paths.pool(entry.pool), only={*index.SCHEMA} - {"path", "pixels"})
+    state = curated.read(entry.previous, rounds.COLUMNS)
+    pool = index.read(paths.pool(entry.pool), only={*index.SCHEMA} - {"path", "pixels"})
     review = tables.read(paths.review(entry.review), curated.REVIEW)
     problem = read_problem().with_classes(pool["label"])
     core, stored = moments.core(problem.classes), moments.newest(entry.previous, pool, problem.classes)

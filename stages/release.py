@@ -1,6 +1,9 @@
 """Stage ``release``: the newest curated set at a constant path, ready to train on."""
 
 import logging
+from pathlib import Path
+
+import polars as pl
 
 from diva.store import columns, curated, index, ledger, manifest, paths, release, tables
 from stages.command import run
@@ -15,9 +18,8 @@ def main() -> None:
     settings, book = section.read("release", ReleaseSettings), ledger.read()
     newest = book.latest
     weights = tables.read(paths.WEIGHTS, release.WEIGHTS)
-    state, path = curated.read(newest), paths.pool(ledger.newest_pool(book))
-    pool = index.read(path) if release.has_others(weights, state) else tables.empty(index.SCHEMA)
-    state = release.complete(state, weights, pool, release.obeyed(book), release.read_calls())
+    path = paths.pool(ledger.newest_pool(book))
+    state = released(book, path, weights)
     sources = [index.described(source) for source in (paths.CORE, path)]
     judged = tables.read_json(paths.metrics("reweight"))
     verdict, chosen = release.verdict(settings.weights, judged.get("held_out")), judged.get("set")
@@ -44,6 +46,14 @@ def main() -> None:
     if chosen:
         logger.info("%s: %s", chosen["name"], chosen["reason"])
     logger.info(message, newest, len(train), counts["removed"], gone, about, verdict.reason)
+
+
+def released(book: ledger.Ledger, path: Path, weights: pl.DataFrame) -> pl.DataFrame:
+    """The newest set and what is weighed beside it, of the pool's index at ``path``; what is not released is not read."""
+    state = curated.read(book.latest, release.COLUMNS)
+    others = release.has_others(weights, state)
+    pool = index.read(path, only=release.COLUMNS) if others else tables.empty(index.SCHEMA)
+    return release.complete(state, weights, pool, release.obeyed(book), release.read_calls())
 
 
 if __name__ == "__main__":

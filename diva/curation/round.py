@@ -34,6 +34,7 @@ from diva.store.moments import Counted
 from diva.text.choices import CHANGE_OF, LossName, Task
 
 DERIVATIVE = "derivative"  # what chooses unless another method does
+COLUMNS = ("status", "origin", "given_label", "batch", *curated.ROWS)  # of the set before it, that it goes by
 UNNAMED = "r"  # of the set after it, whose members do not depend on the round's name
 
 

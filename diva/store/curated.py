@@ -118,17 +118,17 @@ def apply(
     changes: pl.DataFrame,
     pool: pl.DataFrame,
     review: pl.DataFrame,
-    only: Collection[str] = tuple(SCHEMA),
+    only: Collection[str] | None = None,
 ) -> pl.DataFrame:
     """The curated set after a round.
 
     Args:
         round_: name of the round.
-        previous: the set before it.
+        previous: the set before it, or the columns of it that ``only`` needs.
         changes: what the round changes, a row each.
         pool: index that holds at least the samples it adds.
         review: decisions of people, at most one per sample; those on samples not in the set have no effect yet.
-        only: columns of the set; others are not computed.
+        only: columns of the set; others are not computed. None: those of ``previous``.
 
     Raises:
         ValueError: what does not fit the set: an unknown change or decision, an addition that is there already or not
@@ -140,12 +140,14 @@ def apply(
         raise ValueError("review must hold one decision per sample, got several for some.")
     relabels = review.filter(pl.col("decision") == "relabel")["label"]
     _require(relabels, relabels.filter(~_foreign(relabels, previous, pool)), "review must relabel to known classes")
-    state = pl.concat([previous, entered(_additions(previous, changes, pool), "pool", round_)])
+    added = entered(_additions(previous, changes, pool), "pool", round_)
+    state, only = pl.concat([previous, added.select(previous.columns)]), previous.columns if only is None else only
     members = state.filter(pl.col("status") == "member")["sample_id"]
     _require(changes.filter(pl.col("change") != "add")["sample_id"], members, "changes must be of members only")
     reviewed = review.select("sample_id", "decision", "note", reviewed_label="label")
-    judged = _judged(with_columns_of(state, _by_sample(changes), reviewed).lazy(), round_)
-    return ordered(judged.select({*only, "batch", "row"}).collect()).select(only)
+    judged = _judged(round_)
+    whole = with_columns_of(state, _by_sample(changes), reviewed)
+    return ordered(whole.select(judged.get(name, pl.col(name)) for name in {*only, "batch", "row"})).select(only)
 
 
 def with_columns_of(rows: pl.DataFrame, *others: pl.DataFrame) -> pl.DataFrame:
@@ -238,8 +240,8 @@ def _by_sample(changes: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _judged(joined: pl.LazyFrame, round_: str) -> pl.LazyFrame:
-    """Status, label, flag and reason after the round; people's decisions first, then the scores'."""
+def _judged(round_: str) -> dict[str, pl.Expr]:
+    """Status, label, flag, reason and values after the round; people's decisions first, then the scores'."""
     decision, judged = pl.col("decision"), pl.col("decision").is_not_null()
     removes, relabels, flags = (pl.col(f"to_{name}").fill_null(value=False) for name in ("remove", "relabel", "flag"))
     status = (
@@ -268,10 +270,9 @@ def _judged(joined: pl.LazyFrame, round_: str) -> pl.LazyFrame:
     values = {name: pl.coalesce(f"new_{name}", name) for name in VALUES}
     changed = (status != pl.col("status")) | (label != pl.col("label"))
     changed_in = pl.when(changed).then(pl.lit(round_)).otherwise("changed_in")
-    reason = _reason(judged, flagged)
-    return joined.with_columns(
-        status=status, label=label, flagged=flagged, changed_in=changed_in, reason=reason, **values
-    ).select(list(SCHEMA))
+    own = {"status": status, "label": label, "flagged": flagged, "changed_in": changed_in}
+    columns = {**own, "reason": _reason(judged, flagged), **values}
+    return {name: column.alias(name) for name, column in columns.items()}
 
 
 def _reason(judged: pl.Expr, flagged: pl.Expr) -> pl.Expr:

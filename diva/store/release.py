@@ -43,6 +43,7 @@ ENTRIES: tables.Schema = {
     "flagged": pl.Boolean,  # whether the sample is a member that is called wrong; else the label was changed
     "score": pl.Float64,  # of the sample
 }
+COLUMNS = [name for name in curated.SCHEMA if name in {*TRAIN, *REMOVED, "status", "row"}]  # of a set, that it takes
 UNCHOSEN = "none"  # the round of samples that no round chose
 FEWEST = 2  # samples of a class that stay in the training set, whatever is called wrong
 
@@ -88,15 +89,14 @@ def complete(
     """The set, and after it the rest of the pool where that is weighed too (``reweight.over``, ``release.set``).
 
     Args:
-        state: a curated set.
+        state: a curated set, or some columns of it.
         weights: of its members, and of the rest of the pool or not.
         pool: the newest index.
         review: the decisions of people that the set obeys, and so does the rest of the pool.
         calls: flags of the rest of the pool (`curated.CHANGES`), below people's decisions; None where it has none.
     """
-    others = weights.select("sample_id").join(state, on="sample_id", how="anti")
-    weighed = pool.join(others, on="sample_id", how="semi", maintain_order="left")
-    entered = curated.reviewed(curated.entered(weighed, "pool", UNCHOSEN), review)
+    weighed = curated.without(pool.filter(pl.col("sample_id").is_in(weights["sample_id"].implode())), state)
+    entered = curated.reviewed(curated.entered(weighed, "pool", UNCHOSEN).select(state.columns), review)
     if calls is not None:
         undecided = calls.join(entered, on="sample_id", how="semi").join(review, on="sample_id", how="anti")
         entered = curated.apply(UNCHOSEN, entered, undecided, pool, tables.empty(curated.REVIEW))
@@ -108,8 +108,8 @@ def to_weigh(over: str, state: pl.DataFrame, pool: pl.DataFrame, review: pl.Data
     members = state.filter(pl.col("status") == "member")
     if over == "members":
         return members
-    rest = curated.reviewed(pool.join(state, on="sample_id", how="anti", maintain_order="left"), review)
-    return pl.concat([members.select(curated.ROWS), rest.select(curated.ROWS)])
+    rest = curated.reviewed(curated.without(pool.select(curated.ROWS), state), review)
+    return pl.concat([members.select(curated.ROWS), rest])
 
 
 def read_calls() -> pl.DataFrame | None:
