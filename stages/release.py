@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def released(book: ledger.Ledger, path: Path, weights: pl.DataFrame) -> pl.DataFrame:
-    """The newest set and what is weighed beside it, of the pool's index at ``path``; what is not released is not read."""
+    """The newest set and what is weighed beside it, of the pool's index at ``path``; with what is released of them."""
     state = curated.read(book.latest, release.COLUMNS)
     others = release.has_others(weights, state)
     pool = index.read(path, only=release.COLUMNS) if others else tables.empty(index.SCHEMA)

@@ -101,13 +101,13 @@ class Basis:
 
 @dataclass(frozen=True)
 class Choice:
-    """Members with their moments, candidates, what Extend says of these, and the noise that it went by.
+    """Members with their moments, what is added to them, what Extend says of all candidates, the noise that it went by.
 
     The first ``wanted`` of ``turn.index`` are there because people said so.
     """
 
     members: Counted
-    candidates: pl.DataFrame
+    added: pl.DataFrame
     turn: RoundChoice
     noise: Noise
     wanted: int
@@ -131,13 +131,12 @@ def decide(basis: Basis, policy: Policy, methods: Methods, rule: "Rules | None" 
     """A round, by the rules of the task."""
     rule = rule or CLASSES
     problem, decisions, choice = basis.problem, basis.decisions, rule.choose(basis, policy, methods)
-    added = choice.candidates[choice.turn.index.tolist()]
-    judged = pl.concat([frame.select(curated.ROWS) for frame in (choice.members.rows, added)])
+    judged = pl.concat([frame.select(curated.ROWS) for frame in (choice.members.rows, choice.added)])
     scored = rule.score(judged, problem, policy.clean_up, methods, rows.group_numbers(judged, basis.groups)).table
     undecided = scored.filter("flagged").join(decisions, on="sample_id", how="anti", maintain_order="left")
     given = judged.select("sample_id", given_label="label")
     called = undecided.join(given, on="sample_id", how="left", maintain_order="left")
-    parts = [additions(added["sample_id"], choice, scored), corrections(called, policy.clean_up, problem.task)]
+    parts = [additions(choice, scored), corrections(called, policy.clean_up, problem.task)]
     changes = tables.conform(pl.concat(parts), curated.CHANGES, "changes")
     after = curated.apply(UNNAMED, basis.state, changes, basis.pool, decisions, only=("status", *curated.ROWS))
     moments = rule.moments_of(curated.members(after), choice.members, problem)
@@ -172,7 +171,7 @@ def choose(basis: Basis, policy: Policy, methods: Methods) -> Choice:
     together = rows.group_numbers(candidates, basis.groups)
     turn = extend_round(member_fit, others, loss, limits, preferred=order, groups=together)
     index = torch.cat([wanted, turn.index[~torch.isin(turn.index, wanted)]])
-    return Choice(members, candidates, replace(turn, index=index), noise, len(wanted))
+    return Choice(members, candidates[index.tolist()], replace(turn, index=index), noise, len(wanted))
 
 
 def noise_of(basis: Basis, decisions: pl.DataFrame) -> Noise:
@@ -214,15 +213,15 @@ def preferred(name: str, members: Chunks, unused: Chunks, classes: int, methods:
     return methods.order(name, *rows.gathered(members), *rows.gathered(unused), classes=classes)
 
 
-def additions(sample_id: pl.Series, choice: Choice, scored: pl.DataFrame) -> pl.DataFrame:
+def additions(choice: Choice, scored: pl.DataFrame) -> pl.DataFrame:
     """Changes that add, in the order chosen."""
     turn = choice.turn
     effects = [f"adding it changes the validation loss by about {gain:.2e}" for gain in turn.gain[turn.index].tolist()]
     people = [f"people want it; {effect}" for effect in effects[: choice.wanted]]
     chosen = pl.DataFrame(
         {
-            "sample_id": sample_id,
-            "change": ["add"] * len(sample_id),
+            "sample_id": choice.added["sample_id"],
+            "change": ["add"] * len(choice.added),
             "derivative": turn.derivative[turn.index].numpy(),
             "margin": turn.margin[turn.index].numpy(),
             "reason": [*people, *effects[choice.wanted :]],

@@ -104,7 +104,7 @@ def choose(basis: Basis, policy: Policy, methods: Methods) -> Choice:
     )
     index = torch.cat([wanted, turn.index[~torch.isin(turn.index, wanted)]])
     sums = target_rows.moments_of(frame, basis.stored, problem)
-    return Choice(Counted(frame, sums), candidates, replace(turn, index=index), noise, len(wanted))
+    return Choice(Counted(frame, sums), candidates[index.tolist()], replace(turn, index=index), noise, len(wanted))
 
 
 def noise_of(core: pl.DataFrame, pool: pl.DataFrame, problem: Problem) -> Noise:

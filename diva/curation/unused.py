@@ -34,16 +34,15 @@ def explain(
     if unused.is_empty() or policy is None:
         return _conform(unused.with_columns(reason=pl.lit(UNTOUCHED)))
     choice = choose(basis, policy, methods)
-    turn, candidates, problem = choice.turn, choice.candidates, basis.problem
-    allowed = curated.reviewed(unused, basis.decisions)  # the candidates, with all their columns
-    judged = allowed.with_columns(
+    turn, candidates = choice.turn, curated.reviewed(unused, basis.decisions)
+    judged = candidates.with_columns(
         gain=pl.Series(turn.gain.numpy()),
         derivative=pl.Series(turn.derivative.numpy()),
         margin=pl.Series(turn.margin.numpy()),
         reason=reasons(choice, policy).scatter(choice.turn.index[: choice.wanted].tolist(), WANTED),
-        **(predicted or predicted_classes)(candidates, turn.model, problem),
+        **(predicted or predicted_classes)(candidates, turn.model, basis.problem),
     )
-    rejected = curated.without(unused, allowed)
+    rejected = curated.without(unused, candidates)
     return pl.concat([_conform(judged), _conform(rejected.with_columns(reason=pl.lit(REJECTED)))])
 
 

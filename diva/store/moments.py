@@ -24,7 +24,7 @@ from diva.text.choices import Normalization
 
 @dataclass(frozen=True)
 class Counted:
-    """Rows (sample_id, label, features, row) and their moments."""
+    """Rows (sample_id, label, features, row; of the core also the group) and their moments."""
 
     rows: pl.DataFrame
     moments: Moments
@@ -99,7 +99,7 @@ def valid(name: str, pool: pl.DataFrame) -> bool:
 
 def core(classes: Sequence[str]) -> Counted:
     """The core as ``fit`` took it."""
-    return Counted(index.read(paths.CORE), read(paths.MOMENTS, classes))
+    return Counted(index.read(paths.CORE, only=(*curated.ROWS, "group")), read(paths.MOMENTS, classes))
 
 
 def newest(name: str, pool: pl.DataFrame, classes: Sequence[str]) -> Counted:
