@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 def curate(round: str) -> None:  # noqa: A002 - the option's name
     """The curated set after a round of the ledger."""
     entry = ledger.round_(ledger.read(), round)
-    before, pool = curated.read(entry.previous), index.read(paths.pool(entry.pool))
+    before, pool = curated.read(entry.previous), index.read(paths.pool(entry.pool), only=curated.SCHEMA)
     changes = tables.read(paths.changes(round), curated.CHANGES)
     review = curated.possible(tables.read(paths.review(entry.review), curated.REVIEW), before, pool)
     state = curated.apply(round, before, changes, pool, review)

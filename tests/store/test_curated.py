@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diva.curation.round import COLUMNS
 from diva.store import curated, index, release, tables
 from diva.text.choices import Decision
 
@@ -283,6 +284,14 @@ def test_weights_are_kept_only_where_they_help(setting: str, held_out: Any, kept
     verdict = release.verdict(setting, held_out)
     assert verdict.weighted is kept
     assert reason in verdict.reason
+
+
+def test_a_round_goes_by_few_columns_of_the_set_before_it_and_of_the_pool():
+    changes = decided(("p1", "add"), ("c0", "remove"), ("c1", "relabel"))
+    people, only = reviewed(("c2", "reject", None), ("p1", "relabel", "a")), ("status", *curated.ROWS)
+    whole = curated.apply("r001", START, changes, INDEX, people, only)
+    state, pool = START.select(COLUMNS), INDEX.drop("path", "pixels", "group", "checksum")
+    assert curated.apply("r001", state, changes, pool, people, only).equals(whole)
 
 
 def test_a_label_that_only_a_later_batch_brings_waits_for_it():

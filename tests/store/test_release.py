@@ -56,6 +56,17 @@ def test_the_rest_of_the_pool_obeys_people_too():
     assert "x" not in {*train["sample_id"], *removed["sample_id"]}
 
 
+def test_of_a_set_and_the_pool_the_columns_that_are_released_suffice():
+    flags = pl.DataFrame([("y", "flag", 0.1, -0.5, 0.9, "b", "called b")], dict(curated.CHANGES), orient="row")
+    pool, weights, people = indexed("b001", "xyz"), weighed("uvwxyz"), said(x=("relabel", "b"))
+    whole = release.complete(STATE, weights, pool, people, flags)
+    few = [name for name in release.COLUMNS if name in pool.columns]
+    some = release.complete(STATE.select(release.COLUMNS), weights, pool.select(few), people, flags)
+    assert some.equals(whole.select(release.COLUMNS))
+    for frame, same in zip(release.frames(some, weights, True), release.frames(whole, weights, True), strict=True):
+        assert frame.equals(same)
+
+
 def test_two_samples_of_every_class_stay_whatever_is_called_wrong():
     rows = [("a1", "a", False, 0.1), ("a2", "a", True, -0.5), ("a3", "a", True, -0.1), ("b1", "b", True, None)]
     members = pl.DataFrame(rows, ["sample_id", "label", "flagged", "margin"], orient="row")
