@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from diva.numerics import products
-from diva.numerics.chunks import Chunk, Chunks
+from diva.numerics.chunks import Chunk, Chunks, Subset
 from diva.numerics.device import onto
 from diva.numerics.groups import gathered_groups, shared_groups
 from diva.numerics.losses import margins
@@ -83,12 +83,14 @@ def choose_ridge(
     weights: Tensor | None = None,
     groups: Tensor | None = None,
     *,
+    judged: Tensor | None = None,
     widen: bool = True,
 ) -> RidgeChoice:
     """λ by leave-one-out classification error over a grid: two passes and one eigendecomposition for all of it.
 
     Rows count by their weight, so that a row of weight 0 is as good as absent; rows of equal ``groups`` (n,) are left
-    out together. Ridges too small for float64 to resolve the solution are left out, with a warning.
+    out together. Ridges too small for float64 to resolve the solution are left out, with a warning. All rows train; of
+    those of ``judged`` (n,), a mask, the error is the mean, where there is one and no groups.
 
     With ``widen``, where the first or last of several ridges is the best, those up to three decades beyond it are tried
     too, in steps of √10 (as far as the rows' precision resolves them). They are taken only for a lower error, the
@@ -105,7 +107,7 @@ def choose_ridge(
     eigenvalues, cross, shared = eigenvalues.clamp_min(0), eigenvectors.T @ sums.cross, shared_groups(groups)
 
     def search(ridges: Tensor) -> _Search:
-        return _Search(chunks, eigenvalues, eigenvectors, cross, ridges, weights, shared).run()
+        return _Search(chunks, eigenvalues, eigenvectors, cross, ridges, weights, shared, judged).run()
 
     best = inner = search(_resolved(sorted(grid), eigenvalues))
     beyond = _beyond(inner, sums.rounding, eigenvalues)
@@ -163,13 +165,15 @@ class _Search:
 
     def __init__(
         self, chunks: Chunks, eigenvalues: Tensor, eigenvectors: Tensor, cross: Tensor, ridges: Tensor,
-        weights: Tensor | None, shared: Tensor | None,
+        weights: Tensor | None, shared: Tensor | None, judged: Tensor | None,
     ) -> None:  # fmt: skip
+        if judged is not None:
+            chunks, weights = Subset(chunks, judged), None if weights is None else weights[judged]
         self.chunks, self.weights, n = chunks, weights, chunks.shape[0]
         self.shared, self.single = shared, None if shared is None else onto(shared < 0, ridges.device)
         self.eigenvalues, self.eigenvectors, self.cross, self.ridges = eigenvalues, eigenvectors, cross, ridges
         self.totals = torch.zeros(3, len(ridges), dtype=torch.float64, device=ridges.device)
-        self.leverage_factor = torch.zeros(len(ridges), n) if n * len(ridges) <= STORED else None
+        self.leverage_factor = torch.zeros(len(ridges), n) if judged is None and n * len(ridges) <= STORED else None
         self.local: tuple[Tensor, Filters, Tensor] | None = None
 
     @property

@@ -4,7 +4,7 @@ import torch
 from diva.numerics.chunks import InMemory
 from diva.numerics.grid import RIDGES, choose_ridge, filters
 from diva.numerics.leave_one_out import choose_temperature, leave_one_out, leverage_factors, temperatures
-from diva.numerics.precision import ENOUGH
+from diva.numerics.precision import ENOUGH, fit_ridge
 from diva.numerics.ridge import moments, solve
 from tests import naive
 from tests.problems import problem, relative_error
@@ -58,21 +58,26 @@ def test_a_row_of_weight_zero_gets_its_plain_prediction():
     torch.testing.assert_close(left_out(q).predictions[absent], (q.z @ model.head)[absent])
 
 
+@pytest.mark.parametrize("judged", [None, torch.arange(30) % 3 > 0])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_one_eigendecomposition_gives_the_error_of_every_ridge(weighted):
+def test_one_eigendecomposition_gives_the_error_of_every_ridge(weighted, judged):
+    """Also where only some of the rows are left out in turn; all train."""
     q = problem(2)
     weights = q.weights if weighted else torch.ones(30, dtype=torch.float64)
     grid = (0.01, 0.1, 1.0, 10.0)
-    choice = choose_ridge(q.chunks(), q.classes, grid, weights if weighted else None)
+    choice = choose_ridge(q.chunks(), q.classes, grid, weights if weighted else None, judged=judged)
+    counted = weights if judged is None else weights * judged
     for ridge, error, squares in choice.grid:
         f = naive.loo_predictions_by_refits(q.z, q.labels, q.classes, ridge, weights)
         wrong = (f.argmax(1) != q.labels).double()
-        assert error == pytest.approx(float((weights * wrong).sum() / weights.sum()), rel=1e-12)
+        assert error == pytest.approx(float((counted * wrong).sum() / counted.sum()), rel=1e-12)
         e = (naive.one_hot(q.labels, q.classes) - f).square().sum(1)
-        assert squares == pytest.approx(float((weights * e).sum() / weights.sum()), rel=1e-9)
+        assert squares == pytest.approx(float((counted * e).sum() / counted.sum()), rel=1e-9)
     best = min(error for _, error, _ in choice.grid)
     assert choice.ridge == max(ridge for ridge, error, _ in choice.grid if error == best)
     assert choice.error == best
+    model = fit_ridge(q.chunks(), q.classes, choice.ridge, choice.weights).model
+    assert torch.equal(choice.fit().model.head, model.head)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
