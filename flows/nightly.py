@@ -72,20 +72,24 @@ def rounds(options: Options) -> list[str]:
 
     def follows() -> bool:
         book = ledger.read()
-        return len(done) + 1 < most and (bool(next_planned(book)) or work.more_rounds(book, options))
+        return bool(next_planned(book)) or work.more_rounds(book, options)
+
+    def publish(name: str) -> None:
+        last = len(done) + 1 >= most
+        done.append(extend.publish_round(name, options.git_remote, None if last else follows).tag)
 
     extend.begin(options)
     resumes = extend.unfinished_round() is not None
     if resumes:
         extend.before_rounds(options.stale)
     while len(done) < most and (name := extend.unfinished_round()):
-        done.append(extend.publish_round(name, options.git_remote, follows).tag)
+        publish(name)
     if extend.unfinished_round():
         return done
     if take_in(options.watch) or not resumes:
         extend.before_rounds(options.stale)
     while len(done) < most and work.more_rounds(ledger.read(), options):
-        done.append(extend.publish_round(extend.plan(options), options.git_remote, follows).tag)
+        publish(extend.plan(options))
     return done
 
 

@@ -111,18 +111,14 @@ def settled(book: Ledger, settings: rounds.Settings, metrics: Mapping[str, Any] 
     if book.latest in book.base:  # compacted: the round's metrics stayed, its settings did not
         base = book.base[book.latest]
         newest = (ledger.newest_pool(book), ledger.newest_review(book))
-        return (base.pool, base.review) == newest and metrics is not None and _found_nothing(metrics)
+        return (base.pool, base.review) == newest and metrics is not None and evaluation.found_nothing(metrics)
     if book.latest not in book.rounds:
         return not book.pool and ledger.newest_review(book) == ledger.obeyed_review(book)
     last = book.rounds[book.latest]
     wanted = (ledger.newest_pool(book), ledger.newest_review(book), checked(settings))
     if metrics is None or (last.pool, last.review, checked(last.settings)) != wanted:
         return False
-    return _found_nothing(metrics)
-
-
-def _found_nothing(metrics: Mapping[str, Any]) -> bool:
-    return bool(metrics["stop"] != "none" or metrics["added"] == 0)
+    return evaluation.found_nothing(metrics)
 
 
 def metrics(stage: str, name: str) -> dict[str, Any] | None:

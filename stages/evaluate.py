@@ -1,7 +1,6 @@
 """Stage ``evaluate``: what each training set is worth, by the test error of the same linear head; the planted truth."""
 
 import logging
-import os
 
 from diva.curation import judgement
 from diva.curation.network_panel import finetuned as judged
@@ -24,7 +23,9 @@ logger = logging.getLogger(__name__)
 def main() -> None:
     """data/metrics/evaluate.json and data/evaluation."""
     settings, weighing = section.read("evaluate", Evaluate), section.read("reweight", Reweight).weighing
-    interim, newest = evaluation.INTERIM in os.environ, judgement.newest(read_problem())
+    newest = judgement.newest(read_problem())
+    latest = newest.book.rounds.get(newest.book.latest)
+    interim = latest is not None and evaluation.interim_wanted(newest.book.latest, latest.settings["extend"]["budget"])
     trial = newest.trial(
         settings.held_out, settings.seed, draws=settings.draws, uniform=settings.uniform, weighing=weighing
     )
@@ -34,7 +35,6 @@ def main() -> None:
             made.trained[name]["finetuned"] = figures
     metrics = made.metrics() | ({"interim": True} if interim else {})
     tables.write_json(paths.metrics("evaluate"), metrics)
-    latest = newest.book.rounds.get(newest.book.latest)
     rules = policy(latest) if latest else None
     for name, table in made.tables(settings.steps, rules, registry, (settings.noise, settings.drift)):
         evaluation.write(name, table)

@@ -1,5 +1,6 @@
 """Tables beside the metrics of ``evaluate``: errors by class, the curve of Reweight, rest of the pool, test set."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -113,6 +114,24 @@ def stored(name: str) -> pl.DataFrame:
 def write(name: str, frame: pl.DataFrame) -> None:
     """Write one of the tables."""
     tables.write(paths.evaluation(name), tables.conform(frame, SCHEMAS[name], name, further=True), SCHEMAS[name])
+
+
+def found_nothing(told: Mapping[str, Any]) -> bool:
+    """Whether a round's metrics say that another one would add nothing."""
+    return bool(told["stop"] != "none" or told["added"] == 0)
+
+
+def interim_wanted(name: str, budget: int | None) -> bool:
+    """Whether the ridge head judges a round's set alone: its night goes on, and the round leaves something to the next.
+
+    Args:
+        name: of the round.
+        budget: samples that all rounds may add.
+    """
+    if INTERIM not in os.environ:
+        return False
+    told, counted = (tables.read_json(paths.metrics(f"{kind}/{name}")) for kind in ("rounds", "curate"))
+    return not (found_nothing(told) or (budget is not None and counted["added"] >= budget))
 
 
 def is_interim() -> bool:

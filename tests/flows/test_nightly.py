@@ -67,7 +67,9 @@ def test_every_learner_judges_the_last_version_of_a_night_alone(published):
     """Also where a night went back to one before it, and no round is to come."""
     published.set(lambda params: params["extend"].update(per_round=30))
     published.deliver("d2", 300)
-    assert run_here().state.is_completed()
+    night = run_here()
+    assert night.state.is_completed()
+    assert night.lines.count("Running stage 'evaluate':") == 2, "a round that finds nothing more is judged once"
     tags = published.tags()
     judged = [json.loads(published.git("show", f"{tag}:data/metrics/evaluate.json")) for tag in tags]
     assert [metrics.get("interim", False) for metrics in judged] == [False, True, False]

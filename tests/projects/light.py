@@ -5,7 +5,6 @@ a round adds the next pool samples in the index's order, all weights are 1.
 """
 
 import json
-import os
 import sys
 
 import h5py
@@ -94,8 +93,9 @@ def evaluate() -> None:
     used = evaluation.release_set(tables.read_json(paths.metrics("release")))
     sets = dict.fromkeys(("core", "release_weighted", "release_unweighted", used), one)
     told = {"test": test, "sets": sets, "release": used, "rounds": rounds, "planted": {"known": False}}
-    interim = {"interim": True} if evaluation.INTERIM in os.environ else {}
-    tables.write_json(paths.metrics("evaluate"), told | interim)
+    latest = book.rounds.get(book.latest)
+    interim = latest is not None and evaluation.interim_wanted(book.latest, latest.settings["extend"]["budget"])
+    tables.write_json(paths.metrics("evaluate"), told | ({"interim": True} if interim else {}))
     for name, schema in evaluation.SCHEMAS.items():
         evaluation.write(name, tables.empty(schema))
 
