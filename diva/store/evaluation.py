@@ -116,9 +116,9 @@ def write(name: str, frame: pl.DataFrame) -> None:
     tables.write(paths.evaluation(name), tables.conform(frame, SCHEMAS[name], name, further=True), SCHEMAS[name])
 
 
-def found_nothing(told: Mapping[str, Any]) -> bool:
+def found_nothing(counts: Mapping[str, Any]) -> bool:
     """Whether a round's metrics say that another one would add nothing."""
-    return bool(told["stop"] != "none" or told["added"] == 0)
+    return bool(counts["stop"] != "none" or counts["added"] == 0)
 
 
 def interim_wanted(name: str, budget: int | None) -> bool:
@@ -130,8 +130,8 @@ def interim_wanted(name: str, budget: int | None) -> bool:
     """
     if INTERIM not in os.environ:
         return False
-    told, counted = (tables.read_json(paths.metrics(f"{kind}/{name}")) for kind in ("rounds", "curate"))
-    return not (found_nothing(told) or (budget is not None and counted["added"] >= budget))
+    turn, total = (tables.read_json(paths.metrics(f"{kind}/{name}")) for kind in ("rounds", "curate"))
+    return not (found_nothing(turn) or (budget is not None and total["added"] >= budget))
 
 
 def is_interim() -> bool:
