@@ -5,7 +5,6 @@ import signal
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import psutil
 import pytest
@@ -23,8 +22,8 @@ from diva.numerics.precision import fit_ridge
 from diva.numerics.residence import Resident
 from diva.numerics.ridge import Moments, moments, solve
 from diva.store import moments as sums
-from diva.store.features import FeatureWriter
 from diva.store.streams import FeatureRows
+from tests.projects import features
 from tests.projects.processes import alive, eventually
 
 pytestmark = pytest.mark.xdist_group("cards")
@@ -43,16 +42,7 @@ def two():
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Two files of features around a centre per class."""
-    random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("features")
-    centres, made = random.standard_normal((K, P)), []
-    for number, n in enumerate((500, 400)):
-        labels = random.integers(0, K, n)
-        writer = FeatureWriter(folder / f"{number}.h5", {"backbone": "none"}, "float16")
-        writer.append((centres[labels] + random.standard_normal((n, P))).astype(np.float32))
-        writer.finish([str(label) for label in labels], [f"{number:016x}{row:016x}" for row in range(n)])
-        made.append(folder / f"{number}.h5")
-    return made
+    return features.clusters(tmp_path_factory.mktemp("features"), (500, 400), K, P)
 
 
 def spread(files, mapper, dtype=torch.float32):

@@ -6,7 +6,6 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -24,9 +23,9 @@ from diva.numerics.residence import Resident
 from diva.numerics.ridge import Moments, moments, solve
 from diva.store import moments as sums
 from diva.store import paths
-from diva.store.features import FeatureWriter
 from diva.store.streams import FeatureRows
 from tests.problems import relative_error
+from tests.projects import features
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.xdist_group("dask")
@@ -52,16 +51,7 @@ def client(scheduler):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Three files of features around a centre per class."""
-    random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("features")
-    centres, found = random.standard_normal((K, P)), []
-    for number, n in enumerate((1400, 900, 700)):
-        labels = random.integers(0, K, n)
-        writer = FeatureWriter(folder / f"{number}.h5", {"backbone": "none"}, "float16")
-        writer.append((centres[labels] + random.standard_normal((n, P))).astype(np.float32))
-        writer.finish([str(label) for label in labels], [f"{number:016x}{row:016x}" for row in range(n)])
-        found.append(folder / f"{number}.h5")
-    return found
+    return features.clusters(tmp_path_factory.mktemp("features"), (1400, 900, 700), K, P)
 
 
 def whole(files, dtype=torch.float32):
