@@ -24,8 +24,7 @@ def main() -> None:
     """data/metrics/evaluate.json and data/evaluation."""
     settings, weighing = section.read("evaluate", Evaluate), section.read("reweight", Reweight).weighing
     newest = judgement.newest(read_problem())
-    latest = newest.book.rounds.get(newest.book.latest)
-    interim = latest is not None and evaluation.interim_wanted(newest.book.latest, latest.settings["extend"]["budget"])
+    interim = evaluation.interim_wanted(newest.book)
     trial = newest.trial(
         settings.held_out, settings.seed, draws=settings.draws, uniform=settings.uniform, weighing=weighing
     )
@@ -35,6 +34,7 @@ def main() -> None:
             made.trained[name]["finetuned"] = figures
     metrics = made.metrics() | ({"interim": True} if interim else {})
     tables.write_json(paths.metrics("evaluate"), metrics)
+    latest = newest.book.rounds.get(newest.book.latest)
     rules = policy(latest) if latest else None
     for name, table in made.tables(settings.steps, rules, registry, (settings.noise, settings.drift)):
         evaluation.write(name, table)

@@ -77,12 +77,12 @@ def train_by_leave_one_out(chunks: Chunks, classes: int, grid: Sequence[float], 
     the weights alone; of more than 20,000 rows so many, drawn at random, are left out in turn.
     """
     rows, basis = in_own_span(chunks)
-    choice = choose_ridge(rows, classes, grid, judged=drawn(rows.shape[0]))
+    choice = choose_ridge(rows, classes, grid, judged=judged_rows(rows.shape[0]))
     fitted = choice.fit() if weights is None else fit_ridge(rows, classes, choice.ridge, weights)
     return Head(fitted.model, choice.error, basis)
 
 
-def drawn(n: int) -> Tensor | None:
+def judged_rows(n: int) -> Tensor | None:
     """A mask (n,) of 20,000 rows, the same whenever n is; None where there are no more."""
     if n <= ENOUGH:
         return None

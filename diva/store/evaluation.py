@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from diva.store import paths, tables
+from diva.store.ledger import Ledger
 
 REJECTED = "rejected by people"  # why a sample stays in the pool
 WANTED = "wanted by people; the next round adds it"
@@ -121,16 +122,12 @@ def found_nothing(counts: Mapping[str, Any]) -> bool:
     return bool(counts["stop"] != "none" or counts["added"] == 0)
 
 
-def interim_wanted(name: str, budget: int | None) -> bool:
-    """Whether the ridge head judges a round's set alone: its night goes on, and the round leaves something to the next.
-
-    Args:
-        name: of the round.
-        budget: samples that all rounds may add.
-    """
-    if INTERIM not in os.environ:
+def interim_wanted(book: Ledger) -> bool:
+    """Whether the ridge head judges the newest set alone: its night goes on, and its round left something to add."""
+    if INTERIM not in os.environ or book.latest not in book.rounds:
         return False
-    turn, total = (tables.read_json(paths.metrics(f"{kind}/{name}")) for kind in ("rounds", "curate"))
+    turn, total = (tables.read_json(paths.metrics(f"{kind}/{book.latest}")) for kind in ("rounds", "curate"))
+    budget = book.rounds[book.latest].settings["extend"]["budget"]
     return not (found_nothing(turn) or (budget is not None and total["added"] >= budget))
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from diva.curation.benefit import Members, hold_out
-from diva.curation.evaluation import drawn, train, train_by_leave_one_out
+from diva.curation.evaluation import judged_rows, train, train_by_leave_one_out
 from diva.curation.reweight import reweight
 from diva.numerics import residence
 from diva.numerics.chunks import InMemory
@@ -148,10 +148,10 @@ def test_heads_of_fewer_rows_than_features_are_those_of_the_features(weighted):
 def test_a_head_of_many_rows_leaves_only_some_of_them_out_in_turn(monkeypatch):
     q, grid = problem(1, n=60, p=8), [0.01, 0.1, 1.0]
     monkeypatch.setattr("diva.curation.evaluation.ENOUGH", 25)
-    mask = drawn(60)
+    mask = judged_rows(60)
     assert int(mask.sum()) == 25
-    assert torch.equal(mask, drawn(60))
-    assert drawn(25) is None
+    assert torch.equal(mask, judged_rows(60))
+    assert judged_rows(25) is None
     head = train_by_leave_one_out(q.chunks(), q.classes, grid, q.weights)
     choice = choose_ridge(q.chunks(), q.classes, grid, judged=mask)
     assert (head.model.ridge, head.loo_error) == (choice.ridge, choice.error)

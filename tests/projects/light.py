@@ -93,9 +93,8 @@ def evaluate() -> None:
     used = evaluation.release_set(tables.read_json(paths.metrics("release")))
     sets = dict.fromkeys(("core", "release_weighted", "release_unweighted", used), one)
     told = {"test": test, "sets": sets, "release": used, "rounds": rounds, "planted": {"known": False}}
-    latest = book.rounds.get(book.latest)
-    interim = latest is not None and evaluation.interim_wanted(book.latest, latest.settings["extend"]["budget"])
-    tables.write_json(paths.metrics("evaluate"), told | ({"interim": True} if interim else {}))
+    interim = {"interim": True} if evaluation.interim_wanted(book) else {}
+    tables.write_json(paths.metrics("evaluate"), told | interim)
     for name, schema in evaluation.SCHEMAS.items():
         evaluation.write(name, tables.empty(schema))
 
